@@ -1,0 +1,1 @@
+"""Load generators that run inside the cluster; nothing of the project is imported here."""

@@ -1,0 +1,11 @@
+"""A function that costs time on a processor."""
+
+import time
+from typing import Any
+
+
+def handler(context: Any) -> dict[str, bool]:
+    until = time.process_time() + context.json["milliseconds"] / 1000
+    while time.process_time() < until:
+        pass
+    return {"done": True}

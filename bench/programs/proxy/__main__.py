@@ -1,0 +1,87 @@
+"""One Redis, and a client that reaches it directly, through a TCP relay, and by its ambassador."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMap
+
+from components.pods.companion import Companion, Listener
+from components.serving.sharded_redis import ShardedRedis
+from components.single_node.twemproxy import TwemproxyAmbassador
+from components.values.edges import Edge
+from components.workloads.application import Application
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+RELAY_PORT = 6380
+FOLDER = "/etc/haproxy"
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+store = ShardedRedis("store", {"image": images["redis"], "shards": 1, "auth": False}, options)
+shard = store.topology.shards[0]
+ambassador = TwemproxyAmbassador(
+    "proxy",
+    {"image": images["twemproxy"], "topology": store.topology, "role": "cache", "after": [store]},
+    options,
+)
+relay_config = ConfigMap(
+    "relay",
+    data={
+        "haproxy.cfg": f"""\
+global
+  # As many threads as twemproxy has.
+  nbthread 1
+  maxconn 1000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen redis
+  bind 127.0.0.1:{RELAY_PORT}
+  server shard {shard.host}:{shard.port}
+"""
+    },
+    opts=options,
+)
+relay = Companion(
+    name="relay",
+    containers=(
+        {
+            "name": "relay",
+            "image": images["haproxy"],
+            "startup_probe": {
+                "exec_": {"command": ["bash", "-c", f"</dev/tcp/127.0.0.1/{RELAY_PORT}"]},
+                "period_seconds": 1,
+                "failure_threshold": 60,
+            },
+            "volume_mounts": [{"name": "relay", "mount_path": FOLDER, "read_only": True}],
+        },
+    ),
+    listeners=(Listener(RELAY_PORT, "relay", "127.0.0.1"),),
+    volumes=({"name": "relay", "config_map": {"name": relay_config.metadata["name"]}},),
+    egress=(Edge(ports=(shard.port,), pods=dict(store.topology.server_labels)),),
+    depends_on=(store,),
+)
+Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files("bench.in_pod"),
+        "companions": [ambassador.companion, relay],
+        # The load generator must not be what is measured.
+        "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export(
+    "ways",
+    {
+        "direct": {"host": shard.host, "port": shard.port},
+        "relay": {"host": "127.0.0.1", "port": RELAY_PORT},
+        "ambassador": {"host": "127.0.0.1", "port": 6379},
+    },
+)

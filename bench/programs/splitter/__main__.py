@@ -1,0 +1,55 @@
+"""Two arms, and a client that reaches one directly and both through splitters at 10 % and 20 %."""
+
+import pulumi
+
+from components.pods.companion import Companion
+from components.single_node.request_splitter import RequestSplitter
+from components.values.edges import Edge
+from components.workloads.application import Application
+from stacks.parts import arm, page, reached
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+control = page("control", images["nginx"], options)
+experiment = page("experiment", images["nginx"], options)
+
+
+def splitter(number: int, percent: float) -> Companion:
+    """One of two, of the same experiment."""
+    return RequestSplitter(
+        f"split-{percent:g}",
+        {
+            "image": images["nginx"],
+            "metrics_image": images["companions"],
+            "control": arm(control),
+            "experiment": arm(experiment),
+            "percent": percent,
+            "salt": "bench",
+            "listen_port": 8080 + 10 * number,
+            "status_port": 8081 + 10 * number,
+            "metrics_port": 9114 + number,
+            "line_port": 5140 + number,
+        },
+        options,
+    ).companion
+
+
+Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": {**InPod.files("bench.in_pod"), **InPod.files()},
+        "companions": [splitter(0, 10), splitter(1, 20)],
+        "egress": [Edge(ports=(8080,), pods=control.labels)],
+        # The load generator must not be what is measured.
+        "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export("direct", reached(control))

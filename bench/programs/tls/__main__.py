@@ -1,0 +1,161 @@
+"""Two servers, each to be reached in plain and through its TLS sidecar, and a load generator."""
+
+import pulumi
+
+from components.platform.certificates import Authority, Certificate
+from components.pods.companion import Companion, Listener
+from components.single_node import configured
+from components.single_node.tls_sidecar import TlsSidecar
+from components.values import nginx
+from components.values.edges import Edge
+from components.workloads.application import Application, ApplicationArgs
+from tests.live.programs.common import in_namespace
+
+PLAIN_PORT = 8080
+HTTPS_PORT = 8443
+RELAY_PORT = 8081
+FILE = "/etc/nginx-page/nginx.conf"
+# The composition's server, but for where it listens.
+EVERYWHERE = (
+    "import sys; sys.path.insert(0, '/opt/examples'); "
+    "import legacy; legacy.LOOPBACK = ''; legacy.main()"
+)
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+page = nginx.document(
+    "Answers at once with one KiB.",
+    http=[
+        nginx.directive("keepalive_requests", 1_000_000),
+        nginx.block(
+            "server",
+            inside=[
+                nginx.directive("listen", PLAIN_PORT),
+                nginx.block(
+                    "location",
+                    "/",
+                    inside=[
+                        nginx.directive("default_type", "text/plain"),
+                        nginx.directive("return", 200, "x" * 1024),
+                    ],
+                ),
+            ],
+        ),
+    ],
+)
+servers: dict[str, ApplicationArgs] = {
+    "quick": {
+        "image": images["nginx"],
+        "command": nginx.command(FILE),
+        "files": {FILE: nginx.text(page)},
+        "writable": [nginx.TEMPORARY],
+    },
+    "legacy": {"image": images["toolbox"], "command": ["python3", "-c", EVERYWHERE]},
+}
+
+
+def relay(name: str) -> Companion:
+    """The way through the sidecar without TLS: an nginx that passes requests on."""
+    folder = "/etc/nginx-relay"
+    server = nginx.block(
+        "server",
+        inside=[
+            nginx.directive("listen", RELAY_PORT),
+            nginx.block(
+                "location", "/", inside=[nginx.directive("proxy_pass", "http://application")]
+            ),
+        ],
+    )
+    upstream = nginx.block(
+        "upstream",
+        "application",
+        inside=[
+            nginx.directive("server", f"127.0.0.1:{PLAIN_PORT}"),
+            nginx.directive("keepalive", 32),
+            nginx.directive("keepalive_requests", 100_000),
+        ],
+    )
+    http = [
+        nginx.directive("keepalive_requests", 100_000),
+        nginx.directive("proxy_http_version", "1.1"),
+        nginx.directive("proxy_set_header", "Connection", ""),
+        upstream,
+        server,
+    ]
+    files = configured.configured(
+        name,
+        folder,
+        {"nginx.conf": nginx.text(nginx.document("Passes requests on.", http=http))},
+        metadata=configured.metadata("nginx", name, "sidecar", None),
+        opts=options,
+    )
+    return Companion(
+        name=name,
+        containers=(
+            {
+                "name": name,
+                "image": images["nginx"],
+                "command": nginx.command(f"{folder}/nginx.conf"),
+                "volume_mounts": list(files.mounts),
+                "startup_probe": {"tcp_socket": {"port": RELAY_PORT}},
+            },
+        ),
+        listeners=(Listener(RELAY_PORT, "relay"),),
+        volumes=files.volumes,
+        depends_on=(files.config,),
+    )
+
+
+authority = Authority("authority", {}, options)
+ways: dict[str, pulumi.Output[str]] = {}
+for name, server in servers.items():
+    certificate = Certificate(name, {"authority": authority, "dns_names": [name]}, options)
+    tls = TlsSidecar(
+        f"{name}-tls",
+        {
+            "image": images["nginx"],
+            "application_port": PLAIN_PORT,
+            "certificate": certificate.certificate,
+            "key": certificate.key,
+        },
+        options,
+    )
+    application = Application(
+        name,
+        {
+            **server,
+            "ports": [{"name": "http", "port": PLAIN_PORT}],
+            "expose": ["http", "https", "relay"],
+            "clients": [{}],
+            "companions": [tls.companion, relay(f"{name}-relay")],
+        },
+        options,
+    )
+    if application.service is None:
+        raise RuntimeError("it has ports")
+    ways[name] = application.service.metadata["name"]
+Application(
+    "client",
+    {
+        "image": images["wrk"],
+        "command": ["sleep", "infinity"],
+        "egress": [Edge(ports=(PLAIN_PORT, HTTPS_PORT, RELAY_PORT), pods={})],
+        # The load generator must not be what is measured.
+        "resources": {"limits": {"cpu": "4", "memory": "256Mi"}},
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export(
+    "ways",
+    {
+        name: {
+            "plain": pulumi.Output.concat("http://", host, f":{PLAIN_PORT}/"),
+            "relay": pulumi.Output.concat("http://", host, f":{RELAY_PORT}/"),
+            "tls": pulumi.Output.concat("https://", host, f":{HTTPS_PORT}/"),
+        }
+        for name, host in ways.items()
+    },
+)

@@ -1,0 +1,222 @@
+"""Every component and its arguments.
+
+They are loaded when they are first used: a program pays for those that it deploys, and what only
+one of them needs (such as the Docker SDK) need not be there for the others.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.platform.certificates import (
+        Authority,
+        AuthorityArgs,
+        Certificate,
+        CertificateArgs,
+    )
+    from components.platform.cluster import Cluster, ClusterArgs
+    from components.platform.generated import Password, PasswordArgs
+    from components.platform.images import ImageCatalog, ImageCatalogArgs
+    from components.platform.prometheus import Prometheus, PrometheusArgs
+    from components.platform.smoke import SmokeTest, SmokeTestArgs
+    from components.serving.election import Election, ElectionArgs
+    from components.serving.etcd_cluster import EtcdCluster, EtcdClusterArgs
+    from components.serving.event_bus import EventBus, EventBusArgs
+    from components.serving.function import Function, FunctionArgs
+    from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
+    from components.serving.pipeline import Pipeline, PipelineArgs
+    from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
+    from components.serving.singleton import Singleton, SingletonArgs
+    from components.serving.subscriber import Subscriber, SubscriberArgs
+    from components.single_node.config_sync import (
+        ConfigSync,
+        ConfigSyncArgs,
+        GitSourceArgs,
+        HttpSourceArgs,
+    )
+    from components.single_node.exporters import (
+        MetricsExporter,
+        MetricsExporterArgs,
+        RedisExporter,
+        RedisExporterArgs,
+    )
+    from components.single_node.log_adapter import LogAdapter, LogAdapterArgs
+    from components.single_node.mysql_health import MySqlHealth, MySqlHealthArgs
+    from components.single_node.request_splitter import (
+        ArmArgs,
+        RequestSplitter,
+        RequestSplitterArgs,
+        StickyArgs,
+    )
+    from components.single_node.service_broker import (
+        BackendArgs,
+        BreakerArgs,
+        BrokerTlsArgs,
+        ServiceBroker,
+        ServiceBrokerArgs,
+    )
+    from components.single_node.tls_sidecar import TlsSidecar, TlsSidecarArgs
+    from components.single_node.topz import Topz, TopzArgs
+    from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
+    from components.workloads.application import Application, ApplicationArgs
+    from components.workloads.scheduled import ScheduledTask, ScheduledTaskArgs
+    from components.workloads.stateful import (
+        StatefulApplication,
+        StatefulApplicationArgs,
+        StorageArgs,
+    )
+    from components.workloads.task import Task, TaskArgs
+
+_MODULES = {
+    "Application": "workloads.application",
+    "ApplicationArgs": "workloads.application",
+    "ArmArgs": "single_node.request_splitter",
+    "Authority": "platform.certificates",
+    "AuthorityArgs": "platform.certificates",
+    "BackendArgs": "single_node.service_broker",
+    "BreakerArgs": "single_node.service_broker",
+    "BrokerTlsArgs": "single_node.service_broker",
+    "Certificate": "platform.certificates",
+    "CertificateArgs": "platform.certificates",
+    "Cluster": "platform.cluster",
+    "ClusterArgs": "platform.cluster",
+    "ConfigSync": "single_node.config_sync",
+    "ConfigSyncArgs": "single_node.config_sync",
+    "Election": "serving.election",
+    "ElectionArgs": "serving.election",
+    "EtcdCluster": "serving.etcd_cluster",
+    "EtcdClusterArgs": "serving.etcd_cluster",
+    "GitSourceArgs": "single_node.config_sync",
+    "HttpSourceArgs": "single_node.config_sync",
+    "EventBus": "serving.event_bus",
+    "EventBusArgs": "serving.event_bus",
+    "Function": "serving.function",
+    "FunctionArgs": "serving.function",
+    "FunctionDecorator": "serving.function_decorator",
+    "FunctionDecoratorArgs": "serving.function_decorator",
+    "ImageCatalog": "platform.images",
+    "ImageCatalogArgs": "platform.images",
+    "LogAdapter": "single_node.log_adapter",
+    "LogAdapterArgs": "single_node.log_adapter",
+    "MetricsExporter": "single_node.exporters",
+    "MetricsExporterArgs": "single_node.exporters",
+    "MySqlHealth": "single_node.mysql_health",
+    "MySqlHealthArgs": "single_node.mysql_health",
+    "Password": "platform.generated",
+    "PasswordArgs": "platform.generated",
+    "Prometheus": "platform.prometheus",
+    "PrometheusArgs": "platform.prometheus",
+    "RedisExporter": "single_node.exporters",
+    "RedisExporterArgs": "single_node.exporters",
+    "RequestSplitter": "single_node.request_splitter",
+    "RequestSplitterArgs": "single_node.request_splitter",
+    "Pipeline": "serving.pipeline",
+    "PipelineArgs": "serving.pipeline",
+    "ScheduledTask": "workloads.scheduled",
+    "ScheduledTaskArgs": "workloads.scheduled",
+    "ServiceBroker": "single_node.service_broker",
+    "ServiceBrokerArgs": "single_node.service_broker",
+    "ShardedRedis": "serving.sharded_redis",
+    "ShardedRedisArgs": "serving.sharded_redis",
+    "Singleton": "serving.singleton",
+    "SingletonArgs": "serving.singleton",
+    "SmokeTest": "platform.smoke",
+    "SmokeTestArgs": "platform.smoke",
+    "StatefulApplication": "workloads.stateful",
+    "StatefulApplicationArgs": "workloads.stateful",
+    "StickyArgs": "single_node.request_splitter",
+    "StorageArgs": "workloads.stateful",
+    "Subscriber": "serving.subscriber",
+    "SubscriberArgs": "serving.subscriber",
+    "Task": "workloads.task",
+    "TaskArgs": "workloads.task",
+    "TlsSidecar": "single_node.tls_sidecar",
+    "TlsSidecarArgs": "single_node.tls_sidecar",
+    "Topz": "single_node.topz",
+    "TopzArgs": "single_node.topz",
+    "TwemproxyAmbassador": "single_node.twemproxy",
+    "TwemproxyAmbassadorArgs": "single_node.twemproxy",
+}
+
+__all__ = [
+    "Application",
+    "ApplicationArgs",
+    "ArmArgs",
+    "Authority",
+    "AuthorityArgs",
+    "BackendArgs",
+    "BreakerArgs",
+    "BrokerTlsArgs",
+    "Certificate",
+    "CertificateArgs",
+    "Cluster",
+    "ClusterArgs",
+    "ConfigSync",
+    "ConfigSyncArgs",
+    "Election",
+    "ElectionArgs",
+    "EtcdCluster",
+    "EtcdClusterArgs",
+    "EventBus",
+    "EventBusArgs",
+    "Function",
+    "FunctionArgs",
+    "FunctionDecorator",
+    "FunctionDecoratorArgs",
+    "GitSourceArgs",
+    "HttpSourceArgs",
+    "ImageCatalog",
+    "ImageCatalogArgs",
+    "LogAdapter",
+    "LogAdapterArgs",
+    "MetricsExporter",
+    "MetricsExporterArgs",
+    "MySqlHealth",
+    "MySqlHealthArgs",
+    "Password",
+    "PasswordArgs",
+    "Pipeline",
+    "PipelineArgs",
+    "Prometheus",
+    "PrometheusArgs",
+    "RedisExporter",
+    "RedisExporterArgs",
+    "RequestSplitter",
+    "RequestSplitterArgs",
+    "ScheduledTask",
+    "ScheduledTaskArgs",
+    "ServiceBroker",
+    "ServiceBrokerArgs",
+    "ShardedRedis",
+    "ShardedRedisArgs",
+    "Singleton",
+    "SingletonArgs",
+    "SmokeTest",
+    "SmokeTestArgs",
+    "StatefulApplication",
+    "StatefulApplicationArgs",
+    "StickyArgs",
+    "StorageArgs",
+    "Subscriber",
+    "SubscriberArgs",
+    "Task",
+    "TaskArgs",
+    "TlsSidecar",
+    "TlsSidecarArgs",
+    "Topz",
+    "TopzArgs",
+    "TwemproxyAmbassador",
+    "TwemproxyAmbassadorArgs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module of a component (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The components, loaded or not."""
+    return sorted(__all__)

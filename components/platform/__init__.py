@@ -1,0 +1,1 @@
+"""What the patterns run on: cluster, images, smoke tests, generated values."""

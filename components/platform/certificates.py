@@ -1,0 +1,360 @@
+"""Authority and Certificate: TLS keys that stay the same from one update to the next.
+
+An authority is one composition's own; nothing outside of it trusts it. Whoever has its key can
+issue certificates for any name, so only Certificate is given it, and it is mounted nowhere.
+"""
+
+import datetime
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+
+from components.values import checks
+from components.values.errors import InputError
+
+USAGES = ("server", "client")
+"""What a certificate may be used for: to be connected to, to connect."""
+
+_PURPOSES = {
+    "server": ExtendedKeyUsageOID.SERVER_AUTH,
+    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+}
+_AUTHORITY_DAYS = 3650
+_CERTIFICATE_DAYS = 365
+_MOST_DAYS = 36500
+# X.509 bounds a common name.
+_COMMON_NAME_LIMIT = 64
+# Clocks that are late must not take a new certificate for one of the future.
+_SKEW = datetime.timedelta(hours=1)
+# With less than this part of its life ahead, an update makes a new one.
+_RENEWED_AT = 1 / 3
+_HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_HOST_LIMIT = 253
+
+
+class AuthorityArgs(TypedDict):
+    """Arguments of Authority. A changed one makes another authority and new certificates."""
+
+    common_name: NotRequired[str]
+    """Name in the certificate, at most 64 characters. Defaults to the resource's name."""
+    validity_days: NotRequired[int]
+    """Days, from 1 to 36500. Defaults to 3650. An authority is not renewed by itself."""
+
+
+class CertificateArgs(TypedDict):
+    """Arguments of Certificate. A changed one makes another certificate."""
+
+    authority: "Authority"
+    """Who issues it."""
+    dns_names: NotRequired[Sequence[pulumi.Input[str]]]
+    """Host names that it is for, also ``*.`` and a domain. A server's needs one, or an address."""
+    ip_addresses: NotRequired[Sequence[pulumi.Input[str]]]
+    """Addresses that it is for."""
+    common_name: NotRequired[str]
+    """Name of its holder, at most 64 characters. Defaults to the resource's name. Hosts are
+    compared with ``dns_names`` only."""
+    usages: NotRequired[Sequence[str]]
+    """``server``, ``client`` or both. Defaults to ``server``."""
+    validity_days: NotRequired[int]
+    """Days, from 1 to 36500. Defaults to 365. It never outlives its authority. An update in the
+    last third of that time makes a new one."""
+    generation: NotRequired[int]
+    """Any other number makes a new certificate and key. Defaults to 1."""
+
+
+class AuthorityProvider(ResourceProvider):
+    """Makes a key and a certificate signed with it, and new ones only when it is replaced."""
+
+    # What is serialised is a reference to this class, which is no secret.
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Make an authority."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = _name(props["common_name"])
+        now = _now()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _SKEW)
+            .not_valid_after(now + datetime.timedelta(days=int(props["validity_days"])))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .sign(key, hashes.SHA256())
+        )
+        return CreateResult(
+            secrets.token_hex(8),
+            {
+                "common_name": props["common_name"],
+                "validity_days": props["validity_days"],
+                "certificate": certificate.public_bytes(Encoding.PEM).decode(),
+                "key": _pem(key),
+                "created": now.isoformat(timespec="seconds"),
+            },
+        )
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another name or validity is another authority."""
+        return _diff(("common_name", "validity_days"), _olds, _news)
+
+
+class Authority(Resource, name="Authority"):
+    """A certificate authority of its own. Its key is a secret in state and in outputs."""
+
+    certificate: pulumi.Output[str]
+    """What its certificates are verified with, PEM."""
+    key: pulumi.Output[str]
+    """Its private key, PEM; a secret."""
+    created: pulumi.Output[str]
+    """When it was made, as ISO 8601 in UTC."""
+
+    def __init__(
+        self,
+        name: str,
+        args: AuthorityArgs | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Register the authority.
+
+        :raises InputError: an argument that cannot be right, an unknown argument
+        """
+        given: AuthorityArgs = {} if args is None else args
+        where = f'Authority "{name}"'
+        checks.known_arguments(where, AuthorityArgs, given)
+        super().__init__(
+            AuthorityProvider(),
+            name,
+            {
+                "common_name": _common_name(where, given.get("common_name", name)),
+                "validity_days": _days(where, given.get("validity_days", _AUTHORITY_DAYS)),
+                "certificate": None,
+                "key": None,
+                "created": None,
+            },
+            _with_secret_key(opts),
+        )
+
+
+class CertificateProvider(ResourceProvider):
+    """Makes a key and a certificate for it, and new ones when it is replaced."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Issue a certificate."""
+        authority = x509.load_pem_x509_certificate(props["authority"].encode())
+        authority_key = load_pem_private_key(props["authority_key"].encode(), None)
+        if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+            raise TypeError("the authority's key is no key of an elliptic curve")
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = _now()
+        until = now + datetime.timedelta(days=int(props["validity_days"]))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(props["common_name"]))
+            .issuer_name(authority.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _SKEW)
+            .not_valid_after(min(until, authority.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([_PURPOSES[usage] for usage in props["usages"]]),
+                critical=False,
+            )
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+                critical=False,
+            )
+        )
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in props["dns_names"]]
+        names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in props["ip_addresses"]]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = builder.sign(authority_key, hashes.SHA256())
+        return CreateResult(
+            secrets.token_hex(8),
+            {
+                # The authority's key stays where it was: with the inputs, which are secret.
+                **{argument: props[argument] for argument in _DECIDING},
+                "certificate": certificate.public_bytes(Encoding.PEM).decode(),
+                "key": _pem(key),
+                "serial": f"{certificate.serial_number:x}",
+            },
+        )
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Other arguments make another certificate, and so does the end of its time."""
+        diff = _diff(_DECIDING, _olds, _news)
+        if not diff.replaces and _nearly_over(_olds["certificate"], _olds["authority"]):
+            return DiffResult(changes=True, replaces=["certificate"], delete_before_replace=False)
+        return diff
+
+
+_DECIDING = (
+    "authority", "common_name", "dns_names", "ip_addresses", "usages", "validity_days",
+    "generation",
+)  # fmt: skip
+
+
+class Certificate(Resource, name="Certificate"):
+    """A key and its certificate. The key is a secret in state and in outputs."""
+
+    certificate: pulumi.Output[str]
+    """The certificate, PEM."""
+    key: pulumi.Output[str]
+    """Its private key, PEM (PKCS 8); a secret."""
+    authority: pulumi.Output[str]
+    """The certificate of the authority that issued it, PEM."""
+    serial: pulumi.Output[str]
+    """Its serial number in hexadecimal digits, which tells it from the one before."""
+
+    def __init__(
+        self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the certificate.
+
+        :raises InputError: an argument that cannot be right, an unknown argument
+        """
+        where = f'Certificate "{name}"'
+        checks.known_arguments(where, CertificateArgs, args)
+        authority = args["authority"]
+        if not isinstance(authority, Authority):
+            raise InputError(where, "authority", authority, "must be an Authority")
+        usages = [
+            checks.one_of(where, "usages", usage, USAGES)
+            for usage in args.get("usages", ("server",))
+        ]
+        checks.unique(where, "usages", usages)
+        dns_names = [_host(where, host) for host in args.get("dns_names", ())]
+        addresses = [_address(where, address) for address in args.get("ip_addresses", ())]
+        if not usages:
+            raise InputError(where, "usages", usages, f"must have one of {', '.join(USAGES)}")
+        if "server" in usages and not dns_names and not addresses:
+            raise InputError(
+                where, "dns_names", dns_names, "must have a name that clients connect to"
+            )
+        super().__init__(
+            CertificateProvider(),
+            name,
+            {
+                "authority": authority.certificate,
+                "authority_key": authority.key,
+                "common_name": _common_name(where, args.get("common_name", name)),
+                "dns_names": dns_names,
+                "ip_addresses": addresses,
+                "usages": usages,
+                "validity_days": _days(where, args.get("validity_days", _CERTIFICATE_DAYS)),
+                "generation": checks.integer(where, "generation", args.get("generation", 1)),
+                "certificate": None,
+                "key": None,
+                "serial": None,
+            },
+            _with_secret_key(opts),
+        )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _diff(deciding: Sequence[str], olds: Mapping[str, Any], news: Mapping[str, Any]) -> DiffResult:
+    replaces = [argument for argument in deciding if olds.get(argument) != news.get(argument)]
+    return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=False)
+
+
+def _nearly_over(certificate: str, authority: str) -> bool:
+    read = x509.load_pem_x509_certificate(certificate.encode())
+    begin, end = read.not_valid_before_utc, read.not_valid_after_utc
+    if end >= x509.load_pem_x509_certificate(authority.encode()).not_valid_after_utc:
+        # A new one would end with its authority, too.
+        return False
+    return (end - _now()) < (end - begin) * _RENEWED_AT
+
+
+def _with_secret_key(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(
+        opts, pulumi.ResourceOptions(additional_secret_outputs=["key"])
+    )
+
+
+def _common_name(where: str, name: str) -> str:
+    if not 1 <= len(str(name)) <= _COMMON_NAME_LIMIT:
+        raise InputError(
+            where, "common_name", name, f"must have from 1 to {_COMMON_NAME_LIMIT} characters"
+        )
+    return name
+
+
+def _days(where: str, days: int) -> int:
+    return checks.integer(where, "validity_days", days, minimum=1, maximum=_MOST_DAYS)
+
+
+def _host(where: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    def check(host: Any) -> str:
+        if not isinstance(host, str) or len(host) > _HOST_LIMIT or not _HOST.fullmatch(host):
+            raise InputError(
+                where, "dns_names", host, "must be a host name such as db.shop.svc or *.shop.svc"
+            )
+        return host
+
+    return checks.checked(value, check)
+
+
+def _address(where: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    def check(address: Any) -> str:
+        try:
+            return str(ipaddress.ip_address(str(address)))
+        except ValueError:
+            raise InputError(
+                where, "ip_addresses", address, "must be an IP address such as 127.0.0.1"
+            ) from None
+
+    return checks.checked(value, check)

@@ -1,0 +1,1 @@
+"""What every pod shares: hardening, companions, listeners, labels and probes."""

@@ -1,0 +1,67 @@
+"""A token of the ServiceAccount, for those containers only that have something to do with it."""
+
+import dataclasses
+from typing import cast
+
+from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict, VolumeMountArgsDict
+
+from components.pods.companion import Companion
+from components.values.edges import API_SERVER
+from components.values.names import child
+
+FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where every client library looks for it."""
+
+_TOKEN_SECONDS = 3600
+
+
+def token(name: str) -> tuple[VolumeArgsDict, VolumeMountArgsDict]:
+    """A token for one container, as a volume and its mount, for ``<name>-token``.
+
+    It is a projected one: bound to the pod, replaced by the kubelet before it ends.
+    """
+    name = child(name, "token", limit=63)
+    volume: VolumeArgsDict = {
+        "name": name,
+        "projected": {
+            "default_mode": 0o440,
+            "sources": [
+                {"service_account_token": {"path": "token", "expiration_seconds": _TOKEN_SECONDS}},
+                {
+                    "config_map": {
+                        "name": "kube-root-ca.crt",
+                        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                    }
+                },
+                {
+                    "downward_api": {
+                        "items": [
+                            {
+                                "path": "namespace",
+                                "field_ref": {"field_path": "metadata.namespace"},
+                            }
+                        ]
+                    }
+                },
+            ],
+        },
+    }
+    return volume, {"name": name, "mount_path": FOLDER, "read_only": True}
+
+
+def with_token(companion: Companion) -> Companion:
+    """The companion with a token in each of its containers, if it has rules."""
+    if not companion.rules:
+        return companion
+    volume, mount = token(companion.name)
+
+    def mounted(container: ContainerArgsDict) -> ContainerArgsDict:
+        mounts = [*cast(list[object], container.get("volume_mounts") or []), mount]
+        return cast(ContainerArgsDict, {**container, "volume_mounts": mounts})
+
+    return dataclasses.replace(
+        companion,
+        containers=tuple(mounted(container) for container in companion.containers),
+        volumes=(*companion.volumes, volume),
+        egress=(*companion.egress, API_SERVER),
+    )

@@ -1,0 +1,184 @@
+"""Startup, readiness and liveness: three questions, three different probes.
+
+Startup holds the other two back until the program is up. Readiness takes a pod out of its Service
+soon and gently. Liveness restarts the container, so it asks less and waits longer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ProbeArgsDict
+
+from components.pods.companion import Listener
+from components.values import checks
+from components.values.errors import InputError
+
+
+class ProbeArgs(TypedDict):
+    """One probe: an HTTP path, a command, or (with neither) a TCP connection."""
+
+    path: NotRequired[pulumi.Input[str]]
+    """HTTP path that must answer with a status from 200 to 399."""
+    command: NotRequired[Sequence[pulumi.Input[str]]]
+    """Command that must end with 0 inside the container."""
+    port: NotRequired[str]
+    """Name of the port for HTTP and TCP. Defaults to the first that is not on loopback."""
+    period_seconds: NotRequired[int]
+    """Seconds between two tries. Defaults: startup 1, readiness 5, liveness 10."""
+    timeout_seconds: NotRequired[int]
+    """Seconds for an answer. Defaults: startup 5, readiness 3, liveness 5."""
+    failure_threshold: NotRequired[int]
+    """Tries in a row that must fail. Defaults: startup 120, readiness 2, liveness 6."""
+
+
+_DEFAULTS: dict[str, dict[str, int]] = {
+    "startup": {"period_seconds": 1, "timeout_seconds": 5, "failure_threshold": 120},
+    "readiness": {"period_seconds": 5, "timeout_seconds": 3, "failure_threshold": 2},
+    "liveness": {"period_seconds": 10, "timeout_seconds": 5, "failure_threshold": 6},
+}
+
+
+def probes(
+    where: str,
+    listeners: Sequence[Listener],
+    *,
+    startup: ProbeArgs | None = None,
+    readiness: ProbeArgs | None = None,
+    liveness: ProbeArgs | None = None,
+) -> dict[str, ProbeArgsDict]:
+    """The probes of a container, as its ``startup_probe``, ``readiness_probe``, ``liveness_probe``.
+
+    Without ``readiness`` a container with ports is ready when the first one accepts a connection.
+    Without ``startup`` the readiness question is asked more often. Without ``liveness`` the port
+    must accept a connection, unless that is already the readiness question: the same question for
+    both would restart what is only busy.
+    """
+    reachable = [listener for listener in listeners if not listener.local]
+    given = {"startup": startup, "readiness": readiness, "liveness": liveness}
+    for kind, probe in given.items():
+        if probe is not None:
+            _validate(where, kind, probe, listeners)
+
+    if readiness is None and reachable:
+        readiness = {}
+    if startup is None and readiness is not None:
+        startup = _question(readiness)
+    if liveness is None and readiness is not None and reachable and not _is_tcp(readiness):
+        liveness = {"port": reachable[0].name}
+        if "port" in readiness:
+            liveness["port"] = readiness["port"]
+
+    if readiness is not None and liveness is not None:
+        _differ(where, readiness, liveness, reachable)
+    return {
+        f"{kind}_probe": _probe(kind, probe, reachable)
+        for kind, probe in (("startup", startup), ("readiness", readiness), ("liveness", liveness))
+        if probe is not None
+    }
+
+
+def _validate(where: str, kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> None:
+    checks.known_arguments(f"{where}: {kind}", ProbeArgs, probe)
+    if "path" in probe and "command" in probe:
+        raise InputError(where, kind, dict(probe), "must have path or command, not both")
+    if "command" in probe and not probe["command"]:
+        raise InputError(where, f"{kind}.command", probe["command"], "must not be empty")
+    path = probe.get("path")
+    if isinstance(path, str) and not path.startswith("/"):
+        raise InputError(where, f"{kind}.path", path, "must start with a slash")
+    for setting in _DEFAULTS[kind]:
+        if setting in probe:
+            checks.integer(where, f"{kind}.{setting}", _setting(kind, probe, setting), minimum=1)
+    if "command" in probe:
+        return
+    reachable = [listener.name for listener in listeners if not listener.local]
+    if not reachable:
+        raise InputError(
+            where,
+            kind,
+            dict(probe),
+            "needs a port that is not on loopback, or a command: the kubelet connects from outside "
+            "the pod",
+        )
+    if "port" in probe and probe["port"] not in reachable:
+        raise InputError(
+            where, f"{kind}.port", probe["port"], f"must be one of {', '.join(reachable)}"
+        )
+
+
+def _differ(
+    where: str, readiness: ProbeArgs, liveness: ProbeArgs, reachable: Sequence[Listener]
+) -> None:
+    if _handler(readiness, reachable) == _handler(liveness, reachable):
+        raise InputError(
+            where,
+            "liveness",
+            dict(liveness),
+            "must not ask what readiness asks: what is only busy would be restarted",
+        )
+    patience = {
+        kind: _setting(kind, probe, "period_seconds") * _setting(kind, probe, "failure_threshold")
+        for kind, probe in (("readiness", readiness), ("liveness", liveness))
+    }
+    if patience["liveness"] <= patience["readiness"]:
+        raise InputError(
+            where,
+            "liveness",
+            f"{patience['liveness']} s",
+            "must be more patient (period_seconds x failure_threshold) than readiness with its "
+            f"{patience['readiness']} s",
+        )
+
+
+def _question(probe: ProbeArgs) -> ProbeArgs:
+    question: ProbeArgs = {}
+    if "path" in probe:
+        question["path"] = probe["path"]
+    if "command" in probe:
+        question["command"] = probe["command"]
+    if "port" in probe:
+        question["port"] = probe["port"]
+    return question
+
+
+def _is_tcp(probe: ProbeArgs) -> bool:
+    return "path" not in probe and "command" not in probe
+
+
+def _setting(kind: str, probe: Mapping[str, Any], setting: str) -> int:
+    value: int = probe.get(setting, _DEFAULTS[kind][setting])
+    return value
+
+
+def _handler(probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
+    if "command" in probe:
+        return {"exec_": {"command": list(probe["command"])}}
+    port = probe.get("port") or reachable[0].name
+    if "path" in probe:
+        return {"http_get": {"path": probe["path"], "port": port}}
+    return {"tcp_socket": {"port": port}}
+
+
+def _probe(kind: str, probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
+    return {
+        **_handler(probe, reachable),
+        "period_seconds": _setting(kind, probe, "period_seconds"),
+        "timeout_seconds": _setting(kind, probe, "timeout_seconds"),
+        "failure_threshold": _setting(kind, probe, "failure_threshold"),
+    }
+
+
+def asked(path: str, port: int, period: int, failures: int, timeout: int = 3) -> ProbeArgsDict:
+    """A probe of a companion, by HTTP at a port of its own.
+
+    :param period: seconds between two tries
+    :param failures: tries in a row that must fail
+    :param timeout: seconds for an answer
+    """
+    return {
+        "http_get": {"path": path, "port": port},
+        "period_seconds": period,
+        "timeout_seconds": timeout,
+        "failure_threshold": failures,
+    }

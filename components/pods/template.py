@@ -1,0 +1,288 @@
+"""The pod template: the one place where pods are put together and hardened."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import pulumi
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    PodTemplateSpecArgsDict,
+    TopologySpreadConstraintArgsDict,
+    VolumeArgsDict,
+)
+
+from components.pods import hardening
+from components.pods.account import with_token
+from components.pods.companion import Companion, Listener
+from components.values import checks
+from components.values.errors import InputError
+
+SPREADS = ("soft", "strict", "none")
+"""How replicas are kept on different nodes: as far as possible, by all means, not at all."""
+
+
+class _Bound(NamedTuple):
+    owner: str
+    listener: Listener
+
+
+def pod_template(
+    where: str,
+    containers: Sequence[ContainerArgsDict],
+    companions: Sequence[Companion] = (),
+    *,
+    preparations: Sequence[ContainerArgsDict] = (),
+    listeners: Sequence[Listener] = (),
+    labels: Mapping[str, pulumi.Input[str]] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
+    volumes: Sequence[VolumeArgsDict] = (),
+    claims: Sequence[str] = (),
+    service_account: pulumi.Input[str] | None = None,
+    user: int = hardening.DEFAULT_USER,
+    group: int | None = None,
+    restart_policy: str = "Always",
+    grace_seconds: int = 30,
+    drain_seconds: int = 0,
+    spread: str = "none",
+    selector: Mapping[str, str] | None = None,
+    node_selector: Mapping[str, pulumi.Input[str]] | None = None,
+    exceptions: Sequence[hardening.ExceptionArgs] = (),
+) -> PodTemplateSpecArgsDict:
+    """A hardened pod of the given containers, with the companions as native sidecars before them.
+
+    :param where: the component in messages, ``Application "web"``
+    :param containers: the application's containers
+    :param companions: in the order in which they start
+    :param preparations: containers that run to their end, one after the other, before all others
+    :param listeners: where the application listens; those of companions come with them
+    :param labels: labels of the pod; companions may add to them but not change them
+    :param volumes: volumes beside those of the companions
+    :param claims: names of volumes that a StatefulSet's claim templates bring
+    :param user: numeric user of all containers that name no other; at least 1
+    :param group: their group, also of the files in volumes. Defaults to ``user``
+    :param restart_policy: ``Always``, ``OnFailure`` or ``Never``
+    :param grace_seconds: seconds from SIGTERM to SIGKILL
+    :param drain_seconds: seconds before SIGTERM in which endpoints leave the load balancers
+    :param spread: one of SPREADS, over the pods that ``selector`` selects
+    :param exceptions: hardening rules not kept, each with its reason
+    :raises InputError: two containers that listen on the same port, two volumes or containers of
+        one name, a volume that reaches into the node, a mount that never sees an update
+    """
+    companions = [with_token(companion) for companion in companions]
+    names = _container_names(where, [*containers, *preparations], companions)
+    excepted = hardening.validated_exceptions(where, exceptions, names)
+    _refuse_collisions(where, containers, companions, listeners)
+    claimed: list[VolumeArgsDict] = [
+        {"name": name, "persistent_volume_claim": {"claim_name": name}} for name in claims
+    ]
+    all_volumes = _volumes(where, [*claimed, *volumes], companions)
+
+    reloading = {name for companion in companions for name in companion.reloading}
+
+    def harden(container: ContainerArgsDict) -> ContainerArgsDict:
+        hardening.check_mounts(where, container, all_volumes, reloading)
+        storage = _temporary_bytes(container, all_volumes)
+        return hardening.hardened(where, container, excepted, storage)
+
+    first = [harden(container) for container in preparations]
+    for companion in companions:
+        first += [_sidecar(harden(container)) for container in companion.containers]
+    mains = [_drained(harden(container), drain_seconds) for container in containers]
+
+    token = any(e["field"] == "service_account_token" for e in excepted)
+    spec: dict[str, Any] = {
+        "containers": mains,
+        "security_context": hardening.pod_security_context(
+            checks.integer(where, "user", user, minimum=1),
+            checks.integer(where, "group", user if group is None else group, minimum=1),
+        ),
+        "automount_service_account_token": token,
+        # Otherwise every Service of the namespace becomes environment variables of the pod.
+        "enable_service_links": False,
+        "restart_policy": restart_policy,
+        # The time in preStop counts towards the grace period.
+        "termination_grace_period_seconds": checks.integer(
+            where, "grace_seconds", grace_seconds, minimum=1
+        )
+        + checks.integer(where, "drain_seconds", drain_seconds, minimum=0),
+    }
+    if first:
+        spec["init_containers"] = first
+    own_volumes = [volume for name, volume in all_volumes.items() if name not in claims]
+    if own_volumes:
+        spec["volumes"] = own_volumes
+    if service_account is not None:
+        spec["service_account_name"] = service_account
+    if node_selector:
+        spec["node_selector"] = dict(node_selector)
+    if any(companion.share_process_namespace for companion in companions):
+        spec["share_process_namespace"] = True
+    if checks.one_of(where, "spread", spread, SPREADS) != "none":
+        spec["topology_spread_constraints"] = [_spread(spread, selector or {})]
+
+    metadata: dict[str, Any] = {"labels": _labels(where, labels or {}, companions)}
+    merged = {
+        **{k: v for companion in companions for k, v in companion.pod_annotations.items()},
+        **(annotations or {}),
+        **hardening.exceptions_annotation(excepted),
+    }
+    if merged:
+        metadata["annotations"] = merged
+    return cast(PodTemplateSpecArgsDict, {"metadata": metadata, "spec": spec})
+
+
+def _sidecar(container: ContainerArgsDict) -> ContainerArgsDict:
+    container["restart_policy"] = "Always"
+    return container
+
+
+def _drained(container: ContainerArgsDict, seconds: int) -> ContainerArgsDict:
+    if seconds and "lifecycle" not in container:
+        container["lifecycle"] = {"pre_stop": {"sleep": {"seconds": seconds}}}
+    return container
+
+
+def _container_names(
+    where: str, containers: Sequence[ContainerArgsDict], companions: Sequence[Companion]
+) -> list[str]:
+    owners: dict[str, str] = {}
+    for owner, container in _owned_containers(containers, companions):
+        name = container.get("name")
+        if not isinstance(name, str):
+            raise InputError(where, "containers.name", name, "must be a plain string")
+        checks.dns_label(where, "containers.name", name)
+        if name in owners:
+            raise InputError(
+                where,
+                "containers.name",
+                name,
+                f"must be unique in the pod, {owners[name]} and {owner} have it",
+            )
+        owners[name] = owner
+    return list(owners)
+
+
+def _owned_containers(
+    containers: Sequence[ContainerArgsDict], companions: Sequence[Companion]
+) -> list[tuple[str, ContainerArgsDict]]:
+    owned = [("the application", container) for container in containers]
+    for companion in companions:
+        owned += [(f'companion "{companion.name}"', c) for c in companion.containers]
+    return owned
+
+
+def _refuse_collisions(
+    where: str,
+    containers: Sequence[ContainerArgsDict],
+    companions: Sequence[Companion],
+    listeners: Sequence[Listener],
+) -> None:
+    bound = [_Bound("the application", listener) for listener in listeners]
+    for companion in companions:
+        owner = f'companion "{companion.name}"'
+        bound += [_Bound(owner, listener) for listener in companion.listeners]
+    stated = {(b.owner, b.listener.port, b.listener.protocol) for b in bound}
+    for owner, container in _owned_containers(containers, companions):
+        for listener in _declared(where, container):
+            # A declared port repeats a listener of the same owner, which knows its address.
+            if (owner, listener.port, listener.protocol) not in stated:
+                bound.append(_Bound(f'{owner}, container "{container["name"]}"', listener))
+    for position, first in enumerate(bound):
+        for second in bound[position + 1 :]:
+            if first.listener.collides(second.listener):
+                raise InputError(
+                    where,
+                    "companions",
+                    f"{second.listener.address}:{second.listener.port}",
+                    f"must be free, but {first.owner} listens on "
+                    f"{first.listener.address}:{first.listener.port} ({first.listener.name}) and "
+                    f"{second.owner} on the same port ({second.listener.name}) in one pod",
+                )
+
+
+def _declared(where: str, container: ContainerArgsDict) -> list[Listener]:
+    ports = container.get("ports")
+    if ports is None or checks.is_deferred(ports):
+        return []
+    listeners = []
+    for port in cast(Sequence[Mapping[str, Any]], ports):
+        argument = f'container "{container["name"]}".ports'
+        for key in ("host_port", "host_ip"):
+            if key in port:
+                raise InputError(
+                    where, f"{argument}.{key}", port[key], "must be left out: it binds to the node"
+                )
+        number = port["container_port"]
+        if checks.is_deferred(number):
+            continue
+        listeners.append(
+            Listener(
+                checks.integer(where, argument, number, minimum=1, maximum=65535),
+                port.get("name") or str(number),
+                protocol=port.get("protocol") or "TCP",
+            )
+        )
+    return listeners
+
+
+def _volumes(
+    where: str, volumes: Sequence[VolumeArgsDict], companions: Sequence[Companion]
+) -> dict[str, VolumeArgsDict]:
+    owned = [("the application", volume) for volume in volumes]
+    for companion in companions:
+        owned += [(f'companion "{companion.name}"', volume) for volume in companion.volumes]
+    owners: dict[str, str] = {}
+    result: dict[str, VolumeArgsDict] = {}
+    for owner, volume in owned:
+        hardening.check_volume(where, volume)
+        name = volume["name"]
+        if not isinstance(name, str):
+            raise InputError(where, "volumes.name", "<known only later>", "must be a plain string")
+        if name in owners:
+            raise InputError(
+                where,
+                "volumes.name",
+                name,
+                f"must be unique in the pod, {owners[name]} and {owner} have it",
+            )
+        owners[name] = owner
+        result[name] = volume
+    return result
+
+
+def _temporary_bytes(container: ContainerArgsDict, volumes: Mapping[str, VolumeArgsDict]) -> float:
+    total = 0.0
+    mounts = container.get("volume_mounts")
+    if mounts is None or checks.is_deferred(mounts):
+        return total
+    for mount in cast(Sequence[Mapping[str, Any]], mounts):
+        empty: Any = volumes[mount["name"]].get("empty_dir")
+        size = empty.get("size_limit") if isinstance(empty, Mapping) else None
+        if isinstance(size, str):
+            total += checks.amount(size)
+    return total
+
+
+def _labels(
+    where: str, labels: Mapping[str, pulumi.Input[str]], companions: Sequence[Companion]
+) -> dict[str, pulumi.Input[str]]:
+    merged = dict(labels)
+    for companion in companions:
+        for key, value in companion.pod_labels.items():
+            if merged.setdefault(key, value) != value:
+                raise InputError(
+                    where,
+                    f'companion "{companion.name}".pod_labels',
+                    f"{key}={value}",
+                    "must not change a label that the pod already has",
+                )
+    return merged
+
+
+def _spread(spread: str, selector: Mapping[str, str]) -> TopologySpreadConstraintArgsDict:
+    return {
+        "max_skew": 1,
+        "topology_key": "kubernetes.io/hostname",
+        "when_unsatisfiable": "DoNotSchedule" if spread == "strict" else "ScheduleAnyway",
+        "label_selector": {"match_labels": dict(selector)},
+    }

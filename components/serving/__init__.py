@@ -1,0 +1,1 @@
+"""Serving patterns: many nodes that answer requests (part II)."""

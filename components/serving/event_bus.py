@@ -1,0 +1,395 @@
+"""EventBus: events that are kept until they are delivered (chapter 8).
+
+The bus is NATS with JetStream: streams on a volume. A Job with the project's own program
+(``images/events``) makes them. Who takes events from them is a ``Subscriber``.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict, Service
+
+from components.platform.generated import Password
+from components.pods import labels as pod_labels
+from components.serving.singleton import Singleton, SingletonArgs
+from components.values import checks
+from components.values.bus import BusTopology
+from components.values.edges import Edge
+from components.values.errors import InputError
+from components.values.names import child
+from components.workloads.arguments import PodArgs
+from components.workloads.stateful import StorageArgs
+from components.workloads.task import Task, TaskArgs
+
+CLIENT_PORT, MONITOR_PORT = 4222, 8222
+PASSWORD_FILE = "/etc/events-bus/password"  # noqa: S105 (a path)
+"""Where the project's programs look for the password."""
+
+_DATA = "/data"
+_CONFIG = "/etc/nats/nats.conf"
+_USERS = "/etc/nats-users/users.conf"
+_PLAN = "/etc/events/setup.json"
+_CLIENT_PREFIX, _DELIVERY_PREFIX = "dds/client-of-", "dds/delivers-for-"
+# The StatefulSet needs eleven characters for its own, the delivery label 13, the Service 7.
+_RESERVE = 13
+_TASK_LIMIT = 48
+_BUCKET = re.compile(r"[a-z0-9][-a-z0-9]{0,31}")
+_USER, _ADMIN = "client", "admin"
+_MIB = 2**20
+
+# What a client may do: publish, take and acknowledge, look at what is stored. Not make, change or
+# empty a stream.
+_CLIENT_MAY = (
+    "events.>", "records.>", "dead.>", "$KV.>", "$JS.ACK.>",
+    "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>",
+    "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.API.CONSUMER.INFO.>",
+    "$JS.API.CONSUMER.MSG.NEXT.>",
+)  # fmt: skip
+
+
+class BucketArgs(TypedDict):
+    """Keys with values that end by themselves, for services that need a small store."""
+
+    name: str
+    """At most 32 lower-case letters, digits and dashes."""
+    seconds: int
+    """Seconds for which a value is kept, at least 1."""
+    size_mb: NotRequired[int]
+    """Most that it takes in MiB, at least 1. Defaults to 16."""
+
+
+class EventBusArgs(TypedDict):
+    """Arguments of EventBus."""
+
+    image: pulumi.Input[str]
+    """Image with nats-server 2.9 or newer: the project's ``nats``, or the upstream one."""
+    tools_image: pulumi.Input[str]
+    """The project's image ``events``, which makes the streams."""
+    events_mb: NotRequired[int]
+    """Most that events take in MiB, from 1 to 1048576. Defaults to 256. When it is reached,
+    publishing is refused until the oldest have reached their age; nothing is overwritten."""
+    keep_hours: NotRequired[int]
+    """Hours for which an event and the records of its way are kept, delivered or not, from 1 to
+    8760. Defaults to 72: no step may be away for longer."""
+    dead_mb: NotRequired[int]
+    """Most that dead letters take in MiB. Defaults to 64. When it is reached, an event that cannot
+    be delivered stays where it is and is tried again."""
+    keep_dead_hours: NotRequired[int]
+    """Hours for which a dead letter is kept, from 1 to 8760. Defaults to 720."""
+    records_mb: NotRequired[int]
+    """Most that the records of steps take in MiB. Defaults to 64; the oldest go first."""
+    duplicate_seconds: NotRequired[int]
+    """Seconds within which an event that is published again with the same id is known, from 1 to
+    3600. Defaults to 600."""
+    buckets: NotRequired[Sequence[BucketArgs]]
+    """Buckets of keys and values. By default there are none."""
+    storage_size: NotRequired[str]
+    """Size of the volume, a Kubernetes quantity. Defaults to what the streams may take and a
+    quarter more; less is refused."""
+    storage_class: NotRequired[pulumi.Input[str]]
+    """StorageClass. Defaults to the cluster's default one."""
+    delete_data: NotRequired[bool]
+    """Whether destroying the bus deletes the volume. Defaults to no."""
+    monitors: NotRequired[Sequence[Mapping[str, str]]]
+    """Labels of pods of the namespace that may ask the monitoring port, 8222, which answers in JSON
+    (``/varz``, ``/jsz``). By default nobody."""
+    resources: NotRequired[ResourceRequirementsArgsDict]
+    """Requests and limits of the server. Default to cpu 50m, and memory 256Mi, which is also the limit."""
+    namespace: NotRequired[pulumi.Input[str]]
+    """Namespace. Defaults to the provider's."""
+
+
+class EventBus(pulumi.ComponentResource):
+    """A server with three streams: events, dead letters, and records of what steps did.
+
+    Registers a StatefulSet of one replica with a volume and all that belongs to it, a Service with
+    an address that stays, two passwords (the clients', who cannot change or empty a stream, and the
+    administrator's), and a Job that makes the streams. While the server is away nothing is lost:
+    publishing is refused, and what was not acknowledged is delivered when it is back. A message is
+    in the volume's file system when it is acknowledged; a machine that loses power may lose the last
+    moments, as it does with any file that is not flushed.
+    """
+
+    topology: BusTopology
+    """Where the bus is, for clients."""
+    server: Singleton
+    """The server."""
+
+    def __init__(
+        self, name: str, args: EventBusArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the bus.
+
+        :param name: a DNS label of at most 50 characters, unique in its namespace
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        where = f'EventBus "{name}"'
+        plan = _Plan(name, args, _checked(where, name, args))
+        Singleton.validate(where, name, plan.server({_USERS: ""}))
+        Task.validate(where, plan.setup_name, plan.setup(""))
+        super().__init__("dds:index:EventBus", name, {"image": args["image"]}, opts)
+        own = pulumi.ResourceOptions(parent=self)
+        client = Password(f"{name}-client", {}, own).value
+        admin = Password(f"{name}-admin", {}, own).value
+        users = pulumi.Output.all(client, admin).apply(lambda known: users_conf(known[0], known[1]))
+        self.server = Singleton(name, plan.server({_USERS: users}), own)
+        service = Service(
+            plan.service_name,
+            metadata=plan.metadata(),
+            spec={
+                "selector": plan.selector,
+                "ports": [{"name": "client", "port": CLIENT_PORT, "target_port": CLIENT_PORT}],
+            },
+            # It has an address as soon as the server is ready, which is waited for there.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.server]),
+        )
+        setup = Task(
+            plan.setup_name,
+            plan.setup(admin),
+            pulumi.ResourceOptions(parent=self, depends_on=[self.server, service]),
+        )
+        there = pulumi.Output.all(client, setup.job.id).apply(lambda known: str(known[0]))
+        self.topology = BusTopology(
+            name=name,
+            server=f"{plan.service_name}:{CLIENT_PORT}",
+            port=CLIENT_PORT,
+            username=_USER,
+            password=pulumi.Output.secret(there),
+            client_label=plan.client_label,
+            delivery_label=(f"{_DELIVERY_PREFIX}{name}", "true"),
+            server_labels=plan.selector,
+        )
+        self.register_outputs({"server": self.topology.server})
+
+
+def users_conf(client: str, admin: str) -> str:
+    """The part of the configuration that is secret: who may do what."""
+    allowed = "\n".join(f'          "{subject}"' for subject in _CLIENT_MAY)
+    return f"""\
+# Users of the bus. Generated.
+authorization {{
+  timeout: 3
+  users: [
+    {{ user: "{_ADMIN}", password: "{admin}" }}
+    {{
+      user: "{_USER}", password: "{client}"
+      permissions {{
+        publish {{ allow: [
+{allowed}
+        ] }}
+        subscribe {{ allow: ["_INBOX.>"] }}
+      }}
+    }}
+  ]
+}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    events_mb: int
+    keep_hours: int
+    dead_mb: int
+    keep_dead_hours: int
+    records_mb: int
+    duplicate_seconds: int
+    buckets: tuple[tuple[str, int, int], ...]
+    storage_size: str
+
+    @property
+    def stored_mb(self) -> int:
+        return (
+            self.events_mb
+            + self.dead_mb
+            + self.records_mb
+            + sum(size for _, _, size in self.buckets)
+        )
+
+    def nats_conf(self, name: str) -> str:
+        """The server's configuration, but for its users."""
+        return f"""\
+# NATS with JetStream. Generated.
+server_name: "{name}"
+listen: "0.0.0.0:{CLIENT_PORT}"
+# Health and statistics; the NetworkPolicy lets in who is named.
+http: "0.0.0.0:{MONITOR_PORT}"
+max_payload: 1MB
+jetstream {{
+  store_dir: "{_DATA}"
+  # Everything is on the volume.
+  max_memory_store: 1MB
+  max_file_store: {self.stored_mb}MB
+}}
+# Relative to this file.
+include "../nats-users/users.conf"
+"""
+
+    def setup_json(self) -> str:
+        """What streams and buckets there are to be."""
+        plan = {
+            "events_mb": self.events_mb,
+            "keep_hours": self.keep_hours,
+            "dead_mb": self.dead_mb,
+            "keep_dead_hours": self.keep_dead_hours,
+            "records_mb": self.records_mb,
+            "duplicate_seconds": self.duplicate_seconds,
+            "buckets": [
+                {"name": name, "seconds": seconds, "mb": size}
+                for name, seconds, size in self.buckets
+            ],
+        }
+        return json.dumps(plan, indent=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """The workloads of one bus, from its checked arguments."""
+
+    name: str
+    args: EventBusArgs
+    settings: _Settings
+
+    @property
+    def selector(self) -> dict[str, str]:
+        return pod_labels.selector("nats", self.name, "bus")
+
+    @property
+    def client_label(self) -> tuple[str, str]:
+        return (f"{_CLIENT_PREFIX}{self.name}", "true")
+
+    @property
+    def service_name(self) -> str:
+        return f"{self.name}-client"
+
+    @property
+    def setup_name(self) -> str:
+        return child(self.name, "streams", limit=_TASK_LIMIT)
+
+    def metadata(self) -> Any:
+        metadata: dict[str, Any] = {
+            "name": self.service_name,
+            "labels": pod_labels.standard(self.selector, None),
+        }
+        if "namespace" in self.args:
+            metadata["namespace"] = self.args["namespace"]
+        return metadata
+
+    def server(self, secret_files: Mapping[str, pulumi.Input[str]]) -> SingletonArgs:
+        """NATS itself."""
+        args = self.args
+        storage: StorageArgs = {
+            "path": _DATA,
+            "size": self.settings.storage_size,
+            "delete_with_workload": args.get("delete_data", False),
+        }
+        if "storage_class" in args:
+            storage["storage_class"] = args["storage_class"]
+        workload: SingletonArgs = {
+            "image": args["image"],
+            "application": "nats",
+            "component": "bus",
+            "command": ["nats-server", "--config", _CONFIG],
+            "files": {_CONFIG: self.settings.nats_conf(self.name)},
+            "secret_files": secret_files,
+            "storage": storage,
+            "ports": [
+                {"name": "client", "port": CLIENT_PORT},
+                {"name": "monitor", "port": MONITOR_PORT},
+            ],
+            "expose": ["client"],
+            "clients": [dict([self.client_label])],
+            "ingress": [
+                Edge(ports=(MONITOR_PORT,), pods=pods) for pods in args.get("monitors", ())
+            ],
+            # Ready when its streams are loaded; alive while its JetStream answers at all.
+            "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
+            "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
+            "liveness": {"path": "/healthz?js-server-only=true", "port": "monitor"},
+            "resources": args.get("resources")
+            or {
+                "requests": {"cpu": "50m", "memory": "256Mi"},
+                "limits": {"memory": "256Mi"},
+            },
+            "grace_seconds": 20,
+        }
+        if "namespace" in args:
+            workload["namespace"] = args["namespace"]
+        return workload
+
+    def setup(self, admin: pulumi.Input[str]) -> TaskArgs:
+        """What makes the streams."""
+        task: TaskArgs = {
+            **bus_client(self.args["tools_image"], "setup"),  # type: ignore[typeddict-item]
+            "env": {"BUS": f"{self.service_name}:{CLIENT_PORT}", "BUS_USER": _ADMIN},
+            "files": {_PLAN: self.settings.setup_json()},
+            "secret_files": {PASSWORD_FILE: admin},
+            "labels": dict([self.client_label]),
+            "egress": [Edge(ports=(CLIENT_PORT,), pods=self.selector)],
+            "timeout_seconds": 180,
+        }
+        if "namespace" in self.args:
+            task["namespace"] = self.args["namespace"]
+        return task
+
+
+def bus_client(
+    image: pulumi.Input[str], command: str, topology: BusTopology | None = None
+) -> PodArgs:
+    """A pod that runs a program of the image ``events`` against a bus."""
+    pod: PodArgs = {
+        "image": image,
+        "application": "events",
+        "component": command,
+        "command": ["python3", "-m", "events", command],
+    }
+    if topology is not None:
+        pod["env"] = {"BUS": topology.server, "BUS_USER": topology.username}
+        pod["secret_files"] = {PASSWORD_FILE: topology.password}
+        pod["labels"] = dict([topology.client_label])
+        pod["egress"] = [Edge(ports=(topology.port,), pods=topology.server_labels)]
+    return pod
+
+
+def _checked(where: str, name: str, args: EventBusArgs) -> _Settings:
+    checks.known_arguments(where, EventBusArgs, args)
+    checks.dns_label(where, "name", name, reserve=_RESERVE)
+    checks.image_reference(where, "tools_image", args["tools_image"])
+
+    def whole(argument: str, default: int, highest: int) -> int:
+        return checks.whole(where, args, argument, default, (1, highest))
+
+    buckets = []
+    for position, bucket in enumerate(args.get("buckets", ())):
+        argument = f"buckets[{position}]"
+        checks.known_arguments(f"{where}: {argument}", BucketArgs, bucket)
+        if not _BUCKET.fullmatch(str(bucket["name"])):
+            raise InputError(
+                where, f"{argument}.name", bucket["name"],
+                "must have at most 32 lower-case letters, digits and dashes",
+            )  # fmt: skip
+        seconds = checks.integer(where, f"{argument}.seconds", bucket["seconds"], minimum=1)
+        size = checks.integer(where, f"{argument}.size_mb", bucket.get("size_mb", 16), minimum=1)
+        buckets.append((bucket["name"], seconds, size))
+    checks.unique(where, "buckets.name", [bucket[0] for bucket in buckets])
+    settings = _Settings(
+        events_mb=whole("events_mb", 256, 1_048_576),
+        keep_hours=whole("keep_hours", 72, 8760),
+        dead_mb=whole("dead_mb", 64, 1_048_576),
+        keep_dead_hours=whole("keep_dead_hours", 720, 8760),
+        records_mb=whole("records_mb", 64, 1_048_576),
+        duplicate_seconds=whole("duplicate_seconds", 600, 3600),
+        buckets=tuple(buckets),
+        storage_size="",
+    )
+    least = settings.stored_mb + settings.stored_mb // 4 + 1
+    size_text = checks.quantity(where, "storage_size", args.get("storage_size", f"{least}Mi"))
+    if checks.amount(size_text) < settings.stored_mb * _MIB:
+        raise InputError(
+            where, "storage_size", size_text,
+            f"must be at least {settings.stored_mb}Mi, which is what the streams may take",
+        )  # fmt: skip
+    return dataclasses.replace(settings, storage_size=size_text)

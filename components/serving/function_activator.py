@@ -1,0 +1,120 @@
+"""The activator: stands before a function that may have no pod, and wakes it (chapter 8).
+
+It is in the way of every request, not of the first one only: who stands in the way knows whether
+anybody asks, and no address has to change hands while requests are under way.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pulumi
+
+from components.pods import labels as pod_labels
+from components.pods.companion import Rule
+from components.values import checks
+from components.values.edges import Edge
+from components.values.errors import InputError
+from components.values.names import child
+from components.workloads.application import Application, ApplicationArgs
+
+ARGUMENTS = ("idle_seconds", "held", "hold_seconds")
+"""Arguments of RunArgs that are for it alone."""
+
+_APPLICATION, _COMPONENT = "activator", "function-activator"
+
+
+def activator_labels(name: str) -> dict[str, str]:
+    """Labels that select a function's activator."""
+    return pod_labels.selector(_APPLICATION, activator_name(name), _COMPONENT)
+
+
+def activator_name(name: str) -> str:
+    """Its own name."""
+    return child(name, "activator")
+
+
+def check_activator(where: str, args: Mapping[str, Any], *, needed: bool) -> dict[str, int]:
+    """The checked arguments; refuses them where there is no activator."""
+    for argument in ARGUMENTS:
+        if argument in args and not needed:
+            raise InputError(where, argument, args[argument], "is for min_scale 0")
+
+    def whole(argument: str, default: int, lowest: int, highest: int) -> int:
+        bounds = (lowest, highest)
+        return checks.whole(where, args, argument, default, bounds, "the activator is told")
+
+    return {
+        "idle_seconds": whole("idle_seconds", 60, 5, 86400),
+        "held": whole("held", 100, 1, 1000),
+        "hold_seconds": whole("hold_seconds", 60, 1, 600),
+    }
+
+
+def activator_pods(
+    args: Mapping[str, Any],
+    told: Mapping[str, int],
+    *,
+    environment: Mapping[str, pulumi.Input[str]],
+    timeout: int,
+    ports: tuple[int, int],
+    deployment: pulumi.Input[str],
+    pods: Mapping[str, str],
+    most_pods: int,
+) -> ApplicationArgs:
+    """The activator's pod.
+
+    :param args: those of the function
+    :param told: what ``check_activator`` returned
+    :param environment: the runtime's own variables that both know
+    :param timeout: seconds that the function may take
+    :param ports: of the function, and of its health; the activator has the same
+    :param deployment: name of the function's Deployment
+    :param pods: labels of the function's pods
+    """
+    workload: dict[str, Any] = {
+        "image": args["image"],
+        "application": _APPLICATION,
+        "component": _COMPONENT,
+        "command": ["python3", "-m", "function_runtime.activator"],
+        "env": {
+            **environment,
+            "ACTIVATOR_DEPLOYMENT": deployment,
+            "ACTIVATOR_SELECTOR": ",".join(f"{key}={value}" for key, value in pods.items()),
+            "ACTIVATOR_MOST_PODS": str(most_pods),
+            **{f"ACTIVATOR_{key.upper()}": str(value) for key, value in told.items()},
+        },
+        "rules": [
+            Rule(
+                group="apps",
+                resources=("deployments/scale",),
+                verbs=("get", "patch"),
+                names=(deployment,),
+            ),
+            # Where they are, whether they are told to end, and why one does not start.
+            Rule(resources=("pods",), verbs=("list", "watch")),
+        ],
+        "ports": [
+            {"name": "http", "port": ports[0]},
+            {"name": "health", "port": ports[1]},
+        ],
+        "expose": ["http"],
+        "clients": cast(Sequence[Mapping[str, str]], args.get("clients", ())),
+        "egress": [Edge(ports=ports, pods=pods)],
+        "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
+        "liveness": {"path": "/healthz", "port": "health"},
+        # What it holds then is still handed on.
+        "grace_seconds": told["hold_seconds"] + timeout + 10,
+        "resources": {
+            "requests": {"cpu": "25m", "memory": "48Mi"},
+            "limits": {"cpu": "1", "memory": "256Mi"},
+        },
+    }
+    for argument in ("namespace", "version"):
+        if argument in args:
+            workload[argument] = args[argument]
+    return cast(ApplicationArgs, workload)
+
+
+def validate_activator(where: str, name: str, workload: ApplicationArgs) -> None:
+    """Check it before anything is registered."""
+    Application.validate(where, activator_name(name), workload)

@@ -1,0 +1,142 @@
+"""Pipeline: a typed graph of functions that events go through (chapter 8).
+
+Each edge of the graph is a topic of an event bus, so that no step knows another and none has to be
+there when another one is done.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict, cast
+
+import pulumi
+
+from components.serving.subscriber import (
+    Delivery,
+    DeliveryArgs,
+    DeliveryPlan,
+    delivery_pods,
+    delivery_settings,
+    endpoint_of,
+)
+from components.values import checks
+from components.values.bus import BusTopology
+from components.values.errors import InputError
+from components.values.flow import Flow
+from components.values.targets import Target
+from components.workloads.application import Application
+
+
+class PipelineArgs(TypedDict):
+    """Arguments of Pipeline."""
+
+    image: pulumi.Input[str]
+    """The project's image ``events``, with a tag or digest."""
+    bus: BusTopology
+    """The bus that carries the events."""
+    flow: Flow
+    """Which step follows which. Its name is the one that events are published under."""
+    targets: Mapping[str, Target]
+    """Where each step is, by its name: a function of the cluster, or somebody's webhook."""
+    delivery: NotRequired[DeliveryArgs]
+    """How events are delivered and tried again, for steps that say nothing else."""
+    deliveries: NotRequired[Mapping[str, DeliveryArgs]]
+    """The same for single steps, by name; what is left out is as ``delivery`` says."""
+    clients: NotRequired[Sequence[Mapping[str, str]]]
+    """Labels of pods of the namespace that may publish events; an empty mapping is every pod. By
+    default nobody may."""
+    monitors: NotRequired[Sequence[Mapping[str, str]]]
+    """Labels of pods of the namespace that may ask for ``/metrics`` at port 8081."""
+    replicas: NotRequired[pulumi.Input[int]]
+    """Pods that deliver, at least 1. Defaults to 2."""
+    namespace: NotRequired[pulumi.Input[str]]
+    """Namespace. Defaults to the provider's."""
+
+
+class Pipeline(pulumi.ComponentResource):
+    """Functions that follow each other, with nothing lost between them.
+
+    ``POST <endpoint>`` with JSON is answered with 202 and the event's id once the event is stored;
+    an id of one's own goes into the header ``ce-id``, and the same one again is known. Each step
+    gets the data as its body. What it answers, if that is a JSON object, is added to the data for
+    the steps that follow. They are published before the event is acknowledged, so that a step or a
+    subscriber that is killed in between repeats, with the same ``Idempotency-Key``, and loses
+    nothing. A step that several edges lead to gets an event for each.
+
+    Registers an Application that delivers, as Subscriber does.
+    """
+
+    application: Application
+    """The pods that deliver."""
+    endpoint: pulumi.Output[str]
+    """URL for POST requests, each of which is an event."""
+
+    def __init__(
+        self, name: str, args: PipelineArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the pipeline.
+
+        :param name: a DNS label of at most 54 characters, unique for its bus
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        where = f'Pipeline "{name}"'
+        checks.known_arguments(where, PipelineArgs, args)
+        flow = _flow(where, args)
+        plan = DeliveryPlan(
+            name,
+            _deliveries(where, flow, args),
+            {flow.name: topic_of(flow, flow.first)},
+            {flow.name: [flow.first]},
+        )
+        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
+        Application.validate(where, name, workload)
+        super().__init__(
+            "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
+        )
+        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
+        self.endpoint = pulumi.Output.concat(endpoint_of(self.application), f"/{flow.name}")
+        self.register_outputs({"endpoint": self.endpoint})
+
+
+def topic_of(flow: Flow, step: str) -> str:
+    """The topic of the events that a step is to get."""
+    return f"{flow.name}.{step}"
+
+
+def _flow(where: str, args: PipelineArgs) -> Flow:
+    flow: object = args["flow"]
+    if not isinstance(flow, Flow):
+        raise InputError(where, "flow", flow, "must be a Flow")
+    for argument in ("targets", "deliveries"):
+        given: Mapping[str, Any] = args.get(argument, {})  # type: ignore[assignment]
+        for step in given:
+            if step not in flow.steps:
+                raise InputError(where, argument, step, checks.nearest(step, flow.steps))
+    for step in flow.steps:
+        if step not in args["targets"]:
+            raise InputError(
+                where, "targets", sorted(args["targets"]), f"must say where the step {step} is"
+            )
+    return flow
+
+
+def _deliveries(where: str, flow: Flow, args: PipelineArgs) -> list[Delivery]:
+    common: Mapping[str, Any] = args.get("delivery", {})
+    checks.known_arguments(f"{where}: delivery", DeliveryArgs, common)
+    delivery_settings(where, "delivery", common)
+    found = []
+    for step in flow.steps:
+        own: Mapping[str, Any] = args.get("deliveries", {}).get(step, {})
+        argument = f"deliveries[{step}]"
+        checks.known_arguments(f"{where}: {argument}", DeliveryArgs, own)
+        delivery = Delivery.checked(
+            where, argument, step, topic_of(flow, step), args["targets"][step], {**common, **own}
+        )
+        edges = flow.edges(step)
+        found.append(
+            dataclasses.replace(
+                delivery,
+                required={to: topic_of(flow, to) for to, key in edges if key is None},
+                optional={to: (key, topic_of(flow, to)) for to, key in edges if key is not None},
+            )
+        )
+    return found

@@ -1,0 +1,75 @@
+"""Singleton: ownership by having one replica only (chapter 9).
+
+The simplest owner is the only one there is. Kubernetes keeps it running, and a StatefulSet starts
+no second pod before it knows that the first is gone, so nobody has to be elected. What it costs is
+time without an owner: a rollout is a stop and then a start, and a pod on a node that does not answer
+is replaced only when the node is back or an operator says that it is gone.
+"""
+
+from typing import Any, NotRequired, cast
+
+import pulumi
+
+from components.values import checks
+from components.workloads.arguments import ReachedArgs
+from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
+
+
+class SingletonArgs(ReachedArgs):
+    """Arguments of Singleton. It has at least one port."""
+
+    storage: NotRequired[StorageArgs]
+    """A persistent volume, which outlives the pod. By default there is none."""
+
+
+class Singleton(pulumi.ComponentResource):
+    """A program of which at most one pod ever runs, also during a rollout.
+
+    Registers what StatefulApplication does, with one replica. Its pod is called ``<name>-0``. There
+    is no other pod to hand over to, so by default it does not wait before SIGTERM
+    (``drain_seconds``), and a drain of its node may evict it at any time.
+
+    At most one holds as long as nobody deletes the pod by force (``--grace-period=0``): that tells
+    Kubernetes that it is gone without looking.
+    """
+
+    application: StatefulApplication
+    """The StatefulSet with its Service."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` from anywhere in the cluster."""
+
+    def __init__(
+        self, name: str, args: SingletonArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the program.
+
+        :param name: a DNS label of at most 52 characters, unique in its namespace
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        where = f'Singleton "{name}"'
+        checks.known_arguments(where, SingletonArgs, args)
+        workload = _workload(args)
+        StatefulApplication.validate(where, name, workload)
+        super().__init__("dds:index:Singleton", name, {"image": args["image"]}, opts)
+        self.application = StatefulApplication(name, workload, pulumi.ResourceOptions(parent=self))
+        self.endpoint = self.application.endpoint
+        self.register_outputs({"endpoint": self.endpoint})
+
+    @staticmethod
+    def validate(where: str, name: str, args: SingletonArgs) -> None:
+        """Check the arguments for a component that is made of a Singleton.
+
+        :param where: that component, so that messages name it
+        """
+        checks.known_arguments(where, SingletonArgs, args)
+        StatefulApplication.validate(where, name, _workload(args))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels that select the pod."""
+        return self.application.labels
+
+
+def _workload(args: SingletonArgs) -> StatefulApplicationArgs:
+    given: dict[str, Any] = {"component": "singleton", "drain_seconds": 0, **args}
+    return cast(StatefulApplicationArgs, {**given, "replicas": 1})

@@ -1,0 +1,1 @@
+"""Single-node patterns: sidecar, ambassador, adapter (part I)."""

@@ -1,0 +1,79 @@
+"""What every adapter with metrics has: who may scrape it, and how Prometheus finds its pods."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Service
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
+from components.values import checks
+from components.values.edges import Edge
+from components.values.errors import InputError
+from components.values.metrics import SCRAPER_LABEL, ScrapeJob
+
+LABEL_PREFIX = "dds/metrics-of-"
+RESERVE = 13
+"""Characters that the label adds to an adapter's name."""
+
+DEFAULT_SCRAPERS: tuple[Mapping[str, str], ...] = (dict([SCRAPER_LABEL]),)
+"""Pods that are let in unless others are named."""
+
+
+def check(
+    where: str,
+    name: str,
+    args_type: type,
+    args: Mapping[str, Any],
+    images: Sequence[str] = ("image",),
+) -> None:
+    """What is checked first of every companion that is scraped.
+
+    :param args_type: a TypedDict
+    :param images: arguments that are images
+    """
+    checks.known_arguments(where, args_type, args)
+    checks.dns_label(where, "name", name, reserve=RESERVE)
+    for image in images:
+        checks.image_reference(where, image, args[image])
+
+
+def labels(name: str) -> dict[str, str]:
+    """The labels of pods that have this adapter."""
+    return {f"{LABEL_PREFIX}{name}": "true"}
+
+
+def edges(
+    where: str,
+    port: int,
+    scrapers: Sequence[Mapping[str, str]],
+    namespace: Mapping[str, str] | None = None,
+) -> tuple[Edge, ...]:
+    """The connections that the scrapers open."""
+    if not scrapers:
+        raise InputError(where, "scrapers", scrapers, "must name who scrapes; {} is every pod")
+    return tuple(
+        Edge(ports=(port,), pods=dict(scraper), namespace=namespace) for scraper in scrapers
+    )
+
+
+def job(
+    name: str, port: int, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
+) -> ScrapeJob:
+    """Register the headless Service whose name resolves to every pod with the adapter."""
+    service = Service(
+        name,
+        metadata=metadata,
+        spec={
+            "cluster_ip": "None",
+            "selector": labels(name),
+            "ports": [{"name": "metrics", "port": port, "target_port": port}],
+            # A pod that is not ready is the one whose metrics are wanted most.
+            "publish_not_ready_addresses": True,
+        },
+        opts=opts,
+    )
+    host = pulumi.Output.concat(
+        service.metadata["name"], ".", service.metadata["namespace"], ".svc"
+    )
+    return ScrapeJob(name, host, port, labels(name))

@@ -1,0 +1,1 @@
+"""Plain typed values and checks; no resource is made here."""

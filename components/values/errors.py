@@ -1,0 +1,47 @@
+"""The one error for input that cannot be right."""
+
+import pulumi
+
+
+class InputError(pulumi.RunError):
+    """An argument was refused before any resource was registered.
+
+    Pulumi prints a RunError without a traceback, so the message is all that a user sees: it names
+    the component, the argument, the value received and what would be right.
+    """
+
+    def __init__(self, where: str, argument: str, value: object, expected: str) -> None:
+        """Describe what was refused.
+
+        :param where: the component and its name, for example ``ShardedRedis "cache"``
+        :param argument: the argument's name as the user typed it, ``ports[0].port``
+        :param value: the value received; never pass a secret
+        :param expected: what would be right, as a clause: ``must be at least 1``
+        """
+        self.where = where
+        self.argument = argument
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{where}: {argument} is {value!r}; {expected}")
+
+
+class UnknownArgumentError(InputError):
+    """An argument that the component does not have, most often a misspelled one."""
+
+    def __init__(self, where: str, argument: str, expected: str) -> None:
+        self.where = where
+        self.argument = argument
+        self.value = None
+        self.expected = expected
+        pulumi.RunError.__init__(self, f"{where}: {argument} is not an argument; {expected}")
+
+
+class MissingArgumentError(InputError):
+    """A required argument was left out."""
+
+    def __init__(self, where: str, argument: str, expected: str) -> None:
+        self.where = where
+        self.argument = argument
+        self.value = None
+        self.expected = expected
+        pulumi.RunError.__init__(self, f"{where}: {argument} is missing; {expected}")

@@ -1,0 +1,209 @@
+"""nginx's configuration language as values: directives, blocks, and the text that nginx reads.
+
+``document`` has what every nginx of this project has in common: an unprivileged user, a read-only
+root filesystem with only TEMPORARY to write to, and logs on the container's output. It wants
+``nginx -e stderr``, which ``command`` gives.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.values import resolv
+from components.values.endpoint import Endpoint
+from components.values.errors import InputError
+
+TEMPORARY = "/tmp"  # noqa: S108
+"""Folder that must be writable: the pid, and what does not fit into memory."""
+
+RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
+"""Where ``command`` puts what it found in the container's /etc/resolv.conf."""
+
+_PLAIN = re.compile(r"[-+*/~^$=!?.,:@%&()|<>\[\]A-Za-z0-9_]+")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_STORED = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_INDENT = "  "
+
+# nginx neither reads /etc/resolv.conf nor completes names, so both is done for it.
+_RESOLVER_LINES = r"""
+  print "resolver" servers " valid=" valid ";"
+  print "map \"\" $namespace { default \"" namespace "\"; }"
+  print "map \"\" $cluster_domain { default \"" domain "\"; }"
+"""
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A line for the reader."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Directive:
+    """``name value value;``, or with ``inside`` a block ``name value { ... }``.
+
+    Values are words as nginx sees them; ``text`` quotes those that need it. ``$`` starts a
+    variable, so what comes from a user goes through ``literal``.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    inside: "tuple[Statement, ...] | None" = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InputError("nginx", "directive", self.name, "must be the name of a directive")
+
+
+Statement = Directive | Comment
+
+
+def directive(name: str, *values: object) -> Directive:
+    """A simple directive. Booleans become ``on`` and ``off``."""
+    return Directive(name, tuple(_word(value) for value in values))
+
+
+def block(name: str, *values: object, inside: Sequence[Statement]) -> Directive:
+    """A block with what stands in it."""
+    return Directive(name, tuple(_word(value) for value in values), tuple(inside))
+
+
+def mapping(source: str, variable: str, entries: Sequence[tuple[str, str]]) -> Directive:
+    """``map source $variable { key value; ... }``; a key may be ``default`` or start with ``~``.
+
+    :param variable: without ``$``
+    """
+    return table("map", source, f"${variable}", entries=entries)
+
+
+def table(name: str, *values: object, entries: Sequence[tuple[str, str]]) -> Directive:
+    """A block of pairs that are no directives: ``map``, ``split_clients``, ``geo``, ``types``."""
+    lines = tuple(_Pair(key, value) for key, value in entries)
+    return Directive(name, tuple(_word(value) for value in values), lines)
+
+
+class _Pair(Directive):
+    """A line of a table. Its first word is data, not the name of a directive."""
+
+    def __init__(self, key: str, value: str) -> None:
+        object.__setattr__(self, "name", _quoted(key))
+        object.__setattr__(self, "values", (value,))
+        object.__setattr__(self, "inside", None)
+
+
+def literal(where: str, argument: str, value: Any) -> str:
+    """A user's text as a value that nginx takes as it is; nginx has no way to write a ``$``."""
+    if not isinstance(value, str) or not value or not value.isprintable() or "$" in value:
+        raise InputError(where, argument, value, "must be printable text on one line, without $")
+    return value
+
+
+def text(statements: Sequence[Statement]) -> str:
+    """The configuration file."""
+    return "\n".join(_lines(statements, "")) + "\n"
+
+
+def document(
+    title: str,
+    *,
+    http: Sequence[Statement] = (),
+    stream: Sequence[Statement] = (),
+    top: Sequence[Statement] = (),
+    workers: int = 1,
+    connections: int = 1024,
+    resolver: bool = False,
+) -> list[Statement]:
+    """A whole configuration. It logs no request unless ``http`` has an ``access_log``.
+
+    :param title: what it is for; its first line
+    :param http: inside of ``http``
+    :param stream: inside of ``stream``; needs the image's stream module
+    :param top: more directives of the top level
+    :param workers: processes
+    :param connections: of each process, those to upstreams included
+    :param resolver: whether names are looked up at run time, with the container's own name
+        servers; needs ``command(resolver=True)``
+    """
+    statements: list[Statement] = [
+        Comment(title),
+        directive("worker_processes", workers),
+        directive("pid", f"{TEMPORARY}/nginx.pid"),
+        directive("error_log", "stderr", "warn"),
+        *top,
+    ]
+    if stream:
+        # Debian has it as a module; an nginx with it built in has no such file.
+        statements.insert(1, directive("include", "/etc/nginx/modules-enabled/*-stream.conf"))
+    statements.append(block("events", inside=[directive("worker_connections", connections)]))
+    found = [directive("include", RESOLVER_FILE)] if resolver else []
+    if http:
+        own: list[Statement] = [
+            directive("access_log", False),
+            directive("server_tokens", False),
+            *(directive(f"{name}_temp_path", f"{TEMPORARY}/{name}") for name in _STORED),
+            *found,
+        ]
+        statements.append(block("http", inside=[*own, *http]))
+    if stream:
+        statements.append(block("stream", inside=[*found, *stream]))
+    return statements
+
+
+def command(
+    file: str, *, resolver: bool = False, valid: str = "5s", check: bool = False
+) -> list[str]:
+    """A container's command: nginx in the foreground with this configuration.
+
+    :param file: the configuration's path
+    :param resolver: whether to write RESOLVER_FILE first. It is the name service's address and the
+        cluster's domain as they are in this pod, so nothing of them is assumed.
+    :param valid: how long an address is used before it is asked for again, in nginx's words
+    :param check: only check the configuration, as ``nginx -t``
+    """
+    nginx = ["nginx", "-e", "stderr", "-c", file]
+    nginx += ["-t"] if check else ["-g", "daemon off;"]
+    if not resolver:
+        return nginx
+    script = (
+        f"awk -v valid={valid} '{resolv.script(_RESOLVER_LINES)}' {resolv.FILE} "
+        f"> {RESOLVER_FILE} && "
+        'exec "$@"'
+    )
+    return ["sh", "-c", script, "nginx", *nginx]
+
+
+def lookup_address(endpoint: Endpoint) -> str:
+    """``host:port`` as nginx must look it up, since it completes no names."""
+    return f"{endpoint.lookup_host('$namespace', '$cluster_domain')}:{endpoint.port}"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _quoted(word: str) -> str:
+    if not word.isprintable():
+        raise InputError("nginx", "value", word, "must be printable text on one line")
+    if _PLAIN.fullmatch(word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _lines(statements: Sequence[Statement], indent: str) -> list[str]:
+    lines: list[str] = []
+    for statement in statements:
+        if isinstance(statement, Comment):
+            lines += [f"{indent}# {line}" for line in statement.text.splitlines()]
+            continue
+        head = " ".join([statement.name, *(_quoted(value) for value in statement.values)])
+        if statement.inside is None:
+            lines.append(f"{indent}{head};")
+        else:
+            lines.append(f"{indent}{head} {{")
+            lines += _lines(statement.inside, indent + _INDENT)
+            lines.append(f"{indent}}}")
+    return lines

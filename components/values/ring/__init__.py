@@ -1,0 +1,31 @@
+"""Ring mathematics: where twemproxy puts each key, and names that make its shards even (ch. 6).
+
+``plan(shards)`` gives the node names and the share of each shard; ``Ring`` says where a key goes
+with any names; ``moved_fraction(old, new)`` what a changed number of shards costs.
+"""
+
+from components.values.ring.hashes import HASHES, PORTABLE
+from components.values.ring.ketama import POINTS_PER_SERVER, Ring, points, points_per_server
+from components.values.ring.plan import (
+    DEFAULT_HASH,
+    MOST_SHARDS,
+    RingPlan,
+    least_moved,
+    moved_fraction,
+    plan,
+)
+
+__all__ = [
+    "DEFAULT_HASH",
+    "HASHES",
+    "MOST_SHARDS",
+    "POINTS_PER_SERVER",
+    "PORTABLE",
+    "Ring",
+    "RingPlan",
+    "least_moved",
+    "moved_fraction",
+    "plan",
+    "points",
+    "points_per_server",
+]

@@ -1,0 +1,1 @@
+"""A Deployment, StatefulSet or Job with all that belongs to it."""

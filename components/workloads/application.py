@@ -1,0 +1,120 @@
+"""Application: a Deployment with all that belongs to it."""
+
+from typing import NotRequired
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment, DeploymentSpecArgsDict
+from pulumi_kubernetes.core.v1 import Service
+
+from components.values import checks
+from components.values.names import AUTONAME
+from components.workloads.arguments import ServingArgs
+from components.workloads.pod import make_pod_resources
+from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
+
+# The ReplicaSet and the pod add to the Deployment's name, but are not bound to a label's length.
+_RESERVE = AUTONAME
+
+
+class ApplicationArgs(ServingArgs):
+    """Arguments of Application."""
+
+    autoscaled: NotRequired[bool]
+    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
+    Defaults to no."""
+
+
+class Application(pulumi.ComponentResource):
+    """A stateless program: replicas that are all alike, behind one Service.
+
+    Registers a Deployment, a ServiceAccount and a NetworkPolicy that lets nothing through but the
+    given edges; a Service if there are ports; a PodDisruptionBudget from two replicas on.
+    """
+
+    labels: dict[str, str]
+    """Labels that select the pods."""
+    deployment: Deployment
+    """The Deployment."""
+    service: Service | None
+    """The Service, if there are ports."""
+    endpoint: pulumi.Output[str] | None
+    """``host:port`` of the Service's first port, from anywhere in the cluster."""
+
+    def __init__(
+        self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the application.
+
+        :param name: a DNS label of at most 54 characters
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        plan = _plan(name, args, f'Application "{name}"')
+        autoscaled = args.get("autoscaled", False)
+        super().__init__(
+            "dds:index:Application",
+            name,
+            {"image": args["image"], **({} if autoscaled else {"replicas": plan.replicas})},
+            opts,
+        )
+        child = pulumi.ResourceOptions(parent=self)
+        self.labels = dict(plan.pod.selector)
+        self.service = None
+        self.endpoint = None
+        if plan.exposed:
+            self.service = Service(
+                name,
+                metadata={**plan.pod.metadata(), "annotations": NOT_AWAITED},
+                spec={
+                    "type": "ClusterIP",
+                    "selector": dict(plan.pod.selector),
+                    "ports": plan.service_ports(),
+                },
+                opts=child,
+            )
+        resources = make_pod_resources(plan.pod, self, plan.ingress())
+        plan.disruption_budget(child)
+        spec: DeploymentSpecArgsDict = {
+            "selector": {"match_labels": dict(plan.pod.selector)},
+            "strategy": {
+                "type": "RollingUpdate",
+                # A new pod is ready before an old one goes.
+                "rolling_update": {"max_unavailable": 0, "max_surge": 1},
+            },
+            "template": resources.template,
+        }
+        if not autoscaled:
+            spec["replicas"] = plan.replicas
+        self.deployment = Deployment(
+            name,
+            metadata=plan.pod.metadata(),
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
+        )
+        if self.service is not None:
+            # Known when the pods are ready, so that what uses it comes after them.
+            self.endpoint = pulumi.Output.all(
+                self.service.metadata["name"],
+                self.service.metadata["namespace"],
+                self.deployment.metadata["name"],
+            ).apply(lambda known: f"{known[0]}.{known[1]}.svc:{plan.exposed[0][1]}")
+        self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
+
+    @staticmethod
+    def validate(where: str, name: str, args: ApplicationArgs) -> None:
+        """Check the arguments for a component that is made of an Application.
+
+        :param where: that component, so that messages name it
+        """
+        _plan(name, args, where)
+
+
+def _plan(name: str, args: ApplicationArgs, where: str) -> ServingPlan:
+    checks.known_arguments(where, ApplicationArgs, args)
+    return plan_serving(
+        where,
+        name,
+        args,
+        component="application",
+        reserve=_RESERVE,
+        autoscaled=args.get("autoscaled", False),
+    )

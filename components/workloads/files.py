@@ -1,0 +1,152 @@
+"""Files of a container, from an auto-named ConfigMap and Secret.
+
+Both are replaced when a content changes, and get a new name thereby, so that the pods which mount
+them roll.
+"""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeMountArgsDict
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
+from components.values import checks
+from components.values.errors import InputError
+
+_SYSTEM_FOLDERS = (
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root",
+    "/run", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/var",
+)  # fmt: skip
+_KEY_LIMIT = 253
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """Volumes for the pod and mounts for the container."""
+
+    volumes: tuple[VolumeArgsDict, ...]
+    mounts: tuple[VolumeMountArgsDict, ...]
+
+
+NOTHING_MOUNTED = Mounted((), ())
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Checked files of one kind."""
+
+    kind: str
+    contents: Mapping[str, pulumi.Input[str]]
+    """By path."""
+    keys: Mapping[str, str]
+    """Key in the object, by path."""
+
+    def config_map(
+        self, name: str, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
+    ) -> ConfigMap:
+        """The object for ``files``."""
+        return ConfigMap(
+            name,
+            metadata=metadata,
+            data={self.keys[path]: content for path, content in self.contents.items()},
+            # A change is a new object; the kubelet need not watch this one.
+            immutable=True,
+            opts=opts,
+        )
+
+    def secret(
+        self, name: str, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
+    ) -> Secret:
+        """The object for ``secret_files``."""
+        return Secret(
+            name,
+            metadata=metadata,
+            type="Opaque",
+            string_data={
+                self.keys[path]: pulumi.Output.secret(content)
+                for path, content in self.contents.items()
+            },
+            immutable=True,
+            opts=opts,
+        )
+
+    def mounted(self, object_name: pulumi.Input[str]) -> Mounted:
+        """One volume for each folder, with the files of that folder."""
+        folders: dict[str, list[str]] = {}
+        for path in self.contents:
+            folders.setdefault(posixpath.dirname(path), []).append(path)
+        volumes: list[VolumeArgsDict] = []
+        mounts: list[VolumeMountArgsDict] = []
+        for number, (folder, paths) in enumerate(sorted(folders.items())):
+            volume = f"{self.kind.replace('_', '-')}-{number}"
+            items: Any = [
+                {"key": self.keys[path], "path": posixpath.basename(path)} for path in sorted(paths)
+            ]
+            if self.kind == "files":
+                volumes.append(
+                    {"name": volume, "config_map": {"name": object_name, "items": items}}
+                )
+            else:
+                volumes.append(
+                    {
+                        "name": volume,
+                        "secret": {
+                            "secret_name": object_name,
+                            "items": items,
+                            "default_mode": 0o440,
+                        },
+                    }
+                )
+            mounts.append({"name": volume, "mount_path": folder, "read_only": True})
+        return Mounted(tuple(volumes), tuple(mounts))
+
+
+def file_set(
+    where: str, kind: str, contents: Mapping[str, pulumi.Input[str]], taken: Mapping[str, str]
+) -> FileSet:
+    """Check the paths of ``files`` or ``secret_files``.
+
+    :param taken: folders that something else is mounted on, with what that is
+    """
+    keys: dict[str, str] = {}
+    checked_contents: dict[str, pulumi.Input[str]] = {}
+    for path, content in contents.items():
+        checks.absolute_path(where, kind, path)
+        folder = posixpath.dirname(path)
+        if folder in _SYSTEM_FOLDERS:
+            raise InputError(
+                where,
+                kind,
+                path,
+                f"must lie in a folder of its own, a mount would hide what the image has in "
+                f"{folder}",
+            )
+        if folder in taken:
+            raise InputError(where, kind, path, f"must lie in another folder than {taken[folder]}")
+        key = re.sub(r"[^-._A-Za-z0-9]", "_", path.strip("/"))[-_KEY_LIMIT:]
+        if key in keys.values():
+            raise InputError(where, kind, path, "must differ from the others in its letters")
+        keys[path] = key
+        if not checks.is_deferred(content) and not isinstance(content, str):
+            raise InputError(where, f"{kind}[{path}]", type(content), "must be a string")
+        checked_contents[path] = (
+            checks.public(where, f"{kind}[{path}]", content) if kind == "files" else content
+        )
+    return FileSet(kind, checked_contents, keys)
+
+
+def writable_folders(where: str, folders: Any, size: str) -> Mounted:
+    """An empty, sized volume for each folder."""
+    checks.quantity(where, "writable_size", size)
+    checks.unique(where, "writable", folders)
+    volumes: list[VolumeArgsDict] = []
+    mounts: list[VolumeMountArgsDict] = []
+    for number, folder in enumerate(folders):
+        checks.absolute_path(where, "writable", folder)
+        volumes.append({"name": f"writable-{number}", "empty_dir": {"size_limit": size}})
+        mounts.append({"name": f"writable-{number}", "mount_path": folder})
+    return Mounted(tuple(volumes), tuple(mounts))

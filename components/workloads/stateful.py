@@ -1,0 +1,217 @@
+"""StatefulApplication: a StatefulSet with all that belongs to it."""
+
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgsDict
+from pulumi_kubernetes.core.v1 import (
+    PersistentVolumeClaimArgsDict,
+    PersistentVolumeClaimSpecArgsDict,
+    Service,
+    ServiceSpecArgsDict,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
+from components.pods import labels as pod_labels
+from components.values import checks
+from components.values.errors import InputError
+from components.values.names import child
+from components.workloads.arguments import ServingArgs
+from components.workloads.files import NOTHING_MOUNTED, Mounted
+from components.workloads.pod import make_pod_resources
+from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
+
+# A pod's label controller-revision-hash is the name, a dash and ten characters.
+_RESERVE = 11
+_CLAIM = "data"
+
+
+class StorageArgs(TypedDict):
+    """A volume of its own for each replica, which outlives the pod."""
+
+    path: str
+    """Absolute path where it is mounted."""
+    size: pulumi.Input[str]
+    """A Kubernetes quantity such as ``1Gi``."""
+    storage_class: NotRequired[pulumi.Input[str]]
+    """StorageClass. Defaults to the cluster's default one."""
+    delete_with_workload: NotRequired[bool]
+    """Whether destroying the workload deletes the data. Defaults to no: then the claims stay until
+    somebody deletes them or their namespace."""
+
+
+class StatefulApplicationArgs(ServingArgs):
+    """Arguments of StatefulApplication. It has at least one port."""
+
+    storage: NotRequired[StorageArgs]
+    """A persistent volume for each replica. By default there is none."""
+    ordered: NotRequired[bool]
+    """Whether replicas start one after the other, each when the last is ready. Defaults to no:
+    all at once."""
+
+
+class StatefulApplication(pulumi.ComponentResource):
+    """A program whose replicas have names that stay, and data of their own.
+
+    Registers a StatefulSet and its headless Service (both named ``name``, since the names of the
+    pods derive from it), a ServiceAccount and a NetworkPolicy that lets nothing through but the
+    given edges; a PodDisruptionBudget from two replicas on. Not-ready pods have DNS names too, so
+    that peers find each other while they start.
+    """
+
+    labels: dict[str, str]
+    """Labels that select the pods."""
+    stateful_set: StatefulSet
+    """The StatefulSet."""
+    service: Service
+    """The headless Service."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` that resolves to all replicas, from anywhere in the cluster."""
+
+    def __init__(
+        self, name: str, args: StatefulApplicationArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the application.
+
+        :param name: a DNS label of at most 52 characters, unique in its namespace
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        plan = _plan(name, args, f'StatefulApplication "{name}"')
+        storage = args.get("storage")
+        super().__init__(
+            "dds:index:StatefulApplication",
+            name,
+            {"image": args["image"], "replicas": plan.replicas},
+            opts,
+        )
+        self._name = name
+        self.labels = dict(plan.pod.selector)
+        self.service = Service(
+            name,
+            metadata={**plan.pod.metadata(), "name": name},
+            spec={
+                "cluster_ip": "None",
+                "selector": dict(plan.pod.selector),
+                "ports": plan.service_ports(),
+                "publish_not_ready_addresses": True,
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.endpoint = pulumi.Output.concat(
+            name, ".", self.service.metadata["namespace"], f".svc:{plan.exposed[0][1]}"
+        )
+        resources = make_pod_resources(plan.pod, self, plan.ingress())
+        plan.disruption_budget(pulumi.ResourceOptions(parent=self))
+        spec: StatefulSetSpecArgsDict = {
+            "replicas": plan.replicas,
+            "service_name": self.service.metadata["name"],
+            "pod_management_policy": "OrderedReady" if args.get("ordered") else "Parallel",
+            "selector": {"match_labels": dict(plan.pod.selector)},
+            "template": resources.template,
+        }
+        if storage is not None:
+            spec["volume_claim_templates"] = [_claim(plan.pod.selector, storage)]
+            spec["persistent_volume_claim_retention_policy"] = {
+                "when_deleted": "Delete" if storage.get("delete_with_workload") else "Retain",
+                # Scaled down and up again, a replica finds its data.
+                "when_scaled": "Retain",
+            }
+        self.stateful_set = StatefulSet(
+            name,
+            metadata={**plan.pod.metadata(), "name": name},
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
+        )
+        self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
+
+    @staticmethod
+    def validate(where: str, name: str, args: StatefulApplicationArgs) -> None:
+        """Check the arguments for a component that is made of a StatefulApplication.
+
+        :param where: that component, so that messages name it
+        """
+        _plan(name, args, where)
+
+    def host(self, ordinal: int) -> str:
+        """DNS name of one replica, for pods of the same namespace.
+
+        :param ordinal: from 0
+        """
+        return f"{self._name}-{ordinal}.{self._name}"
+
+
+def replica_services(
+    name: str,
+    count: int,
+    *,
+    selector: Mapping[str, str],
+    ports: Mapping[str, int],
+    namespace: pulumi.Input[str] | None,
+    opts: pulumi.ResourceOptions,
+    not_ready: bool = False,
+) -> list[Service]:
+    """An address of its own for each replica, which stays when the pod moves.
+
+    The names of the headless Service follow the pods, but what the cluster's DNS has not found it
+    remembers as missing for half a minute.
+
+    :param name: the StatefulApplication; the Services are called ``name-0``, ``name-1``, ...
+    :param ports: by name
+    :param not_ready: whether replicas that are not ready are reached as well; then the Services
+        are there before the replicas, and nothing waits for any to stand behind them
+    """
+    services = []
+    for ordinal in range(count):
+        metadata: ObjectMetaArgsDict = {
+            "name": f"{name}-{ordinal}",
+            "labels": pod_labels.standard(dict(selector), None),
+            "annotations": NOT_AWAITED,
+        }
+        if namespace is not None:
+            metadata["namespace"] = namespace
+        spec: ServiceSpecArgsDict = {
+            "type": "ClusterIP",
+            "selector": {**selector, "statefulset.kubernetes.io/pod-name": f"{name}-{ordinal}"},
+            "ports": [
+                {"name": port_name, "port": port, "target_port": port, "protocol": "TCP"}
+                for port_name, port in ports.items()
+            ],
+        }
+        if not_ready:
+            spec["publish_not_ready_addresses"] = True
+        services.append(Service(child(name, str(ordinal)), metadata=metadata, spec=spec, opts=opts))
+    return services
+
+
+def _plan(name: str, args: StatefulApplicationArgs, where: str) -> ServingPlan:
+    checks.known_arguments(where, StatefulApplicationArgs, args)
+    storage = args.get("storage")
+    plan = plan_serving(
+        where,
+        name,
+        args,
+        component="stateful-application",
+        reserve=_RESERVE,
+        extra=NOTHING_MOUNTED if storage is None else _mounted(where, storage),
+    )
+    if not plan.exposed:
+        raise InputError(where, "ports", args.get("ports", ()), "must have one to be reached at")
+    return plan
+
+
+def _mounted(where: str, storage: StorageArgs) -> Mounted:
+    checks.known_arguments(f"{where}: storage", StorageArgs, storage)
+    checks.absolute_path(where, "storage.path", storage["path"])
+    checks.quantity(where, "storage.size", storage["size"])
+    return Mounted((), ({"name": _CLAIM, "mount_path": storage["path"]},))
+
+
+def _claim(selector: Mapping[str, str], storage: StorageArgs) -> PersistentVolumeClaimArgsDict:
+    spec: PersistentVolumeClaimSpecArgsDict = {
+        "access_modes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": storage["size"]}},
+    }
+    if "storage_class" in storage:
+        spec["storage_class_name"] = storage["storage_class"]
+    return {"metadata": {"name": _CLAIM, "labels": dict(selector)}, "spec": spec}

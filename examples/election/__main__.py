@@ -1,0 +1,40 @@
+"""A worker in two replicas of which one works at a time: Election in a program of one's own."""
+
+from pathlib import Path
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace
+
+from components import Application, Election
+
+config = pulumi.Config()
+namespace = Namespace("election-example").metadata["name"]
+
+election = Election(
+    "elector",
+    {
+        "image": config.require("elector"),
+        # A Lease needs no etcd beside the cluster's own. With one, `store` and `user` come here.
+        "backend": "lease",
+        "ttl_seconds": 5,
+        "namespace": namespace,
+    },
+)
+worker = Application(
+    "worker",
+    {
+        "image": config.require("worker"),
+        "command": ["python3", "-u", "/opt/worker/worker.py"],
+        "files": {"/opt/worker/worker.py": Path(__file__).with_name("worker.py").read_text()},
+        "replicas": 2,
+        "companions": [election.companion],
+        "namespace": namespace,
+    },
+)
+pulumi.export("namespace", namespace)
+pulumi.export(
+    "try",
+    pulumi.Output.format(
+        "kubectl -n {0} logs -f -l app.kubernetes.io/instance=worker -c worker --prefix", namespace
+    ),
+)

@@ -1,0 +1,51 @@
+"""An API with a decorator before it, and a function: in a program of one's own."""
+
+from pathlib import Path
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace
+
+from components import Application, Function, FunctionDecorator
+from components.values.edges import Edge
+
+config = pulumi.Config()
+namespace = Namespace("functions-example").metadata["name"]
+here = Path(__file__).parent
+
+api = Application(
+    "api",
+    {
+        "image": config.require("api"),
+        "command": ["python3", "-u", "/opt/api/api.py"],
+        "files": {"/opt/api/api.py": (here / "api.py").read_text()},
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [{"app.kubernetes.io/instance": "defaults"}],
+        "namespace": namespace,
+    },
+)
+# Without code of its own it is the book's handler: a missing name is given, a missing colour is
+# blue. It scales from one pod to three.
+defaults = FunctionDecorator(
+    "defaults",
+    {
+        "image": config.require("function"),
+        "upstream": api.endpoint or "",
+        "upstream_edge": Edge(ports=(8080,), pods=api.labels),
+        "clients": [{}],
+        "namespace": namespace,
+    },
+)
+greet = Function(
+    "greet",
+    {
+        "image": config.require("function"),
+        "code": 'def handler(context):\n    return {"hello": context.json["name"]}\n',
+        "timeout_seconds": 5,
+        "clients": [{}],
+        "namespace": namespace,
+    },
+)
+pulumi.export("namespace", namespace)
+pulumi.export("endpoints", {"defaults": defaults.endpoint, "greet": greet.endpoint})
+pulumi.export("try", pulumi.Output.format("kubectl -n {0} port-forward deploy/{1} 8080", namespace,
+                                          defaults.application.deployment.metadata["name"]))  # fmt: skip

@@ -1,0 +1,62 @@
+"""Two functions that events go through: in a program of one's own."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace
+
+from components import EventBus, Function, Pipeline
+from components.values.flow import Flow, Next
+
+CODE = """
+def check(context):
+    return {"checked": context.json["order"]}
+
+def wrap(context):
+    print("wrapped in", context.json["gift"], "once for", context.headers["Idempotency-Key"])
+    return {"wrapped": True}
+"""
+ORDERS = Flow("orders", "check", {"check": Next(optional={"gift": "wrap"}), "wrap": Next()})
+
+config = pulumi.Config()
+events = config.require("events")
+namespace = Namespace("pipeline-example").metadata["name"]
+
+bus = EventBus(
+    "bus", {"image": config.require("nats"), "tools_image": events, "namespace": namespace}
+).topology
+targets = {
+    step: Function(
+        step,
+        {
+            "image": config.require("function"),
+            "code": CODE,
+            "target": step,
+            "bus": bus,
+            "namespace": namespace,
+        },
+    ).target
+    for step in ORDERS.steps
+}
+orders = Pipeline(
+    "orders",
+    {
+        "image": events,
+        "bus": bus,
+        "flow": ORDERS,
+        "targets": targets,
+        "clients": [{}],
+        "namespace": namespace,
+    },
+)
+deployment = orders.application.deployment.metadata["name"]
+pulumi.export("namespace", namespace)
+pulumi.export("endpoint", orders.endpoint)
+pulumi.export(
+    "try",
+    pulumi.Output.format("kubectl -n {0} port-forward deploy/{1} 8080", namespace, deployment),
+)
+pulumi.export(
+    "trace",
+    pulumi.Output.format(
+        "kubectl -n {0} exec deploy/{1} -- python3 -m events trace", namespace, deployment
+    ),
+)

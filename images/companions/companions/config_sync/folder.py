@@ -1,0 +1,75 @@
+"""A folder whose files change all at once, as the kubelet does it.
+
+``..data`` is a symbolic link to a folder with all files; each file's own name is a link through
+it. One rename of ``..data`` changes them together, and who has a file open keeps what it had.
+"""
+
+import contextlib
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from companions.config_sync.snapshot import Snapshot
+
+_DATA = "..data"
+_NEXT = "..data_next"
+
+
+class Folder:
+    """The folder that the application reads."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._number = 0
+
+    @property
+    def current(self) -> str | None:
+        """Digest of what is in place; None for nothing."""
+        target = self._target()
+        return None if target is None else target.rpartition("-")[2]
+
+    @contextlib.contextmanager
+    def candidate(self, snapshot: Snapshot) -> Iterator[pathlib.Path]:
+        """The files in a folder that nobody reads yet; gone after the block unless swapped in."""
+        self._number += 1
+        while (new := self._path / f"..{self._number}-{snapshot.digest}").exists():
+            self._number += 1
+        new.mkdir()
+        try:
+            for name, content in snapshot.files.items():
+                file = new / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            yield new
+        finally:
+            if self._target() != new.name:
+                shutil.rmtree(new, ignore_errors=True)
+
+    def swap(self, new: pathlib.Path) -> None:
+        """Let the files be those of ``new``, which came from ``candidate``."""
+        old = self._target()
+        with contextlib.suppress(FileNotFoundError):
+            (self._path / _NEXT).unlink()
+        (self._path / _NEXT).symlink_to(new.name)
+        (self._path / _NEXT).rename(self._path / _DATA)
+        tops = {entry.name for entry in new.iterdir()}
+        there = {entry.name for entry in self._path.iterdir() if entry.is_symlink()} - {_DATA}
+        for name in tops - there:
+            (self._path / name).symlink_to(f"{_DATA}/{name}")
+        for name in there - tops:
+            (self._path / name).unlink()
+        if old is not None and old != new.name:
+            shutil.rmtree(self._path / old, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what a run that was killed has left."""
+        kept = self._target()
+        for entry in self._path.iterdir():
+            if entry.name.startswith("..") and not entry.is_symlink() and entry.name != kept:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _target(self) -> str | None:
+        try:
+            return (self._path / _DATA).readlink().name
+        except OSError:
+            return None

@@ -1,0 +1,67 @@
+"""Telling the application that its files have changed."""
+
+import os
+import pathlib
+import signal
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+_SECONDS = 5
+
+
+class TellError(Exception):
+    """The application could not be told."""
+
+
+def tell(how: Mapping[str, Any]) -> None:
+    """Tell it once. Raises TellError."""
+    if "url" in how:
+        _post(how["url"])
+    else:
+        _signal(how["process"], how["signal"])
+
+
+def _post(url: str) -> None:
+    request = urllib.request.Request(url, data=b"", method="POST")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+            return
+    except OSError as error:
+        raise TellError(f"POST {url}: {error}") from error
+
+
+def _signal(process: str, name: str) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    found = pids(process)
+    if not found:
+        raise TellError(f"no process {process}")
+    for pid in found:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+        except PermissionError as error:
+            raise TellError(f"process {pid} ({process}) belongs to another user") from error
+
+
+def pids(process: str) -> list[int]:
+    """Processes of the pod that were started under this name, but for children of such ones.
+
+    The name is the program's or, for an interpreter, the script's: the last part of one of the
+    first two words of its command line.
+    """
+    parents: dict[int, int] = {}
+    for folder in pathlib.Path("/proc").iterdir():
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            status = (folder / "stat").read_text(errors="replace")
+        except OSError:
+            continue
+        # "nginx: master process nginx" is one word, as it was written over.
+        names = {word.rpartition("/")[2].partition(":")[0] for word in words[:2]}
+        if process in names:
+            parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+    return sorted(pid for pid, parent in parents.items() if parent not in parents)

@@ -1,0 +1,1 @@
+"""Logs of several programs in one form, each entry once."""

@@ -1,0 +1,126 @@
+"""Read the sources, write their entries to the output. The one argument is a JSON file.
+
+GET /health    200 as long as this program answers
+GET /metrics   for Prometheus
+"""
+
+import json
+import pathlib
+import sys
+import threading
+import time
+from typing import Any
+
+from companions import web
+from companions.logs.files import AccessLog, SlowLog
+from companions.logs.redis import Slowlog
+from companions.logs.sink import Sink
+from companions.logs.storm import Storm
+from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
+
+KINDS: dict[str, Any] = {
+    "redis_slowlog": Slowlog,
+    "storm": Storm,
+    "nginx_access": AccessLog,
+    "mysql_slow": SlowLog,
+}
+# After SIGTERM, for what the application wrote last.
+FAREWELL_SECONDS = 5.0
+
+
+class Reader(threading.Thread):
+    """Reads one source again and again."""
+
+    def __init__(self, settings: dict[str, Any], sink: Sink, stop: threading.Event) -> None:
+        super().__init__(name=settings["name"], daemon=True)
+        self.up = False
+        self._said: str | None = None
+        self._sink = sink
+        self._stop_asked = stop
+        self._pause = settings["poll_seconds"]
+        arguments = [settings, sink.position(self.name)]
+        if settings["kind"] == "redis_slowlog":
+            arguments.append(self._lost)
+        self.source = KINDS[settings["kind"]](*arguments)
+
+    def run(self) -> None:
+        """Read until asked to stop, and once more then."""
+        while True:
+            last = self._stop_asked.is_set()
+            self._once()
+            if last:
+                return
+            self._stop_asked.wait(self._pause)
+
+    def _once(self) -> None:
+        try:
+            for entry, position in self.source.read():
+                if entry is None:
+                    self._sink.keep(self.name, position)
+                else:
+                    self._sink.put(self.name, entry, position)
+                    if hasattr(self.source, "release"):
+                        self.source.release(position)
+            up, reason = True, ""
+        except Exception as error:  # noqa: BLE001 (a source that fails is tried again, whatever it is)
+            up, reason = False, f"{type(error).__name__}: {error}"
+        if up != self.up or self._said is None:
+            self._said = reason
+            what = "is read" if up else f"cannot be read: {reason}"
+            print(f"{self.name} {what}\n", end="", file=sys.stderr, flush=True)
+        self.up = up
+
+    def _lost(self, count: int) -> None:
+        self._sink.lost[self.name] += count
+
+
+def metrics(readers: list[Reader], sink: Sink) -> str:
+    """For Prometheus."""
+
+    def family(name: str, kind: str, meaning: str, values: dict[str, float]) -> Family:
+        samples = [Sample(value, {"source": source}) for source, value in values.items()]
+        return Family(f"log_adapter_{name}", kind, meaning, samples)
+
+    names = [reader.name for reader in readers]
+    waiting = {r.name: float(r.source.waiting()) for r in readers if hasattr(r.source, "waiting")}
+    return exposition(
+        [
+            family("entries_total", "counter", "Entries written.",
+                   {name: sink.written[name] for name in names}),
+            family("lost_total", "counter", "Entries that the source overwrote before.",
+                   {name: sink.lost[name] for name in names}),
+            family("source_up", "gauge", "1 while the source can be read.",
+                   {reader.name: float(reader.up) for reader in readers}),
+            family("waiting_bytes", "gauge", "What is in the file and not read yet.", waiting),
+            family("last_entry_timestamp_seconds", "gauge", "When the last was written.",
+                   dict(sink.newest)),
+        ]
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Read until SIGTERM."""
+    settings = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    sink = Sink(settings["positions"])
+    stop = threading.Event()
+    readers = [Reader(source, sink, stop) for source in settings["sources"]]
+    for reader in readers:
+        reader.start()
+    # The kubelet and Prometheus connect from outside the pod.
+    web.Server(
+        "0.0.0.0",  # noqa: S104
+        settings["port"],
+        {
+            "/health": lambda _: web.Answer("ok\n"),
+            "/metrics": lambda _: web.Answer(metrics(readers, sink), CONTENT_TYPE),
+        },
+    ).run()
+    # The application ends before its companions: its last words are there by now.
+    stop.set()
+    deadline = time.monotonic() + FAREWELL_SECONDS
+    for reader in readers:
+        reader.join(max(0.0, deadline - time.monotonic()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Redis' slow log: a ring in the server, each entry with a number that only grows."""
+
+import pathlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from companions.logs.entry import Entry
+
+CLIENT_NAME = "dds-log-adapter"
+MOST = 1024
+PATIENCE = 3.0
+Reply = bytes | int | None | list["Reply"]
+
+
+class RedisError(Exception):
+    """An error that the server answered."""
+
+
+class Client:
+    """As much of Redis' protocol as the slow log needs."""
+
+    def __init__(self, address: str, user: str | None, password: str | None) -> None:
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self._file = self._socket.makefile("rb")
+        if user is not None and password is not None:
+            self.command("AUTH", user, password)
+        # By this name the adapter's own commands are told from the others'.
+        self.command("CLIENT", "SETNAME", CLIENT_NAME)
+
+    def command(self, *words: str) -> Reply:
+        """The answer to one command."""
+        parts = [f"*{len(words)}\r\n".encode()]
+        for word in words:
+            raw = word.encode()
+            parts.append(b"$%d\r\n%s\r\n" % (len(raw), raw))
+        self._socket.sendall(b"".join(parts))
+        return self._reply()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._file.close()
+        self._socket.close()
+
+    def _reply(self) -> Reply:
+        line = self._file.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("redis ended the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            raise RedisError(rest.decode(errors="replace"))
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            if int(rest) < 0:
+                return None
+            value = self._file.read(int(rest) + 2)
+            if len(value) != int(rest) + 2:
+                raise ConnectionError("redis ended the connection")
+            return value[:-2]
+        if kind == b"*":
+            return [self._reply() for _ in range(int(rest))]
+        raise RedisError(f"unexpected {line!r}")
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One entry as the server gives it."""
+
+    number: int
+    at: float
+    microseconds: int
+    words: tuple[str, ...]
+    client: str | None
+    client_name: str
+
+    @classmethod
+    def of(cls, raw: Any) -> "Slow":
+        """From the protocol's values; the last two are there since Redis 4."""
+        number, at, microseconds, words, *who = raw
+        address, name = (*(w.decode(errors="replace") for w in who), "", "")[:2]
+        return cls(
+            int(number),
+            float(at),
+            int(microseconds),
+            tuple(w.decode(errors="backslashreplace") for w in words),
+            address or None,
+            name,
+        )
+
+
+class Slowlog:
+    """New entries, oldest first, each with the position behind it."""
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        position: dict[str, Any],
+        lost: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._run: str | None = position.get("run_id")
+        self._last: int | None = position.get("last_id")
+        self._client: Client | None = None
+        self._lost = lost
+
+    def read(self) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
+        """What is new; raises OSError or RedisError where the server does not answer."""
+        try:
+            run, entries = self._ask()
+        except (OSError, RedisError):
+            self._drop()
+            raise
+        if run != self._run:
+            # Another life of the server counts from 0 again. What the very first one that is seen
+            # had forgotten before was never promised to anybody.
+            self._run, self._last = run, None if self._run is None else -1
+        for slow in entries:
+            if self._last is not None and slow.number <= self._last:
+                continue
+            if self._last is not None and slow.number > self._last + 1:
+                first, last = self._last + 1, slow.number - 1
+                self._lost(last - first + 1)
+                yield _gap(run, first, last, slow.at), {"run_id": run, "last_id": last}
+            self._last = slow.number
+            own = slow.client_name == CLIENT_NAME
+            yield None if own else _entry(run, slow), {"run_id": run, "last_id": slow.number}
+
+    def _ask(self) -> tuple[str, list[Slow]]:
+        if self._client is None:
+            self._client = Client(
+                self._settings["address"], self._settings.get("user"), _password(self._settings)
+            )
+        info = self._client.command("INFO", "server")
+        raw = self._client.command("SLOWLOG", "GET", str(MOST))
+        if not isinstance(info, bytes) or not isinstance(raw, list):
+            raise RedisError("INFO or SLOWLOG answers something else than expected")
+        runs = [line[7:] for line in info.decode().splitlines() if line.startswith("run_id:")]
+        if not runs:
+            raise RedisError("INFO has no run_id")
+        return runs[0], sorted((Slow.of(e) for e in raw), key=lambda slow: slow.number)
+
+    def _drop(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+
+def _entry(run: str, slow: Slow) -> Entry:
+    return Entry(
+        id=f"{run}:{slow.number}",
+        time=slow.at,
+        kind="redis_slowlog",
+        severity="warning",
+        message=" ".join(slow.words),
+        duration_ms=slow.microseconds / 1000,
+        client=slow.client,
+        attributes={
+            "command": slow.words[0].upper() if slow.words else "",
+            "arguments": len(slow.words) - 1,
+            "client_name": slow.client_name,
+        },
+    )
+
+
+def _gap(run: str, first: int, last: int, at: float) -> Entry:
+    count = last - first + 1
+    return Entry(
+        id=f"{run}:lost:{first}-{last}",
+        time=at,
+        kind="redis_slowlog",
+        severity="error",
+        message=f"{count} entries of the slow log were overwritten before they were read",
+        attributes={"lost": count},
+    )
+
+
+def _password(settings: dict[str, Any]) -> str | None:
+    file = settings.get("password_file")
+    return None if file is None else pathlib.Path(file).read_text().rstrip("\n")

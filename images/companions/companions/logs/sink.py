@@ -1,0 +1,66 @@
+"""Where entries go: the container's output, and behind it the position of each source.
+
+There is no queue. Who reads a source also writes its entries, so an output that takes nothing stops
+the reading: what waits is one entry a source, and the rest stays where the program wrote it.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from companions.logs.entry import Entry
+
+
+class Sink:
+    """Writes entries one after the other and remembers how far each source was."""
+
+    def __init__(self, folder: str, output: int = 1) -> None:
+        self._folder = pathlib.Path(folder)
+        self._output = output
+        self._files: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self.written: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.newest: dict[str, float] = {}
+
+    def position(self, source: str) -> dict[str, Any]:
+        """Where the source was when its last entry was written; empty at first."""
+        file = self._folder / f"{source}.json"
+        self._files[source] = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            # Behind it may stand the end of an earlier, longer one.
+            kept: dict[str, Any] = json.JSONDecoder().raw_decode(file.read_text())[0]
+        except ValueError:
+            return {}
+        return kept
+
+    def put(self, source: str, entry: Entry, position: Mapping[str, Any]) -> None:
+        """Write an entry, then keep its position.
+
+        Only a kill between the two system calls makes an entry come out twice, and then with the
+        same id.
+        """
+        line = entry.line(source).encode()
+        kept = json.dumps(position).encode()
+        with self._lock:
+            try:
+                while line:
+                    line = line[os.write(self._output, line) :]
+                os.pwrite(self._files[source], kept, 0)
+            except OSError as error:
+                # Nobody reads, or the position cannot be kept: the next life goes on from here.
+                print(f"{source}: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
+            self.written[source] += 1
+            self.newest[source] = time.time()
+
+    def keep(self, source: str, position: Mapping[str, Any]) -> None:
+        """Keep a position without an entry."""
+        with self._lock:
+            os.pwrite(self._files[source], json.dumps(position).encode(), 0)

@@ -1,0 +1,150 @@
+"""The companion: ``python3 -m elector``."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from elector.election import Election
+from elector.etcd import Etcd
+from elector.etcd_lock import EtcdLock
+from elector.lease_lock import ACCOUNT, LeaseLock
+from elector.lock import Lock
+from elector.metrics import Metrics
+from elector.notify import Notifier, Signal, Target, Url
+from elector.server import Local, Public, serve
+from elector.transport import Transport
+
+_LOOPBACK = "127.0.0.1"
+_SHORTEST_TRY, _LONGEST_TRY = 0.25, 2.0
+# How long the application has to hear that it leads no more before the next one may.
+_TOLD_SECONDS = 1.0
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(prog="elector", description=__doc__)
+    parser.add_argument("--backend", choices=("etcd", "lease"), required=True)
+    parser.add_argument("--election", required=True, help="name of the election")
+    parser.add_argument("--identity", default=socket.gethostname(), help="default: the pod's name")
+    parser.add_argument("--ttl", type=float, required=True, help="seconds, at least 2")
+    parser.add_argument("--renew", type=float, required=True, help="seconds, at most half the TTL")
+    parser.add_argument("--margin", type=float, required=True, help="seconds")
+    parser.add_argument("--port", type=int, default=4040, help="on loopback, for the pod")
+    parser.add_argument("--metrics-port", type=int, default=4041, help="for the cluster")
+    parser.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        help="of etcd, may be repeated; of the API server",
+    )
+    parser.add_argument("--ca-file", type=Path, help="authority of the store's certificates")
+    parser.add_argument("--username", default="")
+    parser.add_argument("--password-file", type=Path)
+    parser.add_argument("--key", help="etcd: the key; lease: the Lease's name")
+    parser.add_argument("--namespace", default="", help="of the Lease; default: the pod's")
+    parser.add_argument("--token-file", type=Path, default=ACCOUNT / "token", help="for a Lease")
+    parser.add_argument("--on-change-url", default="", help="gets a POST at each change")
+    parser.add_argument("--on-change-signal", default="", help="sent at each change, such as HUP")
+    parser.add_argument("--on-change-process", default="", help="name of who gets it")
+    given = parser.parse_args(argv)
+    if given.ttl < 2:  # noqa: PLR2004 (etcd's shortest)
+        parser.error("--ttl must be at least 2")
+    if not 0 < given.renew <= given.ttl / 2:
+        parser.error("--renew must be at most half of --ttl")
+    if not 0 < given.margin <= given.ttl / 4:
+        parser.error("--margin must be at most a quarter of --ttl")
+    if given.backend == "etcd" and not given.endpoint:
+        parser.error("--endpoint is needed for etcd")
+    if bool(given.on_change_signal) != bool(given.on_change_process):
+        parser.error("--on-change-signal and --on-change-process belong together")
+    return given
+
+
+def make_lock(given: argparse.Namespace) -> Lock:
+    """The lock that the arguments describe."""
+    endpoints = given.endpoint or [_api_server()]
+    attempt = _attempt_seconds(given.ttl - given.margin - given.renew, len(endpoints))
+    key = given.key or given.election
+    if given.backend == "etcd":
+        transport = Transport(endpoints, str(given.ca_file) if given.ca_file else True, attempt)
+        etcd = Etcd(transport, given.username, given.password_file)
+        return EtcdLock(etcd, key, given.identity, given.ttl, given.margin)
+    ca_file = given.ca_file or ACCOUNT / "ca.crt"
+    transport = Transport(endpoints, str(ca_file), attempt)
+    namespace = given.namespace or (ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
+    return LeaseLock(
+        transport,
+        namespace,
+        key,
+        given.identity,
+        given.ttl,
+        given.margin,
+        token_file=given.token_file,
+    )
+
+
+def _attempt_seconds(spare: float, endpoints: int) -> float:
+    """How long one endpoint may take.
+
+    :param spare: seconds from a renewal that fails to the end of the belief
+    """
+    if endpoints == 1:
+        # There is no other to turn to; one more try is for a connection that is dead.
+        return max(spare * 2 / 3, _SHORTEST_TRY)
+    return min(max(spare / (endpoints + 1), _SHORTEST_TRY), _LONGEST_TRY)
+
+
+def _api_server() -> str:
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def target(given: argparse.Namespace) -> Target | None:
+    """Who is told of changes."""
+    if given.on_change_url:
+        return Url(given.on_change_url)
+    if given.on_change_signal:
+        return Signal(given.on_change_process, given.on_change_signal)
+    return None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Take part until SIGTERM; then release and end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    given = arguments(argv)
+    metrics = Metrics()
+    who = target(given)
+    notifier = None if who is None else Notifier(who, metrics)
+    election = Election(
+        given.election,
+        make_lock(given),
+        given.renew,
+        metrics,
+        None if notifier is None else notifier.post,
+    )
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    local = serve(election, Local, _LOOPBACK, given.port)
+    public = serve(election, Public, "", given.metrics_port)
+    election.start()
+    ended.wait()
+    election.stop(None if notifier is None else lambda: _settle(notifier))
+    local.shutdown()
+    public.shutdown()
+    return 0
+
+
+def _settle(notifier: Notifier) -> None:
+    notifier.settle(_TOLD_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""The lock on etcd: one key with a lease, created by whoever finds it absent.
+
+Only the holder has a lease, so an election costs one keepalive a renewal however many candidates
+wait; they wait at one watch each. The version is the key's create revision, which grows over the
+whole store: a key that was deleted by hand does not start again.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from elector.belief import Clock, monotonic
+from elector.errors import RefusedError, StoreError
+from elector.etcd import (
+    Gateway,
+    decoded,
+    encoded,
+    get,
+    grant_lease,
+    keep_alive,
+    revision,
+    revoke_lease,
+)
+from elector.lock import Grant, Lock, Record, Seen
+
+_SILENCE_SECONDS = 30.0
+
+
+class EtcdLock(Lock):
+    """A lock that etcd keeps."""
+
+    def __init__(
+        self,
+        etcd: Gateway,
+        key: str,
+        owner: str,
+        ttl: float,
+        margin: float,
+        clock: Clock = monotonic,
+    ) -> None:
+        """Describe the lock.
+
+        :param ttl: etcd knows whole seconds only, at least 2
+        """
+        super().__init__(key, owner, ttl, margin, clock)
+        self._etcd = etcd
+        self._lease = ""
+        self._newest = 0
+
+    def _acquire(self, seen: Record | None) -> Grant | None:  # noqa: ARG002 (etcd itself expires)
+        lease, seconds = self._fresh_lease()
+        answer = self._etcd.call(
+            "kv/txn",
+            {
+                "compare": [_created(self.key, 0)],
+                "success": [
+                    {
+                        "request_put": {
+                            "key": encoded(self.key),
+                            "value": encoded(self.owner),
+                            "lease": lease,
+                        }
+                    }
+                ],
+                "failure": [{"request_range": {"key": encoded(self.key)}}],
+            },
+        )
+        if answer.get("succeeded"):
+            self._newest = revision(answer)
+            return Grant(self._newest, seconds, self._newest)
+        entries = answer["responses"][0].get("response_range", {}).get("kvs", [])
+        if entries and entries[0].get("lease") == lease:
+            created = int(entries[0]["create_revision"])
+            if created > self._newest:
+                # A try that was repeated at another member had worked at the first one.
+                self._newest = created
+                return Grant(created, seconds, created)
+            # A release of which nothing was heard did not work. A new term has a new version.
+            self._abandon(None)
+        return None
+
+    def _fresh_lease(self) -> tuple[str, float]:
+        """The lease of the last try if there is one still, else a new one."""
+        lease, self._lease = self._lease, ""
+        seconds = keep_alive(self._etcd, lease) if lease else 0.0
+        if seconds <= 0:
+            lease, seconds = grant_lease(self._etcd, math.ceil(self.ttl))
+        self._lease = lease
+        return lease, min(seconds, self.ttl)
+
+    def _extend(self, version: int, within: float | None) -> float | None:  # noqa: ARG002
+        # The lease is this acquisition's own, so nobody else's lock is renewed by it.
+        seconds = keep_alive(self._etcd, self._lease, within)
+        return min(seconds, self.ttl) if seconds > 0 else None
+
+    def _release(self, version: int) -> bool:
+        answer = self._etcd.call(
+            "kv/txn",
+            {
+                "compare": [_created(self.key, version)],
+                "success": [{"request_delete_range": {"key": encoded(self.key)}}],
+            },
+        )
+        return bool(answer.get("succeeded"))
+
+    def _abandon(self, version: int | None) -> None:  # noqa: ARG002
+        lease, self._lease = self._lease, ""
+        if lease:
+            revoke_lease(self._etcd, lease)
+
+    def observe(self) -> Iterator[Seen]:
+        """The key as it is, then each change of it."""
+        entry, at = get(self._etcd, self.key)
+        yield Seen(_record(entry), at)
+        request = {"create_request": {"key": encoded(self.key), "start_revision": at + 1}}
+        try:
+            with self._etcd.stream("watch", request, _SILENCE_SECONDS, self._opened) as results:
+                for result in results:
+                    for event in result.get("events", []):
+                        entry = event["kv"]
+                        gone = event.get("type") == "DELETE"
+                        yield Seen(None if gone else _record(entry), int(entry["mod_revision"]))
+        except RefusedError as error:
+            # No leader at this member, or a token that has been replaced by now.
+            raise StoreError(str(error)) from None
+
+
+def _created(key: str, at: int) -> dict[str, Any]:
+    return {
+        "key": encoded(key),
+        "target": "CREATE",
+        "result": "EQUAL",
+        "create_revision": at,
+    }
+
+
+def _record(entry: dict[str, Any] | None) -> Record | None:
+    if entry is None:
+        return None
+    return Record(
+        owner=decoded(entry.get("value", "")),
+        version=int(entry["create_revision"]),
+        mark=str(entry["mod_revision"]),
+    )

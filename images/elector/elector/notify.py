@@ -1,0 +1,150 @@
+"""Telling the application of a change: a signal to its process, or a POST to its server."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from elector.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_TIMEOUT_SECONDS = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+_NAME_LIMIT = 15
+
+
+class Target(Protocol):
+    """Where the application is told."""
+
+    def tell(self, standing: Mapping[str, Any]) -> None:
+        """Tell it once; raises OSError if that did not work."""
+        ...
+
+
+class Url:
+    """POST the JSON that ``GET /`` answers with."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def tell(self, standing: Mapping[str, Any]) -> None:
+        """Post it; anything but a 2xx is an error."""
+        try:
+            response = self._session.post(
+                self._url, json=dict(standing), timeout=_TIMEOUT_SECONDS, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise OSError(str(error)) from None
+        if not response.ok:
+            raise OSError(f"{self._url} answered {response.status_code}")
+
+
+class Signal:
+    """Send a signal to every process of a name that the pod shows.
+
+    A name is the kernel's (15 characters), the program's file, or the script that it runs.
+    """
+
+    def __init__(self, process: str, name: str, proc: Path = Path("/proc")) -> None:
+        self._process = process
+        self._signal = signal.Signals[f"SIG{name.removeprefix('SIG')}"]
+        self._proc = proc
+
+    def tell(self, standing: Mapping[str, Any]) -> None:  # noqa: ARG002 (a signal says no more)
+        """Send it; that there is no such process is an error."""
+        found = self.processes()
+        if not found:
+            raise OSError(f"no process {self._process}")
+        for pid in found:
+            os.kill(pid, self._signal)
+
+    def processes(self) -> list[int]:
+        """Numbers of the processes, without this one."""
+        found = []
+        for folder in self._proc.iterdir():
+            if not folder.name.isdigit() or int(folder.name) == os.getpid():
+                continue
+            try:
+                kernel = (folder / "comm").read_text().strip()
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                # It has ended meanwhile, or belongs to somebody else.
+                continue
+            names = {Path(word).name for word in words[:2] if word}
+            if self._process in names or kernel == self._process[:_NAME_LIMIT]:
+                found.append(int(folder.name))
+        return found
+
+
+class Notifier:
+    """Tells a target the newest standing, again until it is heard or outdated.
+
+    There is no last try: an application that starts later than its elector is told too.
+    """
+
+    def __init__(self, target: Target, metrics: Metrics) -> None:
+        self._target = target
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._newest: Mapping[str, Any] | None = None
+        self._number = 0
+        self._tried = 0
+        self._done = 0
+        threading.Thread(target=self._work, name="notifier", daemon=True).start()
+
+    def post(self, standing: Mapping[str, Any]) -> None:
+        """Have it told; what has not been told yet is outdated."""
+        with self._changed:
+            self._newest = standing
+            self._number += 1
+            self._changed.notify_all()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until it was tried once to tell the newest; whether that was in time.
+
+        Who is not there, because it has ended before its elector, is not waited for.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._tried == self._number, seconds)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._done != self._number)
+                standing, number = self._newest, self._number
+            if standing is not None:
+                self._insist(standing, number)
+            with self._changed:
+                self._done = number
+                self._changed.notify_all()
+
+    def _insist(self, standing: Mapping[str, Any], number: int) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            self._metrics.count("notifications_total")
+            heard = self._tell(standing, first=pause == _FIRST_PAUSE)
+            with self._changed:
+                self._tried = number
+                self._changed.notify_all()
+                if heard:
+                    return
+                if self._changed.wait_for(lambda: self._number != number, pause):
+                    return
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _tell(self, standing: Mapping[str, Any], *, first: bool) -> bool:
+        try:
+            self._target.tell(standing)
+        except OSError as error:
+            self._metrics.count("notification_failures_total")
+            if first:
+                _log.warning("the application was not told, which is tried again: %s", error)
+            return False
+        return True

@@ -1,0 +1,132 @@
+"""The HTTP of the companion: one port for the pod, one for the cluster."""
+
+import http.server
+import json
+import queue
+import threading
+from typing import Any
+
+from elector.election import Election
+
+_HEARTBEAT_SECONDS = 15.0
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # A client that sends nothing must not hold a thread for ever.
+    timeout = 60
+    disable_nagle_algorithm = True
+
+    @property
+    def election(self) -> Election:
+        found: Election = self.server.election  # type: ignore[attr-defined]
+        return found
+
+    def answer(self, status: int, content: Any, kind: str = "application/json") -> None:
+        text = content if isinstance(content, str) else json.dumps(content) + "\n"
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def swallow(self) -> None:
+        """Read a request's body, which nobody needs, so that the connection can be used again."""
+        length = self.headers.get("Content-Length", "0")
+        self.rfile.read(min(int(length) if length.isdigit() else 0, 65536))
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log no request: the application asks often."""
+
+
+class Local(_Handler):
+    """For the containers of the same pod."""
+
+    def do_GET(self) -> None:
+        """How it stands, once or at each change."""
+        if self.path == "/":
+            self.answer(200, self.election.standing())
+        elif self.path == "/events":
+            self._events()
+        else:
+            self.answer(404, {"error": "there is GET /, GET /events, POST /resign, POST /campaign"})
+
+    def do_POST(self) -> None:
+        """Resign, or take part again."""
+        self.swallow()
+        if self.path == "/resign":
+            released = self.election.resign()
+            self.answer(200, {**self.election.standing(), "released": released})
+        elif self.path == "/campaign":
+            self.election.campaign()
+            self.answer(200, self.election.standing())
+        else:
+            self.answer(404, {"error": "there is GET /, GET /events, POST /resign, POST /campaign"})
+
+    def _events(self) -> None:
+        subscriber = self.election.subscribe()
+        if subscriber is None:
+            self.answer(503, {"error": "too many subscribers"})
+            return
+        try:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-ndjson")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            while True:
+                try:
+                    standing = subscriber.get(timeout=_HEARTBEAT_SECONDS)
+                except queue.Empty:
+                    # An empty line shows whether there is a listener still.
+                    self._chunk(b"\n")
+                    continue
+                if standing is None:
+                    break
+                self._chunk(json.dumps(standing).encode() + b"\n")
+            self._chunk(b"")
+        except OSError:
+            self.close_connection = True
+        finally:
+            self.election.unsubscribe(subscriber)
+
+    def _chunk(self, content: bytes) -> None:
+        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+
+
+class Public(_Handler):
+    """For the kubelet and for Prometheus: nothing can be changed here."""
+
+    def do_GET(self) -> None:
+        """Health and metrics."""
+        if self.path == "/healthz":
+            # Not whether the store answers: a restart would not make it.
+            alive = self.election.alive
+            self.answer(200 if alive else 500, {"alive": alive})
+        elif self.path == "/readyz":
+            ready = self.election.ready
+            self.answer(200 if ready else 503, {"ready": ready})
+        elif self.path == "/metrics":
+            self.answer(200, self.election.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        else:
+            self.answer(404, {"error": "there is /healthz, /readyz and /metrics"})
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+def serve(
+    election: Election, handler: type[_Handler], address: str, port: int
+) -> http.server.ThreadingHTTPServer:
+    """Answer at the address in a thread of its own.
+
+    :param port: 0 for any that is free
+    """
+    server = _Server((address, port), handler)
+    server.election = election  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, name=handler.__name__, daemon=True).start()
+    return server

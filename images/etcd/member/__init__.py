@@ -1,0 +1,1 @@
+"""What etcd's members, users and snapshots need beside etcd itself. Standard library only."""

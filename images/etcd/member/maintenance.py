@@ -1,0 +1,122 @@
+"""Defragmentation, one member at a time, and snapshots."""
+
+import base64
+import datetime
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from member import settings as at
+from member.gateway import Gateway, GatewayError, UnreachableError
+from member.prepare import serving
+from member.say import say
+
+PLAN = Path("/etc/etcd/maintenance/maintenance.json")
+SNAPSHOTS = Path("/var/lib/etcd-snapshots")
+# A big file is read and written again; the member answers nothing meanwhile.
+_DEFRAGMENT_SECONDS = 300
+_HEALTHY_SECONDS = 60
+
+
+def defragment() -> None:
+    """Give free pages back to the disk, where that is worth it and all members are well."""
+    plan = json.loads(PLAN.read_text())
+    endpoints = plan["endpoints"]
+    gateway = _root(endpoints, _DEFRAGMENT_SECONDS)
+    states = {endpoint: _status(gateway, endpoint) for endpoint in endpoints}
+    leader = next(iter(states.values()))["leader"]
+    # The leader comes last: by then nobody else is busy and one of them can take over.
+    order = sorted(
+        endpoints, key=lambda endpoint: states[endpoint]["header"]["member_id"] == leader
+    )
+    for endpoint in order:
+        state = states[endpoint]
+        size, used = int(state["dbSize"]), int(state.get("dbSizeInUse", 0))
+        if size < plan["least_bytes"] or (size - used) / size < plan["free_fraction"]:
+            say(f"{endpoint}: {used} of {size} bytes in use: nothing to do")
+            continue
+        if state["header"]["member_id"] == leader and len(order) > 1:
+            successor = states[order[0]]["header"]["member_id"]
+            gateway.call("/v3/maintenance/transfer-leadership", {"targetID": successor}, endpoint)
+        gateway.call("/v3/maintenance/defragment", {}, endpoint)
+        _wait(gateway, endpoint)
+        say(f"{endpoint}: {size} bytes before, {_status(gateway, endpoint)['dbSize']} after")
+
+
+def snapshot() -> None:
+    """Write one snapshot, check it, and delete the oldest."""
+    plan = json.loads(PLAN.read_text())
+    gateway = _root(plan["endpoints"], 60)
+    endpoint, state = _follower(gateway, plan["endpoints"])
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = SNAPSHOTS / f"{plan['name']}-{stamp}.db"
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        for piece in gateway.stream("/v3/maintenance/snapshot", endpoint):
+            file.write(base64.b64decode(piece.get("blob", "")))
+        file.flush()
+        os.fsync(file.fileno())
+    # It ends with a digest of its content, which this compares.
+    subprocess.run(["etcdutl", "snapshot", "status", str(part)], check=True)
+    part.rename(target)
+    say(f"snapshot {target.name} of {endpoint} at revision {state['header']['revision']}")
+    for old in sorted(SNAPSHOTS.glob(f"{plan['name']}-*.db"))[: -plan["keep"]]:
+        old.unlink()
+        say(f"deleted {old.name}")
+
+
+def serve() -> None:
+    """Hand snapshots to members that restore them, until the pod ends."""
+
+    def answer(path: str) -> Path | None:
+        file = SNAPSHOTS / path.removeprefix("/")
+        return (
+            file if file.parent == SNAPSHOTS and file.suffix == ".db" and file.is_file() else None
+        )
+
+    with serving(at.SNAPSHOT_PORT, answer):
+        signal.pause()
+
+
+def _root(endpoints: list[str], timeout: float) -> Gateway:
+    return Gateway(endpoints, at.CLIENT_CA, at.ROOT_PASSWORD.read_text, timeout=timeout)
+
+
+def _status(gateway: Gateway, endpoint: str) -> dict[str, Any]:
+    status: dict[str, Any] = gateway.call("/v3/maintenance/status", {}, endpoint)
+    if status.get("errors"):
+        raise SystemExit(f"{endpoint} is not well: {status['errors']}; nothing is done")
+    return status
+
+
+def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, Any]]:
+    found: list[tuple[str, dict[str, Any]]] = []
+    for endpoint in endpoints:
+        try:
+            state = gateway.call("/v3/maintenance/status", {}, endpoint)
+        except (UnreachableError, GatewayError) as error:
+            say(f"{endpoint} does not answer: {error}")
+            continue
+        found.append((endpoint, state))
+        if state["header"]["member_id"] != state.get("leader"):
+            break
+    if not found:
+        raise SystemExit("no member answers")
+    return found[-1]
+
+
+def _wait(gateway: Gateway, endpoint: str) -> None:
+    end = time.monotonic() + _HEALTHY_SECONDS
+    while True:
+        try:
+            gateway.call("/v3/kv/range", {"key": "AA==", "limit": "1", "keys_only": True}, endpoint)
+        except (UnreachableError, GatewayError) as error:
+            if time.monotonic() > end:
+                raise SystemExit(f"{endpoint} is not back: {error}; stopping here") from None
+            time.sleep(1)
+        else:
+            return

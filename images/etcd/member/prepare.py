@@ -1,0 +1,283 @@
+"""Before etcd starts: complete its configuration, and bring an empty volume into the cluster."""
+
+import datetime
+import http.client
+import http.server
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from member import settings as at
+from member.decision import Peer, Step, initial_cluster, mine, step
+from member.gateway import Gateway, GatewayError, UnreachableError
+from member.say import say
+from member.settings import Restore, Settings
+
+_POLL_SECONDS = 0.3
+_TIMEOUT_SECONDS = 3
+# Restored, the cluster's revisions go on far above all that clients may have seen after the
+# snapshot: a fencing token never goes back.
+_BUMP = 1_000_000_000
+
+
+def main() -> None:
+    """Return when etcd may start."""
+    settings = Settings.load(at.SETTINGS.read_text())
+    me = socket.gethostname()
+    if (at.DATA / "member").exists():
+        say("the volume has data: etcd goes on with it")
+        _write(settings, me, "existing", _static(settings))
+        return
+    Preparation(settings, me).run()
+
+
+class Preparation:
+    """One member with an empty volume."""
+
+    def __init__(self, settings: Settings, me: str) -> None:
+        self._settings = settings
+        self._me = me
+        self._url = settings.peer_url(me)
+        self._decided = False
+        self._asking = peer_context(ssl.Purpose.SERVER_AUTH)
+        self._gateway = Gateway(
+            [settings.client_url(member) for member in settings.others(me)],
+            at.CLIENT_CA,
+            at.ROOT_PASSWORD.read_text,
+        )
+
+    def run(self) -> None:
+        """Decide, and leave the volume and the configuration such that etcd can start."""
+        with self._answering():
+            while not self._attempt():
+                time.sleep(_POLL_SECONDS)
+            self._decided = True
+            # Who has not heard yet that all are empty must be able to ask.
+            while not all(peer.knows for peer in self._survey()):
+                say("waiting until the others have seen it as well")
+                time.sleep(_POLL_SECONDS)
+
+    def _attempt(self) -> bool:
+        peers = self._survey()
+        todo = step(self._url, peers)
+        if todo is Step.FOUND:
+            return self._found()
+        try:
+            if todo is Step.ENTER:
+                return self._enter(peers)
+            if todo is Step.REPLACE:
+                return self._replace()
+        except (UnreachableError, GatewayError) as error:
+            say(f"waiting for a quorum: {error}")
+            return False
+        silent = [peer.name for peer in peers if not peer.empty]
+        say(f"the volume is empty; waiting for an answer of {', '.join(silent)}")
+        return False
+
+    def _found(self) -> bool:
+        restore = self._settings.restore
+        if restore is not None:
+            say(f"all members are empty: restoring {restore.file}")
+            self._restore(restore)
+            return True
+        if datetime.datetime.now(datetime.UTC) > self._settings.found_until:
+            say(
+                "every member's volume is empty, but this cluster has begun long ago: its data is "
+                "lost. It does not begin anew by itself. Restore a snapshot (argument restore), or "
+                "replace the component for an empty cluster"
+            )
+            return False
+        say("all members are empty: a new cluster begins")
+        _write(self._settings, self._me, "new", _static(self._settings))
+        return True
+
+    def _enter(self, peers: Sequence[Peer]) -> bool:
+        try:
+            members = self._listed()
+        except UnreachableError:
+            known = next(peer.members for peer in peers if peer.members is not None)
+            if not (mine(known, self._url) or {}).get("name"):
+                raise
+            # The cluster is only beginning: it may need this member for its first quorum.
+            return self._found()
+        entry = mine(members, self._url)
+        if entry is None or entry.get("clientURLs"):
+            return False
+        say("listed, never run: starting")
+        _write(self._settings, self._me, "existing", initial_cluster(members))
+        return True
+
+    def _replace(self) -> bool:
+        entry = mine(self._listed(), self._url)
+        if entry is not None:
+            say(f"the volume of member {entry['ID']} is lost: removing the member")
+            self._gateway.call("/v3/cluster/member/remove", {"ID": entry["ID"]})
+        say("entering the cluster as a new member")
+        added = self._gateway.call("/v3/cluster/member/add", {"peerURLs": [self._url]})
+        _write(self._settings, self._me, "existing", initial_cluster(added["members"]))
+        return True
+
+    def _listed(self) -> list[dict[str, Any]]:
+        answer = self._gateway.call("/v3/cluster/member/list", {"linearizable": True})
+        return list(answer["members"])
+
+    def _restore(self, restore: Restore) -> None:
+        settings = self._settings
+        file, part = at.STORAGE / "restored.db", at.STORAGE / "data.part"
+        download(peer_context(ssl.Purpose.SERVER_AUTH), restore.host, restore.file, file)
+        shutil.rmtree(part, ignore_errors=True)
+        subprocess.run(
+            [
+                "etcdutl", "snapshot", "restore", str(file),
+                f"--name={self._me}",
+                f"--data-dir={part}",
+                f"--initial-cluster={_static(settings)}",
+                # Members of the cluster before must not find their way into this one.
+                f"--initial-cluster-token={settings.token}-{restore.file}",
+                f"--initial-advertise-peer-urls={self._url}",
+                f"--bump-revision={_BUMP}",
+                "--mark-compacted",
+            ],
+            check=True,
+        )  # fmt: skip
+        _write(settings, self._me, "existing", _static(settings))
+        file.unlink()
+        part.rename(at.DATA)
+
+    # What the others say, and what they are told.
+
+    def _survey(self) -> list[Peer]:
+        return [self._ask(member) for member in self._settings.others(self._me)]
+
+    def _ask(self, member: str) -> Peer:
+        try:
+            status, answer = self._get(member, "/state")
+            if status == http.HTTPStatus.OK:
+                return Peer(member, empty=True, decided=bool(answer["decided"]))
+            status, answer = self._get(member, "/members")
+            if status == http.HTTPStatus.OK:
+                return Peer(member, members=answer)
+        except (OSError, http.client.HTTPException, ValueError):
+            pass
+        return Peer(member)
+
+    def _get(self, member: str, path: str) -> tuple[int, Any]:
+        connection = http.client.HTTPSConnection(
+            member, at.PEER_PORT, timeout=_TIMEOUT_SECONDS, context=self._asking
+        )
+        with closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            text = response.read()
+        return response.status, json.loads(text) if response.status == http.HTTPStatus.OK else None
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        def answer(path: str) -> bytes | None:
+            if path != "/state":
+                return None
+            return json.dumps({"empty": True, "decided": self._decided}).encode()
+
+        with serving(at.PEER_PORT, answer):
+            yield
+
+
+def peer_context(purpose: ssl.Purpose) -> ssl.SSLContext:
+    """TLS between members: both sides have a certificate of the peers' authority."""
+    context = ssl.create_default_context(purpose, cafile=str(at.PEER / "ca.crt"))
+    context.load_cert_chain(at.PEER / "tls.crt", at.PEER / "tls.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@contextmanager
+def serving(port: int, answer: Any) -> Iterator[None]:
+    """An HTTPS server for peers only. ``answer`` gives bytes or a path for a request's path."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            body = answer(self.path)
+            if body is None:
+                self.send_error(404)
+                return
+            size = len(body) if isinstance(body, bytes) else body.stat().st_size
+            self.send_response(200)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            if isinstance(body, bytes):
+                self.wfile.write(body)
+            else:
+                with body.open("rb") as file:
+                    shutil.copyfileobj(file, self.wfile)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            # Whoever has no certificate ends here; it is no news.
+            pass
+
+    server = Server(("0.0.0.0", port), Handler)  # noqa: S104
+    # The handshake belongs into the connection's own thread.
+    server.socket = peer_context(ssl.Purpose.CLIENT_AUTH).wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    thread.daemon = True
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def download(context: ssl.SSLContext, host: str, name: str, target: Path) -> None:
+    """Fetch a snapshot from where it is served; waits until somebody does."""
+    # Who serves has a certificate of the peers' authority, but no name that is known beforehand.
+    context.check_hostname = False
+    while True:
+        connection = http.client.HTTPSConnection(
+            host, at.SNAPSHOT_PORT, timeout=30, context=context
+        )
+        try:
+            with closing(connection):
+                connection.request("GET", f"/{name}")
+                response = connection.getresponse()
+                if response.status != http.HTTPStatus.OK:
+                    raise SystemExit(f"{host} has no snapshot {name}: status {response.status}")
+                with target.open("wb") as file:
+                    shutil.copyfileobj(response, file)
+            if target.stat().st_size == int(response.headers["Content-Length"]):
+                return
+            say(f"{name} came in part only")
+        except OSError as error:
+            say(f"waiting for the snapshot {name} of {host}: {error}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _static(settings: Settings) -> str:
+    return ",".join(f"{name}={settings.peer_url(name)}" for name in settings.members)
+
+
+def _write(settings: Settings, me: str, state: str, cluster: str) -> None:
+    own: Mapping[str, str] = {
+        "name": me,
+        "initial-advertise-peer-urls": settings.peer_url(me),
+        "advertise-client-urls": settings.client_url(me),
+        "initial-cluster": cluster,
+        "initial-cluster-state": state,
+    }
+    lines = "".join(f"{key}: {value}\n" for key, value in own.items())
+    at.COMPLETE.write_text(f"{at.COMMON.read_text()}\n# This member.\n{lines}")

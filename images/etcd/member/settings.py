@@ -1,0 +1,65 @@
+"""What the component says about its cluster, and where things lie in the pods."""
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+
+SETTINGS = Path("/etc/etcd/config/cluster.json")
+COMMON = Path("/etc/etcd/config/etcd.yaml")
+COMPLETE = Path("/run/etcd/etcd.yaml")
+STORAGE = Path("/var/lib/etcd")
+DATA = STORAGE / "data"
+PEER = Path("/etc/etcd/peer")
+CLIENT_CA = Path("/etc/etcd/client/ca.crt")
+ROOT_PASSWORD = Path("/etc/etcd/root/password")
+
+CLIENT_PORT = 2379
+PEER_PORT = 2380
+SNAPSHOT_PORT = 2382
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """The snapshot that an empty cluster begins with."""
+
+    host: str
+    file: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One cluster. Members are known by the names of their pods."""
+
+    members: tuple[str, ...]
+    """Each is the name of a pod, and of the Service that leads to it."""
+    token: str
+    """Tells this cluster from others, and from its restored successors."""
+    found_until: datetime.datetime
+    """Until when empty members may begin a new cluster; later, empty means lost."""
+    restore: Restore | None
+
+    @classmethod
+    def load(cls, text: str) -> "Settings":
+        """Read what the component wrote."""
+        given = json.loads(text)
+        restore = given.get("restore")
+        return cls(
+            members=tuple(given["members"]),
+            token=given["token"],
+            found_until=datetime.datetime.fromisoformat(given["created"])
+            + datetime.timedelta(minutes=given["found_minutes"]),
+            restore=Restore(**restore) if restore else None,
+        )
+
+    def peer_url(self, member: str) -> str:
+        """Where the others reach a member."""
+        return f"https://{member}:{PEER_PORT}"
+
+    def client_url(self, member: str) -> str:
+        """Where clients reach a member."""
+        return f"https://{member}:{CLIENT_PORT}"
+
+    def others(self, me: str) -> tuple[str, ...]:
+        """All members but one."""
+        return tuple(member for member in self.members if member != me)

@@ -1,0 +1,104 @@
+"""`trace <id>`, `dead` and `replay <id>`: what became of events."""
+
+import json
+import sys
+from typing import Any
+
+from nats.js import JetStreamContext, api
+
+from events import bus, path, rules
+
+_BATCH = 100
+
+
+async def messages(stream: JetStreamContext, name: str, subject: str) -> list[Any]:
+    """All stored messages with a subject, by a consumer that lasts no longer than this."""
+    config = api.ConsumerConfig(
+        filter_subject=subject,
+        deliver_policy=api.DeliverPolicy.ALL,
+        ack_policy=api.AckPolicy.NONE,
+        inactive_threshold=30,
+    )
+    info = await stream.add_consumer(name, config)
+    source = await stream.pull_subscribe_bind(info.name, stream=name)
+    found: list[Any] = []
+    left = int(info.num_pending or 0)
+    while left > 0:
+        batch = await source.fetch(min(left, _BATCH), timeout=5)
+        found += batch
+        left -= len(batch)
+    await source.unsubscribe()
+    return found
+
+
+async def show(event: str, as_json: bool) -> int:
+    """Print the way of an event; the status is 1 where nothing is known of it."""
+    _check(event)
+    connection = await _connected("trace")
+    found = await messages(
+        connection.jetstream(timeout=10), rules.RECORDS, f"{rules.RECORDS}.{event}"
+    )
+    records = [json.loads(one.data) for one in found]
+    if as_json:
+        sys.stdout.write(json.dumps({"records": records, **path.state(records)}) + "\n")
+    else:
+        sys.stdout.write(path.text(event, records))
+    await connection.close()
+    return 0 if records else 1
+
+
+async def _connected(name: str) -> Any:
+    try:
+        return await bus.connect(name, patience=15)
+    except ConnectionError as error:
+        sys.exit(f"error: {error}")
+
+
+def _check(event: str) -> None:
+    try:
+        rules.checked_id(event)
+    except rules.BadEventError as error:
+        sys.exit(f"error: {error}")
+
+
+def _letter(message: Any) -> dict[str, Any]:
+    headers = message.headers or {}
+    return {
+        "id": headers.get(rules.HEADER_ID),
+        "path": headers.get(rules.HEADER_PATH, ""),
+        "from": message.subject.removeprefix(f"{rules.DEAD}."),
+        "topic": headers.get("dds-topic"),
+        "attempts": int(headers.get("dds-attempts", 0)),
+        "reason": headers.get("dds-reason"),
+        "sequence": message.metadata.sequence.stream,
+    }
+
+
+async def dead(event: str | None, replay: bool) -> int:
+    """Print the dead letters as JSON, one a line; with ``replay`` publish them again.
+
+    What is published again has the same id and the same idempotency key as before, and as many
+    attempts as the first time. The letter stays.
+    """
+    if event is not None:
+        _check(event)
+    connection = await _connected("dead")
+    stream = connection.jetstream(timeout=10)
+    for message in await messages(stream, rules.DEAD, f"{rules.DEAD}.>"):
+        letter = _letter(message)
+        if event is not None and letter["id"] != event:
+            continue
+        if replay:
+            headers = {
+                key: value
+                for key, value in (message.headers or {}).items()
+                if key in (rules.HEADER_ID, rules.HEADER_PATH, "ce-time")
+            }
+            # Told apart from the first time by the letter, so that two replays of one are one.
+            key = f"replay/{letter['sequence']}"
+            await bus.publish(
+                stream, f"{rules.EVENTS}.{letter['topic']}", json.loads(message.data), key, headers
+            )
+        sys.stdout.write(json.dumps({**letter, "replayed": replay}) + "\n")
+    await connection.close()
+    return 0

@@ -1,0 +1,8 @@
+"""Runs one function behind HTTP: limits, health, logs and request ids around functions-framework."""
+
+import pathlib
+
+
+def entry_file() -> str:
+    """The file that functions-framework loads for functions of the book's form."""
+    return str(pathlib.Path(__file__).with_name("entry.py"))

@@ -1,0 +1,78 @@
+"""What a function of the book's form gets: ``def handler(context)`` with ``context.json``."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import flask
+import werkzeug.exceptions
+from cloudevents.http import from_http
+
+from function_runtime import identity
+from function_runtime.identity import Identity
+
+_STRUCTURED = "application/cloudevents+json"
+
+
+class Context:
+    """One request or event."""
+
+    def __init__(self, request: flask.Request) -> None:
+        self.request = request
+        """The request as Flask has it."""
+        self.data = request.get_data()
+        """The body as it came."""
+        self.headers: Mapping[str, str] = request.headers
+        """Its headers."""
+        self._identity = identity.current.get() or identity.of(request.environ)
+
+    @property
+    def identity(self) -> Identity:
+        """Ids of the request."""
+        return self._identity
+
+    @property
+    def request_id(self) -> str:
+        """The id that follows the request or event."""
+        return self._identity.request_id
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """Headers to send with every request that this one leads to."""
+        return self._identity.headers
+
+    @cached_property
+    def event(self) -> dict[str, Any] | None:
+        """Attributes of the CloudEvent; None for a plain request."""
+        if self._structured:
+            body = self._parsed(self.data)
+            if not isinstance(body, dict) or "specversion" not in body:
+                raise werkzeug.exceptions.BadRequest("not a CloudEvent")
+            return {k: v for k, v in body.items() if k not in ("data", "data_base64")}
+        if "ce-specversion" in self.headers:
+            return dict(self._identity.event)
+        return None
+
+    @cached_property
+    def json(self) -> Any:
+        """The body, or the event's data, as JSON; None where there is none. The same object each
+        time: what the function changes in it stays changed.
+        """
+        if self._structured:
+            data = from_http(dict(self.headers), self.data).data
+            return self._parsed(data) if isinstance(data, bytes) else data
+        return self._parsed(self.data)
+
+    @property
+    def _structured(self) -> bool:
+        return (self.request.mimetype or "").startswith(_STRUCTURED)
+
+    @staticmethod
+    def _parsed(data: bytes) -> Any:
+        if not data.strip():
+            return None
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise werkzeug.exceptions.BadRequest(f"not JSON: {error}") from error

@@ -1,0 +1,37 @@
+"""The function's file, loaded as a module of its own name."""
+
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+
+def load(file: str, given: Mapping[str, Any] | None = None) -> ModuleType:
+    """Run the file.
+
+    :param given: names that it may use without having defined them
+    """
+    path = pathlib.Path(file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # What it imports beside itself is found by the folder in PYTHONPATH or here.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[path.stem] = module
+    vars(module).update(given or {})
+    spec.loader.exec_module(module)
+    return module
+
+
+def function(module: ModuleType, name: str) -> Callable[..., Any]:
+    """One of its functions; what there is instead is in the error."""
+    found = getattr(module, name, None)
+    if callable(found):
+        return found
+    there = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+    has = ", ".join(sorted(there)) or "none"
+    raise LookupError(f"{module.__file__} has no function {name}; it has {has}")

@@ -1,0 +1,60 @@
+"""A small web front that knows its pages on localhost only, and who asks for them.
+
+GET /page?user=<name>  fetches the page of a user and answers with it, as JSON.
+GET /livez, /readyz    answer as long as the program runs. That pages are away is no reason to take
+                       away the front as well.
+
+Environment: PORT (8000), PAGES (127.0.0.1:8080), USER_HEADER (X-User-Id).
+"""
+
+import http.client
+import os
+import urllib.parse
+
+from serving import Handler, Server
+
+
+class Front(Handler):
+    """Answers with JSON; pages that cannot be had are a 503."""
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        url = urllib.parse.urlsplit(self.path)
+        user = urllib.parse.parse_qs(url.query).get("user", [""])[0]
+        if url.path in {"/livez", "/readyz"}:
+            self.answer(200, {"ok": True})
+        elif url.path == "/page" and user.isprintable():
+            self._page(user)
+        else:
+            self.answer(404, {"error": "there is /page?user=<name>"})
+
+    def _page(self, user: str) -> None:
+        host, _, port = os.environ.get("PAGES", "127.0.0.1:8080").rpartition(":")
+        header = os.environ.get("USER_HEADER", "X-User-Id")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        try:
+            connection.request("GET", "/", headers={header: user} if user else {})
+            response = connection.getresponse()
+            page = response.read(65536).decode(errors="replace")
+            arm = response.getheader("X-Arm")
+        except (OSError, http.client.HTTPException) as error:
+            self.answer(503, {"error": str(error)})
+            return
+        finally:
+            connection.close()
+        status = 200 if response.status == 200 else 503  # noqa: PLR2004
+        self.answer(status, {"user": user, "arm": arm, "page": page})
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log what is not a probe and did not go well."""
+        if code != http.HTTPStatus.OK:
+            super().log_request(code, size)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    Server("", int(os.environ.get("PORT", "8000")), Front).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A server as they were before all this: plain HTTP, on loopback only, configured by files.
+
+GET /            what the request looked like from here, and which process answers
+GET /config      the files as they were when they were last read, and when that was
+GET /slow/<ms>   the same as /, after some time
+GET /readyz      answers as long as it takes requests
+POST /reload     reads the files again; so does SIGHUP
+
+Environment: PORT (8080), CONFIG_FOLDER (none): a folder of small text files.
+"""
+
+import os
+import pathlib
+import signal
+import threading
+import time
+from typing import Any
+
+from serving import Handler, Server
+
+LOOPBACK = "127.0.0.1"
+LONGEST_MS = 10_000
+MOST_BYTES = 65536
+
+
+class Files:
+    """What is in the folder, as it was last read."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = pathlib.Path(folder) if folder else None
+        self._state: dict[str, Any] = {"files": {}, "reads": 0, "read_at": 0.0}
+        self.read()
+
+    def read(self) -> None:
+        """Read every file anew; what was read before is replaced as a whole."""
+        files: dict[str, str] = {}
+        if self._folder is not None and self._folder.is_dir():
+            for file in sorted(self._folder.iterdir()):
+                if not file.name.startswith(".") and file.is_file():
+                    files[file.name] = file.read_text(errors="replace")[:MOST_BYTES]
+        reads = self._state["reads"] + 1
+        self._state = {"files": files, "reads": reads, "read_at": time.time()}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The files, how often they were read and when last (Unix seconds)."""
+        return self._state
+
+
+class Legacy(Handler):
+    """Answers with JSON."""
+
+    files: Files
+    started = time.time()
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        first, _, rest = self.path.removeprefix("/").partition("/")
+        if first == "readyz":
+            self.answer(200, {"ready": True})
+        elif first == "config":
+            self.answer(200, self.files.state)
+        elif first == "slow" and rest.isdecimal() and int(rest) <= LONGEST_MS:
+            time.sleep(int(rest) / 1000)
+            self.answer(200, self._seen())
+        elif first == "":
+            self.answer(200, self._seen())
+        else:
+            self.answer(404, {"error": "there is / /config /slow/<ms> /readyz"})
+
+    def do_POST(self) -> None:
+        """Read the files again, or take what is sent and say how much it was."""
+        length = int(self.headers.get("Content-Length") or 0)
+        taken = 0
+        while taken < length:
+            part = self.rfile.read(min(MOST_BYTES, length - taken))
+            if not part:
+                break
+            taken += len(part)
+        if self.path == "/reload":
+            self.files.read()
+            self.answer(200, {"reads": self.files.state["reads"]})
+        else:
+            self.answer(200, {**self._seen(), "bytes": taken})
+
+    def _seen(self) -> dict[str, Any]:
+        return {
+            "from": self.client_address[0],
+            "method": self.command,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "pid": os.getpid(),
+            "pod": os.environ.get("HOSTNAME", ""),
+            "started": self.started,
+        }
+
+    def log_message(self, *_: Any) -> None:
+        """It never logged a request."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    Legacy.files = Files(os.environ.get("CONFIG_FOLDER"))
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=Legacy.files.read).start())
+    # Nobody but its own pod gets to it.
+    Server(LOOPBACK, int(os.environ.get("PORT", "8080")), Legacy).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""A gateway for text messages that sends none: it keeps them, to be looked at.
+
+POST /messages   {"to": ..., "from": ..., "body": ...} with basic authentication and the header
+                 Idempotency-Key. The same key again is answered as the first time and not sent
+                 again, as gateways do it.
+GET  /inbox      what would have been sent, in order, and how often it was asked for.
+POST /behave     {"down": seconds} answers 503 for as long, with {"to": number} only for messages to
+                 that number, to which it has no way then; {"lose": count} sends as often without
+                 an answer; {"keys": false} sends repeated requests again, as a gateway that
+                 knows no keys.
+
+Environment: PORT (8080), ACCOUNT (account), TOKEN_FILE.
+"""
+
+import base64
+import hmac
+import http.server
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+from typing import Any
+
+MOST_BODY = 65536
+_EVERYBODY = ""
+
+
+class Gateway:
+    """What was sent."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys = True
+        self._lost = 0
+        self._by_key: dict[str, dict[str, Any]] = {}
+        self._sent: list[dict[str, Any]] = []
+        self._requests = 0
+        self._refused = 0
+        self._down_until: dict[str, float] = {}
+
+    def behave(self, given: dict[str, Any]) -> None:
+        """Take over how to behave; what is not named stays."""
+        with self._lock:
+            if "down" in given:
+                until = time.monotonic() + float(given["down"])
+                self._down_until[given.get("to", _EVERYBODY)] = until
+            self._lost = int(given.get("lose", self._lost))
+            self._keys = bool(given.get("keys", self._keys))
+
+    def loses_the_answer(self) -> bool:
+        """Whether this answer gets lost."""
+        with self._lock:
+            lost = self._lost > 0
+            self._lost -= lost
+        return lost
+
+    def send(self, message: dict[str, str], key: str) -> dict[str, Any] | None:
+        """The message as it was sent; None while the gateway is down."""
+        with self._lock:
+            self._requests += 1
+            if any(
+                time.monotonic() < self._down_until.get(to, 0.0)
+                for to in (_EVERYBODY, message["to"])
+            ):
+                self._refused += 1
+                return None
+            known = self._by_key.get(key)
+            if known is None or not key or not self._keys:
+                known = {"number": len(self._sent) + 1, "at": time.time(), **message}
+                self._by_key[key] = known
+                self._sent.append(known)
+            return known
+
+    def inbox(self) -> dict[str, Any]:
+        """All of it."""
+        with self._lock:
+            return {
+                "messages": list(self._sent), "requests": self._requests, "refused": self._refused,
+            }  # fmt: skip
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with JSON."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 30
+
+    def do_GET(self) -> None:
+        """The inbox, and probes."""
+        if self.path == "/inbox":
+            self._answer(200, self.server.gateway.inbox())  # type: ignore[attr-defined]
+        elif self.path in ("/livez", "/readyz"):
+            self._answer(200, {"ok": True})
+        else:
+            self._answer(404, {"error": "there is /inbox"})
+
+    def do_POST(self) -> None:
+        """Send a message, or behave otherwise."""
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > MOST_BODY:
+            self.close_connection = True
+            self._answer(413, {"error": "too long"})
+            return
+        try:
+            given = json.loads(self.rfile.read(length))
+            words = {name: given[name] for name in ("to", "from", "body") if self.path != "/behave"}
+        except (ValueError, KeyError, TypeError):
+            self._answer(400, {"error": "a JSON object with to, from and body"})
+            return
+        gateway: Gateway = self.server.gateway  # type: ignore[attr-defined]
+        if self.path == "/behave":
+            gateway.behave(given)
+            self._answer(200, given)
+        elif self.path != "/messages":
+            self._answer(404, {"error": "there is /messages"})
+        elif not self._authentic():
+            self._answer(401, {"error": "account and token"})
+        elif (sent := gateway.send(words, self.headers.get("Idempotency-Key", ""))) is None:
+            self._answer(503, {"error": "down"})
+        elif gateway.loses_the_answer():
+            self.close_connection = True
+        else:
+            self._answer(201, sent)
+
+    def _authentic(self) -> bool:
+        expected = base64.b64encode(self.server.login.encode()).decode()  # type: ignore[attr-defined]
+        given = self.headers.get("Authorization", "").removeprefix("Basic ")
+        return hmac.compare_digest(given.encode(), expected.encode())
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode() + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of what goes well: probes come often."""
+        if int(code) >= http.HTTPStatus.BAD_REQUEST:
+            super().log_request(code, size)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """One thread a connection."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, gateway: Gateway, login: str) -> None:
+        super().__init__(("", port), Handler)
+        self.gateway = gateway
+        self.login = login
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    token = pathlib.Path(os.environ["TOKEN_FILE"]).read_text().strip()
+    login = f"{os.environ.get('ACCOUNT', 'account')}:{token}"
+    server = Server(int(os.environ.get("PORT", "8080")), Gateway(), login)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=0.1)
+    server.server_close()
+
+
+if __name__ == "__main__":
+    main()

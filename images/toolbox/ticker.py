@@ -1,0 +1,411 @@
+"""An application that must run once only: it counts, in a store that fences, while it leads.
+
+It does with its elector what any application should:
+- It asks before each write, and believes an answer for `valid_for` seconds from the moment before it
+  asked, on the monotonic clock, never longer.
+- It shows its token: first to claim the counter, before it reads, then with each write.
+- Told to stop, it stops, and only then says so to the elector (POST /resign), which may let the next
+  one lead at once.
+
+Between the question and the write something can always come in between. GAP_SECONDS makes it long,
+so that a pause falls into it; the store then refuses what comes too late.
+
+GET /        what it believes and what became of its writes; /livez, /readyz for probes.
+
+    ticker.py                 runs until SIGTERM
+    ticker.py leader          prints who leads, as the elector of this pod knows it
+    ticker.py pause SECONDS   stops the ticker and the elector of this pod (SIGSTOP), and lets them go
+                              on after so long.
+    ticker.py crash           kills them (SIGKILL).
+
+The last two need a shared process namespace. SIGWINCH makes it ask its elector at once.
+
+Environment: STORE (host:port), COUNTER (ticks), ELECTOR (127.0.0.1:4040; empty: alone, without a
+token), IDENTITY (the host's name; alone with a mark, for the next pod has the same name),
+PERIOD_SECONDS (0.5), GAP_SECONDS (0), PORT (8080), OBSTINATE (false; true goes on after SIGTERM until
+it is killed, so that a second one is seen beside it).
+"""
+
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT = 5.0
+REMEMBERED = 100
+
+
+class RefusedError(Exception):
+    """The other side said no; what it said."""
+
+    def __init__(self, status: int, content: dict[str, Any]) -> None:
+        super().__init__(f"{status}: {content.get('error', content)}")
+        self.status = status
+        self.content = content
+
+
+class Client:
+    """JSON over one connection that is made again when it is lost."""
+
+    def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
+        host, _, port = address.rpartition(":")
+        self._connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        self._connection.close()
+
+    def ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        """The answer; RefusedError for a status other than 200, OSError if there was none."""
+        body = None if content is None else json.dumps(content)
+        try:
+            self._connection.request(method, path, body)
+            answer = self._connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise OSError(f"{method} {path}: {error or type(error).__name__}") from error
+        try:
+            given = json.loads(text)
+        except ValueError:
+            given = {"error": text.decode(errors="replace")[:200]}
+        if answer.status != http.HTTPStatus.OK:
+            raise RefusedError(answer.status, given)
+        return dict(given)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """From when until when this process takes itself for the leader (CLOCK_MONOTONIC)."""
+
+    token: int
+    since: float
+    until: float
+
+    def shown(self) -> dict[str, float]:
+        """As the store notes it."""
+        return {"since": self.since, "until": self.until}
+
+
+class Elector:
+    """The elector on localhost."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._client = Client(address)
+        self.changed = threading.Event()
+        self.answers = False
+        self._closed = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def ask(self) -> Belief | None:
+        """What to believe from now on; nothing if another leads or nobody says."""
+        asked = time.monotonic()
+        self.changed.clear()
+        try:
+            answer = self._client.ask("GET", "/")
+        except (OSError, RefusedError):
+            self.answers = False
+            return None
+        self.answers = True
+        if not answer["leading"]:
+            return None
+        return Belief(int(answer["token"]), time.monotonic(), asked + float(answer["valid_for"]))
+
+    def resign(self) -> None:
+        """Say that this one has stopped; the elector may be gone already."""
+        try:
+            self._client.ask("POST", "/resign")
+        except (OSError, RefusedError) as error:
+            say(f"could not resign: {error}")
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed.set()
+        self._client.close()
+
+    def _listen(self) -> None:
+        """Wake the loop on every change, so that it need not ask all the time."""
+        host, _, port = self._address.rpartition(":")
+        while not self._closed.is_set():
+            connection = http.client.HTTPConnection(host, int(port))
+            try:
+                connection.request("GET", "/events")
+                answer = connection.getresponse()
+                while not self._closed.is_set() and answer.readline():
+                    self.changed.set()
+            except (OSError, http.client.HTTPException):
+                # The loop asks in any case, if not as soon.
+                pass
+            finally:
+                connection.close()
+            self.changed.set()
+            self._closed.wait(0.2)
+
+
+class Alone:
+    """Instead of an elector, where somebody else sees to it that there is one only."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Event()
+        self.answers = True
+
+    def ask(self) -> Belief:
+        """Always the leader, and no token newer than another."""
+        now = time.monotonic()
+        return Belief(0, now, now)
+
+    def resign(self) -> None:
+        """Nobody waits for it."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Ticker:
+    """The loop."""
+
+    def __init__(
+        self,
+        elector: Elector | Alone,
+        store: Client,
+        *,
+        counter: str,
+        identity: str,
+        period: float,
+        gap: float,
+    ) -> None:
+        self.elector = elector
+        self._store = store
+        self._path = f"/counters/{counter}"
+        self._identity = identity
+        self._period = period
+        self._gap = gap
+        self._stop = threading.Event()
+        self.belief: Belief | None = None
+        self.beliefs: deque[Belief] = deque(maxlen=REMEMBERED)
+        self.value: int | None = None
+        self.accepted = 0
+        self.refused = 0
+
+    def stop(self) -> None:
+        """Let the loop end after what it is at."""
+        self._stop.set()
+        self.elector.changed.set()
+
+    def run(self) -> None:
+        """Count while leading, until told to stop."""
+        while not self._stop.is_set():
+            believed = self.elector.ask()
+            if believed is None or (self.belief and believed.token != self.belief.token):
+                self._end(time.monotonic())
+            if believed is None:
+                self.elector.changed.wait(1.0)
+                continue
+            belief = self._believe(believed)
+            try:
+                self._tick(belief)
+            except (OSError, RefusedError) as error:
+                # Whether it was carried out is not known, or another leads: read before the next.
+                self.value = None
+                say(str(error))
+            if not self._stop.is_set():
+                time.sleep(self._period)
+        self._end(time.monotonic())
+        self.elector.resign()
+        self.elector.close()
+        self._store.close()
+
+    def _tick(self, belief: Belief) -> None:
+        if self.value is None:
+            self.value = self._write(belief, "claim")
+        if self._gap:
+            time.sleep(self._gap)
+        self.value = self._write(belief, "increment", **{"from": self.value})
+
+    def _write(self, belief: Belief, action: str, **more: Any) -> int:
+        content = {
+            "token": belief.token,
+            "holder": self._identity,
+            "belief": belief.shown(),
+            **more,
+        }
+        try:
+            answer = self._store.ask("POST", f"{self._path}/{action}", content)
+        except RefusedError:
+            self.refused += 1
+            raise
+        self.accepted += 1
+        return int(answer["value"])
+
+    def _believe(self, believed: Belief) -> Belief:
+        if self.belief is None:
+            self.value = None
+            self.belief = believed
+            say(f"leads with token {believed.token}")
+        self.belief = Belief(believed.token, self.belief.since, believed.until)
+        return self.belief
+
+    def _end(self, now: float) -> None:
+        """Stop believing, now if the belief had not run out before."""
+        belief, self.belief = self.belief, None
+        if belief is None:
+            return
+        ended = belief if now >= belief.until else Belief(belief.token, belief.since, now)
+        self.beliefs.append(ended)
+        say(
+            json.dumps({"led": {"identity": self._identity, "token": ended.token, **ended.shown()}})
+        )
+        try:
+            content = {"token": ended.token, "holder": self._identity, "belief": ended.shown()}
+            self._store.ask("POST", f"{self._path}/release", content)
+        except (OSError, RefusedError) as error:
+            say(f"release not noted: {error}")
+
+    def state(self) -> dict[str, Any]:
+        """For whoever asks."""
+        belief = self.belief
+        return {
+            "identity": self._identity,
+            "leading": belief is not None,
+            "token": belief.token if belief else None,
+            "beliefs": [{"token": b.token, **b.shown()} for b in list(self.beliefs)],
+            "value": self.value,
+            "accepted": self.accepted,
+            "refused": self.refused,
+        }
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with JSON."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 30
+
+    def do_GET(self) -> None:
+        """Answer one question."""
+        ticker: Ticker = self.server.ticker  # type: ignore[attr-defined]
+        if self.path == "/livez":
+            self._answer(200, {"live": True})
+        elif self.path == "/readyz":
+            self._answer(200 if ticker.elector.answers else 503, {"ready": ticker.elector.answers})
+        elif self.path == "/":
+            self._answer(200, ticker.state())
+        else:
+            self._answer(404, {"error": "there is /, /livez and /readyz"})
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode() + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the log is for what becomes of the leadership."""
+
+
+def say(text: str) -> None:
+    """One line of the log."""
+    print(text, flush=True)
+
+
+def run(environment: dict[str, str]) -> None:
+    """Count until SIGTERM."""
+    address = environment.get("ELECTOR", "127.0.0.1:4040")
+    name = os.uname().nodename
+    ticker = Ticker(
+        Elector(address) if address else Alone(),
+        Client(environment["STORE"]),
+        counter=environment.get("COUNTER", "ticks"),
+        identity=environment.get("IDENTITY")
+        or (name if address else f"{name}-{secrets.token_hex(3)}"),
+        period=float(environment.get("PERIOD_SECONDS", "0.5")),
+        gap=float(environment.get("GAP_SECONDS", "0")),
+    )
+    server = http.server.ThreadingHTTPServer(("", int(environment.get("PORT", "8080"))), Handler)
+    server.daemon_threads = True
+    server.ticker = ticker  # type: ignore[attr-defined]
+    obstinate = environment.get("OBSTINATE") == "true"
+    signal.signal(signal.SIGTERM, lambda *_: None if obstinate else ticker.stop())
+    signal.signal(signal.SIGWINCH, lambda *_: ticker.elector.changed.set())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ticker.run()
+
+
+def leader(environment: dict[str, str]) -> None:
+    """Print who leads."""
+    answer = Client(environment.get("ELECTOR") or "127.0.0.1:4040").ask("GET", "/")
+    if answer["leader"] is None:
+        sys.exit("nobody leads")
+    print(answer["leader"])
+
+
+def processes() -> list[int]:
+    """The pod's tickers and electors."""
+    found = [
+        int(process.name)
+        for process in pathlib.Path("/proc").glob("[0-9]*")
+        if int(process.name) != os.getpid() and _is_ours(process)
+    ]
+    if not found:
+        sys.exit("no ticker and no elector to be seen")
+    return found
+
+
+def crash() -> None:
+    """Kill the pod's ticker and elector."""
+    for process in processes():
+        os.kill(process, signal.SIGKILL)
+
+
+def pause(seconds: float) -> None:
+    """Stop the pod's ticker and elector, and let them go on."""
+    found = processes()
+    for process in found:
+        os.kill(process, signal.SIGSTOP)
+    print(f"stopped {len(found)} processes for {seconds:g} s", flush=True)
+    try:
+        time.sleep(seconds)
+    finally:
+        for process in found:
+            os.kill(process, signal.SIGCONT)
+
+
+def _is_ours(process: pathlib.Path) -> bool:
+    try:
+        command = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(part.endswith(b"ticker.py") or b"elector" in part for part in command[:4])
+
+
+def main() -> None:
+    """Run what the command line names."""
+    match sys.argv[1:]:
+        case []:
+            run(dict(os.environ))
+        case ["leader"]:
+            leader(dict(os.environ))
+        case ["pause", seconds]:
+            pause(float(seconds))
+        case ["crash"]:
+            crash()
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+"""Composition ``adapters``: five programs that speak five dialects, and adapters that make them alike.
+
+A redis, a memcached, an nginx and a twemproxy have metrics, which a real Prometheus scrapes and
+raises alarms from; a database's health decides whether its pod is ready; the slow logs of redis and
+the database and nginx' access log come out in one form. ``make`` is what is deployed, apart from
+where: the live tests deploy the same.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import pulumi
+
+from components.platform.generated import Password
+from components.platform.prometheus import PORT as PROMETHEUS_PORT
+from components.platform.prometheus import Prometheus
+from components.platform.smoke import SmokeTest
+from components.serving.sharded_redis import ShardedRedis
+from components.single_node.exporters import MetricsExporter, RedisExporter
+from components.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT, LogAdapter
+from components.single_node.mysql_health import MySqlHealth
+from components.single_node.twemproxy import TwemproxyAmbassador
+from components.values import nginx
+from components.values.edges import Edge
+from components.values.metrics import SCRAPER_LABEL
+from components.workloads.application import Application
+from components.workloads.stateful import StatefulApplication
+from stacks.settings import Settings
+from stacks.target import target
+
+IMAGES = (
+    "companions", "mariadb", "memcached", "nginx", "prometheus", "redis", "redis-exporter",
+    "toolbox", "twemproxy",
+)  # fmt: skip
+"""The images that ``make`` wants."""
+
+_CHECK = pathlib.Path(__file__).parent / "scripts" / "adapters_check.py"
+_PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
+_SETUP = "/etc/mariadb-setup/setup.sql"
+_NGINX_CONF = "/etc/nginx-web/nginx.conf"
+_HEALTH_PORT = 9104
+_ACCESS_LOG = f"{LOG_FOLDER}/access.log"
+_SLOW_LOG = f"{LOG_FOLDER}/slow.log"
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapters:
+    """What was deployed."""
+
+    store: ShardedRedis
+    application: Application
+    web: Application
+    cache: Application
+    database: StatefulApplication
+    prometheus: Prometheus
+    dashboards: Mapping[str, str]
+
+
+def make(
+    images: Mapping[str, pulumi.Input[str]],
+    namespace: pulumi.Input[str],
+    scrape_interval: int,
+    slow_ms: int,
+    opts: pulumi.ResourceOptions,
+) -> Adapters:
+    """Deploy the programs, each with its adapter, and Prometheus.
+
+    :param images: references by the names in IMAGES
+    :param scrape_interval: seconds between two scrapes
+    :param slow_ms: milliseconds from which on a command or query is logged as slow
+    """
+    # Who waits longer than Prometheus does is taken for dead instead of its program.
+    patience = min(3.0, 0.8 * scrape_interval)
+    store_metrics = RedisExporter(
+        "redis-metrics",
+        {
+            "image": images["redis-exporter"],
+            "deadline_seconds": patience,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    store_logs = LogAdapter(
+        "redis-logs",
+        {
+            "image": images["companions"],
+            "sources": [{"name": "redis", "kind": "redis_slowlog"}],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    store = ShardedRedis(
+        "redis",
+        {
+            "image": images["redis"],
+            "shards": 1,
+            "companions": [store_metrics.companion, store_logs.companion],
+            "users": [user for user in (store_metrics.user, store_logs.user) if user is not None],
+            "slow_command_ms": slow_ms,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    ambassador = TwemproxyAmbassador(
+        "twemproxy",
+        {
+            "image": images["twemproxy"],
+            "topology": store.topology,
+            "password": _known(store.password),
+            "after": [store],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    ambassador_metrics = MetricsExporter(
+        "twemproxy-metrics",
+        {
+            "image": images["companions"],
+            "kind": "twemproxy",
+            "target": ambassador.statistics,
+            "deadline_seconds": patience,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    application = Application(
+        "counter",
+        {
+            "image": images["toolbox"],
+            "command": ["python3", "/opt/examples/counter.py"],
+            "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
+            "secret_files": {_PASSWORD_FILE: _known(store.password)},
+            "ports": [{"name": "http", "port": 8080}],
+            "clients": [{}],
+            "readiness": {"path": "/readyz"},
+            "liveness": {"path": "/livez"},
+            "companions": [ambassador.companion, ambassador_metrics.companion],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    web_metrics = MetricsExporter(
+        "web-metrics",
+        {
+            "image": images["companions"],
+            "kind": "nginx",
+            "deadline_seconds": patience,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    web_logs = LogAdapter(
+        "web-logs",
+        {
+            "image": images["companions"],
+            "sources": [{"name": "web", "kind": "nginx_access", "path": _ACCESS_LOG}],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    web = Application(
+        "web",
+        {
+            "image": images["nginx"],
+            "command": nginx.command(_NGINX_CONF),
+            "files": {_NGINX_CONF: _nginx_conf()},
+            "writable": [nginx.TEMPORARY],
+            "ports": [{"name": "http", "port": 8080}],
+            "clients": [{}],
+            "readiness": {"path": "/"},
+            "companions": [web_metrics.companion, web_logs.companion],
+            "volume_mounts": [_known(web_logs.log_mount)],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    cache_metrics = MetricsExporter(
+        "memcached-metrics",
+        {
+            "image": images["companions"],
+            "kind": "memcached",
+            "deadline_seconds": patience,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    cache = Application(
+        "memcached",
+        {
+            "image": images["memcached"],
+            "command": ["memcached", "--listen=0.0.0.0", "--memory-limit=32", "--disable-cas"],
+            "ports": [{"name": "memcached", "port": 11211}],
+            "clients": [{}],
+            "companions": [cache_metrics.companion],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    health = MySqlHealth(
+        "database-health",
+        {
+            "image": images["companions"],
+            "port": _HEALTH_PORT,
+            "queries": [
+                {"name": "answers", "preset": "answers"},
+                {"name": "connections", "preset": "connections", "at_most": 80},
+                {"name": "replication-lag", "preset": "replication_lag"},
+            ],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    database_logs = LogAdapter(
+        "database-logs",
+        {
+            "image": images["companions"],
+            "sources": [{"name": "database", "kind": "mysql_slow", "path": _SLOW_LOG}],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    database = _database(images, namespace, health, database_logs, slow_ms, opts)
+    logs = (store_logs, web_logs, database_logs)
+    exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
+    prometheus = Prometheus(
+        "prometheus",
+        {
+            "image": images["prometheus"],
+            "jobs": [adapter.job for adapter in (*exporters, *logs, health)],
+            "alerts": [
+                alert for adapter in (*exporters, *logs, health) for alert in adapter.alerts
+            ],
+            "scrape_interval_seconds": scrape_interval,
+            "clients": [{}],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    return Adapters(
+        store=store,
+        application=application,
+        web=web,
+        cache=cache,
+        database=database,
+        prometheus=prometheus,
+        dashboards={exporter.job.name: exporter.dashboard for exporter in exporters},
+    )
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy the programs, their adapters and the check; export what a user wants to know."""
+    here = target(settings)
+    catalog = here.images(IMAGES)
+    images = {name: catalog.reference(name) for name in IMAGES}
+    made = make(images, here.namespace, settings.scrape_interval, settings.slow_ms, here.opts)
+    SmokeTest(
+        "adapters-check",
+        {
+            "image": images["toolbox"],
+            "script": _CHECK.read_text(),
+            "env": {
+                "PLAN": pulumi.Output.json_dumps(
+                    {
+                        "prometheus": made.prometheus.endpoint,
+                        "health": f"database:{_HEALTH_PORT}",
+                        "up": [
+                            f"{metric}_up"
+                            for metric in ("redis", "twemproxy", "nginx", "memcached")
+                        ],
+                        "interval": settings.scrape_interval,
+                    }
+                )
+            },
+            "covers": [
+                made.store.application.stateful_set.spec,
+                made.application.deployment.spec,
+                made.web.deployment.spec,
+                made.cache.deployment.spec,
+                made.database.stateful_set.spec,
+                made.prometheus.application.stateful_set.spec,
+            ],
+            # The database's monitor is read by who may scrape it.
+            "labels": dict([SCRAPER_LABEL]),
+            "egress": [
+                Edge(ports=(PROMETHEUS_PORT,), pods=made.prometheus.application.labels),
+                Edge(ports=(_HEALTH_PORT,), pods=made.database.labels),
+            ],
+            "timeout_seconds": 180,
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    _export(settings, made)
+
+
+def _database(
+    images: Mapping[str, pulumi.Input[str]],
+    namespace: pulumi.Input[str],
+    health: MySqlHealth,
+    logs: LogAdapter,
+    slow_ms: int,
+    opts: pulumi.ResourceOptions,
+) -> StatefulApplication:
+    root = Password("database-root").value
+    setup = pulumi.Output.all(health.setup_sql, root).apply(
+        lambda known: f"{known[0]}ALTER USER root@localhost IDENTIFIED BY '{known[1]}';\n"
+    )
+    return StatefulApplication(
+        "database",
+        {
+            "image": images["mariadb"],
+            "args": [
+                f"--init-file={_SETUP}",
+                "--skip-name-resolve",
+                "--innodb-buffer-pool-size=32M",
+                "--innodb-log-file-size=16M",
+                "--performance-schema=OFF",
+                "--max-connections=40",
+                "--slow-query-log=ON",
+                f"--slow-query-log-file={_SLOW_LOG}",
+                f"--long-query-time={slow_ms / 1000:g}",
+            ],
+            "secret_files": {_SETUP: setup},
+            # The data goes with the pod: this one is there to be looked at.
+            "writable": ["/data", "/tmp"],  # noqa: S108
+            "writable_size": "512Mi",
+            "ports": [{"name": "mysql", "port": 3306}],
+            "clients": [{}],
+            "resources": {"requests": {"memory": "160Mi"}, "limits": {"memory": "384Mi"}},
+            "companions": [health.companion, logs.companion],
+            "volume_mounts": [_known(logs.log_mount)],
+            "namespace": namespace,
+        },
+        opts,
+    )
+
+
+def _nginx_conf() -> str:
+    return nginx.text(
+        nginx.document(
+            "A site, and its statistics for the exporter in the same pod.",
+            http=[
+                nginx.directive("log_format", "timed", NGINX_LOG_FORMAT),
+                nginx.block(
+                    "server",
+                    inside=[
+                        nginx.directive("listen", 8080),
+                        nginx.directive("access_log", _ACCESS_LOG, "timed"),
+                        nginx.block(
+                            "location",
+                            "/",
+                            inside=[nginx.directive("return", 200, "hello")],
+                        ),
+                    ],
+                ),
+                nginx.block(
+                    "server",
+                    inside=[
+                        nginx.directive("listen", "127.0.0.1:8081"),
+                        nginx.block(
+                            "location",
+                            "/stub_status",
+                            inside=[nginx.directive("stub_status")],
+                        ),
+                    ],
+                ),
+            ],
+        )
+    )
+
+
+def _known(value: T | None) -> T:
+    """What is there because of the arguments."""
+    if value is None:
+        raise RuntimeError("the arguments above ask for it")
+    return value
+
+
+def _export(settings: Settings, made: Adapters) -> None:
+    namespace = settings.composition
+    pulumi.export("endpoint", made.prometheus.endpoint)
+    ask = (
+        f"kubectl -n {namespace} exec prometheus-0 -c prometheus -- "
+        "promtool query instant http://127.0.0.1:9090"
+    )
+    tries: dict[str, Any] = {
+        "what is up": f"{ask} 'up'",
+        "is redis up": f"{ask} redis_up",
+        "stop redis": f"kubectl -n {namespace} exec redis-0 -c redis -- sh -c 'kill 1'",
+        "dashboards, for Grafana": f"kubectl -n {namespace} get configmaps -l grafana_dashboard=1",
+        "logs of everybody": f"kubectl -n {namespace} logs redis-0 -c redis-logs && "
+        f"kubectl -n {namespace} logs database-0 -c database-logs && "
+        f"kubectl -n {namespace} logs -l app.kubernetes.io/instance=web -c web-logs",
+        "alarms": f"{ask} 'ALERTS'",
+        "health of the database": f"kubectl -n {namespace} exec database-0 -c database-health -- "
+        "python3 -c 'import urllib.request as r; "
+        f'print(r.urlopen("http://127.0.0.1:{_HEALTH_PORT}/health").read().decode())\'',
+        "the health page in a browser": f"kubectl -n {namespace} port-forward database-0 "
+        f"{_HEALTH_PORT} and open http://127.0.0.1:{_HEALTH_PORT}/",
+    }
+    pulumi.export("try", tries)

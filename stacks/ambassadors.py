@@ -1,0 +1,160 @@
+"""Composition ``ambassadors``: a sharded Redis, and an application that knows localhost only.
+
+The application is a small counter service; its ambassador finds the shard of each key. A smoke
+test, with the same ambassador, checks from inside the cluster that keys are where the plan says.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import pulumi
+
+from components.platform.smoke import SmokeTest
+from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs, movement
+from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
+from components.values.ring import MOST_SHARDS, moved_fraction
+from components.workloads.application import Application, ApplicationArgs
+from stacks.settings import Settings
+from stacks.target import target
+
+_CHECK = pathlib.Path(__file__).parent / "scripts" / "sharded_redis_check.py"
+_CHECKED_KEYS = 1000
+_PREFIX = "smoke-test:"
+_PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy the store, the example and the check; export what a user wants to know."""
+    here = target(settings)
+    images = here.images(["redis", "twemproxy", "toolbox"])
+    store_args: ShardedRedisArgs = {
+        "image": images.reference("redis"),
+        "shards": settings.shards,
+        "role": settings.role,
+        "namespace": here.namespace,
+    }
+    if settings.persistence is not None:
+        store_args["persistence"] = settings.persistence
+    store = ShardedRedis("sharded-redis", store_args, here.opts)
+    _announce_change(settings.shards)
+
+    proxy_args: TwemproxyAmbassadorArgs = {
+        "image": images.reference("twemproxy"),
+        "topology": store.topology,
+        "policy": settings.policy,
+        "after": [store],
+        "namespace": here.namespace,
+    }
+    if settings.policy != "seed":
+        proxy_args["role"] = settings.role
+    if store.password is not None:
+        proxy_args["password"] = store.password
+    ambassador = TwemproxyAmbassador("twemproxy", proxy_args, here.opts)
+
+    secret_files = {} if store.password is None else {_PASSWORD_FILE: store.password}
+    environment = {} if store.password is None else {"PASSWORD_FILE": _PASSWORD_FILE}
+    example_args: ApplicationArgs = {
+        "image": images.reference("toolbox"),
+        "command": ["python3", "/opt/examples/counter.py"],
+        "env": {"REDIS": ambassador.endpoint, **environment},
+        "secret_files": secret_files,
+        "ports": [{"name": "http", "port": 8080}],
+        # Every pod of the namespace may ask.
+        "clients": [{}],
+        "replicas": 2,
+        "readiness": {"path": "/readyz"},
+        "liveness": {"path": "/livez"},
+        "companions": [ambassador.companion],
+        "namespace": here.namespace,
+    }
+    example = Application("example", example_args, here.opts)
+    SmokeTest(
+        "sharded-redis-check",
+        {
+            "image": images.reference("toolbox"),
+            "script": _CHECK.read_text(),
+            "env": {"PLAN": _plan(store, ambassador), **environment},
+            "secret_files": secret_files,
+            "companions": [ambassador.companion],
+            "covers": [store.application.stateful_set.spec],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    _export(settings, store, example)
+
+
+def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> str:
+    """What the check needs to know: where each of its keys must be."""
+    shards: list[dict[str, Any]] = [
+        {"name": shard.name, "address": f"{shard.host}:{shard.port}", "entry": entry}
+        for shard, entry in zip(store.topology.shards, ambassador.ring.names, strict=True)
+    ]
+    owners = [ambassador.ring.index(f"{_PREFIX}{number}") for number in range(_CHECKED_KEYS)]
+    return json.dumps(
+        {
+            "ambassador": ambassador.endpoint,
+            "statistics": ambassador.statistics,
+            "prefix": _PREFIX,
+            "shards": shards,
+            "owners": owners,
+        }
+    )
+
+
+def _announce_change(shards: int) -> None:
+    """Say what a changed number of shards moves, from the number that is deployed."""
+    own = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    # The outputs of the last update; none before the first.
+    previous = pulumi.StackReference("previous", stack_name=own).get_output("shards")
+
+    def announce(deployed: object) -> None:
+        if isinstance(deployed, int | float) and int(deployed) != shards:
+            pulumi.log.warn(movement(int(deployed), shards))
+
+    previous.apply(announce)
+
+
+def _export(settings: Settings, store: ShardedRedis, example: Application) -> None:
+    namespace = settings.composition
+    pulumi.export("shards", settings.shards)
+    pulumi.export("role", settings.role)
+    pulumi.export("policy", settings.policy)
+    pulumi.export("endpoint", example.endpoint)
+    pulumi.export(
+        "predicted_shares",
+        {
+            shard.host: round(share, 4)
+            for shard, share in zip(store.topology.shards, store.plan.shares, strict=True)
+        },
+    )
+    pulumi.export(
+        "moved_fraction",
+        {
+            f"{settings.shards} to {other}": round(moved_fraction(settings.shards, other), 4)
+            for other in (settings.shards - 1, settings.shards + 1)
+            if 1 <= other <= MOST_SHARDS
+        },
+    )
+    inside = f"kubectl -n {namespace} exec deploy/{{}} -c example --"
+    exec_ = example.deployment.metadata["name"].apply(inside.format)
+    pulumi.export(
+        "try",
+        {
+            "count a hit": pulumi.Output.concat(
+                exec_,
+                " python3 -c 'import urllib.request as r; "
+                'print(r.urlopen("http://127.0.0.1:8080/hits/me").read().decode())\'',
+            ),
+            "where it went": f"kubectl -n {namespace} get pods,services -o wide",
+            "statistics of the ambassador": pulumi.Output.concat(
+                exec_,
+                " python3 -c 'import socket; "
+                's = socket.create_connection(("127.0.0.1", 22222)); '
+                'print(b"".join(iter(lambda: s.recv(65536), b"")).decode())\'',
+            ),
+            "kill a shard": f"kubectl -n {namespace} delete pod sharded-redis-0",
+        },
+    )
+    pulumi.export("password", store.password)

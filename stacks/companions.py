@@ -1,0 +1,202 @@
+"""Composition ``companions``: four companions of different patterns on one pod.
+
+A counter knows nothing but a Redis on localhost, over plain HTTP on loopback. Beside it an ambassador
+finds the shard of each key, an adapter gives the ambassador's statistics to Prometheus, one sidecar
+adds HTTPS and another lists who is busy. ``make`` is what is deployed, apart from where: the live
+tests deploy the same.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import pulumi
+
+from components.platform.certificates import Authority, Certificate
+from components.platform.smoke import SmokeTest
+from components.pods.companion import Companion
+from components.serving.sharded_redis import ShardedRedis
+from components.single_node.exporters import MetricsExporter
+from components.single_node.tls_sidecar import TlsSidecar
+from components.single_node.topz import Topz
+from components.single_node.twemproxy import TwemproxyAmbassador
+from components.values.edges import Edge
+from components.values.metrics import SCRAPER_LABEL
+from components.workloads.application import Application, ApplicationArgs
+from stacks.settings import Settings
+from stacks.target import target
+
+IMAGES = ("companions", "nginx", "redis", "toolbox", "twemproxy")
+"""The images that ``make`` wants."""
+
+APPLICATION_PORT = 8080
+HTTPS_PORT = 8443
+TOPZ_PORT = 8079
+METRICS_PORT = 9151
+
+_CHECK = pathlib.Path(__file__).parent / "scripts" / "companions_check.py"
+_CA_FILE = "/etc/check-ca/ca.crt"
+_CURL = "curl -s --retry 20 --retry-connrefused"
+_PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Companions:
+    """What was deployed."""
+
+    authority: Authority
+    application: Application
+    exporter: MetricsExporter
+    companions: tuple[Companion, ...]
+
+
+def make(
+    images: Mapping[str, pulumi.Input[str]],
+    namespace: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+    *,
+    more: Sequence[Companion] = (),
+) -> Companions:
+    """Deploy the store, and the application with its companions.
+
+    :param images: references by the names in IMAGES
+    :param more: further companions, whose ports must be free
+    """
+    store = ShardedRedis(
+        "store", {"image": images["redis"], "shards": 2, "namespace": namespace}, opts
+    )
+    if store.password is None:
+        raise RuntimeError("the store has a password")
+    ambassador = TwemproxyAmbassador(
+        "twemproxy",
+        {
+            "image": images["twemproxy"],
+            "topology": store.topology,
+            "password": store.password,
+            "after": [store],
+            "namespace": namespace,
+        },
+        opts,
+    )
+    exporter = MetricsExporter(
+        "twemproxy-metrics",
+        {
+            "image": images["companions"],
+            "kind": "twemproxy",
+            "port": METRICS_PORT,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    authority = Authority("companions-ca", {}, opts)
+    certificate = Certificate(
+        "counter",
+        {
+            "authority": authority,
+            # Every Service of the namespace: their names are known only when they are made.
+            "dns_names": [pulumi.Output.concat("*.", namespace, ".svc"), "localhost"],
+        },
+        opts,
+    )
+    tls = TlsSidecar(
+        "tls",
+        {
+            "image": images["nginx"],
+            "application_port": APPLICATION_PORT,
+            "port": HTTPS_PORT,
+            "readiness_path": "/readyz",
+            "certificate": certificate.certificate,
+            "key": certificate.key,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT, "clients": [{}]}, opts)
+    companions = (
+        ambassador.companion, exporter.companion, tls.companion, topz.companion, *more,
+    )  # fmt: skip
+    args: ApplicationArgs = {
+        "image": images["toolbox"],
+        "command": ["python3", "/opt/examples/counter.py"],
+        "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
+        "secret_files": {_PASSWORD_FILE: store.password},
+        "ports": [{"name": "http", "port": APPLICATION_PORT}],
+        "expose": ["https"],
+        # Every pod of the namespace may ask.
+        "clients": [{}],
+        "replicas": 2,
+        "readiness": {"path": "/readyz"},
+        "liveness": {"path": "/livez"},
+        "companions": list(companions),
+        "namespace": namespace,
+    }
+    return Companions(authority, Application("counter", args, opts), exporter, companions)
+
+
+def check(
+    images: Mapping[str, pulumi.Input[str]],
+    made: Companions,
+    namespace: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> SmokeTest:
+    """A check that what is counted over HTTPS went through all of them."""
+    plan = {"endpoint": made.application.endpoint, "ca": _CA_FILE, "pods": made.exporter.job.host}
+    return SmokeTest(
+        "companions-check",
+        {
+            "image": images["toolbox"],
+            "script": _CHECK.read_text(),
+            "env": {"PLAN": pulumi.Output.json_dumps(plan)},
+            "files": {_CA_FILE: made.authority.certificate},
+            "egress": [
+                Edge(ports=(HTTPS_PORT, TOPZ_PORT, METRICS_PORT), pods=made.application.labels)
+            ],
+            "labels": dict([SCRAPER_LABEL]),
+            "covers": [made.application.deployment.spec],
+            "namespace": namespace,
+        },
+        opts,
+    )
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy the application and the check; export what a user wants to know."""
+    here = target(settings)
+    catalog = here.images(IMAGES)
+    images = {name: catalog.reference(name) for name in IMAGES}
+    made = make(images, here.namespace, here.opts)
+    check(images, made, here.namespace, here.opts)
+    endpoint = made.application.endpoint
+    namespace = settings.composition
+    name = made.application.deployment.metadata["name"]
+    pulumi.export("endpoint", endpoint)
+    pulumi.export("companions", [companion.name for companion in made.companions])
+    pulumi.export("authority", made.authority.certificate)
+
+    def forwarded(port: int, command: str) -> pulumi.Output[str]:
+        return pulumi.Output.concat(
+            f"(kubectl -n {namespace} port-forward deploy/",
+            name,
+            f" {port} >&2 & {command}; kill $!)",
+        )
+
+    pulumi.export(
+        "try",
+        {
+            "count a hit over HTTPS": pulumi.Output.concat(
+                "pulumi stack output authority > ca.crt && ",
+                forwarded(
+                    HTTPS_PORT, f"{_CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/hits/me"
+                ),
+            ),
+            "see who is busy": forwarded(TOPZ_PORT, f"{_CURL} localhost:{TOPZ_PORT}/topz.json"),
+            "metrics of the ambassador": forwarded(
+                METRICS_PORT, f"{_CURL} localhost:{METRICS_PORT}/metrics"
+            ),
+            "its containers": pulumi.Output.concat(
+                f"kubectl -n {namespace} get pods -l app.kubernetes.io/instance=counter -o ",
+                json.dumps("jsonpath={.items[0].spec.initContainers[*].name}"),
+            ),
+        },
+    )

@@ -1,0 +1,200 @@
+"""Composition ``election``: of three replicas one counts, in a store that refuses older tokens.
+
+Beside it a singleton counts too, which needs no election, and is away for longer. A smoke test sees
+from inside the cluster that exactly one leads, that the counter grows, and that an older token is
+refused.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from components.platform.smoke import SmokeTest
+from components.serving.election import Election, ElectionArgs
+from components.serving.etcd_cluster import EtcdCluster
+from components.serving.singleton import Singleton, SingletonArgs
+from components.values.edges import Edge
+from components.workloads.application import Application
+from stacks.settings import Settings
+from stacks.target import target
+
+STORE_PORT = 8080
+STORE_CLIENT = {"dds/client-of-fenced-store": "true"}
+"""Label of pods that may reach the fenced store."""
+
+_CHECK = pathlib.Path(__file__).parent / "scripts" / "election_check.py"
+_TICKER = "/opt/examples/ticker.py"
+_REPLICAS = 3
+# Between the question and the write, which in any application is longer than nothing, and from one
+# write to the next question. A pause most likely begins in the former.
+_GAP_SECONDS, _PERIOD_SECONDS = 0.4, 0.1
+
+
+def fenced_store(image: pulumi.Input[str], *, fenced: bool = True) -> SingletonArgs:
+    """The store's arguments: one process with a volume, so itself a singleton."""
+    return {
+        "image": image,
+        "application": "fenced-store",
+        "env": {"FENCED": json.dumps(fenced)},
+        "ports": [{"name": "http", "port": STORE_PORT}],
+        "clients": [STORE_CLIENT],
+        "storage": {"path": "/data", "size": "64Mi", "delete_with_workload": True},
+        "readiness": {"path": "/readyz", "period_seconds": 2},
+        "liveness": {"path": "/livez"},
+        "grace_seconds": 5,
+    }
+
+
+def ticker(
+    image: pulumi.Input[str], store: Singleton, environment: Mapping[str, pulumi.Input[str]]
+) -> Any:
+    """What counts in it: arguments for an Application with an elector, or for a Singleton."""
+    return {
+        "image": image,
+        "application": "ticker",
+        "command": ["python3", _TICKER],
+        "env": {"STORE": store.endpoint, **environment},
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [{}],
+        "labels": STORE_CLIENT,
+        "egress": [Edge(ports=(STORE_PORT,), pods=store.labels)],
+        "readiness": {"path": "/readyz"},
+        "liveness": {"path": "/livez"},
+        # Nobody depends on its Service; told to stop, it should hand over at once.
+        "drain_seconds": 0,
+        "grace_seconds": 10,
+    }
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy it all; export what a user wants to try."""
+    here = target(settings)
+    etcd = ["etcd"] if settings.backend == "etcd" else []
+    images = here.images([*etcd, "elector", "fenced-store", "toolbox"])
+    election_args: ElectionArgs = {
+        "image": images.reference("elector"),
+        "backend": settings.backend,
+        "ttl_seconds": settings.ttl_seconds,
+        # The ticker would hear of changes without it too; with it the pod's processes see each
+        # other, and a reader can pause and kill them. This signal harms no process that has not
+        # said yet what to do with it.
+        "on_change": {"signal": "WINCH", "process": "ticker.py"},
+        "namespace": here.namespace,
+    }
+    if settings.backend == "etcd":
+        cluster = EtcdCluster(
+            "etcd",
+            {
+                "image": images.reference("etcd"),
+                "members": settings.members,
+                "delete_data": True,
+                "namespace": here.namespace,
+            },
+            here.opts,
+        )
+        election_args["store"] = cluster.topology
+        election_args["user"] = cluster.user("elections", "/elections/")
+    election = Election("elector", election_args, here.opts)
+    store = Singleton(
+        "fenced-store",
+        {
+            **fenced_store(images.reference("fenced-store"), fenced=settings.fenced),
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    ticker_args: Any = {
+        **ticker(
+            images.reference("toolbox"),
+            store,
+            {
+                "COUNTER": _counter(settings),
+                "ELECTOR": election.endpoint,
+                "GAP_SECONDS": str(_GAP_SECONDS),
+                "PERIOD_SECONDS": str(_PERIOD_SECONDS),
+            },
+        ),
+        "replicas": _REPLICAS,
+        "companions": [election.companion],
+        "namespace": here.namespace,
+    }
+    tickers = Application("ticker", ticker_args, here.opts)
+    alone_args: Any = {
+        **ticker(images.reference("toolbox"), store, {"COUNTER": "singleton", "ELECTOR": ""}),
+        "namespace": here.namespace,
+    }
+    alone = Singleton("singleton", alone_args, here.opts)
+    plan = {
+        "ticker": tickers.endpoint,
+        "replicas": _REPLICAS,
+        "store": store.endpoint,
+        "counter": _counter(settings),
+        "fenced": settings.fenced,
+        "ttl_seconds": settings.ttl_seconds,
+    }
+    SmokeTest(
+        "election-check",
+        {
+            "image": images.reference("toolbox"),
+            "script": _CHECK.read_text(),
+            "env": {"PLAN": pulumi.Output.json_dumps(plan)},
+            "labels": STORE_CLIENT,
+            "egress": [
+                Edge(ports=(STORE_PORT,), pods=store.labels),
+                Edge(ports=(8080,), pods=tickers.labels),
+            ],
+            "covers": [
+                tickers.deployment.spec,
+                store.application.stateful_set.spec,
+                alone.application.stateful_set.spec,
+            ],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    _export(settings, tickers)
+
+
+def _counter(settings: Settings) -> str:
+    # The tokens of two backends cannot be compared: those of a Lease would all be older.
+    return f"ticks-{settings.backend}"
+
+
+def _export(settings: Settings, tickers: Application) -> None:
+    kubectl = f"kubectl -n {settings.composition}"
+    deployment = tickers.deployment.metadata["name"]
+    pulumi.export("backend", settings.backend)
+    pulumi.export("ttl_seconds", settings.ttl_seconds)
+    pulumi.export("fenced", settings.fenced)
+    pulumi.export("endpoint", tickers.endpoint)
+    leader = pulumi.Output.concat(
+        f"{kubectl} exec deploy/", deployment, f" -c ticker -- python3 {_TICKER} leader"
+    )
+    in_leader = pulumi.Output.concat(
+        f"{kubectl} exec $(", leader, f") -c ticker -- python3 {_TICKER}"
+    )
+    pulumi.export(
+        "try",
+        {
+            "who leads": leader,
+            "the counter": _asked(kubectl, f"/counters/{_counter(settings)}"),
+            "hand over": pulumi.Output.concat(f"{kubectl} delete pod $(", leader, ")"),
+            "kill the leader": pulumi.Output.concat(in_leader, " crash"),
+            "pause the leader beyond its time": pulumi.Output.concat(
+                in_leader, f" pause {2 * settings.ttl_seconds}"
+            ),
+            "what was refused": _asked(kubectl, "/log?accepted=false"),
+            "what became of the last writes": _asked(kubectl, "/log?after=-20"),
+            "the singleton, and how long it is away": f"{kubectl} delete pod singleton-0",
+        },
+    )
+
+
+def _asked(kubectl: str, path: str) -> str:
+    return (
+        f"{kubectl} exec fenced-store-0 -- python3 -c 'import urllib.request as r; "
+        f'print(r.urlopen("http://127.0.0.1:{STORE_PORT}{path}").read().decode())\''
+    )

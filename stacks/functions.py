@@ -1,0 +1,107 @@
+"""Composition ``functions``: an API with a decorator before it, and functions that events call.
+
+The API refuses an order without a name and a colour; the decorator, the book's own handler, fills
+both in. A smoke test checks from inside the cluster what reaches the API. Beside them are the
+events of ``stacks/signup.py``.
+"""
+
+import pathlib
+
+import pulumi
+
+from components.platform.smoke import SmokeTest
+from components.serving.function import Function
+from components.serving.function_decorator import FunctionDecorator, decorator_labels
+from components.serving.subscriber import PUBLISH_PORT
+from stacks.settings import Settings
+from stacks.signup import IMAGES, SIGNUP, deploy_events
+from stacks.target import target
+
+_HERE = pathlib.Path(__file__).parent
+_DECORATOR = "add-defaults"
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy the functions and the checks; export what a user wants to know."""
+    here = target(settings)
+    images = here.images(IMAGES)
+    function = images.reference("function")
+    api = Function(
+        "paint",
+        {
+            "image": function,
+            "source": str(_HERE / "sources" / "paint_api.py"),
+            "signature": "http",
+            # The check asks it directly as well, to see that the decorator makes the difference.
+            "clients": [
+                decorator_labels(_DECORATOR),
+                {"app.kubernetes.io/component": "smoke-test"},
+            ],
+            "min_scale": 2,
+            "max_scale": 2,
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    defaults = FunctionDecorator(
+        _DECORATOR,
+        {
+            "image": function,
+            "upstream": api.endpoint,
+            "upstream_edge": api.target.edge,
+            "on_failure": settings.on_failure,
+            # Every pod of the namespace may ask.
+            "clients": [{}],
+            "min_scale": settings.min_scale,
+            "max_scale": settings.max_scale,
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    SmokeTest(
+        "functions-check",
+        {
+            "image": images.reference("toolbox"),
+            "script": (_HERE / "scripts" / "functions_check.py").read_text(),
+            "env": {"API": api.endpoint, "DEFAULTS": defaults.endpoint},
+            "egress": [api.target.edge, defaults.target.edge],
+            "covers": [
+                api.application.deployment.spec["template"],
+                defaults.application.deployment.spec["template"],
+            ],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    signup = deploy_events(here, images)
+    pulumi.export("on_failure", settings.on_failure)
+    pulumi.export("endpoint", defaults.endpoint)
+    # Where requests come to; without a warm pod that is what is always there.
+    front = defaults.activator or defaults.application
+    container = "activator" if defaults.activator else _DECORATOR
+    inside = f"kubectl -n {settings.composition} exec deploy/{{}} -c {container} --"
+    exec_ = front.deployment.metadata["name"].apply(inside.format)
+    pulumi.export(
+        "try",
+        {
+            "an order without a colour": pulumi.Output.concat(
+                exec_,
+                " python3 -c 'import urllib.request as r; "
+                'print(r.urlopen(r.Request("http://127.0.0.1:8080/", b"{\\"name\\": \\"foo\\"}", '
+                '{"Content-Type": "application/json"})).read().decode())\'',
+            ),
+            "its log": f"kubectl -n {settings.composition} logs "
+            f"-l app.kubernetes.io/instance={_DECORATOR} --tail=5",
+            # From where the way to it is open: the pods of the decorator have none.
+            "let somebody sign up": pulumi.Output.concat(
+                f"kubectl -n {settings.composition} exec deploy/",
+                signup.application.deployment.metadata["name"],
+                " -c events -- python3 -c 'import urllib.request as r; print(r.urlopen(r.Request("
+                f'"http://127.0.0.1:{PUBLISH_PORT}/events/{SIGNUP.name}", '
+                'b"{\\"username\\": \\"ada\\", \\"email\\": \\"ada@example.org\\", '
+                '\\"newsletter\\": true}")).read().decode())\'',
+            ),
+            "the way that its event took": "make trace ID=<the id that was answered>",
+            "how many pods there are, and why": f"kubectl -n {settings.composition} get hpa,pods",
+        },
+    )

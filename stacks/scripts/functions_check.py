@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Check from inside the cluster that the decorator fills in what an order lacks.
+
+API and DEFAULTS (environment) are host:port of the API and of the decorator before it.
+"""
+
+import http.client
+import json
+import os
+import sys
+import time
+import uuid
+from typing import Any
+
+
+def main() -> None:
+    """Run the check; what is wrong is the last line printed."""
+    mark = uuid.uuid4().hex
+    status, answer = post(os.environ["API"], {"name": "foo"}, mark)
+    expect(status == 422, f"the API alone answers {status} to an order without a colour: {answer}")  # noqa: PLR2004
+
+    status, answer = post(os.environ["DEFAULTS"], {"name": "foo"}, mark)
+    expect(status == 200, f"the decorator answers {status}: {answer}")  # noqa: PLR2004
+    wanted = {"name": "foo", "color": "blue"}
+    expect(answer["painted"] == wanted, f"{answer['painted']} reached the API, not {wanted}")
+    expect(answer["request_id"] == mark, "the request's id did not reach the API")
+
+    status, answer = post(os.environ["DEFAULTS"], {"color": "red"}, mark)
+    expect(bool(answer["painted"]["name"]), f"no name was given: {answer}")
+    expect(answer["painted"]["color"] == "red", f"the colour was changed: {answer}")
+    print("passed: colour, name, what is there, the id")
+
+
+def post(address: str, order: dict[str, str], mark: str) -> tuple[int, Any]:
+    """Send an order; a Service may take a moment to know its pods."""
+    deadline = time.monotonic() + 30
+    headers = {"Content-Type": "application/json", "X-Request-Id": mark}
+    while True:
+        connection = http.client.HTTPConnection(address, timeout=15)
+        try:
+            connection.request("POST", "/", json.dumps(order), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except OSError as error:
+            if time.monotonic() > deadline:
+                sys.exit(f"FAILED: {address} does not answer: {error}")
+            time.sleep(0.5)
+        finally:
+            connection.close()
+
+
+def expect(right: bool, otherwise: str) -> None:
+    """End with what is wrong."""
+    if not right:
+        sys.exit(f"FAILED: {otherwise}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Composition ``sidecars``: an old server that nobody changes, and what its sidecars add to it.
+
+It speaks plain HTTP on loopback only; one sidecar gives it HTTPS, another keeps its files like the
+ConfigMaps with a label, a third lists the pod's processes. ``make`` is what is deployed, apart from where: the live tests deploy the same.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMap
+
+from components.platform.certificates import Authority, Certificate
+from components.platform.smoke import SmokeTest
+from components.pods.companion import Companion
+from components.single_node.config_sync import ConfigSync
+from components.single_node.tls_sidecar import TlsSidecar
+from components.single_node.topz import Topz
+from components.values.edges import Edge
+from components.workloads.application import Application, ApplicationArgs
+from stacks.settings import Settings
+from stacks.target import target
+
+IMAGES = ("companions", "nginx", "toolbox")
+"""The images that ``make`` wants."""
+
+APPLICATION_PORT = 8080
+HTTPS_PORT = 8443
+REDIRECT_PORT = 8081
+SYNC_PORT = 9180
+TOPZ_PORT = 8079
+SETTINGS = "legacy-settings"
+"""Name of the ConfigMap that the server is configured with."""
+SETTINGS_LABEL = {"dds/settings-of": "legacy"}
+"""Label of every such ConfigMap."""
+FOLDER = "/etc/legacy"
+"""Where the server reads its files."""
+
+_CHECK = pathlib.Path(__file__).parent / "scripts" / "sidecars_check.py"
+_CA_FILE = "/etc/check-ca/ca.crt"
+_SERVER = "/opt/examples/legacy.py"
+_ASK = (
+    f"exec 3<>/dev/tcp/127.0.0.1/{APPLICATION_PORT} && "
+    r"printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && read -r -t 2 line <&3 && [[ $line == *' 200 '* ]]"
+)
+# What is no JSON never gets to the server.
+_READ_ALL = """\
+import json, pathlib, sys
+for file in pathlib.Path(sys.argv[1]).glob("*.json"):
+    json.loads(file.read_text())
+"""
+ONLY_JSON = ("python3", "-c", _READ_ALL, "{folder}")
+"""A check for ConfigSync."""
+_CONNECT = f"exec 3<>/dev/tcp/127.0.0.1/{APPLICATION_PORT}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecars:
+    """What was deployed."""
+
+    authority: Authority
+    certificate: Certificate
+    tls: TlsSidecar
+    sync: ConfigSync
+    legacy: Application
+
+
+def make(
+    images: Mapping[str, pulumi.Input[str]],
+    namespace: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+    *,
+    certificate_generation: int = 1,
+    greeting: str = "hello",
+    sync_interval: int = 10,
+    replicas: int = 2,
+    env: Mapping[str, str] | None = None,
+) -> Sidecars:
+    """Deploy the server with its sidecars.
+
+    :param images: references by the names in IMAGES
+    :param certificate_generation: any other number rotates the certificate
+    :param greeting: what the ConfigMap says at first; it is changed with kubectl
+    :param sync_interval: seconds after which the ConfigMaps are read again, whatever the watch said
+    :param env: more of the server's environment
+    """
+    authority = Authority("sidecars-ca", {}, opts)
+    certificate = Certificate(
+        "legacy",
+        {
+            "authority": authority,
+            # Every Service of the namespace: their names are known only when they are made.
+            "dns_names": [pulumi.Output.concat("*.", namespace, ".svc"), "localhost"],
+            "generation": certificate_generation,
+        },
+        opts,
+    )
+    tls = TlsSidecar(
+        "tls",
+        {
+            "image": images["nginx"],
+            "application_port": APPLICATION_PORT,
+            "port": HTTPS_PORT,
+            "redirect_port": REDIRECT_PORT,
+            "readiness_path": "/readyz",
+            "certificate": certificate.certificate,
+            "key": certificate.key,
+            "namespace": namespace,
+        },
+        opts,
+    )
+    settings = ConfigMap(
+        SETTINGS,
+        metadata={"name": SETTINGS, "namespace": namespace, "labels": SETTINGS_LABEL},
+        data={"settings.json": json.dumps({"greeting": greeting}) + "\n"},
+        opts=opts,
+    )
+    sync = ConfigSync(
+        "sync",
+        {
+            "image": images["companions"],
+            "config_maps": SETTINGS_LABEL,
+            "interval_seconds": sync_interval,
+            "check": ONLY_JSON,
+            "on_change": {"signal": "HUP", "process": "legacy.py"},
+            "namespace": namespace,
+        },
+        opts,
+    )
+    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT}, opts)
+    legacy = Application(
+        "legacy",
+        {
+            **server(images, [sync.companion, tls.companion, topz.companion]),
+            "volume_mounts": [sync.mount(FOLDER)],
+            "expose": ["https", "http-redirect", "topz"],
+            # Every pod of the namespace may ask.
+            "clients": [{}],
+            "replicas": replicas,
+            "env": {"CONFIG_FOLDER": FOLDER, **(env or {})},
+            "namespace": namespace,
+        },
+        pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[settings])),
+    )
+    return Sidecars(authority, certificate, tls, sync, legacy)
+
+
+def server(
+    images: Mapping[str, pulumi.Input[str]], companions: Sequence[Companion]
+) -> ApplicationArgs:
+    """The old server: arguments of a workload."""
+    return {
+        "image": images["toolbox"],
+        "command": ["python3", _SERVER],
+        "ports": [{"name": "http", "port": APPLICATION_PORT, "address": "127.0.0.1"}],
+        # The kubelet does not get to loopback, so the question is asked inside; a command costs
+        # more than a request, so it is asked seldom.
+        "readiness": {"command": ["bash", "-c", _ASK], "period_seconds": 15},
+        "liveness": {"command": ["bash", "-c", _CONNECT], "period_seconds": 30},
+        "companions": list(companions),
+    }
+
+
+def deploy(settings: Settings) -> None:
+    """Deploy the server, its sidecars and the check; export what a user wants to know."""
+    here = target(settings)
+    catalog = here.images(IMAGES)
+    images = {name: catalog.reference(name) for name in IMAGES}
+    made = make(
+        images,
+        here.namespace,
+        here.opts,
+        certificate_generation=settings.certificate_generation,
+    )
+    endpoint = made.legacy.endpoint
+    SmokeTest(
+        "sidecars-check",
+        {
+            "image": images["toolbox"],
+            "script": _CHECK.read_text(),
+            "env": {
+                "PLAN": pulumi.Output.json_dumps(
+                    {
+                        "endpoint": endpoint,
+                        "redirect_port": REDIRECT_PORT,
+                        "topz_port": TOPZ_PORT,
+                        "application_port": APPLICATION_PORT,
+                        "serial": made.certificate.serial,
+                        "ca": _CA_FILE,
+                    }
+                )
+            },
+            "files": {_CA_FILE: made.authority.certificate},
+            "egress": [
+                Edge(
+                    ports=(APPLICATION_PORT, REDIRECT_PORT, HTTPS_PORT, TOPZ_PORT),
+                    pods=made.legacy.labels,
+                )
+            ],
+            # A rotated certificate comes with the kubelet's next look at the pod.
+            "timeout_seconds": 240,
+            "covers": [made.legacy.deployment.spec, made.certificate.serial],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    _export(settings, made)
+
+
+def _export(settings: Settings, made: Sidecars) -> None:
+    namespace = settings.composition
+    name = made.legacy.deployment.metadata["name"]
+    inside = name.apply(f"kubectl -n {namespace} exec deploy/{{}} -c legacy --".format)
+    pulumi.export("endpoint", made.legacy.endpoint)
+    pulumi.export("authority", made.authority.certificate)
+    pulumi.export("serial", made.certificate.serial)
+    pulumi.export(
+        "try",
+        {
+            "ask over HTTPS": pulumi.Output.concat(
+                f"pulumi stack output authority --stack {settings.composition} > ca.crt && "
+                f"(kubectl -n {namespace} port-forward deploy/",
+                name,
+                f" {HTTPS_PORT} & sleep 2; curl --cacert ca.crt https://localhost:{HTTPS_PORT}/; "
+                "kill $!)",
+            ),
+            "see its processes": pulumi.Output.concat(
+                f"(kubectl -n {namespace} port-forward deploy/",
+                name,
+                f" {TOPZ_PORT} & sleep 2; curl http://localhost:{TOPZ_PORT}/topz.json; kill $!)",
+            ),
+            "see where it listens": pulumi.Output.concat(inside, " cat /proc/net/tcp"),
+            "change its configuration": (
+                f"kubectl -n {namespace} patch configmap {SETTINGS} --type merge "
+                """-p '{"data": {"settings.json": "{\\"greeting\\": \\"good day\\"}"}}'"""
+            ),
+            "see what it has read": pulumi.Output.concat(inside, f" ls -l {FOLDER}"),
+            "rotate the certificate": (
+                "pulumi config set dds:certificate_generation 2 --stack "
+                f"{settings.composition} && pulumi up --yes --stack {settings.composition}"
+            ),
+        },
+    )

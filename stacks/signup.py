@@ -1,0 +1,201 @@
+"""The events of the composition ``functions``: the signup pipeline, and two-factor.
+
+A bus carries both. A smoke test lets a user sign up and one log in, and waits until each of their
+events is at its end.
+"""
+
+import json
+import pathlib
+
+import pulumi
+
+from components.platform.generated import Password
+from components.platform.images import ImageCatalog
+from components.platform.smoke import SmokeTest
+from components.serving.event_bus import EventBus, bus_client
+from components.serving.function import Function, FunctionArgs
+from components.serving.pipeline import Pipeline
+from components.serving.subscriber import Subscriber
+from components.values.bus import BusTopology
+from components.values.edges import Edge
+from components.values.flow import Flow, Next
+from components.workloads.application import Application, ApplicationArgs
+from stacks.target import Target
+
+IMAGES = ("nats", "events", "function", "toolbox")
+SIGNUP = Flow(
+    "signup",
+    "create-user",
+    {
+        "create-user": Next(required=("email-user",), optional={"newsletter": "subscribe-user"}),
+        "email-user": Next(),
+        "subscribe-user": Next(),
+    },
+)
+"""The book's pipeline. docs/patterns/functions.md draws it from here."""
+LOGIN = "login.requested"
+
+_HERE = pathlib.Path(__file__).parent
+_TOKEN_FILE = "/etc/sms/token"  # noqa: S105 (a path)
+_CODE_SECONDS = 300
+_CHECK = {"app.kubernetes.io/component": "smoke-test"}
+
+
+def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
+    """Deploy bus, pipeline, two-factor and their check; the pipeline, where a user signs up."""
+    bus = EventBus(
+        "bus",
+        {
+            "image": images.reference("nats"),
+            "tools_image": images.reference("events"),
+            "buckets": [{"name": "codes", "seconds": _CODE_SECONDS}],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    ).topology
+    pipeline = Pipeline(
+        "signup",
+        {
+            "image": images.reference("events"),
+            "bus": bus,
+            "flow": SIGNUP,
+            "targets": {step: _step(here, images, bus, step).target for step in SIGNUP.steps},
+            # Every pod of the namespace may sign up a user.
+            "clients": [{}],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    logins, gateway = _two_factor(here, images, bus)
+    _check(here, images, bus, pipeline, logins, gateway)
+    deployment = pipeline.application.deployment.metadata["name"]
+    pulumi.export("signup", pipeline.endpoint)
+    pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
+    pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
+    return pipeline
+
+
+def _step(here: Target, images: ImageCatalog, bus: BusTopology, step: str) -> Function:
+    args: FunctionArgs = {
+        "image": images.reference("function"),
+        "source": str(_HERE / "sources" / "signup.py"),
+        "target": step.replace("-", "_"),
+        "bus": bus,
+        # It remembers in memory which keys it has seen; a second pod would not know them.
+        "max_scale": 1,
+        "namespace": here.namespace,
+    }
+    return Function(step, args, here.opts)
+
+
+def _two_factor(
+    here: Target, images: ImageCatalog, bus: BusTopology
+) -> tuple[Subscriber, Application]:
+    """The handler of logins, with the code store and a gateway that sends nothing."""
+    token = Password("sms-token", {}, here.opts)
+    handler = {"app.kubernetes.io/instance": "two-factor"}
+    gateway = Application(
+        "sms-gateway",
+        {
+            "image": images.reference("toolbox"),
+            "command": ["python3", "/opt/examples/sms_gateway.py"],
+            "env": {"TOKEN_FILE": _TOKEN_FILE},
+            "secret_files": {_TOKEN_FILE: token.value},
+            "ports": [{"name": "http", "port": 8080}],
+            "clients": [handler, _CHECK],
+            "readiness": {"path": "/readyz"},
+            "liveness": {"path": "/livez"},
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    store = bus_client(images.reference("events"), "codes", bus)
+    codes_args: ApplicationArgs = {
+        **store,  # type: ignore[typeddict-item]
+        "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [handler, _CHECK],
+        "readiness": {"path": "/readyz"},
+        "liveness": {"path": "/healthz"},
+        "replicas": 2,
+        "namespace": here.namespace,
+    }
+    codes = Application("codes", codes_args, here.opts)
+    two_factor = Function(
+        "two-factor",
+        {
+            "image": images.reference("function"),
+            "source": str(_HERE / "sources" / "two_factor.py"),
+            "target": "two_factor",
+            "bus": bus,
+            "env": {
+                "CODES_URL": pulumi.Output.concat("http://", codes.endpoint or "", "/codes"),
+                "SMS_URL": pulumi.Output.concat("http://", gateway.endpoint or "", "/messages"),
+                "SMS_ACCOUNT": "account",
+                "SMS_FROM": "+12065251212",
+                "SMS_TOKEN_FILE": _TOKEN_FILE,
+            },
+            "secret_files": {_TOKEN_FILE: token.value},
+            "egress": [
+                Edge(ports=(8080,), pods=codes.labels),
+                Edge(ports=(8080,), pods=gateway.labels),
+            ],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    logins = Subscriber(
+        "logins",
+        {
+            "image": images.reference("events"),
+            "bus": bus,
+            "subscriptions": [{"name": "two-factor", "topic": LOGIN, "target": two_factor.target}],
+            "accepts": [LOGIN],
+            "clients": [{}],
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )
+    return logins, gateway
+
+
+def _check(
+    here: Target,
+    images: ImageCatalog,
+    bus: BusTopology,
+    pipeline: Pipeline,
+    logins: Subscriber,
+    gateway: Application,
+) -> None:
+    client = bus_client(images.reference("events"), "trace", bus)
+    SmokeTest(
+        "events-check",
+        {
+            "image": images.reference("events"),
+            "script": (_HERE / "scripts" / "events_check.py").read_text(),
+            "env": {
+                **client["env"],
+                "SIGNUP": pipeline.endpoint,
+                "LOGINS": pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"),
+                "INBOX": pulumi.Output.concat("http://", gateway.endpoint or "", "/inbox"),
+                "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
+            },
+            "secret_files": client["secret_files"],
+            "labels": client["labels"],
+            "egress": [
+                *client["egress"],
+                *(
+                    Edge(ports=(8080,), pods=labels)
+                    for labels in (pipeline.application.labels, logins.application.labels,
+                                   gateway.labels)
+                ),
+            ],
+            "covers": [
+                made.deployment.spec["template"]
+                for made in (pipeline.application, logins.application, gateway)
+            ],
+            "timeout_seconds": 180,
+            "namespace": here.namespace,
+        },
+        here.opts,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Composition ``topz``: the book's demonstration with plain Docker, two containers and no cluster.
+
+The second container is started in the first one's process namespace (``--pid=container:...``), and
+so lists its processes.
+"""
+
+import pulumi
+import pulumi_docker as docker
+
+from components.platform.images import ImageCatalog
+from components.single_node.topz import command
+from stacks.settings import Settings
+from stacks.target import CLUSTER_STACK
+
+_PORT = 8080
+_CHECK = (
+    "import json, urllib.request as r; "
+    f"names = [p['name'] for p in json.load(r.urlopen('http://127.0.0.1:{_PORT}/topz.json'))"
+    "['processes']]; "
+    "assert 'redis-server' in names, names"
+)
+
+
+def deploy(settings: Settings) -> None:
+    """Run a redis, and beside it topz on 127.0.0.1."""
+    registry: pulumi.Input[str]
+    if settings.registry is not None:
+        registry = settings.registry
+    else:
+        registry = pulumi.StackReference(CLUSTER_STACK).require_output("registry")
+    images = ImageCatalog(
+        "images",
+        {
+            "registry": registry,
+            "names": ["redis", "companions"],
+            "overrides": dict(settings.images),
+        },
+    )
+    labels: list[docker.ContainerLabelArgsDict] = [
+        {"label": "dds.instance", "value": settings.instance}
+    ]
+    application = docker.Container(
+        "application",
+        name=f"{settings.instance}-topz-application",
+        image=images.reference("redis"),
+        command=["redis-server", "--save", "", "--appendonly", "no"],
+        read_only=True,
+        capabilities={"drops": ["ALL"]},
+        security_opts=["no-new-privileges"],
+        labels=labels,
+    )
+    topz = docker.Container(
+        "topz",
+        name=f"{settings.instance}-topz",
+        image=images.reference("companions"),
+        entrypoints=command("0.0.0.0", _PORT)[:1],  # noqa: S104
+        command=command("0.0.0.0", _PORT)[1:],  # noqa: S104
+        pid_mode=pulumi.Output.concat("container:", application.id),
+        ports=[{"internal": _PORT, "external": settings.topz_port, "ip": "127.0.0.1"}],
+        read_only=True,
+        capabilities={"drops": ["ALL"]},
+        security_opts=["no-new-privileges"],
+        labels=labels,
+        # The deployment fails unless it lists the other container's process.
+        healthcheck={
+            "tests": ["CMD", "python3", "-c", _CHECK],
+            "interval": "5s",
+            "timeout": "5s",
+            "retries": 6,
+        },
+        wait=True,
+        # It has its process namespace from the other, so it goes with it.
+        opts=pulumi.ResourceOptions(depends_on=[application]),
+    )
+    url = f"http://127.0.0.1:{settings.topz_port}/topz"
+    pulumi.export("endpoint", url)
+    pulumi.export("application", application.name)
+    pulumi.export(
+        "try",
+        {
+            "look": f"curl -s {url}.json",
+            "keep it busy": pulumi.Output.concat(
+                "docker exec ", application.name, " redis-benchmark -q -n 100000 -t set"
+            ),
+            "its process namespace": pulumi.Output.concat(
+                "docker inspect --format '{{.HostConfig.PidMode}}' ", topz.name
+            ),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Proofs against the project's own cluster: `make up` first."""

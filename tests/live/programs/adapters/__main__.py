@@ -1,0 +1,60 @@
+"""The composition ``adapters`` in a namespace of the tests, and a client that may ask everything."""
+
+import pulumi
+
+from components.single_node.log_adapter import LogAdapter
+from components.values.edges import Edge
+from components.values.metrics import SCRAPER_LABEL
+from components.workloads.application import Application
+from stacks.adapters import make
+from tests.live.programs.common import in_namespace
+from tests.live.support import storm
+from tests.live.support.kube import InPod
+
+config = pulumi.Config()
+namespace = config.require("namespace")
+images = config.require_object("images")
+options = in_namespace(namespace)
+made = make(images, namespace, config.require_int("interval"), 10, options)
+storm_logs = LogAdapter(
+    "storm-logs",
+    {
+        "image": images["companions"],
+        "sources": [{"name": "storm", "kind": "storm", "interval_seconds": 2}],
+        "poll_seconds": 0.5,
+        "namespace": namespace,
+    },
+    options,
+)
+# What stands in for Storm's UI: the same paths and the same answers.
+Application(
+    "storm",
+    {
+        "image": images["toolbox"],
+        "command": [
+            *("python3", "-m", "http.server", "8080"),
+            *("--bind", "127.0.0.1"),
+            *("--directory", "/srv/storm"),
+        ],
+        "files": storm.files("/srv/storm"),
+        "companions": [storm_logs.companion],
+        "namespace": namespace,
+        "grace_seconds": 1,
+    },
+    options,
+)
+Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files(),
+        "labels": dict([SCRAPER_LABEL]),
+        "egress": [Edge(ports=(3306, 8080, 9090, 9104, 9113, 9121, 9150, 9151), pods={})],
+        "namespace": namespace,
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export("dashboards", made.dashboards)
+pulumi.export("password", made.store.password)

@@ -1,0 +1,124 @@
+"""Elections side by side, on one etcd and on Leases, that count in a store that fences or does not.
+
+Each entry of ``elections`` is one: ``name``, ``backend``, ``ttl`` (seconds), ``replicas``, ``gap``
+(seconds from the question to the write) and ``fenced``. With ``singleton`` there are a Singleton and,
+to compare, a Deployment of one replica beside them; with ``obstinate`` both go on after SIGTERM. With
+``client`` there is a pod that may use etcd itself.
+"""
+
+from typing import Any
+
+import pulumi
+
+from components.serving.election import Election, ElectionArgs
+from components.serving.etcd_cluster import EtcdCluster
+from components.serving.singleton import Singleton
+from components.values.edges import Edge
+from components.workloads.application import Application
+from stacks.election import fenced_store, ticker
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+# Many pods on a small machine: each asks for what it needs.
+SMALL: Any = {"requests": {"cpu": "5m", "memory": "32Mi"}}
+
+config = pulumi.Config()
+images = config.require_object("images")
+elections = config.require_object("elections")
+options = in_namespace(config.require("namespace"))
+
+cluster = EtcdCluster(
+    "etcd",
+    {
+        "image": images["etcd"],
+        "members": config.get_int("members") or 3,
+        "delete_data": True,
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "768Mi"}},
+    },
+    options,
+)
+user = cluster.user("elections", "/elections/")
+stores = {
+    fenced: Singleton(
+        "fenced" if fenced else "unfenced",
+        {**fenced_store(images["fenced-store"], fenced=fenced), "resources": SMALL},
+        options,
+    )
+    for fenced in (True, False)
+}
+for wanted in elections:
+    args: ElectionArgs = {
+        "image": images["elector"],
+        "backend": wanted["backend"],
+        "ttl_seconds": int(wanted["ttl"]),
+        "resources": SMALL,
+    }
+    if wanted["backend"] == "etcd":
+        args["store"] = cluster.topology
+        args["user"] = user
+    election = Election(f"elector-{wanted['name']}", args, options)
+    candidates: Any = {
+        **ticker(
+            images["toolbox"],
+            stores[wanted["fenced"]],
+            {
+                "COUNTER": wanted["name"],
+                "ELECTOR": election.endpoint,
+                "PERIOD_SECONDS": "0.05",
+                "GAP_SECONDS": str(wanted["gap"]),
+            },
+        ),
+        "replicas": int(wanted["replicas"]),
+        "companions": [election.companion],
+        "resources": SMALL,
+    }
+    Application(wanted["name"], candidates, options)
+if config.get_bool("singleton"):
+    alone: Any = {
+        **ticker(
+            images["toolbox"],
+            stores[False],
+            {
+                "ELECTOR": "",
+                "PERIOD_SECONDS": "0.05",
+                "OBSTINATE": str(bool(config.get_bool("obstinate"))).lower(),
+            },
+        ),
+        "resources": SMALL,
+        "grace_seconds": 2,
+    }
+    for name, component in (("single", Singleton), ("plain", Application)):
+        environment = {**alone["env"], "COUNTER": name}
+        args_alone: Any = {**alone, "application": name, "env": environment}
+        component(name, args_alone, options)
+if config.get_bool("client"):
+    topology = cluster.topology
+    Application(
+        "client",
+        {
+            "image": images["elector"],
+            "command": ["sleep", "infinity"],
+            "files": {
+                **InPod.files("bench.in_pod"),
+                "/etc/client/ca/ca.crt": topology.authority,
+            },
+            "secret_files": {"/etc/client/password/password": user.password},
+            "labels": dict([topology.client_label]),
+            "egress": [Edge(ports=(topology.port,), pods=dict(topology.server_labels))],
+            # The load generator must not be what is measured.
+            "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+            "grace_seconds": 1,
+        },
+        options,
+    )
+    pulumi.export(
+        "access",
+        {
+            "endpoints": list(topology.endpoints),
+            "ca_file": "/etc/client/ca/ca.crt",
+            "username": user.username,
+            "password_file": "/etc/client/password/password",
+            "prefix": user.prefix,
+        },
+    )
+pulumi.export("stores", {"fenced": "fenced-0", "unfenced": "unfenced-0"})

@@ -1,0 +1,73 @@
+"""An etcd cluster with two users and their client, and a volume for snapshots."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
+
+from components.platform.generated import Password
+from components.serving.etcd_cluster import EtcdCluster, EtcdClusterArgs
+from components.values.edges import Edge
+from components.workloads.application import Application
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+# Both outlive the cluster, as whoever wants to restore it does it.
+root = Password("root", {}, options)
+snapshots = PersistentVolumeClaim(
+    "snapshots",
+    metadata={
+        "name": "snapshots",
+        # A volume of a node is bound when the first pod uses it.
+        "annotations": {"pulumi.com/skipAwait": "true"},
+    },
+    spec={
+        "access_modes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "256Mi"}},
+    },
+    opts=options,
+)
+
+if config.get("gone") != "true":
+    args: EtcdClusterArgs = {
+        "image": images["etcd"],
+        "members": 3,
+        "quota_mb": 64,
+        # Two cores are shared with much else: an election must not come from a busy machine.
+        "heartbeat_ms": 200,
+        "election_ms": 2000,
+        "delete_data": True,
+        "root_password": root.value,
+        # Taken and defragmented when the tests say so.
+        "defragmentation": {"schedule": "0 0 1 1 *", "free_percent": 10, "least_mb": 1},
+        "snapshots": {"claim": snapshots.metadata["name"], "schedule": "0 0 1 1 *", "keep": 2},
+    }
+    restore = config.get("restore")
+    if restore:
+        args["restore"] = {"claim": snapshots.metadata["name"], "file": restore}
+    cluster = EtcdCluster("etcd", args, options)
+    users = [cluster.user("one", "/one/"), cluster.user("two", "/two/")]
+    client = Application(
+        "client",
+        {
+            "image": images["etcd"],
+            "command": ["sleep", "infinity"],
+            "files": {
+                **InPod.files(),
+                "/etc/etcd-client/ca.crt": cluster.topology.authority,
+            },
+            "secret_files": {
+                "/etc/etcd-users/root": cluster.root_password,
+                **{f"/etc/etcd-users/{user.username}": user.password for user in users},
+            },
+            "labels": dict([cluster.topology.client_label]),
+            # Also to the ports that are for members only, so that it is they who refuse.
+            "egress": [Edge(ports=(2379, 2380, 2381), pods=cluster.topology.server_labels)],
+            "grace_seconds": 1,
+        },
+        options,
+    )
+    pulumi.export("endpoints", list(cluster.topology.endpoints))
+    pulumi.export("topology", {"server_labels": dict(cluster.topology.server_labels)})

@@ -1,0 +1,207 @@
+"""A bus, a pipeline whose steps do what their events say, and two-factor with its gateway."""
+
+import pulumi
+
+from components.platform.generated import Password
+from components.serving.event_bus import EventBus, bus_client
+from components.serving.function import Function
+from components.serving.pipeline import Pipeline
+from components.serving.subscriber import DeliveryArgs, Subscriber
+from components.values.edges import Edge
+from components.values.targets import Target
+from components.workloads.application import Application
+from tests.live.programs.common import in_namespace
+from tests.live.support.events import FLOW
+from tests.live.support.kube import InPod
+from toolchain.paths import Checkout
+
+TOKEN_FILE = "/etc/sms/token"
+PATIENT: DeliveryArgs = {
+    "attempts": 12,
+    "first_delay_seconds": 0.2,
+    "longest_delay_seconds": 3,
+    "timeout_seconds": 5,
+}
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+bus = EventBus(
+    "bus",
+    {
+        "image": images["nats"],
+        "tools_image": images["events"],
+        "events_mb": 32,
+        "dead_mb": 8,
+        "records_mb": 16,
+        "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+        "delete_data": True,
+    },
+    options,
+).topology
+delivered = dict([bus.delivery_label])
+
+steps = Application(
+    "steps",
+    {
+        "image": images["toolbox"],
+        "command": ["python3", f"{InPod.FOLDER}/tests/live/in_pod/steps.py"],
+        "files": InPod.files(),
+        "writable": ["/var/steps"],
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [delivered, {"dds/test": "client"}],
+        "readiness": {"path": "/calls?after=-1", "period_seconds": 1},
+        "drain_seconds": 0,
+        "grace_seconds": 1,
+    },
+    options,
+)
+
+
+def target(made: Application, path: str) -> Target:
+    """Where a path of an application is."""
+    return Target(
+        pulumi.Output.concat("http://", made.endpoint or "", path),
+        Edge(ports=(8080,), pods=made.labels),
+    )
+
+
+pipeline = Pipeline(
+    "signup-pipeline",
+    {
+        "image": images["events"],
+        "bus": bus,
+        "flow": FLOW,
+        "targets": {step: target(steps, f"/{step}") for step in FLOW.steps},
+        "delivery": PATIENT,
+        "deliveries": {
+            # Few, for the poison; and half a minute, which a step that was killed takes to return.
+            "subscribe-user": {
+                "attempts": 6,
+                "first_delay_seconds": 1,
+                "longest_delay_seconds": 16,
+            },
+            "create-user": {"timeout_seconds": 30},
+        },
+        "clients": [{"dds/test": "client"}],
+    },
+    options,
+)
+
+token = Password("sms-token", {}, options)
+gateway = Application(
+    "gateway",
+    {
+        "image": images["toolbox"],
+        "command": ["python3", "/opt/examples/sms_gateway.py"],
+        "env": {"TOKEN_FILE": TOKEN_FILE},
+        "secret_files": {TOKEN_FILE: token.value},
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [{"app.kubernetes.io/instance": "two-factor"}, {"dds/test": "client"}],
+        "readiness": {"path": "/readyz"},
+        "drain_seconds": 0,
+    },
+    options,
+)
+store = bus_client(images["events"], "codes", bus)
+codes = Application(
+    "codes",
+    {
+        **store,  # type: ignore[typeddict-item]
+        "env": {**store["env"], "CODE_SECONDS": config.require("code_seconds"),
+                "CODE_ATTEMPTS": "3"},
+        "ports": [{"name": "http", "port": 8080}],
+        "clients": [{"app.kubernetes.io/instance": "two-factor"}, {"dds/test": "client"}],
+        "readiness": {"path": "/readyz"},
+        "drain_seconds": 0,
+    },
+    options,
+)  # fmt: skip
+two_factor = Function(
+    "two-factor",
+    {
+        "image": images["function"],
+        "source": str(Checkout().root / "stacks" / "sources" / "two_factor.py"),
+        "target": "two_factor",
+        "env": {
+            "CODES_URL": pulumi.Output.concat("http://", codes.endpoint or "", "/codes"),
+            "SMS_URL": pulumi.Output.concat("http://", gateway.endpoint or "", "/messages"),
+            "SMS_ACCOUNT": "account",
+            "SMS_FROM": "+12065251212",
+            "SMS_TOKEN_FILE": TOKEN_FILE,
+        },
+        "secret_files": {TOKEN_FILE: token.value},
+        "max_scale": 1,
+        "bus": bus,
+        "egress": [
+            Edge(ports=(8080,), pods=codes.labels),
+            Edge(ports=(8080,), pods=gateway.labels),
+        ],
+    },
+    options,
+)
+naps = Function(
+    "naps",
+    {
+        "image": images["function"],
+        "code": "def handler(context):\n    return {'woken': context.request_id}\n",
+        "min_scale": 0,
+        "max_scale": 1,
+        "idle_seconds": 5,
+        "bus": bus,
+    },
+    options,
+)
+logins = Subscriber(
+    "logins",
+    {
+        "image": images["events"],
+        "bus": bus,
+        "subscriptions": [
+            {
+                "name": "two-factor",
+                "topic": "login.requested",
+                "target": two_factor.target,
+                **PATIENT,
+                # For a minute and more.
+                "attempts": 16,
+                "longest_delay_seconds": 8,
+            },
+            # A start from nothing takes longer than an answer.
+            {
+                "name": "naps",
+                "topic": "nap.wanted",
+                "target": naps.target,
+                "timeout_seconds": 60,
+            },
+        ],
+        "accepts": ["login.requested", "nap.wanted"],
+        "clients": [{"dds/test": "client"}],
+        "replicas": 1,
+    },
+    options,
+)
+client = Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files(),
+        "labels": {"dds/test": "client"},
+        "egress": [
+            Edge(ports=(8080,), pods=made.labels)
+            for made in (steps, gateway, codes, pipeline.application, logins.application)
+        ]
+        # Whether the bus lets it in is the bus's policy to say, not this pod's.
+        + [Edge(ports=(4222, 8222), pods=bus.server_labels)],
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export("signup", pipeline.endpoint)
+pulumi.export("logins", pulumi.Output.concat(logins.endpoint, "/login.requested"))
+pulumi.export("naps", pulumi.Output.concat(logins.endpoint, "/nap.wanted"))
+for name, made in {"steps": steps, "gateway": gateway, "codes": codes}.items():
+    pulumi.export(name, pulumi.Output.concat("http://", made.endpoint or ""))
+pulumi.export("token", pulumi.Output.secret(token.value))

@@ -1,0 +1,89 @@
+"""Functions of each kind, decorators before one of them, and a pod that calls them."""
+
+import pulumi
+
+from components.serving.function import FUNCTION_PORT, Function, FunctionArgs
+from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
+from components.values.edges import Edge
+from components.workloads.application import Application
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+image = images["function"]
+# Counted with little, so that the pods which come by scaling find room beside other tests' pods.
+SMALL = "25m"
+one: FunctionArgs = {
+    "image": image,
+    "clients": [{}],
+    "min_scale": 1,
+    "max_scale": 1,
+    "cpu": SMALL,
+}
+urls: dict[str, pulumi.Output[str]] = {}
+
+
+def function(name: str, **more: object) -> Function:
+    """A function that every pod may call."""
+    args: FunctionArgs = {**one, **more}  # type: ignore[typeddict-item]
+    made = Function(name, args, options)
+    urls[name] = pulumi.Output.concat("http://", made.endpoint)
+    return made
+
+
+# What an API sees: each answer repeats the request, and GET gives all of them.
+api = function("api", source="api.py", signature="http", concurrency=1)
+function("limited", source="limited.py", concurrency=2, waiting=2, timeout_seconds=4)
+function(
+    "scaled",
+    source="scaled.py",
+    min_scale=1,
+    max_scale=3,
+    cpu="40m",
+    target_utilization=50,
+    scale_down_seconds=0,
+)
+function("shouts", source="shouts", registry=config.require("registry"))
+function("events", source="limited.py", target="on_event", signature="cloudevent")
+function("sleepy", source="limited.py", concurrency=2, min_scale=0, max_scale=1, idle_seconds=5)
+# Its pod will not get ready; who waits for it is told soon.
+function("unlucky", source="api.py", signature="http", min_scale=0, max_scale=1, idle_seconds=5,
+         held=3, hold_seconds=4)  # fmt: skip
+
+
+def decorator(name: str, **more: object) -> None:
+    """A decorator before the API."""
+    args: FunctionDecoratorArgs = {
+        "image": image,
+        "clients": [{}],
+        "min_scale": 1,
+        "max_scale": 1,
+        "cpu": SMALL,
+        "upstream": api.endpoint,
+        "upstream_edge": api.target.edge,
+        **more,  # type: ignore[typeddict-item]
+    }
+    made = FunctionDecorator(name, args, options)
+    urls[name] = pulumi.Output.concat("http://", made.endpoint)
+
+
+decorator("defaults")
+decorator("closed", source="failing.py", on_failure="closed", response="answer")
+decorator("open", source="failing.py", on_failure="open", response="answer")
+
+Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files(),
+        "egress": [Edge(ports=(FUNCTION_PORT,), pods={})],
+        "writable": ["/tmp"],
+        "grace_seconds": 1,
+        "resources": {"limits": {"memory": "256Mi"}},
+    },
+    options,
+)
+pulumi.export("urls", urls)

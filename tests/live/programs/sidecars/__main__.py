@@ -1,0 +1,168 @@
+"""The composition ``sidecars``, servers with other sidecars of the same kinds, and a client."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Secret
+
+from components.platform.certificates import Authority, Certificate
+from components.single_node.config_sync import ConfigSync
+from components.single_node.tls_sidecar import TlsSidecar
+from components.values.edges import Edge
+from components.workloads.application import Application
+from stacks import sidecars
+from tests.live.programs.common import in_namespace
+from tests.live.support.cluster import ROOT
+from tests.live.support.kube import InPod
+from tests.live.support.sidecars import INTERVAL, SOURCE_FOLDER, SOURCE_PORT
+
+CA = "/etc/live-ca/ca.crt"
+STRANGER = "/etc/live-stranger"
+KNOWN = "/etc/live-known"
+
+config = pulumi.Config()
+images = config.require_object("images")
+namespace = config.require("namespace")
+options = in_namespace(namespace)
+
+made = sidecars.make(
+    images,
+    namespace,
+    options,
+    certificate_generation=config.get_int("generation") or 1,
+    env={"RELEASE": config.get("release") or "1"},
+)
+
+# Somebody else's Secret, for TLS 1.3 only, and clients that must have a certificate.
+mutual = Certificate(
+    "mutual", {"authority": made.authority, "dns_names": [f"*.{namespace}.svc"]}, options
+)
+secret = Secret(
+    "mutual",
+    metadata={"name": "brought-along"},
+    type="kubernetes.io/tls",
+    string_data={
+        "tls.crt": mutual.certificate,
+        "tls.key": mutual.key,
+        "ca.crt": made.authority.certificate,
+    },
+    opts=options,
+)
+guard = TlsSidecar(
+    "guard",
+    {
+        "image": images["nginx"],
+        "application_port": sidecars.APPLICATION_PORT,
+        "secret_name": "brought-along",
+        "client_certificates": "required",
+        "minimum_version": "1.3",
+    },
+    options,
+)
+guarded = Application(
+    "guarded",
+    {
+        **sidecars.server(images, [guard.companion]),
+        "expose": ["https"],
+        "clients": [{}],
+        "drain_seconds": 0,
+        "grace_seconds": 2,
+    },
+    pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[secret])),
+)
+
+# A document and a repository, and a server configured by each.
+SOURCE = "/opt/live/git_server.py"
+source = Application(
+    "source",
+    {
+        "image": images["companions"],
+        "command": ["python3", SOURCE, "serve", SOURCE_FOLDER, str(SOURCE_PORT)],
+        "files": {SOURCE: (ROOT / "tests/live/in_pod/git_server.py").read_text()},
+        "writable": ["/tmp"],
+        "ports": [{"name": "http", "port": SOURCE_PORT}],
+        "clients": [{}],
+        "drain_seconds": 0,
+        "grace_seconds": 1,
+    },
+    options,
+)
+if source.endpoint is None:
+    raise RuntimeError("the source has a port")
+way = [Edge(ports=(SOURCE_PORT,), pods=source.labels)]
+interval = config.get_int("interval") or INTERVAL
+by_http = ConfigSync(
+    "by-http",
+    {
+        "image": images["companions"],
+        "http": {"url": pulumi.Output.concat("http://", source.endpoint, "/document")},
+        "egress": way,
+        "interval_seconds": interval,
+        "stale_after_seconds": 4 * interval,
+        "unready_when_stale": True,
+        "check": sidecars.ONLY_JSON,
+        "on_change": {"url": f"http://localhost:{sidecars.APPLICATION_PORT}/reload"},
+        "scrapers": [{}],
+    },
+    options,
+)
+by_git = ConfigSync(
+    "by-git",
+    {
+        "image": images["companions"],
+        "git": {"url": pulumi.Output.concat("http://", source.endpoint, "/"), "folder": "etc/app"},
+        "egress": way,
+        "interval_seconds": interval,
+        "check": sidecars.ONLY_JSON,
+        "on_change": {"signal": "HUP", "process": "legacy.py"},
+    },
+    options,
+)
+for name, sync in (("from-http", by_http), ("from-git", by_git)):
+    Application(
+        name,
+        {
+            **sidecars.server(images, [sync.companion]),
+            "env": {"CONFIG_FOLDER": sidecars.FOLDER},
+            "volume_mounts": [sync.mount(sidecars.FOLDER)],
+            "grace_seconds": 2,
+        },
+        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[source])),
+    )
+
+known = Certificate(
+    "known",
+    {"authority": made.authority, "usages": ["client"], "common_name": "known-client"},
+    options,
+)
+stranger = Certificate(
+    "stranger", {"authority": Authority("elsewhere", {}, options), "usages": ["client"]}, options
+)
+Application(
+    "client",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": {**InPod.files(), CA: made.authority.certificate},
+        "secret_files": {
+            f"{KNOWN}/tls.crt": known.certificate,
+            f"{KNOWN}/tls.key": known.key,
+            f"{STRANGER}/tls.crt": stranger.certificate,
+            f"{STRANGER}/tls.key": stranger.key,
+        },
+        "egress": [
+            Edge(
+                ports=(
+                    sidecars.APPLICATION_PORT,
+                    sidecars.REDIRECT_PORT,
+                    sidecars.HTTPS_PORT,
+                    sidecars.SYNC_PORT,
+                ),
+                pods={},
+            )
+        ],
+        "grace_seconds": 1,
+    },
+    options,
+)
+pulumi.export("endpoint", made.legacy.endpoint)
+pulumi.export("guarded", guarded.endpoint)
+pulumi.export("serial", made.certificate.serial)

@@ -1,0 +1,203 @@
+"""Two arms, a front with a splitter whose percentage changes, and pods with the other variants."""
+
+import pulumi
+
+from components.pods.companion import Companion
+from components.single_node.request_splitter import ArmArgs, RequestSplitter, RequestSplitterArgs
+from components.single_node.service_broker import BackendArgs, ServiceBroker
+from components.single_node.topz import Topz
+from components.values.edges import Edge
+from components.values.metrics import SCRAPER_LABEL
+from components.workloads.application import Application
+from stacks import companions
+from stacks.parts import arm, page
+from tests.live.programs.common import in_namespace
+from tests.live.support.kube import InPod
+
+FRONT = {"app.kubernetes.io/instance": "front"}
+
+config = pulumi.Config()
+images = config.require_object("images")
+options = in_namespace(config.require("namespace"))
+
+control = page("control", images["nginx"], options)
+experiment = page("experiment", images["nginx"], options)
+# There is no Service of this name until a test makes one.
+later: ArmArgs = {"endpoint": "later:8080", "edge": arm(experiment)["edge"]}
+
+
+def splitter(number: int, name: str, args: RequestSplitterArgs) -> Companion:
+    """One of several in a pod."""
+    ports: RequestSplitterArgs = {
+        "listen_port": 8080 + 10 * number,
+        "status_port": 8081 + 10 * number,
+        **args,
+    }
+    if args.get("policy") != "seed":
+        ports["metrics_port"] = 9114 + number
+        ports["line_port"] = 5140 + number
+    return RequestSplitter(name, ports, options).companion
+
+
+def given(**more: object) -> RequestSplitterArgs:
+    """What all have."""
+    args: RequestSplitterArgs = {
+        "image": images["nginx"],
+        "metrics_image": images["companions"],
+        "control": arm(control),
+        "experiment": arm(experiment),
+    }
+    args.update(more)  # type: ignore[typeddict-item]
+    return args
+
+
+def client(name: str, beside: list[Companion]) -> None:
+    """A pod in which tests run their client."""
+    Application(
+        name,
+        {
+            "image": images["toolbox"],
+            "command": ["sleep", "infinity"],
+            "files": InPod.files(),
+            "companions": beside,
+            "grace_seconds": 1,
+            "drain_seconds": 0,
+        },
+        options,
+    )
+
+
+Application(
+    "front",
+    {
+        "image": images["toolbox"],
+        "command": ["python3", "/opt/examples/front.py"],
+        "files": InPod.files(),
+        "ports": [{"name": "http", "port": 8000}],
+        "clients": [{}],
+        "readiness": {"path": "/readyz"},
+        "liveness": {"path": "/livez"},
+        "companions": [splitter(0, "split", given(percent=config.require_int("percent")))],
+    },
+    options,
+)
+client(
+    "options",
+    [
+        splitter(0, "off", given(percent=0)),
+        splitter(1, "full", given(percent=100)),
+        splitter(2, "cookie", given(sticky={"by": "cookie", "without": "random"}, percent=50)),
+        splitter(3, "address", given(sticky={"by": "address"}, percent=50)),
+    ],
+)
+client(
+    "others",
+    [
+        splitter(0, "absent", given(experiment=later, percent=50)),
+        splitter(1, "seed", given(policy="seed", after=[control, experiment])),
+    ],
+)
+Application(
+    "visitor",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files(),
+        "labels": dict([SCRAPER_LABEL]),
+        "egress": [Edge(ports=(8000, 8079, 8080, 8405, 8406, 9114), pods={})],
+        "grace_seconds": 1,
+    },
+    options,
+)
+
+# The same application, with its database in the cluster and outside of it.
+DATABASE_PORT = 6379
+
+database = Application(
+    "database",
+    {
+        "image": images["redis"],
+        "command": ["redis-server", "--save", "", "--protected-mode", "no"],
+        "writable": ["/data"],
+        "ports": [{"name": "redis", "port": DATABASE_PORT}],
+        "clients": [{}],
+        "drain_seconds": 0,
+    },
+    options,
+)
+if database.endpoint is None:
+    raise RuntimeError("a database has a port")
+in_cluster: BackendArgs = {
+    "endpoint": database.endpoint,
+    "edge": Edge(ports=(DATABASE_PORT,), pods=database.labels),
+}
+# There is no Service of this name until a test makes one.
+not_yet: BackendArgs = {"endpoint": "not-yet:6379", "edge": in_cluster["edge"]}
+
+
+def external(server_name: str) -> BackendArgs:
+    """What is outside, by this name."""
+    address = config.require("outside")
+    return {
+        "endpoint": f"{address}:{DATABASE_PORT}",
+        "edge": Edge(ports=(DATABASE_PORT,), cidr=f"{address}/32"),
+        "tls": {"authority": config.require("authority"), "server_name": server_name},
+    }
+
+
+def broker(name: str, backend: BackendArgs, number: int = 0) -> Companion:
+    """One of several in a pod."""
+    return ServiceBroker(
+        name,
+        {
+            "image": images["haproxy"],
+            "backend": backend,
+            "listen_port": DATABASE_PORT + number,
+            "status_port": 8405 + number,
+            "check": "redis",
+            "breaker": {"probe_ms": 500, "probe_timeout_ms": 500},
+        },
+        options,
+    ).companion
+
+
+def counter(name: str, beside: list[Companion]) -> None:
+    """The application, which is told nothing of its database."""
+    Application(
+        name,
+        {
+            "image": images["toolbox"],
+            "application": "counter",
+            "command": ["python3", "/opt/examples/counter.py"],
+            "files": InPod.files(),
+            "ports": [{"name": "http", "port": 8080}],
+            "clients": [{}],
+            "readiness": {"path": "/readyz"},
+            "liveness": {"path": "/livez"},
+            "companions": beside,
+        },
+        options,
+    )
+
+
+topz = Topz("top", {"image": images["companions"], "clients": [{}]}, options)
+local_topz = Topz(
+    "own-topz", {"image": images["companions"], "address": "127.0.0.1", "port": 8078}, options
+)
+counter("inside", [broker("broker", in_cluster), broker("early", not_yet, 1), topz.companion])
+counter(
+    "outside",
+    [
+        broker("broker-out", external("database.example")),
+        broker("mistrust", external("elsewhere.example"), 1),
+        local_topz.companion,
+    ],
+)
+
+# Four companions of different patterns on one pod, and at a test's word a fifth on a taken port.
+namespace = config.require("namespace")
+fifth: list[Companion] = []
+if config.get_bool("fifth"):
+    fifth.append(splitter(9, "fifth", given(listen_port=companions.HTTPS_PORT)))
+made = companions.make(images, namespace, options, more=fifth)
+companions.check(images, made, namespace, options)

@@ -1,0 +1,391 @@
+"""An etcd cluster on the real one: who is let in, what faults cost, and the ways back."""
+
+import contextlib
+import copy
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from tests.live.in_pod.etcd import b64
+from tests.live.support.cluster import Cluster
+from tests.live.support.kube import Exec, ExecError, InPod, Kube, Pod
+from tests.live.support.nodes import Nodes
+from tests.live.support.observed import Record
+from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.variants import built_images
+from tests.live.support.waiting import eventually
+
+MEMBERS = ("etcd-0", "etcd-1", "etcd-2")
+ENDPOINTS = [f"https://{member}:2379" for member in MEMBERS]
+MODULE = "tests.live.in_pod.etcd"
+# A killed container is started again, replays its log and finds the others.
+BACK_SECONDS = 120
+
+
+@dataclass
+class Etcd:
+    kube: Kube
+    nodes: Nodes
+    stack: Stack
+    namespace: str
+
+    @property
+    def client(self) -> InPod:
+        pods = self.kube.pods(self.namespace, "app.kubernetes.io/instance=client")
+        # An update may have left its predecessor, which is on its way out.
+        return InPod(self.kube, next(pod for pod in pods if pod.ready), "client")
+
+    def ask(self, do: str, **request: Any) -> Any:
+        request.setdefault("endpoints", ENDPOINTS)
+        return self.client.ask(do, module=MODULE, **request)
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None, user: str = "root") -> Any:
+        answer = self.ask("call", path=path, body=dict(body or {}), user=user)
+        assert answer["status"] == 200, answer
+        return answer["body"]
+
+    def writing(self, prefix: str, seconds: float) -> Exec:
+        return self.client.start(
+            "write", MODULE, endpoints=ENDPOINTS, user="one", prefix=prefix, seconds=seconds
+        )
+
+    def write_again(self, prefix: str, timeout: float = 60) -> None:
+        """Wait until a write is acknowledged."""
+        eventually(
+            lambda: loads(self.writing(prefix, 0.5))["acknowledged"], timeout, "writes are taken"
+        )
+
+    def pod(self, member: str) -> Pod:
+        found = self.kube.pod(self.namespace, member)
+        assert found is not None
+        return found
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        listed = self.call("/v3/cluster/member/list", {"linearizable": True})["members"]
+        return {entry.get("name", ""): entry for entry in listed}
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Bytes of each member's file, and bytes of it in use."""
+        found = []
+        for endpoint in ENDPOINTS:
+            url = f"{endpoint}/v3/maintenance/status"
+            status = self.ask("one", url=url, body={}, user="root")["body"]
+            found.append((int(status["dbSize"]), int(status["dbSizeInUse"])))
+        return found
+
+    def leader(self) -> str:
+        leader = self.call("/v3/maintenance/status")["leader"]
+        (name,) = [name for name, entry in self.members().items() if entry["ID"] == leader]
+        return name
+
+    def run_now(self, component: str, timeout: float = 60) -> str:
+        """Run what a CronJob would run; the log of it."""
+        batch = self.kube.batch
+        (cron,) = batch.list_namespaced_cron_job(
+            self.namespace, label_selector=f"app.kubernetes.io/component={component}"
+        ).items
+        name = f"{component}-{int(time.time() * 10) % 10**7}"
+        job = client.V1Job(
+            metadata=client.V1ObjectMeta(name=name), spec=copy.copy(cron.spec.job_template.spec)
+        )
+        batch.create_namespaced_job(self.namespace, job)
+
+        def done() -> bool:
+            status = batch.read_namespaced_job(name, self.namespace).status
+            assert not status.failed, self._log(name)
+            return bool(status.succeeded)
+
+        eventually(done, timeout, lambda: self.kube.describe(self.namespace))
+        return self._log(name)
+
+    def _log(self, job: str) -> str:
+        return "\n".join(
+            self.kube.logs(pod, "etcd-tools")
+            for pod in self.kube.pods(self.namespace, f"job-name={job}")
+        )
+
+
+@pytest.fixture(scope="module")
+def etcd(
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Etcd]:
+    """Three members, two users, a client pod, and a volume for snapshots."""
+    folder: Path = tmp_path_factory.mktemp("etcd")
+    images = built_images(cluster, folder / "images", ("etcd",))
+    with (
+        kube.namespace("etcd") as namespace,
+        throwaway(cluster, PROGRAMS / "etcd", folder / "stack", destroy=False) as stack,
+    ):
+        stack.up(namespace=namespace, images=dict(images))
+        yield Etcd(kube, nodes, stack, namespace)
+
+
+def test_three_members_with_a_volume_each_on_different_nodes(etcd: Etcd) -> None:
+    members = etcd.members()
+    assert sorted(members) == list(MEMBERS)
+    assert all(entry["clientURLs"] for entry in members.values())
+    pods = [etcd.pod(member) for member in MEMBERS]
+    assert all(pod.ready for pod in pods)
+    assert len({pod.node for pod in pods}) == min(len(etcd.kube.nodes()), len(MEMBERS))
+    claims = etcd.kube.objects("v1", "PersistentVolumeClaim", etcd.namespace)
+    assert {f"data-{member}" for member in MEMBERS} <= {c["metadata"]["name"] for c in claims}
+
+
+# Who is refused
+
+
+# Who speaks no TLS is hung up on; with a request unread, that is a reset.
+PLAIN_REFUSED = "closed connection|[Cc]onnection reset"
+PUT = {"key": b64("/one/x"), "value": b64("x")}
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"url": "http://etcd-0:2379/v3/kv/put", "body": PUT, "user": "one"}, PLAIN_REFUSED),
+        ({"url": "https://etcd-0:2379/v3/kv/put", "body": PUT}, "user name is empty"),
+        (
+            {
+                "url": "https://etcd-0:2379/v3/auth/authenticate",
+                "body": {"name": "one", "password": "wrong"},
+            },
+            "invalid user ID or password",
+        ),
+        (
+            {
+                "url": "https://etcd-0:2379/v3/kv/put",
+                "body": {**PUT, "key": b64("/two/x")},
+                "user": "one",
+            },
+            "permission denied",
+        ),
+        (
+            {
+                "url": "https://etcd-0:2379/v3/kv/range",
+                # All keys from the first of the own prefix to the last of the other's.
+                "body": {"key": b64("/one/"), "range_end": b64("/two0")},
+                "user": "one",
+            },
+            "permission denied",
+        ),
+        (
+            {"url": "https://etcd-0:2379/v3/auth/user/list", "body": {}, "user": "one"},
+            "permission denied",
+        ),
+    ],
+    ids=["plain", "no token", "wrong password", "other prefix", "wider range", "users"],
+)
+def test_who_has_no_right_is_refused(etcd: Etcd, request_: dict[str, Any], expected: str) -> None:
+    answer = etcd.ask("one", **request_)
+    assert answer["status"] != 200, answer
+    assert re.search(expected, answer["error"]), answer
+
+
+def test_who_has_the_right_is_served(etcd: Etcd) -> None:
+    request = {"url": "https://etcd-0:2379/v3/kv/put", "body": PUT, "user": "one"}
+    assert etcd.ask("one", **request)["status"] == 200
+
+
+@pytest.mark.parametrize("port", [2380, 2381])
+def test_ports_for_members_and_probes_are_closed_to_clients(etcd: Etcd, port: int) -> None:
+    pod = etcd.pod("etcd-0")
+    scheme = "https" if port == 2380 else "http"
+    answer = etcd.ask("one", url=f"{scheme}://{pod.address}:{port}/version", body={})
+    assert answer["status"] == 0, answer
+    # The NetworkPolicy refuses, not etcd.
+    assert any(text in answer["error"] for text in ("No route", "refused", "timed out")), answer
+
+
+def test_a_pod_without_the_client_label_gets_no_connection(etcd: Etcd) -> None:
+    client_pod = etcd.client.pod
+    label = "dds/client-of-etcd"
+    url = f"https://{etcd.pod('etcd-1').address}:2379/version"
+    etcd.kube.core.patch_namespaced_pod(
+        client_pod.name, etcd.namespace, {"metadata": {"labels": {label: None}}}
+    )
+    try:
+        eventually(
+            lambda: (
+                etcd.ask("one", url=url, body={}, timeout=1)["status"] == 0
+                and "CERTIFICATE" not in etcd.ask("one", url=url, body={}, timeout=1)["error"]
+            ),
+            10,
+            "the pod is kept out",
+        )
+    finally:
+        etcd.kube.core.patch_namespaced_pod(
+            client_pod.name, etcd.namespace, {"metadata": {"labels": {label: "true"}}}
+        )
+    eventually(etcd.members, 15, "the pod is let in again")
+
+
+# Faults
+
+
+def test_a_killed_leader_costs_no_acknowledged_write(etcd: Etcd, record: Record) -> None:
+    leader = etcd.leader()
+    restarts = etcd.pod(leader).restarts["etcd"]
+    writing = etcd.writing("/one/killed/", 8)
+    time.sleep(2)
+    etcd.nodes.kill(etcd.pod(leader), "etcd")
+    # The others elect, and writes go on, whether or not the killed one is back.
+    etcd.write_again("/one/after-killed/")
+    written = loads(writing)["acknowledged"]
+    acknowledged = {number for number, _ in written}
+    assert acknowledged
+    times = [second for _, second in written]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    record.note("etcd, leader killed", seconds_without_a_write=round(max(pauses), 2))
+    assert acknowledged <= set(etcd.ask("numbers", user="one", prefix="/one/killed/"))
+    back(etcd, leader)
+    assert etcd.pod(leader).restarts["etcd"] == restarts + 1
+
+
+def test_without_a_majority_nothing_is_written_until_it_is_back(etcd: Etcd) -> None:
+    token = etcd.ask("token", user="one")
+    put = {"url": f"{ENDPOINTS[2]}/v3/kv/put", "body": PUT, "token": token, "timeout": 6}
+    assert etcd.ask("one", **put)["status"] == 200
+    with contextlib.ExitStack() as paused:
+        for member in MEMBERS[:2]:
+            paused.enter_context(etcd.nodes.paused(etcd.pod(member), "etcd"))
+        refused = etcd.ask("one", **put)
+        assert refused["status"] != 200, refused
+        eventually(
+            lambda: not etcd.pod(MEMBERS[2]).ready, 30, "the last member is taken out of service"
+        )
+        # It is not restarted for what it cannot help.
+        assert etcd.pod(MEMBERS[2]).containers["etcd"]
+    etcd.write_again("/one/back/")
+    for member in MEMBERS:
+        back(etcd, member)
+
+
+def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -> None:
+    before = etcd.members()
+    writing = etcd.writing("/one/lost/", 12)
+    lost = etcd.pod("etcd-1")
+    began = time.monotonic()
+    # Deleting the claim first: it goes with the pod that uses it, and so does what is on it.
+    etcd.kube.core.delete_namespaced_persistent_volume_claim("data-etcd-1", etcd.namespace)
+    etcd.kube.delete_pod(lost)
+    # Meanwhile nobody may take a second one away.
+    eventually(lambda: not ready(etcd, "etcd-1"), 20, "the member is gone")
+    eventually(lambda: evicted(etcd, "etcd-0") == 429, 10, "an eviction is refused")
+    back(etcd, "etcd-1", not_uid=lost.uid)
+    record.note("etcd, volume lost", seconds_to_ready=round(time.monotonic() - began, 1))
+    after = etcd.members()
+    assert sorted(after) == list(MEMBERS)
+    assert after["etcd-1"]["ID"] != before["etcd-1"]["ID"]
+    assert after["etcd-0"]["ID"] == before["etcd-0"]["ID"]
+    log = etcd.kube.logs(etcd.pod("etcd-1"), "prepare")
+    assert "is lost: removing the member" in log
+    written = loads(writing)
+    acknowledged = {number for number, _ in written["acknowledged"]}
+    assert acknowledged
+    # Asked alone, without the others, the new member has it all.
+    alone = {"at": ENDPOINTS[1:2], "serializable": True}
+
+    def has_everything() -> bool:
+        try:
+            return (
+                set(etcd.ask("numbers", user="one", prefix="/one/lost/", **alone)) >= acknowledged
+            )
+        except ExecError:
+            # It has not heard of the users yet.
+            return False
+
+    eventually(has_everything, 60, "the new member has everything")
+
+
+# Upkeep
+
+
+def test_defragmentation_gives_free_pages_back(etcd: Etcd) -> None:
+    revision = etcd.ask("fill", user="one", prefix="/one/fill/", count=120, size=100_000)
+    etcd.call("/v3/kv/compaction", {"revision": revision, "physical": True})
+
+    def free() -> bool:
+        # Each member frees its pages by itself, and counts them when it writes next.
+        etcd.call("/v3/kv/put", PUT, user="one")
+        return all(used < size / 2 for size, used in etcd.sizes())
+
+    eventually(free, 60, lambda: f"pages are free everywhere: {etcd.sizes()}")
+    log = etcd.run_now("defragment")
+    sizes = [line.split() for line in log.splitlines() if "bytes before" in line]
+    assert len(sizes) == len(MEMBERS), log
+    for words in sizes:
+        before, after = int(words[2]), int(words[5])
+        assert after < before / 2, log
+    assert all(etcd.pod(member).ready for member in MEMBERS)
+
+
+def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Record) -> None:
+    etcd.ask("write", user="one", prefix="/one/kept/", seconds=1)
+    kept = set(etcd.ask("numbers", user="one", prefix="/one/kept/"))
+    assert kept
+    log = etcd.run_now("snapshot")
+    (file,) = [word for word in log.split() if word.endswith(".db")][-1:]
+    revision = int(etcd.call("/v3/maintenance/status")["header"]["revision"])
+    loads(etcd.writing("/one/after/", 1))
+
+    etcd.stack.up(gone="true")
+    claims = etcd.kube.objects("v1", "PersistentVolumeClaim", etcd.namespace)
+    eventually(
+        lambda: (
+            [
+                claim["metadata"]["name"]
+                for claim in etcd.kube.objects("v1", "PersistentVolumeClaim", etcd.namespace)
+            ]
+            == ["snapshots"]
+        ),
+        30,
+        lambda: f"the members' volumes are gone: {[c['metadata']['name'] for c in claims]}",
+    )
+    restored = etcd.stack.up(gone="false", restore=file)
+    record.note("etcd, restored", seconds_of_the_update=round(restored.seconds, 1))
+
+    assert set(etcd.ask("numbers", user="one", prefix="/one/kept/")) == kept
+    # What was written after the snapshot is lost; that is what a snapshot is.
+    assert etcd.ask("numbers", user="one", prefix="/one/after/") == []
+    # A fencing token from before is never given out again.
+    put = etcd.call("/v3/kv/put", PUT, user="one")
+    assert int(put["header"]["revision"]) > revision + 1_000_000
+    refused = etcd.ask("one", url=f"{ENDPOINTS[0]}/v3/kv/put", body=PUT)
+    assert "user name is empty" in refused["error"]
+    assert sorted(etcd.members()) == list(MEMBERS)
+
+
+def loads(running: Exec) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(running.output(90))
+    return answer
+
+
+def ready(etcd: Etcd, member: str) -> bool:
+    pod = etcd.kube.pod(etcd.namespace, member)
+    return pod is not None and pod.ready
+
+
+def back(etcd: Etcd, member: str, not_uid: str = "") -> None:
+    etcd.kube.ready_pod(etcd.namespace, member, BACK_SECONDS, not_uid=not_uid)
+
+
+def evicted(etcd: Etcd, member: str) -> int:
+    """Status of an eviction that is not carried out."""
+    body = client.V1Eviction(
+        metadata=client.V1ObjectMeta(name=member, namespace=etcd.namespace),
+        delete_options=client.V1DeleteOptions(dry_run=["All"]),
+    )
+    try:
+        etcd.kube.core.create_namespaced_pod_eviction(member, etcd.namespace, body, dry_run="All")
+    except ApiException as error:
+        return int(error.status)
+    return 201

@@ -1,0 +1,111 @@
+"""The programs under ``examples`` do on the cluster what they say."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.support.cluster import ROOT, Cluster
+from tests.live.support.kube import Kube, Pod
+from tests.live.support.stacks import Stack, throwaway
+from tests.live.support.variants import built_images
+from tests.live.support.waiting import eventually
+
+WORKER = "worker"
+
+
+@pytest.fixture
+def election(cluster: Cluster, kube: Kube, tmp_path: Path) -> Iterator[Stack]:
+    images = built_images(cluster, tmp_path, ("elector", "toolbox"))
+    program = ROOT / "examples" / "election"
+    with throwaway(cluster, program, tmp_path / "stack", destroy=False) as stack:
+        stack.up(elector=images["elector"], worker=images["toolbox"])
+        yield stack
+        kube.forget_namespace(stack.outputs()["namespace"])
+
+
+def test_of_two_workers_one_works_and_the_other_takes_over(election: Stack, kube: Kube) -> None:
+    namespace = election.outputs()["namespace"]
+
+    def says(pod: Pod) -> str:
+        return (kube.logs(pod, WORKER).splitlines() or [""])[-1]
+
+    def roles() -> tuple[Pod, Pod] | None:
+        pods = [p for p in kube.pods(namespace) if p.ready]
+        working = [p for p in pods if " works with token " in says(p)]
+        waiting = [
+            p for p in pods if any(says(p).endswith(f" waits for {w.name}") for w in working)
+        ]
+        return (working[0], waiting[0]) if len(working) == len(waiting) == 1 else None
+
+    def stand() -> str:
+        return "\n".join(f"{p.name}: {says(p)}" for p in kube.pods(namespace))
+
+    found = eventually(roles, 60, lambda: f"one works, one waits\n{stand()}", 0.5)
+    assert found
+    first, second = found
+    kube.delete_pod(first)
+    eventually(lambda: " works with token " in says(second), 30, "the other one works", 0.2)
+
+
+POST = """
+import json, sys, urllib.request
+body, headers = sys.argv[2].encode(), {"Content-Type": "application/json"}
+print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], body, headers)).read().decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def eventful(
+    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Stack]]:
+    """The examples of chapter 8, deployed at the same time."""
+    folder = tmp_path_factory.mktemp("eventful")
+    images = built_images(cluster, folder, ("function", "events", "nats", "toolbox"))
+    given = {
+        "functions": {"function": images["function"], "api": images["toolbox"]},
+        "pipeline": {name: images[name] for name in ("function", "events", "nats")},
+    }
+    with ExitStack() as stacks, ThreadPoolExecutor() as pool:
+        made = {
+            name: stacks.enter_context(
+                throwaway(cluster, ROOT / "examples" / name, folder / name, destroy=False)
+            )
+            for name in given
+        }
+        list(pool.map(lambda name: made[name].up(**given[name]), given))
+        yield made
+        for stack in made.values():
+            kube.forget_namespace(stack.outputs()["namespace"])
+
+
+def posted(kube: Kube, stack: Stack, instance: str, container: str, path: str, body: Any) -> Any:
+    """What the program in a pod answers on its own port, as by the port-forward of the README."""
+    labels = {"app.kubernetes.io/instance": instance}
+    (pod, *_) = kube.pods(stack.outputs()["namespace"], labels)
+    command = ["python3", "-c", POST, f"http://127.0.0.1:8080{path}", json.dumps(body)]
+    return json.loads(kube.run(pod, container, command))
+
+
+def test_the_api_gets_the_defaults_that_it_lacks(eventful: dict[str, Stack], kube: Kube) -> None:
+    stack = eventful["functions"]
+    answer = posted(kube, stack, "defaults", "defaults", "/", {"name": "foo"})
+    assert answer == {"painted": {"name": "foo", "color": "blue"}}
+    assert posted(kube, stack, "greet", "greet", "/", {"name": "foo"}) == {"hello": "foo"}
+
+
+def test_an_order_with_a_gift_is_wrapped(eventful: dict[str, Stack], kube: Kube) -> None:
+    stack = eventful["pipeline"]
+    order = {"order": 7, "gift": "ribbon"}
+    event = posted(kube, stack, "orders", "events", "/events/orders", order)["id"]
+
+    def wrapped() -> bool:
+        labels = {"app.kubernetes.io/instance": "wrap"}
+        (pod, *_) = kube.pods(stack.outputs()["namespace"], labels)
+        return f"wrapped in ribbon once for {event}/check/wrap" in kube.logs(pod, "wrap")
+
+    eventually(wrapped, 60, "the gift is wrapped", 0.5)

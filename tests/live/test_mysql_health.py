@@ -1,0 +1,178 @@
+"""A database's health decides its pod's readiness, never its life, and costs nobody time."""
+
+import base64
+import json
+import statistics
+import time
+from pathlib import Path
+
+from tests.live.in_pod import sockets
+from tests.live.support.adapters import PERIOD, Adapters
+from tests.live.support.kube import now
+from tests.live.support.waiting import eventually
+
+PORT = 9104
+MONITOR = "database-health"
+# What passes between a probe's verdict and our seeing it at the API, on a busy machine.
+SEEN_WITHIN = 3.0
+_VISIT = "tests.live.in_pod.visit"
+_ENOUGH = 9199
+_LET_GO = f"import socket; socket.create_connection(('127.0.0.1', {_ENOUGH})).close()"
+_SOCKETS = "tests.live.in_pod.sockets"
+
+
+def report(adapters: Adapters, address: str) -> dict[str, dict[str, object]]:
+    """What the monitor found, by query."""
+    answer = adapters.get(address, PORT, "/health")
+    assert answer.get("status") == 200, answer
+    return {state["query"]: state for state in json.loads(answer["body"])["queries"]}
+
+
+def test_all_queries_are_healthy_and_their_age_is_shown(adapters: Adapters) -> None:
+    pod = adapters.pod("database")
+    found = report(adapters, pod.address)
+    assert set(found) == {"answers", "connections", "replication-lag"}
+    assert all(state["healthy"] for state in found.values()), found
+    assert 0 < float(str(found["connections"]["value"])) < 80
+    page = adapters.get(pod.address, PORT, "/")["body"]
+    assert "s ago" in page
+    assert "replication-lag" in page
+    eventually(
+        lambda: adapters.query("mysql_health_ready") == {MONITOR: 1.0}, 20, "Prometheus sees it"
+    )
+
+
+def test_database_down_the_pod_is_unready_within_two_periods_and_not_restarted(
+    adapters: Adapters,
+) -> None:
+    """The proof of the row; the pages answer meanwhile as if nothing had happened."""
+    pod = adapters.pod("database")
+    client = adapters.client()
+    before = [adapters.get(pod.address, PORT, "/")["seconds"] for _ in range(3)]
+    with adapters.watched(pod) as readiness:
+        down = now()
+        with adapters.nodes.paused(pod, "database"):
+            eventually(
+                lambda: readiness.first(ready=False, since=down), 4 * PERIOD, "the pod is unready"
+            )
+            # Nobody waits for the database.
+            during = [
+                client.ask("get", module=_VISIT, host=pod.address, port=PORT, path=path)
+                for path in ("/", "/health", "/metrics", "/live", "/")
+            ]
+            ready = adapters.get(pod.address, PORT, "/ready")
+        unready = readiness.first(ready=False, since=down)
+        assert unready is not None
+        assert unready - down <= 2 * PERIOD + SEEN_WITHIN, f"unready after {unready - down:.1f} s"
+        assert [answer["status"] for answer in during] == [200] * 5
+        seconds = [answer["seconds"] for answer in during]
+        assert statistics.median(seconds) < max(0.25, 10 * max(before)), (before, seconds)
+        assert ready["status"] == 503
+        assert "answers:" in ready["body"]
+        page = during[0]["body"]
+        assert "not ready" in page
+        after = adapters.pod("database")
+    assert after.uid == pod.uid
+    assert after.restarts == pod.restarts
+
+
+def test_the_querys_answer_decides(adapters: Adapters) -> None:
+    """More connections than allowed: the database answers, and is not ready all the same."""
+    pod = adapters.pod("database")
+    with adapters.watched(pod) as readiness:
+        began = now()
+        # 80 % of 40 are allowed. From within the pod, where the server lets connections wait for
+        # their users' names; it turns strangers away at once.
+        held = adapters.kube.start(
+            pod,
+            MONITOR,
+            ["python3", "-c", Path(sockets.__file__).read_text()],
+            json.dumps(
+                {"do": "hold", "host": "127.0.0.1", "port": 3306, "count": 34, "seconds": 60,
+                 "until_port": _ENOUGH}
+            ),
+        )  # fmt: skip
+        eventually(
+            lambda: readiness.first(ready=False, since=began),
+            6 * PERIOD,
+            lambda: f"the pod is unready; {report(adapters, pod.address)}",
+        )
+        found = report(adapters, pod.address)
+        adapters.kube.run(pod, MONITOR, ["python3", "-c", _LET_GO])
+        assert json.loads(held.output()) == {"held": 34}
+    assert not found["connections"]["healthy"]
+    assert "is above 80" in str(found["connections"]["reason"])
+    assert found["answers"]["healthy"], "only one query is to blame"
+    after = adapters.pod("database")
+    assert after.restarts == pod.restarts
+
+
+def test_the_password_reaches_no_argument_environment_or_log(adapters: Adapters) -> None:
+    pod = adapters.pod("database")
+    secrets = [
+        base64.b64decode(secret["data"]["password"]).decode()
+        for secret in adapters.kube.objects("v1", "Secret", adapters.namespace)
+        if secret["metadata"]["name"].startswith(MONITOR)
+    ]
+    assert len(secrets) == 1
+    (password,) = secrets
+    assert len(password) >= 16
+    for container in (MONITOR, "database"):
+        arguments, environment = adapters.process(pod, container)
+        for text in (arguments, environment, adapters.kube.logs(pod, container)):
+            assert password not in text
+    for path in ("/", "/health", "/metrics", "/ready"):
+        assert password not in adapters.get(pod.address, PORT, path)["body"]
+    # The database has not seen it either: it was given the hash.
+    config_maps = adapters.kube.objects("v1", "ConfigMap", adapters.namespace)
+    assert config_maps
+    assert password not in json.dumps(config_maps)
+    # This one is the right one, and the only way in.
+    script = (
+        "import pymysql,sys\n"
+        "pymysql.connect(host='127.0.0.1',user='health',password=sys.stdin.readline().strip())\n"
+        "print('in')"
+    )
+    enter = ["python3", "-c", script]
+    assert "in" in adapters.kube.start(pod, MONITOR, enter, password).output()
+    refused = ["python3", "-c", script.replace("print", "raise SystemExit") + ""]
+    wrong = adapters.kube.start(
+        pod, MONITOR, ["sh", "-c", 'python3 -c "$0" 2>&1 || true', refused[2]], "wrong"
+    ).output()
+    assert "Access denied" in wrong
+
+
+def test_adapter_paused_the_database_goes_on_and_the_pod_is_not_ready(adapters: Adapters) -> None:
+    """Nobody knows how the database is, so nobody is sent to it; it is not restarted for that."""
+    pod = adapters.pod("database")
+    client = adapters.client()
+    with adapters.watched(pod) as readiness:
+        greeted = client.start("greetings", module=_SOCKETS, host=pod.address, port=3306, seconds=8)
+        time.sleep(0.5)
+        paused = now()
+        with adapters.nodes.paused(pod, MONITOR):
+            eventually(lambda: readiness.first(ready=False, since=paused), 4 * PERIOD, "unready")
+        adapters.pod("database")
+        seen = json.loads(greeted.output())["outcomes"]
+    assert set(seen) == {"greeted"}, seen
+    assert adapters.pod("database").restarts == pod.restarts
+
+
+def test_adapter_killed_the_database_goes_on_and_the_pod_is_ready_again(
+    adapters: Adapters,
+) -> None:
+    pod = adapters.pod("database")
+    client = adapters.client()
+    greeted = client.start("greetings", module=_SOCKETS, host=pod.address, port=3306, seconds=5)
+    time.sleep(0.5)
+    adapters.nodes.kill(pod, MONITOR)
+
+    def back() -> bool:
+        seen = adapters.kube.pod(pod.namespace, pod.name)
+        return bool(seen and seen.ready and seen.restarts[MONITOR] > pod.restarts[MONITOR])
+
+    eventually(back, 90, "the monitor was started again and has found the database healthy")
+    assert set(json.loads(greeted.output())["outcomes"]) == {"greeted"}
+    after = adapters.pod("database")
+    assert after.uid == pod.uid
+    assert after.restarts["database"] == pod.restarts["database"]

@@ -1,0 +1,267 @@
+"""Each component with its required arguments only, and with everything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components import (
+    Application,
+    Function,
+    FunctionDecorator,
+    Password,
+    ScheduledTask,
+    Singleton,
+    SmokeTest,
+    StatefulApplication,
+    Task,
+)
+from components.pods.companion import Companion, Listener, Rule
+from components.values.bus import BusTopology
+from components.values.edges import Edge
+
+IMAGE = "registry.example/app:1.0"
+HANDLER = """
+def handler(context):
+    return {"got": context.json}
+
+
+def answer(context, answer):
+    return answer
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    component: type[pulumi.Resource]
+    token: str
+    required: dict[str, Any]
+    full: Callable[[], dict[str, Any]]
+    meant: frozenset[str] = frozenset()
+    """Hardening rules that it leaves out by design, as the checker words them."""
+
+    def make(self, name: str, args: dict[str, Any], **opts: Any) -> Any:
+        constructor: Any = self.component
+        return constructor(name, args, pulumi.ResourceOptions(**opts))
+
+
+def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1") -> Companion:
+    return Companion(
+        name=name,
+        containers=({"name": name, "image": IMAGE},),
+        listeners=(Listener(port, name, address),),
+        volumes=({"name": f"{name}-data", "empty_dir": {"size_limit": "16Mi"}},),
+        pod_labels={f"dds/client-of-{name}": "true"},
+        egress=(Edge(ports=(port,), pods={"app": name}),),
+    )
+
+
+def bus() -> BusTopology:
+    return BusTopology(
+        name="bus",
+        server="bus:4222",
+        port=4222,
+        username="events",
+        password=pulumi.Output.secret("another-swordfish"),
+        client_label=("dds/client-of-bus", "true"),
+        delivery_label=("dds/delivers-for-bus", "true"),
+        server_labels={"app.kubernetes.io/instance": "bus"},
+    )
+
+
+def _everything() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "command": ["/bin/app"],
+        "args": ["--verbose"],
+        "env": {"MODE": "full"},
+        "files": {"/etc/app/app.conf": "a", "/etc/app/b.conf": "b", "/etc/other/c.conf": "c"},
+        "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
+        "writable": ["/var/cache/app", "/tmp"],
+        "writable_size": "8Mi",
+        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi"}},
+        "user": 20001,
+        "group": 20002,
+        "companions": [companion()],
+        "preparations": [
+            {"name": "first", "command": ["/bin/first"]},
+            {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
+        ],
+        "namespace": "here",
+        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
+        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "grace_seconds": 10,
+        "application": "app",
+        "component": "part",
+        "version": "1.0",
+        "labels": {"colour": "green"},
+        "annotations": {"note": "x"},
+        "node_selector": {"disk": "fast"},
+        "volumes": [{"name": "scratch", "empty_dir": {"size_limit": "1Mi"}}],
+        "volume_mounts": [{"name": "scratch", "mount_path": "/scratch"}],
+        "rules": [Rule(resources=("configmaps",), verbs=("get",), names=("colours",))],
+    }
+
+
+def _serving() -> dict[str, Any]:
+    return {
+        **_everything(),
+        "ports": [
+            {"name": "http", "port": 8080, "service_port": 80},
+            {"name": "admin", "port": 9001, "address": "127.0.0.1"},
+        ],
+        "expose": ["http"],
+        "clients": [{"role": "client"}],
+        "replicas": 3,
+        "spread": "strict",
+        "drain_seconds": 7,
+        "readiness": {"path": "/ready"},
+        "liveness": {"path": "/live"},
+        "startup": {"path": "/ready", "failure_threshold": 30},
+    }
+
+
+def _function() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "concurrency": 4,
+        "waiting": 8,
+        "timeout_seconds": 20,
+        "memory": "128Mi",
+        "cpu": "50m",
+        "cpu_limit": "500m",
+        "min_scale": 2,
+        "max_scale": 5,
+        "target_utilization": 80,
+        "scale_down_seconds": 30,
+        "env": {"MODE": "full"},
+        "files": {"/etc/app/app.conf": "a"},
+        "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
+        "writable": ["/tmp"],
+        "companions": [companion()],
+        "clients": [{"role": "client"}],
+        "ingress": [Edge(ports=(8081,), namespace={"team": "blue"})],
+        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "namespace": "here",
+        "labels": {"colour": "green"},
+        "annotations": {"note": "x"},
+        "version": "1.0",
+    }
+
+
+def _check() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "script": "#!/usr/bin/env python3\nprint('fine')\n",
+        "covers": [pulumi.Output.secret("swordfish-long-enough"), 1, {"a": [1, 2]}],
+        "files": {"/etc/check/plan.json": "{}"},
+        "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
+        "companions": [companion()],
+        "env": {"TARGET": "x"},
+        "egress": [Edge(ports=(80,), pods={})],
+        "labels": {"colour": "green"},
+        "timeout_seconds": 30,
+        "backoff_limit": 0,
+        "namespace": "here",
+    }
+
+
+EXAMPLES = {
+    "Application": Example(Application, "dds:index:Application", {"image": IMAGE}, _serving),
+    "StatefulApplication": Example(
+        StatefulApplication,
+        "dds:index:StatefulApplication",
+        {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
+        lambda: {
+            **_serving(),
+            "storage": {"path": "/data", "size": "1Gi", "storage_class": "fast"},
+            "ordered": True,
+        },
+    ),
+    "Singleton": Example(
+        Singleton,
+        "dds:index:Singleton",
+        {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
+        lambda: {
+            **{k: v for k, v in _serving().items() if k not in ("replicas", "spread")},
+            "storage": {"path": "/data", "size": "1Gi", "storage_class": "fast"},
+        },
+        # There is no other pod to which clients could go meanwhile.
+        frozenset({"one: no drain"}),
+    ),
+    "Task": Example(
+        Task,
+        "dds:index:Task",
+        {"image": IMAGE},
+        lambda: {
+            **_everything(),
+            "timeout_seconds": 60,
+            "retries": 0,
+            "parallelism": 2,
+            "completions": 4,
+        },
+    ),
+    "ScheduledTask": Example(
+        ScheduledTask,
+        "dds:index:ScheduledTask",
+        {"image": IMAGE, "schedule": "17 3 * * *"},
+        lambda: {
+            **_everything(),
+            "schedule": "*/5 0-6 * JAN MON-FRI",
+            "timeout_seconds": 60,
+            "retries": 0,
+        },
+    ),
+    "SmokeTest": Example(
+        SmokeTest, "dds:index:SmokeTest", {"image": IMAGE, "script": "exit 0"}, _check
+    ),
+    "Function": Example(
+        Function,
+        "dds:index:Function",
+        {"image": IMAGE, "code": HANDLER},
+        lambda: {
+            **_function(),
+            "code": HANDLER,
+            "target": "handler",
+            "signature": "http",
+            "triggers": ["http", "event"],
+            "bus": bus(),
+            "registry": "localhost:5000",
+        },
+    ),
+    "Function to zero": Example(
+        Function,
+        "dds:index:Function",
+        {"image": IMAGE, "code": HANDLER},
+        lambda: {
+            **_function(),
+            "code": HANDLER,
+            "min_scale": 0,
+            "idle_seconds": 30,
+            "held": 20,
+            "hold_seconds": 40,
+        },
+    ),
+    "FunctionDecorator": Example(
+        FunctionDecorator,
+        "dds:index:FunctionDecorator",
+        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        lambda: {
+            **_function(),
+            "code": HANDLER,
+            "target": "handler",
+            "response": "answer",
+            "on_failure": "open",
+            "upstream": pulumi.Output.from_input("api.here.svc:80"),
+            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+        },
+    ),
+    "Password": Example(
+        Password,
+        "pulumi-python:dynamic:Password",
+        {},
+        lambda: {"length": 20, "keepers": {"year": "2026"}},
+    ),
+}
+WORKLOADS = {name: example for name, example in EXAMPLES.items() if name != "Password"}

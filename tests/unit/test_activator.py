@@ -1,0 +1,420 @@
+"""The activator of functions: when it wakes, what it holds, when it lets go."""
+
+import contextlib
+import http.client
+import importlib
+import io
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+IMAGE = Path(__file__).parents[2] / "images" / "function"
+ASLEEP = {"busy": 0, "idle_seconds": 100.0}
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The runtime's own modules, without the server that it runs in."""
+    monkeypatch.syspath_prepend(str(IMAGE))
+    monkeypatch.setitem(sys.modules, "function_runtime.server", type(sys)("server"))
+    sys.modules["function_runtime.server"].Server = object  # type: ignore[attr-defined]
+    for name in ("activator", "cluster", "logs", "waking"):
+        importlib.import_module(f"function_runtime.{name}")
+    yield sys.modules["function_runtime"]
+    for name in [name for name in sys.modules if name.startswith("function_runtime")]:
+        del sys.modules[name]
+
+
+class Cluster:
+    """One Deployment, and what its pods answer."""
+
+    def __init__(self, modules: Any, replicas: int = 0, **limits: Any) -> None:
+        self.modules = modules
+        self.replicas = replicas
+        self.version = 1
+        self.orders: list[int] = []
+        self.broken = ""
+        self.lost_races = 0
+        self.activities: dict[str, dict[str, Any] | None] = {}
+        self.now = 1000.0
+        self.out = io.StringIO()
+        given = {"concurrency": 2, "held": 5, "idle_seconds": 10.0, **limits}
+        self.waking = modules.waking.Waking(
+            modules.waking.Limits(**given), self, self.activities.get,
+            modules.logs.Log("shop", self.out), lambda: self.now,
+        )  # fmt: skip
+
+    def scale(self) -> Any:
+        if self.broken:
+            raise self.modules.cluster.ClusterError(self.broken)
+        return self.modules.cluster.Scale(self.replicas, str(self.version))
+
+    def order(self, replicas: int, seen: Any) -> bool:
+        if self.lost_races or seen.version != str(self.version):
+            self.lost_races = max(0, self.lost_races - 1)
+            return False
+        self.orders.append(replicas)
+        self.replicas = replicas
+        return True
+
+    def pod(self, number: int = 0, **more: Any) -> Any:
+        given = {"uid": f"u{number}", "name": f"shop-{number}", "address": f"10.0.0.{number}",
+                 "leaving": False, **more}  # fmt: skip
+        return self.modules.cluster.Pod(**given)
+
+    def look(self, seconds: float = 2.0) -> None:
+        self.now += seconds
+        self.waking.look()
+
+    def waiting(self, pool: ThreadPoolExecutor, count: int = 1, seconds: float = 50.0) -> list[Any]:
+        """Requests that wait for a place."""
+        before = self.waking.held
+        futures = [pool.submit(self.waking.take, seconds) for _ in range(count)]
+        deadline = time.monotonic() + 10
+        while self.waking.held < before + count and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return futures
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(20) as made:
+        yield made
+
+
+def test_a_request_wakes_it_and_gets_the_first_pod_that_answers(
+    modules: Any, pool: ThreadPoolExecutor
+) -> None:
+    cluster = Cluster(modules)
+    cluster.waking.told([])
+    (request,) = cluster.waiting(pool)
+    cluster.look()
+    assert cluster.orders == [1]
+    cluster.look()
+    assert cluster.orders == [1], "it was ordered twice"
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    assert not request.done(), "the pod has not answered yet"
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.look(0.1)
+    assert request.result(5).pod.name == "shop-0"
+    assert "awake" in cluster.out.getvalue()
+
+
+def test_nothing_is_woken_before_the_pods_are_known(modules: Any, pool: ThreadPoolExecutor) -> None:
+    cluster = Cluster(modules)
+    (request,) = cluster.waiting(pool)
+    cluster.look()
+    assert cluster.orders == []
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    request.result(5)
+
+
+def test_what_others_have_ordered_is_not_taken_back(modules: Any, pool: ThreadPoolExecutor) -> None:
+    cluster = Cluster(modules, replicas=3)
+    cluster.waking.told([])
+    (request,) = cluster.waiting(pool)
+    cluster.look()
+    assert cluster.orders == []
+    cluster.replicas, cluster.lost_races = 0, 1
+    cluster.look()
+    assert cluster.orders == [], "somebody else was faster"
+    cluster.look()
+    assert cluster.orders == [1]
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    request.result(5)
+
+
+def test_a_pod_gets_no_more_than_it_may_and_the_others_wait(
+    modules: Any, pool: ThreadPoolExecutor
+) -> None:
+    cluster = Cluster(modules, replicas=1)
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    first, second = cluster.waking.take(0), cluster.waking.take(0)
+    (third,) = cluster.waiting(pool)
+    assert not third.done()
+    cluster.waking.give(first)
+    assert third.result(5) is second
+
+
+def test_of_two_pods_the_one_with_less_is_taken(modules: Any) -> None:
+    cluster = Cluster(modules, replicas=2)
+    cluster.activities |= {"10.0.0.0": ASLEEP, "10.0.0.1": ASLEEP}
+    cluster.waking.told([cluster.pod(0), cluster.pod(1)])
+    cluster.look()
+    assert {cluster.waking.take(0).pod.name for _ in range(2)} == {"shop-0", "shop-1"}
+
+
+def test_too_many_are_not_held(modules: Any, pool: ThreadPoolExecutor) -> None:
+    cluster = Cluster(modules, held=3, concurrency=4)
+    cluster.waking.told([])
+    held = cluster.waiting(pool, 3)
+    with pytest.raises(modules.waking.FullError):
+        cluster.waking.take(50)
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    for request in held:
+        request.result(5)
+
+
+@pytest.mark.parametrize(
+    ("pods", "broken", "said", "detail"),
+    [
+        ([{"reason": "ImagePullBackOff", "detail": "no such image"}], "", "ImagePullBackOff",
+         "shop-0: ImagePullBackOff: no such image"),
+        ([{}], "", "its pod is not ready yet", "shop-0"),
+        ([{"leaving": True}], "", "it has no pod", ""),
+        ([], "", "it has no pod", ""),
+        ([], "403: forbidden", "the cluster's API does not help", "403: forbidden"),
+    ],
+    ids=["image", "slow", "leaving", "none", "api"],
+)  # fmt: skip
+def test_who_waited_too_long_is_told_why(
+    modules: Any, pods: list[dict[str, Any]], broken: str, said: str, detail: str,
+    pool: ThreadPoolExecutor,
+) -> None:  # fmt: skip
+    cluster = Cluster(modules)
+    cluster.broken = broken
+    cluster.waking.told([cluster.pod(**one) for one in pods])
+    (request,) = cluster.waiting(pool, seconds=30.0)
+    cluster.look()
+    cluster.now += 40
+    cluster.waking.told([cluster.pod(**one) for one in pods])
+    with cluster.waking._place:
+        cluster.waking._place.notify_all()
+    with pytest.raises(modules.waking.LateError) as late:
+        request.result(5)
+    assert (str(late.value), late.value.detail) == (said, detail)
+
+
+def test_it_sleeps_when_its_pods_say_that_nobody_asked(modules: Any) -> None:
+    cluster = Cluster(modules, replicas=2)
+    cluster.activities |= {"10.0.0.0": ASLEEP, "10.0.0.1": {"busy": 0, "idle_seconds": 9.0}}
+    cluster.waking.told([cluster.pod(0), cluster.pod(1)])
+    cluster.look(20)
+    assert cluster.orders == [], "one has worked for another activator a moment ago"
+    cluster.activities["10.0.0.1"] = {"busy": 1, "idle_seconds": 100.0}
+    cluster.look()
+    assert cluster.orders == [], "one works"
+    cluster.activities["10.0.0.1"] = ASLEEP
+    cluster.look()
+    assert cluster.orders == [0]
+
+
+@pytest.mark.parametrize("what", ["waits", "works", "just did"])
+def test_it_does_not_sleep_while_somebody_asks(
+    modules: Any, what: str, pool: ThreadPoolExecutor
+) -> None:
+    cluster = Cluster(modules, replicas=1, concurrency=1)
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    place = cluster.waking.take(0)
+    waiting = cluster.waiting(pool) if what == "waits" else []
+    if what == "just did":
+        cluster.waking.give(place)
+    cluster.look(5 if what == "just did" else 20)
+    assert cluster.orders == []
+    if what != "just did":
+        cluster.waking.give(place)
+    for one in waiting:
+        cluster.waking.give(one.result(5))
+    cluster.look(20)
+    assert cluster.orders == [0]
+
+
+def test_a_pod_that_never_starts_goes_when_nobody_waits_for_it_any_more(modules: Any) -> None:
+    cluster = Cluster(modules, replicas=1)
+    cluster.waking.told([cluster.pod()])
+    cluster.look(20)
+    assert cluster.orders == [0]
+
+
+def test_a_pod_that_is_told_to_end_gets_no_more_and_another_is_woken(
+    modules: Any, pool: ThreadPoolExecutor
+) -> None:
+    cluster = Cluster(modules, replicas=0)
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    cluster.waking.told([cluster.pod(leaving=True)])
+    (request,) = cluster.waiting(pool)
+    cluster.look()
+    assert cluster.orders == [1]
+    cluster.activities["10.0.0.1"] = ASLEEP
+    cluster.waking.told([cluster.pod(1)])
+    cluster.look(0.1)
+    assert request.result(5).pod.name == "shop-1"
+
+
+def test_one_probe_without_an_answer_is_a_busy_pod_three_are_none(modules: Any) -> None:
+    cluster = Cluster(modules, replicas=1)
+    cluster.activities["10.0.0.0"] = ASLEEP
+    cluster.waking.told([cluster.pod()])
+    cluster.look()
+    cluster.activities["10.0.0.0"] = None
+    cluster.look()
+    cluster.waking.give(cluster.waking.take(0))
+    cluster.look()
+    cluster.look()
+    with pytest.raises(modules.waking.LateError):
+        cluster.waking.take(0)
+
+
+def test_why_a_pod_does_not_run_is_read_from_its_status(modules: Any) -> None:
+    metadata = {"uid": "u", "name": "n"}
+
+    def pod(**status: Any) -> Any:
+        return modules.cluster.Pod.of({"metadata": metadata, "status": status})
+
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
+    assert pod(containerStatuses=[{"state": {"waiting": waiting}}]).reason == "CrashLoopBackOff"
+    assert pod(containerStatuses=[{"state": {"running": {}}}], podIP="10.1.1.1") == (
+        modules.cluster.Pod("u", "n", "10.1.1.1", leaving=False)
+    )
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                   "message": "0/2 nodes"}  # fmt: skip
+    assert pod(conditions=[unscheduled]).detail == "0/2 nodes"
+    assert pod(phase="Failed").leaving
+    gone = {**metadata, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    assert modules.cluster.Pod.of({"metadata": gone}).leaving
+
+
+# the proxy
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """A function's pod: says what it got."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"break":
+            self.close_connection = True
+            return
+        answer = json.dumps({"path": self.path, "body": body.decode(),
+                             "headers": {k.lower(): v for k, v in self.headers.items()}})  # fmt: skip
+        self.send_response(201)
+        self.send_header("X-Own", "yes")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def activator(modules: Any) -> Iterator[tuple[Any, Cluster]]:
+    """An activator before one pod that is ready."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    cluster = Cluster(modules, replicas=1)
+    cluster.activities["127.0.0.1"] = ASLEEP
+    cluster.waking.told([cluster.pod(address="127.0.0.1")])
+    cluster.look()
+    settings = modules.activator.Settings(
+        name="shop", deployment="shop-1", selector="a=b", concurrency=2, most_pods=3, held=5,
+        hold_seconds=0.2, idle_seconds=10, timeout=1, port=server.server_port, health_port=0,
+    )  # fmt: skip
+    log = modules.logs.Log("shop", cluster.out)
+    yield modules.activator.Activator(cluster.waking, settings, log), cluster
+    server.shutdown()
+    server.server_close()
+
+
+def call(activator: Any, body: bytes, **headers: str) -> tuple[str, dict[str, str], bytes]:
+    said: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "POST", "RAW_URI": "/a%2Fb?c=1", "CONTENT_TYPE": "text/plain",
+        "wsgi.input": io.BytesIO(body), **headers,
+    }  # fmt: skip
+    answer = activator(environ, lambda *given: said.extend(given))
+    content = b"".join(answer)
+    with contextlib.suppress(AttributeError):
+        answer.close()
+    return said[0], dict(said[1]), content
+
+
+def test_a_request_is_handed_on_as_it_came(activator: tuple[Any, Cluster]) -> None:
+    made, cluster = activator
+    status, headers, content = call(
+        made, b"hello", HTTP_X_OTHER="1", HTTP_CONNECTION="close", HTTP_HOST="shop.example"
+    )
+    got = json.loads(content)
+    assert (status.split()[0], headers["X-Own"], got["path"], got["body"]) == (
+        "201", "yes", "/a%2Fb?c=1", "hello",
+    )  # fmt: skip
+    assert got["headers"]["content-type"] == "text/plain"
+    assert (got["headers"]["x-other"], got["headers"]["host"]) == ("1", "shop.example")
+    assert len(got["headers"]["x-request-id"]) == 32
+    assert cluster.waking.passed == 0, "its place was not given back"
+
+
+def test_what_a_pod_did_not_answer_is_not_sent_again(activator: tuple[Any, Cluster]) -> None:
+    made, cluster = activator
+    status, _, _ = call(made, b"break")
+    assert status.startswith("502")
+    assert cluster.waking.passed == 0
+    # It must show that it is there before it gets another.
+    with pytest.raises(Exception, match="not ready"):
+        cluster.waking.take(0)
+
+
+def test_long_bodies_and_too_many_are_refused(
+    activator: tuple[Any, Cluster], modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = activator
+    assert call(made, b"x" * (modules.activator.MOST_BYTES + 1))[0].startswith("413")
+    monkeypatch.setattr(modules.activator, "MOST_HELD_BYTES", 3)
+    status, headers, _ = call(made, b"four")
+    assert (status.split()[0], headers["Retry-After"]) == ("503", "1")
+    assert call(made, b"yes")[0].startswith("201")
+    assert 'activator_refused_total{function="shop",reason="bytes"} 1' in made.measured()
+
+
+def test_without_a_pod_the_answer_says_why(activator: tuple[Any, Cluster]) -> None:
+    made, cluster = activator
+    cluster.waking.told([])
+    late = threading.Timer(0.1, lambda: setattr(cluster, "now", cluster.now + 60))
+    late.start()
+    again = threading.Timer(0.2, lambda: cluster.waking.give(cluster_place(cluster)))
+    again.start()
+    status, headers, content = call(made, b"hello")
+    assert (status.split()[0], headers["Retry-After"]) == ("503", "1")
+    assert "it has no pod" in json.loads(content)["error"]
+
+
+def cluster_place(cluster: Cluster) -> Any:
+    """A place that nobody has, to wake who waits."""
+    return cluster.modules.waking.Place(cluster.pod(9))
+
+
+def test_health_says_what_is_held(activator: tuple[Any, Cluster]) -> None:
+    made, _ = activator
+    server = importlib.import_module("function_runtime.health").serve(made, 0)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection.request("GET", "/activity")
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())) == (200, {"held": 0, "passed": 0})
+        connection.close()
+    finally:
+        server.shutdown()
+        server.server_close()

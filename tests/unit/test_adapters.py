@@ -1,0 +1,645 @@
+"""The adapters and Prometheus as components: what they register, and what they refuse."""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pytest
+import yaml
+
+from components import (
+    Application,
+    LogAdapter,
+    MetricsExporter,
+    MySqlHealth,
+    Prometheus,
+    RedisExporter,
+    ShardedRedis,
+)
+from components.single_node import fluentd
+from components.single_node.log_adapter import LOG_FOLDER
+from components.values.errors import InputError
+from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob, rules_yaml
+from components.values.redis_user import RedisUser
+from stacks import deploy
+from stacks.settings import Settings
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from toolchain.graph import Graph, Secret, build
+
+IMAGE = "registry.example/companions:1.0"
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+PASSWORD = "swordfish-long-enough"
+
+LOGS: list[dict[str, Any]] = [
+    {"name": "redis", "kind": "redis_slowlog"},
+    {"name": "storm", "kind": "storm"},
+    {"name": "web", "kind": "nginx_access", "path": f"{LOG_FOLDER}/access.log"},
+    {"name": "db", "kind": "mysql_slow", "path": f"{LOG_FOLDER}/slow.log"},
+]
+ADAPTERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "RedisExporter": (
+        RedisExporter,
+        {"image": IMAGE},
+        {
+            "target": "127.0.0.1:6380",
+            "port": 9999,
+            "deadline_seconds": 1,
+            "scrapers": [{"app": "prometheus"}],
+            "scraper_namespace": {"team": "watch"},
+        },
+    ),
+    "MetricsExporter": (
+        MetricsExporter,
+        {"image": IMAGE, "kind": "memcached"},
+        {"kind": "nginx", "target": "127.0.0.1:81/status", "port": 9998},
+    ),
+    "MySqlHealth": (
+        MySqlHealth,
+        {"image": IMAGE},
+        {
+            "flavour": "mysql",
+            "database": "shop",
+            "user": "watch",
+            "password": lambda: pulumi.Output.secret(PASSWORD),
+            "queries": [
+                {"name": "lag", "preset": "replication_lag", "at_most": 5},
+                {"name": "orders", "sql": "SELECT count(*) AS n FROM orders", "column": "n",
+                 "at_least": 1, "required": False, "empty": "healthy"},
+            ],
+            "period_seconds": 4,
+        },
+    ),
+    "LogAdapter": (
+        LogAdapter,
+        {"image": IMAGE, "sources": [LOGS[0]]},
+        {"sources": LOGS, "poll_seconds": 0.5, "port": 9997, "log_size": "64Mi"},
+    ),
+}  # fmt: skip
+SHAPES = [
+    pytest.param(name, content, id=f"{name}-{content}")
+    for name in ADAPTERS
+    for content in ("required", "full")
+]
+
+
+def arguments(name: str, content: str) -> dict[str, Any]:
+    _, required, more = ADAPTERS[name]
+    full = {**required, **more, "namespace": "here", "resources": {"limits": {"memory": "96Mi"}}}
+    chosen = required if content == "required" else full
+    return {k: v() if callable(v) else v for k, v in chosen.items()}
+
+
+def in_a_pod(name: str, content: str, instance: str = "adapter", **opts: Any) -> Any:
+    component = ADAPTERS[name][0]
+    adapter = component(instance, arguments(name, content), pulumi.ResourceOptions(**opts))
+    mount = getattr(adapter, "log_mount", None)
+    Application(
+        f"{instance}-app",
+        {
+            "image": "registry.example/app:1.0",
+            "companions": [adapter.companion],
+            "volume_mounts": [] if mount is None else [mount],
+            "namespace": "here",
+        },
+    )
+    return adapter
+
+
+@functools.cache
+def made(name: str, content: str, preview: bool = False) -> Graph:
+    return build(lambda: in_a_pod(name, content), preview=preview)
+
+
+# what holds for all
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(("name", "content"), SHAPES)
+def test_all_belongs_to_the_component(name: str, content: str, preview: bool) -> None:
+    graph = made(name, content, preview)
+    component = graph.one(f"dds:index:{name}", "adapter")
+    assert component.urn in graph.outputs, "register_outputs was not called"
+    own = [n for n in graph if n.name.startswith("adapter") and "app" not in n.name]
+    assert {n.parent for n in own if n is not component} == {component.urn}
+
+
+@pytest.mark.parametrize(("name", "content"), SHAPES)
+def test_objects_are_valid_and_the_pod_is_hardened(name: str, content: str) -> None:
+    graph = made(name, content)
+    assert_valid(objects(graph))
+    for template in templates(graph):
+        assert violations(template) == []
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_two_stand_side_by_side_and_can_have_an_alias(name: str, preview: bool) -> None:
+    def program() -> None:
+        provider = kubernetes.Provider("elsewhere", context="elsewhere")
+        in_a_pod(name, "full", "one", providers=[provider])
+        in_a_pod(name, "full", "two", aliases=[pulumi.Alias(name="former")])
+
+    graph = build(program, preview=preview)
+    names = [(body["kind"], body["metadata"]["name"]) for body in objects(graph)]
+    assert len(names) == len(set(names))
+    elsewhere = graph.one("pulumi:providers:kubernetes").urn
+    for node in graph.children(graph.one(f"dds:index:{name}", "one")):
+        if node.type.startswith("kubernetes:"):
+            assert node.provider.startswith(elsewhere)
+    for node in graph.children(graph.one(f"dds:index:{name}", "two")):
+        assert "former" not in str(node.aliases)
+
+
+@pytest.mark.parametrize(("name", "content"), SHAPES)
+def test_secrets_are_in_secrets_only(name: str, content: str) -> None:
+    graph = made(name, content)
+    for node in graph:
+        if node.type.endswith(":Secret"):
+            assert node.secrets
+        elif not node.type.startswith("pulumi-python:dynamic"):
+            assert not node.secrets
+            assert PASSWORD not in str(node.inputs)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_who_scrapes_is_let_in_and_finds_every_pod(name: str) -> None:
+    graph = made(name, "required")
+    (policy,) = objects(graph, "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"dds/scrapes": "true"}}}]
+    (service,) = (s for s in objects(graph, "Service") if s["spec"].get("clusterIP") == "None")
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    (template,) = templates(graph)
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert [p["port"] for p in service["spec"]["ports"]] == [rule["ports"][0]["port"]]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_no_probe_but_the_databases_readiness_asks_the_program(name: str) -> None:
+    (template,) = templates(made(name, "full"))
+    (sidecar,) = template["spec"]["initContainers"]
+    alive = {p: sidecar[p]["httpGet"]["path"] for p in ("startupProbe", "livenessProbe")}
+    if name == "MySqlHealth":
+        assert set(alive.values()) == {"/live"}
+        assert sidecar["readinessProbe"]["httpGet"]["path"] == "/ready"
+        assert sidecar["readinessProbe"]["failureThreshold"] == 1
+    else:
+        assert set(alive.values()) == {"/health"}
+        assert "readinessProbe" not in sidecar
+
+
+def refused(make: Callable[[], object]) -> str:
+    messages: list[str] = []
+
+    def program() -> None:
+        with pytest.raises(InputError) as caught:
+            make()
+        messages.append(str(caught.value))
+
+    assert not build(program).nodes, "something was registered before the refusal"
+    (message,) = messages
+    return message
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"images": 1}, "images is not an argument; did you mean image?"),
+        ({"image": "companions"}, "must have a tag"),
+        ({"port": 80}, "from 1024 to 65535"),
+        ({"scrapers": []}, "must name who scrapes"),
+    ],
+)
+def test_bad_input_of_any_adapter_is_refused(
+    name: str, change: dict[str, Any], expected: str
+) -> None:
+    component, required, _ = ADAPTERS[name]
+    message = refused(lambda: component("adapter", {**required, **change}))
+    assert expected in message
+    assert f'{name} "adapter"' in message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("RedisExporter", {"target": "127.0.0.1"}, "must have the form 127.0.0.1:6379"),
+        ("RedisExporter", {"deadline_seconds": 0}, "from 0.1 to 60"),
+        ("MetricsExporter", {"kind": "redis"}, "one of memcached, nginx, twemproxy"),
+        ("MetricsExporter", {"kind": "nginx", "target": "a:80"}, "must have the form"),
+        ("MetricsExporter", {"target": "a:1/status"}, "must have the form"),
+        ("MySqlHealth", {"flavour": "oracle"}, "one of mariadb, mysql"),
+        ("MySqlHealth", {"interval_seconds": 4.5}, "at most period_seconds (5)"),
+        ("MySqlHealth", {"period_seconds": 2}, "at most period_seconds (2)"),
+        ("MySqlHealth", {"user": "a b"}, "letters, digits and underscores"),
+        ("MySqlHealth", {"password": "short"}, "<secret>"),
+        ("MySqlHealth", {"queries": []}, "from 1 to 16"),
+        ("MySqlHealth", {"queries": [{"name": "x"}]}, "must have sql or preset"),
+        ("MySqlHealth", {"queries": [{"name": "x", "preset": "y"}]}, "one of answers"),
+        ("MySqlHealth", {"queries": [{"name": "x", "sql": " "}]}, "must not be empty"),
+        ("MySqlHealth", {"queries": [{"name": "X", "sql": "SELECT 1"}]}, "DNS label"),
+        ("MySqlHealth", {"queries": [{"name": "x", "sql": "SELECT 1"}] * 2}, "stands twice"),
+        (
+            "MySqlHealth",
+            {"queries": [{"name": "x", "sql": "SELECT 1", "at_least": 2, "at_most": 1}]},
+            "is above at_most",
+        ),
+        ("MySqlHealth", {"queries": [{"name": "x", "sqll": "SELECT 1"}]}, "did you mean sql"),
+        ("MySqlHealth", {"liveness": True}, "liveness is not an argument"),
+        ("LogAdapter", {"sources": []}, "from 1 to 16"),
+        ("LogAdapter", {"sources": [{"name": "a", "kind": "apache"}]}, "one of redis_slowlog"),
+        ("LogAdapter", {"sources": [LOGS[0]] * 2}, "stands twice"),
+        ("LogAdapter", {"sources": [{**LOGS[0], "path": "/x"}]}, "must be left out"),
+        ("LogAdapter", {"sources": [{**LOGS[2], "path": "/var/log/x"}]}, "must lie directly in"),
+        ("LogAdapter", {"sources": [{"name": "a", "kind": "mysql_slow"}]}, "must name a file"),
+        ("LogAdapter", {"sources": [{**LOGS[1], "url": "file:///etc"}]}, "must be like http"),
+        ("LogAdapter", {"sources": [{**LOGS[0], "address": "x"}]}, "must be host:port"),
+        ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "stands twice"),
+    ],
+)
+def test_bad_input_is_refused(name: str, change: dict[str, Any], expected: str) -> None:
+    component, required, _ = ADAPTERS[name]
+    assert expected in refused(lambda: component("adapter", {**required, **change}))
+
+
+def test_two_exporters_on_one_port_of_a_pod_are_refused() -> None:
+    def program() -> None:
+        companions = [
+            MetricsExporter(n, {"image": IMAGE, "kind": "memcached"}).companion for n in "ab"
+        ]
+        with pytest.raises(InputError, match="must be free"):
+            Application("web", {"image": IMAGE, "companions": companions})
+
+    build(program)
+
+
+# redis
+
+
+def test_the_store_knows_the_exporters_user_by_its_hash_and_lets_it_look_only() -> None:
+    def program() -> None:
+        exporter = RedisExporter("metrics", {"image": IMAGE})
+        logs = LogAdapter("logs", {"image": IMAGE, "sources": [LOGS[0]]})  # type: ignore[list-item]
+        assert exporter.user is not None
+        assert logs.user is not None
+        ShardedRedis(
+            "store",
+            {
+                "image": IMAGE,
+                "companions": [exporter.companion, logs.companion],
+                "users": [exporter.user, logs.user],
+                "slow_command_ms": 5,
+            },
+        )
+
+    graph = build(program)
+    secrets = objects(graph, "Secret")
+    (acl,) = (s["stringData"]["etc_redis-acl_users.acl"] for s in secrets if "redis-acl" in str(s))
+    lines = {line.split()[1]: line for line in acl.splitlines()}
+    assert set(lines) == {"default", "admin", "probe", "metrics", "logs"}
+    (passwords,) = (s["stringData"]["passwords.json"] for s in secrets if "passwords" in str(s))
+    by_address = json.loads(passwords)
+    assert set(by_address) == {"redis://127.0.0.1:6379", "redis://metrics@127.0.0.1:6379"}
+    (password,) = set(by_address.values())
+    assert f"#{hashlib.sha256(password.encode()).hexdigest()} " in lines["metrics"]
+    for name in ("metrics", "logs"):
+        rules = lines[name].split()[4:]
+        assert rules[:3] == ["resetkeys", "resetchannels", "-@all"]
+        assert all(rule.startswith("+") and "@" not in rule for rule in rules[3:])
+        assert "+config|get" not in rules
+    (config,) = (
+        c["data"]["etc_redis_redis.conf"]
+        for c in objects(graph, "ConfigMap")
+        if "etc_redis_redis.conf" in c["data"]
+    )
+    assert "slowlog-log-slower-than 5000" in config
+    (template,) = templates(graph)
+    command = next(c["args"] for c in template["spec"]["initContainers"] if c["name"] == "metrics")
+    assert password not in str(command)
+
+
+def test_a_store_without_auth_can_have_users_too() -> None:
+    def program() -> None:
+        exporter = RedisExporter("metrics", {"image": IMAGE})
+        assert exporter.user is not None
+        ShardedRedis("store", {"image": IMAGE, "auth": False, "users": [exporter.user]})
+
+    acl = next(s for s in objects(build(program), "Secret") if "redis-acl" in str(s))
+    assert "user default on nopass" in str(acl)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"users": ["metrics"]}, "must be a RedisUser"),
+        ({"slow_command_ms": -1}, "must be from 0"),
+    ],
+)
+def test_the_store_refuses(change: dict[str, Any], expected: str) -> None:
+    assert expected in refused(lambda: ShardedRedis("store", {"image": IMAGE, **change}))  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("name", "rules", "expected"),
+    [
+        ("admin", ("+info",), "not one of the store's own"),
+        ("A", ("+info",), "must be lower-case"),
+        ("a", ("info",), "must be a rule"),
+        ("a", ("+info >swordfish",), "must be a rule"),
+    ],
+)
+def test_a_user_is_checked(name: str, rules: tuple[str, ...], expected: str) -> None:
+    def program() -> None:
+        with pytest.raises(InputError, match=expected):
+            RedisUser(name, rules, pulumi.Output.secret(PASSWORD))
+
+    build(program)
+
+
+# mysql
+
+
+def health_config(content: str) -> dict[str, Any]:
+    config_map = the(made("MySqlHealth", content), "ConfigMap")
+    found: dict[str, Any] = json.loads(config_map["data"]["config.json"])
+    return found
+
+
+def test_presets_ask_in_the_flavours_words() -> None:
+    maria, mysql = health_config("required"), health_config("full")
+    assert [q["name"] for q in maria["queries"]] == ["answers", "connections"]
+    assert "information_schema.GLOBAL_STATUS" in maria["queries"][1]["sql"]
+    lag = mysql["queries"][0]
+    assert lag["column"] == "Seconds_Behind_Source"
+    assert lag["at_most"] == 5
+    assert lag["empty_is_healthy"] is True
+    assert mysql["queries"][1]["required"] is False
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (
+            {},
+            [
+                # SHA1(SHA1("swordfish-long-enough")) as the server keeps it
+                "CREATE USER IF NOT EXISTS 'health'@'127.0.0.1' IDENTIFIED BY PASSWORD '*{}';",
+                "ALTER USER 'health'@'127.0.0.1' IDENTIFIED BY PASSWORD '*{}';",
+                "GRANT REPLICA MONITOR ON *.* TO 'health'@'127.0.0.1';",
+            ],
+        ),
+        (
+            {"flavour": "mysql", "host": "db.example", "database": "shop"},
+            [
+                f"CREATE USER IF NOT EXISTS 'health'@'%' IDENTIFIED BY '{PASSWORD}';",
+                f"ALTER USER 'health'@'%' IDENTIFIED BY '{PASSWORD}';",
+                "GRANT REPLICATION CLIENT ON *.* TO 'health'@'%';",
+                "GRANT SELECT ON `shop`.* TO 'health'@'%';",
+            ],
+        ),
+    ],
+)
+def test_setup_makes_the_user_and_is_a_secret(args: dict[str, Any], expected: list[str]) -> None:
+    def program() -> None:
+        health = MySqlHealth("health", {"image": IMAGE, "password": PASSWORD, **args})  # type: ignore[typeddict-item]
+        pulumi.export("setup", health.setup_sql)
+
+    graph = build(program)
+    assert graph.output_secrets[""] == {"setup"}
+    once = hashlib.sha1(PASSWORD.encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+    wanted = [line.replace("{}", digest) for line in expected]
+    assert graph.outputs[""]["setup"].splitlines() == wanted
+
+
+# prometheus
+
+
+def test_prometheus_scrapes_what_it_is_given_and_finds_it_by_name() -> None:
+    def program() -> None:
+        exporter = RedisExporter("metrics", {"image": IMAGE, "namespace": "here"})
+        prometheus = Prometheus(
+            "prometheus",
+            {
+                "image": IMAGE,
+                "jobs": [exporter.job],
+                "alerts": exporter.alerts,
+                "scrape_interval_seconds": 3,
+                "storage_size": "1Gi",
+                "storage_class": "fast",
+                "clients": [{}],
+                "namespace": "here",
+            },
+        )
+        pulumi.export("config", prometheus.config)
+
+    graph = build(program)
+    assert_valid(objects(graph))
+    config = yaml.safe_load(graph.outputs[""]["config"])
+    assert config["global"]["scrape_interval"] == "3s"
+    assert config["global"]["scrape_timeout"] == "3s"
+    (job,) = config["scrape_configs"]
+    service = next(s for s in objects(graph, "Service") if s["metadata"]["name"] != "prometheus")
+    assert job["dns_sd_configs"][0]["names"] == [f"{service['metadata']['name']}.here.svc"]
+    (template,) = templates(graph)
+    assert violations(template) == []
+    assert template["metadata"]["labels"]["dds/scrapes"] == "true"
+    (policy,) = objects(graph, "NetworkPolicy")
+    assert {"podSelector": {"matchLabels": {"dds/metrics-of-metrics": "true"}}} in [
+        peer for rule in policy["spec"]["egress"] for peer in rule["to"]
+    ]
+
+
+JOB = ScrapeJob("a", "a.svc", 9121, {"app": "a"})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"jobs": []}, "must have at least one"),
+        ({"jobs": ["a"]}, "must be a ScrapeJob"),
+        ({"jobs": [JOB, JOB]}, "stands twice"),
+        ({"scrape_interval_seconds": 0}, "from 1 to 300"),
+        ({"retention_hours": 0}, "at least 1"),
+        ({"storage_class": "fast"}, "without storage_size"),
+        ({"image": "prometheus"}, "must have a tag"),
+        ({"job": 1}, "did you mean jobs"),
+    ],
+)
+def test_prometheus_refuses(change: dict[str, Any], expected: str) -> None:
+    assert expected in refused(
+        lambda: Prometheus("prometheus", {"image": IMAGE, "jobs": [JOB], **change})  # type: ignore[typeddict-item]
+    )
+
+
+def test_alarms_and_dashboards_are_checked_and_written() -> None:
+    alert = Alert("RedisDown", "redis_up == 0", "Redis is down.", 30, "critical")
+    (group,) = yaml.safe_load(rules_yaml([alert]))["groups"]
+    assert group["rules"] == [
+        {
+            "alert": "RedisDown",
+            "expr": "redis_up == 0",
+            "for": "30s",
+            "labels": {"severity": "critical"},
+            "annotations": {"summary": "Redis is down."},
+        }
+    ]
+    panels = [Panel("A", {"x": "up"}), Panel("B", {"y": "up", "z": "down"}), Panel("C", {"x": "u"})]
+    dashboard = json.loads(Dashboard("Redis: one", panels).json())
+    assert dashboard["uid"] == "redis-one"
+    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in dashboard["panels"]]
+    assert places == [(0, 0), (12, 0), (0, 7)]
+    assert [t["refId"] for t in dashboard["panels"][1]["targets"]] == ["A", "B"]
+    for wrong in (
+        lambda: Alert("redis down", "x", "y"),
+        lambda: Alert("A", " ", "y"),
+        lambda: Alert("A", "x", "y", -1),
+        lambda: Alert("A", "x", "y", 1, "fatal"),
+        lambda: ScrapeJob("a b", "x", 1, {}),
+        lambda: ScrapeJob("a", "x", 0, {}),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+
+
+@pytest.mark.parametrize("kind", ["memcached", "nginx", "twemproxy"])
+def test_dashboards_and_alarms_speak_of_their_own_job_only(kind: str) -> None:
+    found: list[Any] = []
+
+    def program() -> None:
+        found.append(MetricsExporter("mine", {"image": IMAGE, "kind": kind}))
+
+    build(program)
+    (exporter,) = found
+    expressions = [a.expression for a in exporter.alerts]
+    for panel in json.loads(exporter.dashboard)["panels"]:
+        expressions += [target["expr"] for target in panel["targets"]]
+    for expression in expressions:
+        assert re.findall(r'\{job="(\w+)"\}', expression), expression
+        assert set(re.findall(r'\{job="(\w+)"\}', expression)) == {"mine"}
+
+
+# fluentd
+
+SEED = """\
+<source>
+  @type redis_slowlog
+  host localhost
+  port 6379
+  tag redis.slowlog
+</source>
+<source>
+  @type storm
+  tag storm
+  url http://localhost:8080
+  window 600
+  sys 0
+</source>
+"""
+"""The book's two sources as the seed prints them, but for ``@type``, today's spelling."""
+
+
+def test_the_seeds_sources_come_out_in_current_syntax() -> None:
+    text = fluentd.text(
+        [
+            fluentd.redis_slowlog("localhost", 6379, "redis.slowlog"),
+            fluentd.storm("http://localhost:8080", 600, 0, "storm"),
+        ]
+    )
+    assert text == SEED
+
+
+def fluentd_sections(text: str) -> list[Any]:
+    """Read Fluentd's v1 grammar: what is not a section, a parameter, a comment or blank fails."""
+    stack: list[tuple[str, str, dict[str, str], list[Any]]] = [("", "", {}, [])]
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        if closing := re.fullmatch(r"</([a-z]\w*)>", stripped):
+            name, argument, parameters, inside = stack.pop()
+            assert name == closing[1], f"line {number}: <{name}> is closed by {stripped}"
+            stack[-1][3].append((name, argument, parameters, inside))
+        elif opening := re.fullmatch(r"<([a-z]\w*)(?: ([^<>]+))?>", stripped):
+            stack.append((opening[1], opening[2] or "", {}, []))
+        else:
+            parameter = re.fullmatch(r"(@?[a-z]\w*) +(\S.*)", stripped)
+            assert parameter, f"line {number}: {line!r}"
+            assert len(stack) > 1, f"line {number}: a parameter outside of a section"
+            assert parameter[1] not in stack[-1][2], f"line {number}: twice"
+            stack[-1][2][parameter[1]] = parameter[2]
+    assert len(stack) == 1, f"<{stack[-1][0]}> is never closed"
+    return stack[0][3]
+
+
+def test_the_adapters_sources_are_valid_for_fluentd() -> None:
+    found: list[str] = []
+
+    def program() -> None:
+        found.append(LogAdapter("logs", {"image": IMAGE, "sources": LOGS}).fluentd)  # type: ignore[typeddict-item]
+
+    build(program)
+    sections = fluentd_sections(found[0])
+    assert [(name, argument) for name, argument, _, _ in sections] == [
+        ("source", ""), ("source", ""), ("source", ""), ("match", "**"),
+    ]  # fmt: skip
+    for name, _, parameters, _ in sections:
+        assert "@type" in parameters
+        assert "type" not in parameters
+        assert name == "match" or "tag" in parameters
+    kinds = [parameters["@type"] for _, _, parameters, _ in sections]
+    assert kinds == ["redis_slowlog", "storm", "tail", "stdout"]
+    ((parse, _, how, _),) = sections[2][3]
+    assert (parse, how) == ("parse", {"@type": "nginx"})
+
+
+@pytest.mark.parametrize(
+    "broken", [SEED.replace("</source>", "", 1), SEED.replace("port 6379", "port"), "a b\n"]
+)
+def test_the_grammar_can_fail(broken: str) -> None:
+    with pytest.raises(AssertionError):
+        fluentd_sections(broken)
+
+
+def test_values_with_a_meaning_of_their_own_are_quoted() -> None:
+    section = fluentd.Section("source", "x", parameters={"a": "b #c", "d": '"e"', "f": "g h"})
+    assert section.lines()[2:5] == ['  a "b #c"', '  d "\\"e\\""', "  f g h"]
+    for wrong in ({"type": "x"}, {"A": "x"}, {"a": "x\ny"}, {"a": ""}):
+        with pytest.raises(InputError):
+            fluentd.Section("source", "x", parameters=wrong)
+    with pytest.raises(InputError):
+        fluentd.Section("so urce")
+
+
+# the composition
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_the_composition_is_valid_hardened_and_in_its_namespace(preview: bool) -> None:
+    graph = build(
+        lambda: deploy(Settings.load()),
+        preview=preview,
+        stack="adapters",
+        config={"dds:scrape_interval": "2", "dds:slow_ms": "5"},
+        references={
+            "organization/dds/cluster": {"kubeconfig": Secret("k"), "registry": "localhost:5000"}
+        },
+    )
+    bodies = objects(graph)
+    assert len(bodies) > 40
+    if preview:
+        return
+    assert_valid(bodies)
+    named = {b["metadata"]["namespace"] for b in bodies if b["kind"] != "Namespace"}
+    assert named == {"adapters"}
+    for template in templates(graph):
+        job = template["spec"]["restartPolicy"] == "Never"
+        # A shard has its keys alone, so waiting before its end helps nobody.
+        assert set(violations(template, restarts=not job)) <= {"redis: no drain"}
+    assert "dds/scrapes" in str(the(graph, "Job"))

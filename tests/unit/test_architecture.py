@@ -1,0 +1,135 @@
+"""Imports go downwards only, as docs/architecture.md says."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# A package imports from those with a smaller number, and from itself.
+LAYERS = {
+    "components.values": 0,
+    "components.pods": 1,
+    "components.workloads": 2,
+    "components.platform": 3,
+    "components.single_node": 4,
+    "components.serving": 5,
+    "components.batch": 5,
+    "components": 6,
+    "stacks": 7,
+    "__main__": 8,
+}
+TOOLS = "toolchain"
+# What stands in for the engine runs the program, and lint asks which compositions there are; the
+# rest of the driver does not know it.
+RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint"}
+
+
+def modules() -> dict[str, Path]:
+    found = {"__main__": ROOT / "__main__.py"}
+    for folder in ("components", "stacks", TOOLS):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> str | None:
+    """The layer that a module belongs to: the longest that it lies in."""
+    if module == "components":
+        return "components"
+    matching = [n for n in LAYERS if module == n or module.startswith(f"{n}.")]
+    return max(matching, key=len, default=None)
+
+
+MODULES = modules()
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imports(path) if name in MODULES}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith(TOOLS)])
+def test_imports_go_downwards(module: str) -> None:
+    own = layer(module)
+    assert own is not None, "a new folder needs a layer"
+    for imported in ours(MODULES[module]):
+        assert not imported.startswith(TOOLS), f"{module} imports the driver's {imported}"
+        other = layer(imported)
+        assert other is not None
+        if other == "components" and own in LAYERS and LAYERS[own] < LAYERS["components"]:
+            # `from components.values import checks` names the package on its way.
+            continue
+        assert other == own or LAYERS[other] < LAYERS[own], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(TOOLS)])
+def test_the_driver_does_not_know_the_program(module: str) -> None:
+    if module in RUNS_THE_PROGRAM:
+        return
+    known = {name for name in ours(MODULES[module]) if not name.startswith(TOOLS)}
+    assert known == set()
+
+
+def test_there_is_no_circle_of_modules() -> None:
+    graph = {name: ours(path) - {name} for name, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                # A package's __init__ that gathers its modules is no dependency of theirs.
+                if not name.startswith(f"{other}."):
+                    visit(other, [*path, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("components")])
+def test_annotations_are_values(module: str) -> None:
+    # Pulumi's schema analyser fails on annotations that are strings.
+    assert "__future__" not in set(imports(MODULES[module]))
+
+
+def test_every_component_is_exported_under_its_token() -> None:
+    import components  # noqa: PLC0415
+
+    tokens = {}
+    for module, path in MODULES.items():
+        if module.startswith("components."):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and any(
+                    ast.unparse(base).endswith("ComponentResource") for base in node.bases
+                ):
+                    tokens[node.name] = path.read_text(encoding="utf-8")
+    assert tokens
+    for name, text in tokens.items():
+        assert f'"dds:index:{name}"' in text
+        assert name in components.__all__, f"{name} is not exported by components"
+        assert f"{name}Args" in components.__all__
+    for name in components.__all__:
+        assert getattr(components, name).__name__ == name
+    assert set(components.__all__) == set(components._MODULES)
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("from components.workloads import pod\nimport stacks.settings\n")
+    assert {"components.workloads.pod", "stacks.settings"} <= ours(path)
+    assert layer("components.values.checks") == "components.values"
+    assert layer("components.unheard_of.x") == "components"

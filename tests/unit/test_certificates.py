@@ -1,0 +1,242 @@
+"""Authority and Certificate: what they issue, when they change, what is secret."""
+
+import base64
+import datetime
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from pulumi.dynamic.dynamic import serialize_provider
+
+from components import Authority, Certificate
+from components.platform import certificates
+from components.platform.certificates import AuthorityProvider, CertificateProvider
+from components.values.errors import InputError
+from toolchain.graph import build
+
+ROOT = Path(__file__).parents[2]
+
+
+def authority(**props: Any) -> dict[str, Any]:
+    inputs = {"common_name": "shop", "validity_days": 3650.0, **props}
+    return dict(AuthorityProvider().create(inputs).outs or {})
+
+
+def inputs_of(issuer: dict[str, Any], **props: Any) -> dict[str, Any]:
+    return {
+        "authority": issuer["certificate"],
+        "authority_key": issuer["key"],
+        "common_name": "db",
+        "dns_names": ["db.shop.svc", "*.db.shop.svc"],
+        "ip_addresses": ["127.0.0.1"],
+        "usages": ["server", "client"],
+        "validity_days": 365.0,
+        "generation": 1.0,
+        **props,
+    }
+
+
+def issued(issuer: dict[str, Any], **props: Any) -> dict[str, Any]:
+    return dict(CertificateProvider().create(inputs_of(issuer, **props)).outs or {})
+
+
+def read(pem: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def served(server: dict[str, Any], trusted: str, host: str, tmp_path: Path) -> None:
+    """One handshake in memory, as any client makes it; raises if the client refuses."""
+    chain, key = tmp_path / "certificate", tmp_path / "key"
+    chain.write_text(server["certificate"])
+    key.write_text(server["key"])
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(chain, key)
+    asking = ssl.create_default_context(cadata=trusted)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    there = serving.wrap_bio(to_server, to_client, server_side=True)
+    here = asking.wrap_bio(to_client, to_server, server_hostname=host)
+    for side in (here, there, here, there):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+
+
+@pytest.mark.parametrize("host", ["db.shop.svc", "db-0.db.shop.svc", "127.0.0.1"])
+def test_a_client_that_trusts_the_authority_accepts_its_names(host: str, tmp_path: Path) -> None:
+    issuer = authority()
+    served(issued(issuer), issuer["certificate"], host, tmp_path)
+
+
+def test_a_client_refuses_another_name_another_authority_and_another_use(tmp_path: Path) -> None:
+    issuer = authority()
+    with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+        served(issued(issuer), issuer["certificate"], "other.shop.svc", tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError, match="signature|issuer"):
+        served(issued(issuer), authority()["certificate"], "db.shop.svc", tmp_path)
+    only_client = issued(issuer, usages=["client"])
+    with pytest.raises(ssl.SSLCertVerificationError, match="purpose"):
+        served(only_client, issuer["certificate"], "db.shop.svc", tmp_path)
+
+
+def test_what_is_in_a_certificate() -> None:
+    issuer = authority()
+    outs = issued(issuer, usages=["client"])
+    certificate = read(outs["certificate"])
+    assert certificate.subject.rfc4514_string() == "CN=db"
+    assert certificate.issuer.rfc4514_string() == "CN=shop"
+    assert outs["serial"] == f"{certificate.serial_number:x}"
+    uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert not basic.ca
+    life = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(days=364) < life < datetime.timedelta(days=366)
+    assert "authority_key" not in outs
+    # An authority signs certificates of holders, none of other authorities.
+    own = read(issuer["certificate"]).extensions.get_extension_for_class(x509.BasicConstraints)
+    assert own.critical
+    assert (own.value.ca, own.value.path_length) == (True, 0)
+
+
+def test_a_certificate_never_outlives_its_authority() -> None:
+    issuer = authority(validity_days=30.0)
+    end = read(issued(issuer, validity_days=365.0)["certificate"]).not_valid_after_utc
+    assert end == read(issuer["certificate"]).not_valid_after_utc
+
+
+def test_two_of_the_same_arguments_differ() -> None:
+    issuer = authority()
+    first, second = issued(issuer), issued(issuer)
+    assert first["key"] != second["key"]
+    assert first["serial"] != second["serial"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "replaces"),
+    [
+        ({}, []),
+        ({"generation": 2.0}, ["generation"]),
+        ({"dns_names": ["db.shop.svc"]}, ["dns_names"]),
+        ({"authority": "another"}, ["authority"]),
+        # The key alone says nothing: it is that of the same certificate.
+        ({"authority_key": "another"}, []),
+    ],
+)
+def test_a_certificate_stays_until_an_argument_changes(
+    changes: dict[str, Any], replaces: list[str]
+) -> None:
+    issuer = authority()
+    diff = CertificateProvider().diff("id", issued(issuer), {**inputs_of(issuer), **changes})
+    assert diff.replaces == replaces
+    assert diff.changes is bool(replaces)
+    # What is in use stays until its successor is there.
+    assert diff.delete_before_replace is False
+
+
+def test_an_authority_stays_until_an_argument_changes() -> None:
+    olds, news = authority(), {"common_name": "shop", "validity_days": 3650.0}
+    assert AuthorityProvider().diff("id", olds, news).changes is False
+    changed = AuthorityProvider().diff("id", olds, {**news, "validity_days": 1.0})
+    assert changed.replaces == ["validity_days"]
+
+
+@pytest.mark.parametrize(
+    ("day", "authority_days", "renewed"),
+    [(200, 3650, False), (300, 3650, True), (400, 3650, True), (300, 365, False)],
+)
+def test_the_last_third_of_its_time_renews_a_certificate(
+    monkeypatch: pytest.MonkeyPatch, day: int, authority_days: int, renewed: bool
+) -> None:
+    issuer = authority(validity_days=float(authority_days))
+    olds = issued(issuer)
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=day)
+    monkeypatch.setattr(certificates, "_now", lambda: later)
+    assert CertificateProvider().diff("id", olds, inputs_of(issuer)).changes is renewed
+
+
+def test_keys_are_secret_and_certificates_are_not() -> None:
+    def program() -> None:
+        issuer = Authority("ca")
+        made = Certificate("db", {"authority": issuer, "dns_names": ["db.shop.svc"]})
+        for key, value in {
+            "ca": issuer.certificate,
+            "ca_key": issuer.key,
+            "certificate": made.certificate,
+            "key": made.key,
+            "authority": made.authority,
+            "serial": made.serial,
+        }.items():
+            pulumi.export(key, value)
+
+    graph = build(program)
+    assert graph.output_secrets[""] == {"ca_key", "key"}
+    assert all(graph.outputs[""].values())
+    assert graph.outputs[""]["authority"] == graph.outputs[""]["ca"]
+    node = graph.one("Certificate")
+    assert node.secrets == {"authority_key"}
+    assert node.additional_secret_outputs == ("key",)
+    assert graph.one("Authority").additional_secret_outputs == ("key",)
+
+
+@pytest.mark.parametrize("provider", [AuthorityProvider(), CertificateProvider()])
+def test_the_provider_is_a_reference_that_the_engine_can_load(provider: Any) -> None:
+    serialised = serialize_provider(provider)
+    assert b"components.platform.certificates" in base64.b64decode(serialised)
+    assert len(serialised) < 400
+    code = (
+        "import base64, dill, sys; sys.path.insert(0, '.');"
+        f"print(type(dill.loads(base64.b64decode({serialised!r}))).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == type(provider).__name__
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"dns_names": []}, "must have a name that clients connect to"),
+        ({"dns_names": ["db_1.shop.svc"]}, "must be a host name"),
+        ({"dns_names": ["a.*.svc"]}, "must be a host name"),
+        ({"dns_names": ["https://db"]}, "must be a host name"),
+        ({"ip_addresses": ["10.0.0.300"]}, "must be an IP address"),
+        ({"usages": ["sign"]}, "must be one of server, client"),
+        ({"usages": ["client", "client"]}, "must be unique"),
+        ({"usages": []}, "must have one of"),
+        ({"validity_days": 0}, "must be from 1 to 36500"),
+        ({"common_name": "x" * 65}, "must have from 1 to 64 characters"),
+        ({"generation": "2"}, "must be a whole number"),
+        ({"authority": "ca"}, "must be an Authority"),
+        ({"dns_name": "db"}, "did you mean dns_names?"),
+    ],
+)
+def test_bad_input_is_refused(args: dict[str, Any], expected: str) -> None:
+    def program() -> None:
+        given: Any = {"authority": Authority("ca"), "dns_names": ["db.shop.svc"], **args}
+        with pytest.raises(InputError, match=expected.replace("?", r"\?")):
+            Certificate("db", given)
+
+    assert [node.type for node in build(program)] == ["pulumi-python:dynamic:Authority"]
+
+
+@pytest.mark.parametrize("args", [{"validity_days": 36501}, {"common_name": ""}, {"days": 1}])
+def test_bad_input_of_an_authority_is_refused(args: Any) -> None:
+    with pytest.raises(InputError):
+        build(lambda: Authority("ca", args))
+
+
+def test_a_name_that_is_known_later_is_checked_later() -> None:
+    def program() -> None:
+        names = [pulumi.Output.from_input("not a host")]
+        Certificate("db", {"authority": Authority("ca"), "dns_names": names})
+
+    with pytest.raises(InputError, match="must be a host name"):
+        build(program)

@@ -1,0 +1,188 @@
+"""What holds for every component alike."""
+
+import functools
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pytest
+
+from components.values.errors import InputError
+from tests.unit.support.examples import EXAMPLES, WORKLOADS, Example
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates
+from toolchain.graph import Graph, build
+
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+CONTENTS = ["required", "full"]
+
+
+@functools.cache
+def made(example: Example, content: str = "required", *, preview: bool = False) -> Graph:
+    return build(lambda: example.make("one", _args(example, content)), preview=preview)
+
+
+def _args(example: Example, content: str) -> dict[str, Any]:
+    return example.full() if content == "full" else dict(example.required)
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_is_registered_under_its_token_with_all_below_it(
+    example: Example, content: str, preview: bool
+) -> None:
+    graph = made(example, content, preview=preview)
+    component = graph.one(example.token, "one")
+    assert component.parent == ""
+    for node in graph:
+        if node is component:
+            continue
+        parent = node.parent
+        while parent != component.urn:
+            parent = graph.nodes[parent].parent
+    if component.custom:
+        assert list(graph) == [component]
+    else:
+        assert len(graph.nodes) > 3
+        assert component.urn in graph.outputs, "register_outputs was not called"
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_objects_follow_their_schemas_strictly(example: Example, content: str) -> None:
+    assert_valid(objects(made(example, content)))
+
+
+def test_the_schema_check_refuses_an_unknown_key() -> None:
+    (body,) = objects(made(EXAMPLES["Application"]), "Deployment")
+    body["spec"]["template"]["spec"]["containers"][0]["imagePulPolicy"] = "Always"
+    with pytest.raises(Exception, match="imagePulPolicy"):
+        assert_valid([body])
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_pods_are_hardened(example: Example, content: str) -> None:
+    graph = made(example, content)
+    for template in templates(graph):
+        found = violations(
+            template,
+            restarts=not graph.all("Job") + graph.all("CronJob"),
+            preparations=("first", "second"),
+        )
+        assert set(found) <= example.meant
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_two_stand_side_by_side(example: Example, preview: bool) -> None:
+    def program() -> None:
+        example.make("one", _args(example, "full"))
+        example.make("two", _args(example, "full"))
+
+    graph = build(program, preview=preview)
+    names = [(body["kind"], body["metadata"]["name"]) for body in objects(graph)]
+    assert len(names) == len(set(names))
+    selectors = [
+        str(body["spec"]["podSelector"]["matchLabels"]) for body in objects(graph, "NetworkPolicy")
+    ]
+    assert len(selectors) == len(set(selectors))
+
+
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_children_use_the_provider_of_the_component(example: Example) -> None:
+    def program() -> None:
+        provider = kubernetes.Provider("elsewhere", context="elsewhere")
+        example.make("one", _args(example, "full"), providers=[provider])
+
+    graph = build(program)
+    reference = graph.one("pulumi:providers:kubernetes").urn
+    for node in graph:
+        if node.type.startswith("kubernetes:"):
+            assert node.provider.startswith(reference)
+
+
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_a_consumers_alias_stays_with_the_component(example: Example) -> None:
+    graph = build(
+        lambda: example.make(
+            "one", _args(example, "required"), aliases=[pulumi.Alias(name="former")]
+        )
+    )
+    component = graph.one(example.token)
+    assert len(component.aliases) == 1
+    for node in graph.children(component):
+        assert "former" not in str(node.aliases)
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_secrets_are_in_secrets_only(example: Example, content: str) -> None:
+    graph = made(example, content)
+    for node in graph:
+        if node.type.endswith(":Secret"):
+            assert node.secrets, f"{node.urn} is readable in the state"
+        else:
+            assert "swordfish" not in str(node.inputs)
+            assert not node.secrets
+    if content == "full":
+        assert "swordfish" in str(graph.one("kubernetes:core/v1:Secret").inputs)
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_an_unknown_argument_is_refused_with_the_nearest_known(
+    example: Example, preview: bool
+) -> None:
+    known = "image" if "image" in example.required else "length"
+    message = _refusal(example, {**example.required, f"{known}s": 1}, preview=preview)
+    assert f"{known}s is not an argument; did you mean {known}?" in message
+
+
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+def test_a_missing_argument_is_refused(example: Example) -> None:
+    for key in example.required:
+        args = {k: v for k, v in example.required.items() if k != key}
+        assert f"{key} is missing" in _refusal(example, args) or key == "ports"
+
+
+@pytest.mark.parametrize("example", WORKLOADS.values(), ids=WORKLOADS.keys())
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"image": "redis"}, "must have a tag"),
+        ({"image": "redis:latest"}, "must have a tag"),
+        ({"image": "localhost:5000/redis"}, "must have a tag"),
+        ({"companions": ["proxy"]}, "must be a Companion"),
+        ({"secret_files": {"relative": "x"}}, "absolute path"),
+        ({"secret_files": {"/etc/passwd": "x"}}, "folder of its own"),
+        ({"secret_files": {"/a/b": 1}}, "must be a string"),
+    ],
+)
+def test_bad_input_of_any_workload_is_refused_before_anything_is_registered(
+    example: Example, change: dict[str, Any], expected: str
+) -> None:
+    assert expected in _refusal(example, {**example.required, **change})
+
+
+def test_an_image_that_is_known_later_is_checked_later() -> None:
+    example = EXAMPLES["Application"]
+    with pytest.raises(InputError, match="must have a tag"):
+        build(lambda: example.make("one", {"image": pulumi.Output.from_input("redis")}))
+
+
+def _refusal(example: Example, args: dict[str, Any], *, preview: bool = False) -> str:
+    """The message of the error; fails if there is none, or if anything was registered."""
+    messages = []
+
+    def program() -> None:
+        with pytest.raises(InputError) as caught:
+            example.make("one", args)
+        messages.append(str(caught.value))
+
+    graph = build(program, preview=preview)
+    assert not graph.nodes, "something was registered before the refusal"
+    (message,) = messages
+    assert f'{example.component.__name__} "one"' in message
+    return message

@@ -1,0 +1,232 @@
+"""ConfigSync: what it asks of the pod, what it refuses."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import Application, ConfigSync
+from components.values.edges import Edge
+from components.values.errors import InputError
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from toolchain.graph import Graph, build
+
+IMAGE = "registry.example/companions:1.0"
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+MAPS: dict[str, Any] = {"config_maps": {"dds/settings-of": "web"}}
+EGRESS = [Edge(ports=(443,), cidr="203.0.113.0/24")]
+HTTP: dict[str, Any] = {"http": {"url": "https://config.example/web.json"}, "egress": EGRESS}
+GIT: dict[str, Any] = {"git": {"url": "https://git.example/web.git"}, "egress": EGRESS}
+FULL: dict[str, Any] = {
+    **MAPS,
+    "mode": "interval",
+    "interval_seconds": 5,
+    "stale_after_seconds": 20,
+    "unready_when_stale": True,
+    "check": ["nginx", "-t", "-c", "{folder}/nginx.conf"],
+    "on_change": {"signal": "HUP", "process": "web"},
+    "may_be_empty": True,
+    "size_mb": 1,
+    "port": 9999,
+    "scrapers": [{}],
+    "resources": {"limits": {"memory": "64Mi"}},
+}
+
+
+def made(
+    preview: bool = False, mount: dict[str, Any] | None = None, **args: Any
+) -> tuple[ConfigSync, Graph]:
+    """A pod whose application has the folder. Outputs are given as functions that make them."""
+    found: list[ConfigSync] = []
+
+    def program() -> None:
+        given: Any = {"image": IMAGE, **{k: v() if callable(v) else v for k, v in args.items()}}
+        sync = ConfigSync("sync", given)
+        found.append(sync)
+        volume: Any = {**sync.mount("/etc/web"), **(mount or {})}
+        Application(
+            "web",
+            {
+                "image": "registry.example/web:1.0",
+                "companions": [sync.companion],
+                "volume_mounts": [volume],
+            },
+        )
+
+    graph = build(program, preview=preview)
+    return found[0], graph
+
+
+def config(graph: Graph) -> dict[str, Any]:
+    (text,) = [
+        body["data"]["config.json"]
+        for body in objects(graph, "ConfigMap")
+        if "config.json" in body["data"]
+    ]
+    read: dict[str, Any] = json.loads(text)
+    return read
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("args", [MAPS, FULL, HTTP, GIT], ids=["maps", "full", "http", "git"])
+def test_objects_are_valid_and_the_pod_is_hardened(args: dict[str, Any], preview: bool) -> None:
+    graph = made(preview, **args)[1]
+    if not preview:
+        assert_valid(objects(graph))
+    for template in templates(graph):
+        assert violations(template) == []
+
+
+def test_defaults() -> None:
+    assert config(made(**MAPS)[1]) == {
+        "folder": "/config",
+        "source": {"kind": "config_map", "labels": {"dds/settings-of": "web"}},
+        "watch": True,
+        "interval_seconds": 60,
+        "stale_after_seconds": 190,
+        "check": [],
+        "tell": None,
+        "may_be_empty": False,
+        "most_bytes": 4 * 2**20,
+        "port": 9180,
+    }
+    assert config(made(**HTTP)[1])["watch"] is False
+    assert config(made(**GIT)[1])["source"]["branch"] == "main"
+
+
+def test_only_its_own_container_gets_a_token_and_only_for_config_maps() -> None:
+    graph = made(**MAPS)[1]
+    spec = the(graph, "Deployment")["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    (sync,) = spec["initContainers"]
+    (application,) = spec["containers"]
+    assert any("serviceaccount" in m["mountPath"] for m in sync["volumeMounts"])
+    assert not any("serviceaccount" in m["mountPath"] for m in application["volumeMounts"])
+    assert the(graph, "Role")["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
+@pytest.mark.parametrize("args", [HTTP, GIT], ids=["http", "git"])
+def test_other_sources_get_no_token_and_their_way_out(args: dict[str, Any]) -> None:
+    graph = made(**args)[1]
+    assert graph.all("Role") == []
+    rules = the(graph, "NetworkPolicy")["spec"]["egress"]
+    assert {"ipBlock": {"cidr": "203.0.113.0/24"}} in [p for r in rules for p in r.get("to", [])]
+
+
+def test_the_application_reads_and_cannot_write_the_folder() -> None:
+    spec = the(made(**MAPS)[1], "Deployment")["spec"]["template"]["spec"]
+    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == "/etc/web"]
+    assert mount["readOnly"] is True
+    (own,) = [m for m in spec["initContainers"][0]["volumeMounts"] if m["name"] == mount["name"]]
+    assert "readOnly" not in own
+
+
+def test_an_address_that_is_known_later_is_checked_later() -> None:
+    def later(text: str) -> Callable[[], dict[str, Any]]:
+        return lambda: {"url": pulumi.Output.from_input(text)}
+
+    graph = made(http=later("http://config-1a2b.shop.svc:8080/web"), egress=EGRESS)[1]
+    assert config(graph)["source"]["url"] == "http://config-1a2b.shop.svc:8080/web"
+    with pytest.raises(InputError, match="http.url"):
+        made(http=later("config-1a2b:8080"), egress=EGRESS)
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("part", [{"sub_path": "a.conf"}, {"sub_path_expr": "$(A)"}])
+def test_a_sub_path_is_refused(part: dict[str, str], preview: bool) -> None:
+    """It would keep the first file for ever."""
+    with pytest.raises(InputError, match="never sees an update; mount the folder"):
+        made(preview, mount=part, **MAPS)
+
+
+def test_a_signal_needs_shared_processes_and_a_request_does_not() -> None:
+    spec = the(made(**FULL)[1], "Deployment")["spec"]["template"]["spec"]
+    assert spec["shareProcessNamespace"] is True
+    told = made(**MAPS, on_change={"url": "http://localhost:8080/reload"})[1]
+    spec = the(told, "Deployment")["spec"]["template"]["spec"]
+    assert "shareProcessNamespace" not in spec
+    assert config(told)["tell"] == {"url": "http://localhost:8080/reload"}
+
+
+def test_readiness_depends_on_the_source_only_if_asked_for() -> None:
+    def path(graph: Graph) -> str:
+        (sync,) = the(graph, "Deployment")["spec"]["template"]["spec"]["initContainers"]
+        return str(sync["readinessProbe"]["httpGet"]["path"])
+
+    assert path(made(**MAPS)[1]) == "/started"
+    assert path(made(**FULL)[1]) == "/health"
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
+    def http() -> dict[str, Any]:
+        return {
+            "url": "https://config.example/web.json",
+            "authorization": pulumi.Output.secret("Bearer swordfish"),
+            "authority": "-----BEGIN CERTIFICATE-----",
+        }
+
+    graph = made(preview, http=http, egress=EGRESS)[1]
+    for node in graph:
+        if node.type.endswith(":Secret"):
+            assert node.secrets
+            assert "swordfish" in str(node.inputs)
+        else:
+            assert "swordfish" not in str(node.inputs)
+    assert config(graph)["source"]["authorization_file"] == "/etc/config-sync-secret/authorization"
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({}, "must be one of config_maps, http, git"),
+        ({**MAPS, **GIT}, "must be one of"),
+        ({**MAPS, "image": "companions"}, "must have a tag"),
+        ({**MAPS, "intervall_seconds": 1}, "did you mean interval_seconds?"),
+        ({"config_maps": {}}, "must be labels, one at least"),
+        ({"config_maps": {"a b": "c"}}, "must be a label and its value"),
+        ({"config_maps": {"a": "c d"}}, "must be a label and its value"),
+        ({**MAPS, "egress": EGRESS}, "egress is '<given>'; must be left out"),
+        ({"http": HTTP["http"]}, "must say how the server is reached"),
+        ({**HTTP, "http": {"url": "ftp://x/y"}}, "http(s)://host/path"),
+        ({**HTTP, "http": {"url": "https://user:secret@x/y"}}, "without a password"),
+        ({**HTTP, "http": {"url": "https://x/y", "file": "../z"}}, "the name of a file"),
+        ({**HTTP, "http": {"url": "http://x/y", "authorization": "t"}}, "must be https://"),
+        ({**HTTP, "http": {"url": "http://x/y", "name": "z"}}, "is not an argument"),
+        ({**GIT, "git": {"url": "git@x:y"}}, "http(s)://host/path"),
+        ({**GIT, "git": {"url": "https://x/y", "branch": "-x"}}, "must be a branch"),
+        ({**GIT, "git": {"url": "https://x/y", "folder": "a/../b"}}, "must be a folder"),
+        ({**HTTP, "mode": "watch"}, "must be interval: only ConfigMaps"),
+        ({**MAPS, "mode": "sometimes"}, "must be one of watch, interval"),
+        ({**MAPS, "interval_seconds": 0}, "must be from 1"),
+        ({**MAPS, "stale_after_seconds": 60}, "must be above interval_seconds (60)"),
+        ({**MAPS, "check": []}, "must be the words of a command"),
+        ({**MAPS, "check": "nginx -t"}, "must be the words of a command"),
+        ({**MAPS, "on_change": {}}, "must have signal or url"),
+        ({**MAPS, "on_change": {"signal": "HUP"}}, "must have process with signal"),
+        ({**MAPS, "on_change": {"signal": "KILL", "process": "x"}}, "must be one of HUP"),
+        ({**MAPS, "on_change": {"url": "http://elsewhere/x"}}, "in the same pod"),
+        ({**MAPS, "size_mb": 0}, "must be from 1 to 256"),
+        ({**MAPS, "port": 80}, "must be from 1024"),
+        ({**MAPS, "scrapers": []}, "must name who scrapes"),
+    ],
+)
+def test_bad_input_is_refused(args: dict[str, Any], expected: str, preview: bool) -> None:
+    messages: list[str] = []
+
+    def program() -> None:
+        given: Any = {"image": IMAGE, **args}
+        with pytest.raises(InputError) as caught:
+            ConfigSync("sync", given)
+        messages.append(str(caught.value))
+
+    graph = build(program, preview=preview)
+    assert not graph.nodes
+    assert messages[0].startswith('ConfigSync "sync"')
+    assert expected in messages[0]

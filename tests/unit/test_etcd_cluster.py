@@ -1,0 +1,386 @@
+"""The etcd cluster: its configuration, its objects, who may connect, what it refuses."""
+
+import json
+import re
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from components import Authority, EtcdCluster
+from components.values.errors import InputError
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from toolchain import builds, etcd_image, paths
+from toolchain.graph import Graph, build
+
+IMAGE = "registry.example/etcd:3.6"
+UPSTREAM = "registry.example/upstream/etcd:v3.6.8"
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+ROOT_PASSWORD = "swordfish-of-the-root"
+
+
+def made(preview: bool = False, *, users: dict[str, str] | None = None, **args: Any) -> Graph:
+    """A cluster. An argument that needs a resource is given as a function that makes it."""
+
+    def program() -> None:
+        given: Any = {k: v() if callable(v) else v for k, v in args.items()}
+        given = {"image": IMAGE, **given}
+        cluster = EtcdCluster("etcd", given)
+        for name, prefix in (users or {}).items():
+            user = cluster.user(name, prefix)
+            pulumi.export(name, user.password)
+
+    return build(program, preview=preview)
+
+
+EVERYTHING: dict[str, Any] = {
+    "tools_image": "registry.example/tools:1",
+    "members": 5,
+    "quota_mb": 64,
+    "storage_size": "2Gi",
+    "storage_class": "fast",
+    "heartbeat_ms": 200,
+    "election_ms": 3000,
+    "compaction_minutes": 5,
+    "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "least_mb": 1},
+    "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
+    "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
+    "root_password": lambda: pulumi.Output.secret(ROOT_PASSWORD),
+    "namespace": "here",
+    "spread": "strict",
+}
+
+
+def file(graph: Graph, workload: str, ending: str) -> str:
+    """A file of a workload, from its ConfigMap or Secret."""
+    for body in objects(graph):
+        if body["metadata"]["name"].startswith(workload):
+            for key, text in {**body.get("data", {}), **body.get("stringData", {})}.items():
+                if key.endswith(ending):
+                    return str(text)
+    raise AssertionError(f"no file {ending} of {workload}")
+
+
+def config(graph: Graph) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(file(graph, "etcd-files", "etcd.yaml"))
+    return loaded
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("full", [False, True], ids=["required", "full"])
+def test_objects_are_valid_and_hardened(preview: bool, full: bool) -> None:
+    graph = made(preview, users={"shop": "/shop/"}, **(EVERYTHING if full else {}))
+    if not preview:
+        assert_valid(objects(graph))
+    for template in templates(graph):
+        jobs = template["metadata"]["labels"]["app.kubernetes.io/name"] == "etcd-tools"
+        found = violations(template, restarts=not jobs, preparations=["prepare"])
+        # Clients try the other members, so waiting before a member's end helps nobody.
+        assert found in ([], ["etcd: no drain"])
+    assert the(graph, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_every_child_is_below_the_cluster() -> None:
+    graph = made(users={"shop": "/shop/"}, **EVERYTHING)
+    cluster = graph.one("EtcdCluster")
+    for node in graph:
+        parent = node
+        while parent.parent:
+            parent = graph.nodes[parent.parent]
+        assert parent is cluster or node.type.startswith("pulumi:"), node.urn
+    assert graph.outputs[cluster.urn]["endpoints"][0] == "https://etcd-0:2379"
+
+
+def test_one_member_has_no_budget() -> None:
+    graph = made(members=1)
+    assert not objects(graph, "PodDisruptionBudget")
+    assert the(graph, "StatefulSet")["spec"]["replicas"] == 1
+
+
+# Configuration
+
+
+def test_the_configuration_is_what_the_arguments_say() -> None:
+    conf = config(made(**EVERYTHING))
+    assert conf["heartbeat-interval"] == 200
+    assert conf["election-timeout"] == 3000
+    assert conf["quota-backend-bytes"] == 64 * 2**20
+    assert (conf["auto-compaction-mode"], conf["auto-compaction-retention"]) == ("periodic", "5m")
+    assert conf["strict-reconfig-check"] is True
+
+
+def test_connections_are_encrypted_and_peers_show_a_certificate() -> None:
+    conf = config(made())
+    assert conf["listen-client-urls"].startswith("https://")
+    assert conf["listen-peer-urls"].startswith("https://")
+    assert conf["peer-transport-security"]["client-cert-auth"] is True
+    assert conf["tls-min-version"] == "TLS1.3"
+    mounted = {
+        mount["mountPath"]
+        for mount in templates(made())[0]["spec"]["containers"][0]["volumeMounts"]
+    }
+    named = re.findall(r"(/etc/etcd/[a-z]+)/", json.dumps(conf))
+    assert set(named) <= mounted
+    assert conf["data-dir"].rpartition("/")[0] in mounted
+
+
+def test_certificates_are_for_the_names_that_members_are_reached_by() -> None:
+    graph = made(namespace="here")
+    for name in ("etcd-peer", "etcd-server"):
+        names = graph.one("Certificate", name).inputs["dns_names"]
+        assert {"etcd-0", "etcd-2.here.svc", "etcd-1.here.svc.cluster.local"} <= set(names)
+    # Whoever is trusted by clients must not thereby be a member.
+    peers, clients = (graph.one("Certificate", name).inputs["authority"] for name in
+                      ("etcd-peer", "etcd-server"))  # fmt: skip
+    assert peers != clients
+
+
+def test_another_authority_serves_clients_and_never_peers() -> None:
+    graph = made(authority=lambda: Authority("shared"))
+    shared = graph.one("Authority", "shared").outputs["certificate"]
+    assert graph.one("Certificate", "etcd-server").inputs["authority"] == shared
+    assert graph.one("Certificate", "etcd-peer").inputs["authority"] != shared
+    assert [node.name for node in graph.all("Authority")] == ["shared", "etcd-peers"]
+
+
+def test_members_learn_when_the_cluster_began() -> None:
+    graph = made()
+    document = json.loads(file(graph, "etcd-files", "cluster.json"))
+    assert document["members"] == ["etcd-0", "etcd-1", "etcd-2"]
+    assert document["created"] == graph.one("Authority", "etcd-peers").outputs["created"]
+    assert document["restore"] is None
+
+
+def test_the_upstream_image_runs_etcd_without_a_shell() -> None:
+    graph = made(image=UPSTREAM, tools_image=IMAGE, users={"shop": "/shop/"})
+    spec = the(graph, "StatefulSet")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["image"] == UPSTREAM
+    assert container["command"] == ["etcd", "--config-file=/run/etcd/etcd.yaml"]
+    for kind in ("startup", "readiness", "liveness"):
+        assert "httpGet" in container[f"{kind}Probe"]
+    others = [
+        c["image"]
+        for template in templates(graph)
+        for c in [*template["spec"]["containers"], *template["spec"].get("initContainers", [])]
+        if c is not container and c["name"] != "etcd"
+    ]
+    assert set(others) == {IMAGE}
+
+
+def test_volumes_stay_unless_told_otherwise() -> None:
+    policy = "persistentVolumeClaimRetentionPolicy"
+    assert the(made(), "StatefulSet")["spec"][policy]["whenDeleted"] == "Retain"
+    gone = the(made(delete_data=True), "StatefulSet")["spec"]
+    assert gone[policy]["whenDeleted"] == "Delete"
+    (claim,) = gone["volumeClaimTemplates"]
+    # Twice the quota, and the log.
+    assert claim["spec"]["resources"]["requests"]["storage"] == "1536Mi"
+
+
+# Who may connect
+
+
+def test_members_let_in_each_other_and_labelled_clients_only() -> None:
+    graph = made()
+    (policy,) = [
+        body["spec"]
+        for body in objects(graph, "NetworkPolicy")
+        if body["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "etcd"
+    ]
+    rules = {
+        tuple(port["port"] for port in rule["ports"]): rule["from"][0]["podSelector"]["matchLabels"]
+        for rule in policy["ingress"]
+    }
+    assert rules == {
+        (2379,): {"dds/client-of-etcd": "true"},
+        (2379, 2380): policy["podSelector"]["matchLabels"],
+    }
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+
+
+def test_each_member_has_an_address_before_it_is_ready() -> None:
+    services = {s["metadata"]["name"]: s for s in objects(made(), "Service")}
+    assert {"etcd", "etcd-0", "etcd-1", "etcd-2"} == set(services)
+    for ordinal in range(3):
+        service = services[f"etcd-{ordinal}"]
+        assert service["spec"]["publishNotReadyAddresses"] is True
+        pod = service["spec"]["selector"]["statefulset.kubernetes.io/pod-name"]
+        assert pod == f"etcd-{ordinal}"
+        # Nothing stands behind it yet when the members are made.
+        assert service["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
+    graph = made()
+    members = graph.one("StatefulApplication", "etcd")
+    assert graph.one("Service", "etcd-0").urn in members.dependencies
+
+
+# Users
+
+
+def test_authentication_is_on_before_a_users_password_is_known() -> None:
+    graph = made(users={"shop": "/shop/", "till": "/till/"})
+    jobs = {node.name: node for node in graph.all("Job")}
+    assert set(jobs) == {"etcd-access", "etcd-user-shop", "etcd-user-till"}
+    plan = json.loads(file(graph, "etcd-user-shop-files", "access.json"))
+    (user,) = plan["users"]
+    assert (user["name"], user["prefix"]) == ("shop", "/shop/")
+    assert user["password_file"] == "/etc/etcd/users/shop"
+    assert graph.output_secrets[""] == {"shop", "till"}
+    passwords = set(graph.outputs[""].values())
+    assert len(passwords) == 2
+    for node in graph:
+        if not node.type.endswith(":Secret"):
+            assert not any(password in str(node.inputs) for password in passwords)
+
+
+def test_what_uses_a_password_waits_for_the_user() -> None:
+    def program() -> None:
+        cluster = EtcdCluster("etcd", {"image": IMAGE})
+        user = cluster.user("shop", "/shop/")
+        from pulumi_kubernetes.core.v1 import Secret  # noqa: PLC0415
+
+        Secret("mine", string_data={"password": user.password})
+
+    graph = build(program)
+    assert graph.one("Job", "etcd-user-shop").urn in graph.one("Secret", "mine").dependencies
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "expected"),
+    [
+        ("root", "/a/", "not be root"),
+        ("Shop", "/a/", "lower-case"),
+        ("a" * 33, "/a/", "from 1 to 32"),
+        ("shop", "", "from 1 to 256"),
+        ("shop", "/a b/", "without blanks"),
+        ("shop", "/ä/", "printable"),
+    ],
+)
+def test_a_bad_user_is_refused(name: str, prefix: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        made(users={name: prefix})
+
+
+def test_a_user_stands_once() -> None:
+    def program() -> None:
+        cluster = EtcdCluster("etcd", {"image": IMAGE})
+        cluster.user("shop", "/a/")
+        cluster.user("shop", "/b/")
+
+    with pytest.raises(InputError, match="stands twice"):
+        build(program)
+
+
+def test_secrets_are_in_secrets_only() -> None:
+    graph = made(**EVERYTHING)
+    holders = [node for node in graph if ROOT_PASSWORD in str(node.inputs)]
+    assert len(holders) == 4
+    assert {node.type.rsplit(":", 1)[-1] for node in holders} == {"Secret"}
+
+
+# Upkeep
+
+
+def test_upkeep_is_scheduled_and_never_twice_at_once() -> None:
+    graph = made(**EVERYTHING)
+    crons = {
+        body["metadata"]["labels"]["app.kubernetes.io/component"]: body["spec"]
+        for body in objects(graph, "CronJob")
+    }
+    assert {name: spec["schedule"] for name, spec in crons.items()} == {
+        "defragment": "1 2 * * *",
+        "snapshot": "3 * * * *",
+    }
+    assert {spec["concurrencyPolicy"] for spec in crons.values()} == {"Forbid"}
+    plan = json.loads(file(graph, "etcd-defragment-files", "maintenance.json"))
+    assert (plan["free_fraction"], plan["least_bytes"]) == (0.2, 2**20)
+    plan = json.loads(file(graph, "etcd-snapshot-files", "maintenance.json"))
+    assert (plan["name"], plan["keep"]) == ("etcd", 3)
+
+
+def test_without_snapshots_there_are_none() -> None:
+    assert len(objects(made(), "CronJob")) == 1
+
+
+def test_a_restore_serves_the_snapshot_to_members_only_and_first() -> None:
+    graph = made(**EVERYTHING)
+    document = json.loads(file(graph, "etcd-files", "cluster.json"))
+    assert document["restore"]["file"] == "etcd-20260101T000000Z.db"
+    service = graph.one("Service", "etcd-restore").outputs["metadata"]["name"]
+    assert document["restore"]["host"] == f"{service}.here.svc"
+    assert graph.one("Deployment").urn in graph.one("StatefulApplication").dependencies
+    deployment = the(graph, "Deployment")["spec"]["template"]["spec"]
+    (claim,) = [v for v in deployment["volumes"] if "persistentVolumeClaim" in v]
+    assert claim["persistentVolumeClaim"]["readOnly"] is True
+    for task in objects(graph, "Job"):
+        annotations = task["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["dds/restored"] == "etcd-20260101T000000Z.db"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"members": 2}, "members is 2; must be 1, 3 or 5"),
+        ({"members": 7}, "must be 1, 3 or 5"),
+        ({"members": "3"}, "must be a whole number"),
+        ({"image": "etcd"}, "must have a tag"),
+        ({"tools_image": "etcd:latest"}, "must have a tag"),
+        ({"quota_mb": 8193}, "must be from 16 to 8192"),
+        ({"storage_size": "1Gi"}, "must be at least 1536Mi"),
+        ({"storage_size": "much"}, "must be a quantity"),
+        ({"heartbeat_ms": 10}, "must be from 20 to 5000"),
+        ({"heartbeat_ms": 500, "election_ms": 2000}, "must be from 2500 to 50000"),
+        ({"election_ms": 50_001}, "must be from 500 to 50000"),
+        ({"compaction_minutes": 0}, "must be from 1 to 10080"),
+        ({"defragmentation": {"schedule": "daily"}}, "must have five fields"),
+        ({"defragmentation": {"free_percent": 101}}, "must be from 0 to 100"),
+        ({"defragmentation": {"when": "x"}}, "when is not an argument"),
+        ({"snapshots": {}}, "claim is missing"),
+        ({"snapshots": {"claim": "c", "keep": 0}}, "must be from 1 to 1000"),
+        ({"snapshots": {"claim": "c", "schedule": "* * * *"}}, "must have five fields"),
+        ({"restore": {"claim": "c"}}, "file is missing"),
+        ({"restore": {"claim": "c", "file": "../a.db"}}, "must be a file's name"),
+        ({"root_password": "short"}, "must have from 16 to 128 characters"),
+        ({"authority": "ca"}, "must be an Authority"),
+        ({"spread": "wide"}, "must be one of soft, strict, none"),
+        ({"member": 3}, "did you mean members?"),
+    ],
+)
+@pytest.mark.parametrize("preview", MODES)
+def test_bad_input_is_refused_before_anything_is_registered(
+    preview: bool, args: dict[str, Any], expected: str
+) -> None:
+    def program() -> None:
+        given: Any = {"image": IMAGE, **args}
+        with pytest.raises(InputError, match=re.escape(expected)) as caught:
+            EtcdCluster("etcd", given)
+        assert 'EtcdCluster "etcd"' in str(caught.value)
+        assert "short" not in str(caught.value)
+
+    assert not build(program, preview=preview).nodes
+
+
+def test_a_name_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(InputError, match="must have at most 49 characters"):
+        build(lambda: EtcdCluster("e" * 50, {"image": IMAGE}))
+    graph = build(lambda: EtcdCluster("e" * 49, {"image": IMAGE}).user("u" * 32, "/u/"))
+    assert_valid(objects(graph))
+
+
+# One version of etcd
+
+
+def test_one_version_of_etcd_everywhere() -> None:
+    assert etcd_image.version("etcd") == etcd_image.version("etcdutl")
+    dockerfile = (paths.ROOT / "images" / "etcd" / "Dockerfile").read_text()
+    assert f"ARG ETCD={etcd_image.reference()}\n" in dockerfile
+    assert {name for tool in etcd_image.TOOLS for name in builds.TOOLS[tool].programs} == {
+        "etcd",
+        "etcdctl",
+        "etcdutl",
+    }

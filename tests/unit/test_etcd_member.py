@@ -1,0 +1,458 @@
+"""How members come into their cluster, how users are made, and what is kept of snapshots."""
+
+import base64
+import datetime
+import importlib
+import json
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+URL = "https://etcd-0:2380"
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+@pytest.fixture(scope="module")
+def member() -> Iterator[SimpleNamespace]:
+    """The modules of the image's program."""
+    sys.path.insert(0, str(ROOT / "images" / "etcd"))
+    names = ("access", "decision", "gateway", "maintenance", "prepare", "settings")
+    modules: dict[str, ModuleType] = {n: importlib.import_module(f"member.{n}") for n in names}
+    yield SimpleNamespace(**modules)
+    sys.path.remove(str(ROOT / "images" / "etcd"))
+
+
+def entry(name: str, *, host: str = "", ran: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "ID": f"id-{name or host}",
+        "peerURLs": [f"https://{host or name}:2380"],
+    }
+    if name:
+        found["name"] = name
+    if ran:
+        found["clientURLs"] = [f"https://{name}:2379"]
+    return found
+
+
+def peers(member: Any, *given: Any) -> list[Any]:
+    return [member.decision.Peer(f"etcd-{n}", **one) for n, one in enumerate(given, 1)]
+
+
+EMPTY: dict[str, Any] = {"empty": True}
+SILENT: dict[str, Any] = {}
+
+
+def running(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"members": list(entries)}
+
+
+ALL_RAN = running(entry("etcd-0"), entry("etcd-1"), entry("etcd-2"))
+BEGINNING = running(entry("etcd-0", ran=False), entry("etcd-1"), entry("etcd-2"))
+ADDED = running(entry("", host="etcd-0", ran=False), entry("etcd-1"), entry("etcd-2"))
+REMOVED = running(entry("etcd-1"), entry("etcd-2"))
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ((), "FOUND"),
+        ((EMPTY, EMPTY), "FOUND"),
+        # The one that is silent may have data.
+        ((EMPTY, SILENT), "WAIT"),
+        ((SILENT, SILENT), "WAIT"),
+        ((ALL_RAN, SILENT), "REPLACE"),
+        ((ALL_RAN, EMPTY), "REPLACE"),
+        ((BEGINNING, SILENT), "ENTER"),
+        ((BEGINNING, BEGINNING), "ENTER"),
+        ((ADDED, SILENT), "ENTER"),
+        ((REMOVED, REMOVED), "REPLACE"),
+        # One that lags behind knows less than the other.
+        ((BEGINNING, ALL_RAN), "REPLACE"),
+        ((REMOVED, ADDED), "REPLACE"),
+    ],
+)
+def test_the_step_of_a_member_with_an_empty_volume(
+    member: Any, others: tuple[dict[str, Any], ...], expected: str
+) -> None:
+    assert member.decision.step(URL, peers(member, *others)).name == expected
+
+
+def test_a_member_that_has_not_run_is_named_by_its_host(member: Any) -> None:
+    listed = member.decision.initial_cluster(ADDED["members"])
+    assert listed == (
+        "etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380"
+    )
+
+
+def test_who_has_seen_that_all_are_empty_need_not_be_told_again(member: Any) -> None:
+    knows = [p.knows for p in peers(member, EMPTY, {**EMPTY, "decided": True}, ALL_RAN, SILENT)]
+    assert knows == [False, True, True, False]
+
+
+# One member, with the network played by a list of answers.
+
+
+class Network:
+    """What the others answer, survey by survey; the last answer stays."""
+
+    def __init__(self, member: Any, *surveys: tuple[dict[str, Any], ...]) -> None:
+        self.surveys = [peers(member, *one) for one in surveys]
+        self.calls: list[tuple[str, Any]] = []
+        self.listed: list[Any] | None = None
+
+    def survey(self) -> list[Any]:
+        return self.surveys.pop(0) if len(self.surveys) > 1 else self.surveys[0]
+
+    def call(self, path: str, body: Any = None) -> Any:
+        self.calls.append((path, body))
+        if self.listed is None:
+            raise self.unreachable("nobody")
+        if path.endswith("/remove"):
+            self.listed = [one for one in self.listed if one["ID"] != body["ID"]]
+        if path.endswith("/add"):
+            self.listed = [*self.listed, entry("", host="etcd-0", ran=False)]
+        return {"members": self.listed}
+
+    unreachable: Any = None
+
+
+@pytest.fixture
+def prepared(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a preparation against a network; returns the configuration or what it says."""
+    at = member.settings
+    (tmp_path / "etcd.yaml").write_text("common: 1\n")
+    for name, path in {
+        "COMMON": "etcd.yaml", "COMPLETE": "complete.yaml", "STORAGE": ".", "DATA": "data",
+    }.items():  # fmt: skip
+        monkeypatch.setattr(at, name, tmp_path / path)
+    said: list[str] = []
+    monkeypatch.setattr(member.prepare, "say", said.append)
+    monkeypatch.setattr(member.prepare, "peer_context", lambda _: None)
+    monkeypatch.setattr(member.prepare, "Gateway", lambda *_: None)
+
+    def run(
+        network: Network, *, age_minutes: float = 0, restore: Any = None, attempts: int = 3
+    ) -> tuple[str, list[str]]:
+        settings = at.Settings.load(
+            json.dumps(
+                {
+                    "members": ["etcd-0", "etcd-1", "etcd-2"],
+                    "token": "etcd",
+                    "created": (NOW - datetime.timedelta(minutes=age_minutes)).isoformat(),
+                    "found_minutes": 60,
+                    "restore": restore,
+                }
+            )
+        )
+        network.unreachable = member.gateway.UnreachableError
+        preparation = member.prepare.Preparation(settings, "etcd-0")
+        monkeypatch.setattr(preparation, "_survey", network.survey)
+        monkeypatch.setattr(preparation, "_gateway", network)
+        monkeypatch.setattr(preparation, "_restore", lambda what: said.append(f"R {what.file}"))
+        done = any(preparation._attempt() for _ in range(attempts))
+        complete = tmp_path / "complete.yaml"
+        return complete.read_text() if done and complete.exists() else "", said
+
+    return run
+
+
+def test_empty_members_begin_a_new_cluster(member: Any, prepared: Any) -> None:
+    text, _ = prepared(Network(member, (EMPTY, EMPTY)))
+    assert text.startswith("common: 1\n")
+    assert "name: etcd-0\n" in text
+    assert "initial-cluster-state: new\n" in text
+    assert text.count("=https://etcd-") == 3
+
+
+def test_empty_members_of_an_old_cluster_do_not_begin_anew(member: Any, prepared: Any) -> None:
+    text, said = prepared(Network(member, (EMPTY, EMPTY)), age_minutes=61)
+    assert text == ""
+    assert "its data is lost" in said[-1]
+
+
+def test_they_restore_if_they_are_told_what(member: Any, prepared: Any) -> None:
+    restore = {"host": "there", "file": "etcd-1.db"}
+    _, said = prepared(Network(member, (EMPTY, EMPTY)), age_minutes=61, restore=restore)
+    assert said[-1] == "R etcd-1.db"
+
+
+def test_a_lost_member_is_removed_and_comes_back_as_another(member: Any, prepared: Any) -> None:
+    network = Network(member, (ALL_RAN, ALL_RAN))
+    network.listed = list(ALL_RAN["members"])
+    text, _ = prepared(network, age_minutes=10**5)
+    paths = [path.rsplit("/", 1)[-1] for path, _ in network.calls]
+    assert paths == ["list", "remove", "add"]
+    assert "initial-cluster-state: existing\n" in text
+    assert "etcd-0=https://etcd-0:2380" in text
+
+
+def test_a_lost_member_never_starts_without_a_quorum(member: Any, prepared: Any) -> None:
+    # The others run but do not agree on anything: what this one had acknowledged is unknown.
+    text, said = prepared(Network(member, (ALL_RAN, SILENT)), attempts=5)
+    assert text == ""
+    assert "waiting for a quorum" in said[-1]
+
+
+def test_removed_but_not_added_yet_it_is_added(member: Any, prepared: Any) -> None:
+    network = Network(member, (REMOVED, REMOVED))
+    network.listed = list(REMOVED["members"])
+    text, _ = prepared(network)
+    assert [path.rsplit("/", 1)[-1] for path, _ in network.calls] == ["list", "add"]
+    assert "initial-cluster-state: existing\n" in text
+
+
+def test_the_third_member_of_a_beginning_cluster_joins_its_quorum(
+    member: Any, prepared: Any
+) -> None:
+    network = Network(member, (BEGINNING, BEGINNING))
+    network.listed = list(BEGINNING["members"])
+    text, _ = prepared(network)
+    assert [path.rsplit("/", 1)[-1] for path, _ in network.calls] == ["list"]
+    assert "initial-cluster-state: existing\n" in text
+
+
+def test_a_beginning_cluster_without_a_quorum_gets_its_second_member(
+    member: Any, prepared: Any
+) -> None:
+    assert "state: new\n" in prepared(Network(member, (BEGINNING, EMPTY)))[0]
+    assert prepared(Network(member, (BEGINNING, EMPTY)), age_minutes=61)[0] == ""
+
+
+def test_an_added_member_waits_for_the_quorum_that_added_it(member: Any, prepared: Any) -> None:
+    text, said = prepared(Network(member, (ADDED, SILENT)))
+    assert text == ""
+    assert "waiting for a quorum" in said[-1]
+
+
+# Users
+
+
+class Store:
+    """Enough of etcd's users to see what is done to them."""
+
+    def __init__(self) -> None:
+        self.enabled = False
+        self.passwords: dict[str, str] = {}
+        self.roles: dict[str, list[dict[str, str]]] = {}
+        self.granted: dict[str, list[str]] = {}
+        self.changes: list[str] = []
+
+    def gateway(self, error: Any) -> Any:
+        store = self
+
+        class Gateway:
+            def __init__(self, *_: object, user: str = "root", **__: object) -> None:
+                self.user = user
+
+            def authenticate(self, password: str) -> str | None:
+                if not store.enabled:
+                    return None
+                if store.passwords.get(self.user) != password:
+                    raise error(3, "etcdserver: authentication failed, invalid user ID or password")
+                return "token"
+
+            def call(self, path: str, body: Any = None) -> Any:
+                return store.answer(path.removeprefix("/v3/auth/"), body or {}, error)
+
+        return Gateway
+
+    def answer(self, path: str, body: dict[str, Any], error: Any) -> Any:
+        name = str(body.get("name"))
+        if path == "role/get":
+            return {"perm": self.roles[body["role"]]}
+        if path == "user/get":
+            return {"roles": self.granted.get(name, [])}
+        if (path == "role/add" and name in self.roles) or (
+            path == "user/add" and name in self.passwords
+        ):
+            raise error(9, f"etcdserver: {path.split('/', maxsplit=1)[0]} name already exists")
+        self.changes.append(path)
+        if path == "role/add":
+            self.roles[name] = []
+        elif path in ("user/add", "user/changepw"):
+            self.passwords[name] = body["password"]
+        elif path == "role/grant":
+            self.roles[name].append(dict(body["perm"]))
+        elif path == "role/revoke":
+            kept = [p for p in self.roles[body["role"]] if p["key"] != body["key"]]
+            self.roles[body["role"]] = kept
+        elif path == "user/grant":
+            self.granted.setdefault(body["user"], []).append(body["role"])
+        elif path == "enable":
+            self.enabled = True
+        return {}
+
+
+@pytest.fixture
+def access(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def run(store: Store, *, root: str = "root-password", **users: tuple[str, str]) -> list[str]:
+        plan = []
+        for name, (prefix, password) in users.items():
+            (tmp_path / name).write_text(password)
+            plan.append({"name": name, "prefix": prefix, "password_file": str(tmp_path / name)})
+        (tmp_path / "plan").write_text(json.dumps({"endpoints": ["https://x:1"], "users": plan}))
+        (tmp_path / "root").write_text(root)
+        monkeypatch.setattr(member.access, "PLAN", tmp_path / "plan")
+        monkeypatch.setattr(member.settings, "ROOT_PASSWORD", tmp_path / "root")
+        monkeypatch.setattr(member.access, "Gateway", store.gateway(member.gateway.GatewayError))
+        store.changes.clear()
+        member.access.main()
+        return list(store.changes)
+
+    return run
+
+
+def test_authentication_is_enabled_once(access: Any) -> None:
+    store = Store()
+    assert access(store)[-1] == "enable"
+    assert access(store) == []
+    assert store.granted == {"root": ["root"]}
+
+
+def test_a_user_gets_its_prefix_and_nothing_is_done_twice(access: Any) -> None:
+    store = Store()
+    access(store)
+    assert access(store, shop=("/shop/", "a"))
+    (perm,) = store.roles["shop"]
+    assert perm["permType"] == "READWRITE"
+    assert base64.b64decode(perm["key"]) == b"/shop/"
+    # The first key behind all that begin with the prefix.
+    assert base64.b64decode(perm["range_end"]) == b"/shop0"
+    # A change of any user makes every token stale, so none is made without need.
+    assert access(store, shop=("/shop/", "a")) == []
+
+
+def test_a_user_with_another_prefix_loses_the_one_before(access: Any) -> None:
+    store = Store()
+    access(store, shop=("/shop/", "a"))
+    access(store, shop=("/sale/", "b"))
+    (perm,) = store.roles["shop"]
+    assert base64.b64decode(perm["key"]) == b"/sale/"
+    assert store.passwords["shop"] == "b"
+
+
+def test_a_restored_root_with_another_password_is_said(access: Any) -> None:
+    store = Store()
+    access(store)
+    with pytest.raises(SystemExit, match="does not take root's password"):
+        access(store, root="another")
+
+
+# Snapshots
+
+
+def test_snapshots_are_written_whole_and_the_oldest_deleted(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gateway:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def call(self, *_: object) -> Any:
+            return {"header": {"member_id": "1", "revision": "7"}, "leader": "2"}
+
+        def stream(self, *_: object) -> Iterator[dict[str, str]]:
+            yield from ({"blob": base64.b64encode(part).decode()} for part in (b"ab", b"cd"))
+
+    maintenance = member.maintenance
+    (tmp_path / "plan").write_text(
+        json.dumps({"endpoints": ["https://x:1"], "name": "etcd", "keep": 2})
+    )
+    for old in ("etcd-20200101T000000Z.db", "etcd-20210101T000000Z.db", "other-2020.db"):
+        (tmp_path / old).write_text("old")
+    checked: list[str] = []
+    monkeypatch.setattr(maintenance, "PLAN", tmp_path / "plan")
+    monkeypatch.setattr(maintenance, "SNAPSHOTS", tmp_path)
+    monkeypatch.setattr(maintenance, "Gateway", Gateway)
+    monkeypatch.setattr(
+        maintenance.subprocess, "run", lambda command, **_: checked.append(command[-1])
+    )
+    maintenance.snapshot()
+    left = sorted(path.name for path in tmp_path.glob("*.db"))
+    assert "etcd-20200101T000000Z.db" not in left
+    assert {"etcd-20210101T000000Z.db", "other-2020.db"} < set(left)
+    (new,) = set(left) - {"etcd-20210101T000000Z.db", "other-2020.db"}
+    assert (tmp_path / new).read_bytes() == b"abcd"
+    assert checked[0].endswith(".part")
+
+
+def test_only_snapshots_are_served(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    (folder / "a.db").write_text("a")
+    (folder / "a.part").write_text("a")
+    (tmp_path / "b.db").write_text("b")
+    served: list[Any] = []
+
+    class Stop(Exception):
+        pass
+
+    class Serving:
+        def __init__(self, _port: int, answer: Any) -> None:
+            served.append(answer)
+
+        def __enter__(self) -> None:
+            raise Stop
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(member.maintenance, "SNAPSHOTS", folder)
+    monkeypatch.setattr(member.maintenance, "serving", Serving)
+    with pytest.raises(Stop):
+        member.maintenance.serve()
+    (answer,) = served
+    assert answer("/a.db") == folder / "a.db"
+    assert [answer(path) for path in ("/a.part", "/../b.db", "/", "/c.db")] == [None] * 4
+
+
+def test_members_verify_each_other(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _certificates()
+    for name, content in made.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(member.settings, "PEER", tmp_path)
+    for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH):
+        assert member.prepare.peer_context(purpose).verify_mode == ssl.CERT_REQUIRED
+
+
+def _certificates() -> dict[str, str]:
+    from components.platform.certificates import (  # noqa: PLC0415
+        AuthorityProvider,
+        CertificateProvider,
+    )
+
+    authority = dict(
+        AuthorityProvider().create({"common_name": "a", "validity_days": 1.0}).outs or {}
+    )
+    issued = dict(
+        CertificateProvider()
+        .create(
+            {
+                "authority": authority["certificate"],
+                "authority_key": authority["key"],
+                "common_name": "b",
+                "dns_names": ["b"],
+                "ip_addresses": [],
+                "usages": ["server", "client"],
+                "validity_days": 1.0,
+                "generation": 1.0,
+            }
+        )
+        .outs
+        or {}
+    )
+    return {
+        "ca.crt": authority["certificate"],
+        "tls.crt": issued["certificate"],
+        "tls.key": issued["key"],
+    }

@@ -1,0 +1,237 @@
+"""The generated configuration, the users and a restore, with a real etcd on loopback."""
+
+import base64
+import http.client
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components import EtcdCluster
+from components.platform.certificates import AuthorityProvider, CertificateProvider
+from tests.unit.support.manifests import objects
+from toolchain import builds
+from toolchain.graph import build
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("etcd", "etcdutl")
+FOUND = {name: shutil.which(name) or str(builds.bin_folder(name) / name) for name in NAMES}
+pytestmark = pytest.mark.skipif(
+    not all(Path(path).exists() for path in FOUND.values()),
+    reason="etcd is not built (python -m toolchain build etcd etcdutl)",
+)
+
+
+def configuration() -> str:
+    graph = build(lambda: EtcdCluster("etcd", {"image": "registry.example/etcd:3.6", "members": 1}))
+    texts = [
+        text
+        for body in objects(graph, "ConfigMap")
+        for key, text in body["data"].items()
+        if key.endswith("etcd.yaml")
+    ]
+    (text,) = texts
+    return str(text)
+
+
+def issue(folder: Path) -> None:
+    """The files that a member mounts, from the project's own authorities."""
+    for name, usages in (("peer", ["server", "client"]), ("client", ["server"]),
+                         ("tokens", ["client"])):  # fmt: skip
+        issuer = AuthorityProvider().create({"common_name": name, "validity_days": 1.0}).outs or {}
+        props = {
+            "authority": issuer["certificate"],
+            "authority_key": issuer["key"],
+            "common_name": name,
+            "dns_names": ["etcd-0", "localhost"],
+            "ip_addresses": ["127.0.0.1"],
+            "usages": usages,
+            "validity_days": 1.0,
+            "generation": 1.0,
+        }
+        made = CertificateProvider().create(props).outs or {}
+        (folder / name).mkdir()
+        for file, content in (
+            ("ca.crt", issuer["certificate"]),
+            ("tls.crt", made["certificate"]),
+            ("tls.key", made["key"]),
+        ):
+            (folder / name / file).write_text(content)
+
+
+class Member:
+    """One etcd with the generated configuration; ports and folders are this test's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {port: free_port() for port in (2379, 2380, 2381)}
+        self.url = f"https://127.0.0.1:{self.ports[2379]}"
+        text = configuration()
+        for path in ("/etc/etcd", "/var/lib/etcd", "/run/etcd"):
+            text = text.replace(path, str(folder))
+        self.common = self.local(text)
+
+    def local(self, text: str) -> str:
+        for port, free in self.ports.items():
+            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{free}")
+            text = text.replace(f"etcd-0:{port}", f"127.0.0.1:{free}")
+        return text
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        peer = f"https://127.0.0.1:{self.ports[2380]}"
+        own = {
+            "name": "etcd-0",
+            "initial-advertise-peer-urls": peer,
+            "advertise-client-urls": self.url,
+            "initial-cluster": f"etcd-0={peer}",
+            "initial-cluster-state": "new",
+        }
+        file = self.folder / "etcd.yaml"
+        file.write_text(self.common + "".join(f"{key}: {value}\n" for key, value in own.items()))
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [FOUND["etcd"], f"--config-file={file}"], stdout=log, stderr=log
+            )
+        try:
+            self.wait(process)
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    def wait(self, process: "subprocess.Popen[bytes]") -> None:
+        end = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, (self.folder / "log").read_text()[-3000:]
+            try:
+                url = f"http://127.0.0.1:{self.ports[2381]}/readyz"
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    if answer.status == http.HTTPStatus.OK:
+                        return
+            except OSError:
+                assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A member, and the image's program with that member's folders."""
+    monkeypatch.syspath_prepend(str(ROOT / "images" / "etcd"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "member"]:
+        monkeypatch.delitem(sys.modules, name)
+    names = ("access", "gateway", "maintenance", "prepare", "settings")
+    modules = {name: importlib.import_module(f"member.{name}") for name in names}
+    issue(tmp_path)
+    made = Member(tmp_path)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "password").write_text("root-password")
+    (tmp_path / "elector").write_text("elector-password")
+    users = [{"name": "elector", "prefix": "/one/", "password_file": str(tmp_path / "elector")}]
+    for file, plan in (
+        ("access.json", {"endpoints": [made.url], "users": users}),
+        ("maintenance.json", {"endpoints": [made.url], "name": "etcd", "keep": 2,
+                              "least_bytes": 0, "free_fraction": 0.0}),
+    ):  # fmt: skip
+        (tmp_path / file).write_text(json.dumps(plan))
+    (tmp_path / "snapshots").mkdir()
+    settings: Any = modules["settings"]
+    for name, path in {
+        "CLIENT_CA": "client/ca.crt", "ROOT_PASSWORD": "root/password", "STORAGE": ".",
+        "DATA": "data", "COMMON": "etcd.yaml", "COMPLETE": "complete.yaml",
+    }.items():  # fmt: skip
+        monkeypatch.setattr(settings, name, tmp_path / path)
+    monkeypatch.setattr(modules["access"], "PLAN", tmp_path / "access.json")
+    monkeypatch.setattr(modules["maintenance"], "PLAN", tmp_path / "maintenance.json")
+    monkeypatch.setattr(modules["maintenance"], "SNAPSHOTS", tmp_path / "snapshots")
+    tools = os.pathsep.join(str(Path(path).parent) for path in FOUND.values())
+    monkeypatch.setenv("PATH", tools, prepend=os.pathsep)
+
+    def gateway(user: str | None = None, password: str = "") -> Any:
+        ask = (lambda: password) if user else None
+        made_gateway: Any = modules["gateway"]
+        return made_gateway.Gateway([made.url], settings.CLIENT_CA, ask, user or "root")
+
+    yield SimpleNamespace(**{**modules, "etcd": made, "folder": tmp_path, "gateway": gateway})
+    for name in [name for name in sys.modules if name.partition(".")[0] == "member"]:
+        del sys.modules[name]
+
+
+def key(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_a_member_its_users_its_upkeep_and_its_way_back(
+    member: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = {"key": key("/one/a"), "value": key("1")}
+    refused: Any = sys.modules["member.gateway"].GatewayError
+    with member.etcd.running():
+        for _ in range(2):
+            member.access.main()
+        with pytest.raises(refused, match="user name is empty"):
+            member.gateway().call("/v3/kv/put", put)
+        elector = member.gateway("elector", "elector-password")
+        revision = int(elector.call("/v3/kv/put", put)["header"]["revision"])
+        with pytest.raises(refused, match="permission denied"):
+            elector.call("/v3/kv/put", {**put, "key": key("/two/a")})
+        with pytest.raises(refused, match="invalid user ID or password"):
+            member.gateway("elector", "wrong").call("/v3/kv/put", put)
+        # A token of before a change of users is exchanged by itself.
+        root = member.gateway("root", "root-password")
+        root.call("/v3/auth/role/add", {"name": "another"})
+        elector.call("/v3/kv/put", put)
+        member.maintenance.snapshot()
+        member.maintenance.defragment()
+        elector.call("/v3/kv/put", {**put, "value": key("after")})
+    (snapshot,) = (member.folder / "snapshots").glob("*.db")
+
+    shutil.rmtree(member.folder / "data")
+    (member.folder / "etcd.yaml").write_text(member.etcd.common)
+    settings = member.settings.Settings.load(
+        json.dumps(
+            {
+                "members": ["etcd-0"],
+                "token": "etcd",
+                "created": "2026-01-01T00:00:00+00:00",
+                "found_minutes": 60,
+                "restore": {"host": "there", "file": snapshot.name},
+            }
+        )
+    )
+    monkeypatch.setattr(
+        member.settings.Settings, "peer_url",
+        lambda *_: f"https://127.0.0.1:{member.etcd.ports[2380]}",
+    )  # fmt: skip
+    monkeypatch.setattr(member.prepare, "peer_context", lambda _: None)
+    monkeypatch.setattr(
+        member.prepare, "download", lambda _context, _host, _name, to: shutil.copy(snapshot, to)
+    )
+    preparation = member.prepare.Preparation(settings, "etcd-0")
+    assert preparation._attempt()
+    with member.etcd.running():
+        elector = member.gateway("elector", "elector-password")
+        answer = elector.call("/v3/kv/range", {"key": put["key"]})
+        assert [pair["value"] for pair in answer["kvs"]] == [key("1")]
+        # No token of before is ever given out again.
+        assert int(elector.call("/v3/kv/put", put)["header"]["revision"]) > revision + 10**8
+        with pytest.raises(refused, match="user name is empty"):
+            member.gateway().call("/v3/kv/put", put)

@@ -1,0 +1,293 @@
+"""EventBus: the server's configuration, its users, what is refused; and the programs around it."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import EventBus
+from components.serving.event_bus import users_conf
+from components.values.errors import InputError
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from tests.unit.support.programs import program
+from toolchain.graph import Graph, build
+
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+NATS, TOOLS = "registry.example/nats:2.9", "registry.example/events:1.0"
+BINARY = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+rules: Any = program("events/events/rules.py")
+
+
+def made(preview: bool = False, **more: Any) -> Graph:
+    args: Any = {"image": NATS, "tools_image": TOOLS, **more}
+    return build(lambda: EventBus("bus", args), preview=preview)
+
+
+def file(graph: Graph, kind: str, key: str) -> str:
+    field = "data" if kind == "ConfigMap" else "stringData"
+    (text,) = [o[field][key] for o in objects(graph, kind) if key in o[field]]
+    return str(text)
+
+
+FULL: dict[str, Any] = {
+    "events_mb": 32,
+    "keep_hours": 2,
+    "dead_mb": 8,
+    "keep_dead_hours": 48,
+    "records_mb": 16,
+    "duplicate_seconds": 60,
+    "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+    "storage_size": "1Gi",
+    "storage_class": "fast",
+    "delete_data": True,
+    "monitors": [{"app": "prometheus"}],
+    "resources": {"limits": {"memory": "1Gi"}},
+    "namespace": "here",
+}
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("more", [{}, FULL], ids=["required", "full"])
+def test_objects_are_valid_and_pods_hardened(more: dict[str, Any], preview: bool) -> None:
+    graph = made(preview, **more)
+    if not preview:
+        # In a preview the passwords, and with them all of a Secret, are not known yet.
+        assert_valid(objects(graph))
+    for template in templates(graph):
+        serves = "ports" in template["spec"]["containers"][0]
+        # There is no other server to which clients could go meanwhile.
+        assert set(violations(template, restarts=serves)) <= {"nats: no drain"}
+    top = graph.one("dds:index:EventBus", "bus")
+    assert top.parent == ""
+    assert top.urn in graph.outputs
+    assert {o["metadata"]["namespace"] for o in objects(graph)} == {
+        more.get("namespace", "default")
+    }
+
+
+def test_passwords_are_in_secrets_only_and_the_client_is_no_administrator() -> None:
+    graph = made()
+    users = file(graph, "Secret", "etc_nats-users_users.conf")
+    admin = file(graph, "Secret", "etc_events-bus_password")
+    assert f'user: "admin", password: "{admin}"' in users
+    for node in graph:
+        if node.type.endswith(":Secret"):
+            assert node.secrets
+        elif not node.type.startswith("pulumi-python"):
+            assert admin not in str(node.inputs)
+    may = users[users.index("publish") :]
+    for never in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", '">"'):
+        assert never not in may
+
+
+def test_the_configuration_says_what_the_arguments_say() -> None:
+    graph = made(**FULL)
+    text = file(graph, "ConfigMap", "etc_nats_nats.conf")
+    assert "max_file_store: 60MB" in text
+    assert 'include "../nats-users/users.conf"' in text
+    plan = json.loads(file(graph, "ConfigMap", "etc_events_setup.json"))
+    assert plan["events_mb"] == 32
+    assert plan["buckets"] == [{"name": "codes", "seconds": 300, "mb": 4}]
+    claim = the(graph, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]
+    assert claim["resources"]["requests"]["storage"] == "1Gi"
+    assert claim["storageClassName"] == "fast"
+
+
+def test_the_streams_are_made_after_the_server_and_before_any_client() -> None:
+    graph = made()
+    job, server = graph.one("Job"), graph.one("StatefulSet")
+    assert job.urn
+    assert server.urn in str(graph.one("dds:index:Task").dependencies) or server.urn in str(
+        job.dependencies
+    )
+
+
+def test_the_monitor_is_reached_only_by_who_is_named() -> None:
+    def ports(graph: Graph) -> list[int]:
+        (policy,) = [
+            o
+            for o in objects(graph, "NetworkPolicy")
+            if o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "nats"
+        ]
+        return [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]]
+
+    assert ports(made()) == [4222]
+    assert sorted(ports(made(**FULL))) == [4222, 8222]
+
+
+@pytest.mark.skipif(BINARY is None, reason="nats-server is not installed")
+@pytest.mark.parametrize("more", [{}, FULL], ids=["required", "full"])
+def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path) -> None:
+    graph = made(**more)
+    (tmp_path / "nats").mkdir()
+    (tmp_path / "nats-users").mkdir()
+    config = tmp_path / "nats" / "nats.conf"
+    config.write_text(file(graph, "ConfigMap", "etc_nats_nats.conf"))
+    users = tmp_path / "nats-users" / "users.conf"
+    users.write_text(file(graph, "Secret", "etc_nats-users_users.conf"))
+    check = [str(BINARY), "-t", "-c", str(config)]
+    assert subprocess.run(check, check=False).returncode == 0
+    users.write_text(users_conf("a", "b").replace("users:", "usres:", 1))
+    assert subprocess.run(check, check=False, capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"event_mb": 1}, "did you mean events_mb"),
+        ({"image": "nats"}, "must have a tag"),
+        ({"tools_image": "events:latest"}, "tools_image is 'events:latest'; must have a tag"),
+        ({"events_mb": 0}, "events_mb is 0; must be from 1"),
+        ({"keep_hours": 9000}, "keep_hours is 9000; must be from 1 to 8760"),
+        ({"duplicate_seconds": 0.5}, "must be a whole number"),
+        ({"storage_size": "100Mi"}, "must be at least 384Mi"),
+        ({"storage_size": "big"}, "must be a quantity"),
+        ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
+        ({"buckets": [{"name": "a", "seconds": 0}]}, "seconds is 0"),
+        ({"buckets": [{"name": "a", "seconds": 1}] * 2}, "stands twice"),
+        ({"buckets": [{"name": "a"}]}, "seconds is missing"),
+        ({"buckets": [{"name": "a", "second": 1}]}, "did you mean seconds"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_registered(
+    change: dict[str, Any], message: str, preview: bool
+) -> None:
+    def refuse() -> None:
+        args: Any = {"image": NATS, "tools_image": TOOLS, **change}
+        with pytest.raises(InputError, match=message) as caught:
+            EventBus("bus", args)
+        assert 'EventBus "bus"' in str(caught.value)
+
+    assert not build(refuse, preview=preview).nodes
+
+
+@pytest.mark.parametrize("name", ["Bus", "b" * 51, ""])
+def test_a_name_leaves_room_for_labels(name: str) -> None:
+    def refuse() -> None:
+        with pytest.raises(InputError, match="name is"):
+            EventBus(name, {"image": NATS, "tools_image": TOOLS})
+
+    assert not build(refuse).nodes
+
+
+# The programs
+
+
+def subscription(**more: Any) -> Any:
+    return rules.Subscription.of({"name": "s", "topic": "t", "url": "http://x/", **more})
+
+
+@given(
+    first=st.floats(0.01, 3600),
+    longest=st.floats(0.01, 3600),
+    attempt=st.integers(1, 100),
+)
+def test_each_delay_is_twice_the_last_one_until_the_longest(
+    first: float, longest: float, attempt: int
+) -> None:
+    one = subscription(first_delay=first, longest_delay=max(first, longest))
+    delay = one.delay(attempt)
+    assert delay == pytest.approx(min(first * 2.0 ** (attempt - 1), one.longest_delay))
+    assert one.delay(attempt + 1) >= delay
+
+
+def test_an_optional_step_follows_if_the_event_has_its_field() -> None:
+    one = subscription(required={"b": "p.b"}, optional={"c": ["news", "p.c"]})
+    required = {"step": "b", "topic": "p.b", "kind": "required"}
+    optional = {"step": "c", "topic": "p.c", "kind": "optional"}
+    assert one.following({"news": False}) == [required, optional]
+    others: list[Any] = [{}, {"news": None}, [], None, "news"]
+    for without in others:
+        assert one.following(without) == [required]
+
+
+def test_an_answer_adds_to_what_goes_on() -> None:
+    assert rules.onward({"a": 1, "b": 1}, b'{"b": 2}') == {"a": 1, "b": 2}
+    for answer in (b"", b"thanks", b"[1]", b"null", b"\xff"):
+        assert rules.onward({"a": 1}, answer) == {"a": 1}
+    assert rules.onward([1], b'{"b": 2}') == [1]
+
+
+def test_the_key_of_a_delivery_is_the_event_and_its_way() -> None:
+    way = rules.longer(rules.longer("", "create-user"), "email-user")
+    assert rules.idempotency_key("e1", way) == "e1/create-user/email-user"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "header", "expected"),
+    [
+        ("application/json", b'{"a": 1}', "id-1", ("id-1", {"a": 1})),
+        (
+            "application/cloudevents+json; charset=utf-8",
+            b'{"id": "id-2", "specversion": "1.0", "data": {"a": 1}}',
+            None,
+            ("id-2", {"a": 1}),
+        ),
+    ],
+)
+def test_events_come_as_json_or_as_cloudevents(
+    kind: str, body: bytes, header: str | None, expected: Any
+) -> None:
+    assert rules.published(kind, body, header) == expected
+
+
+def test_an_event_without_an_id_gets_one_of_its_own() -> None:
+    ids = {rules.published("application/json", b"{}", None)[0] for _ in range(100)}
+    assert len(ids) == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "header"),
+    [
+        ("application/json", b"{", None),
+        ("application/json", b"[" * 200_000, None),
+        ("application/json", b"1" * 600_000, None),
+        ("application/json", b"{}", "a.b"),
+        ("application/json", b"{}", "a>"),
+        ("application/json", b"{}", "a\r\nb"),
+        ("application/json", b"{}", "x" * 65),
+        ("application/cloudevents+json", b'{"data": {}}', None),
+        ("application/cloudevents+json", b"[]", None),
+    ],
+)
+def test_what_is_no_event_is_refused(kind: str, body: bytes, header: str | None) -> None:
+    with pytest.raises(rules.BadEventError):
+        rules.published(kind, body, header)
+
+
+onetime: Any = program("events/events/onetime.py")
+
+
+def test_codes_are_six_digits_and_differ() -> None:
+    codes = {onetime.digits(6) for _ in range(200)}
+    assert all(len(code) == 6 and code.isdigit() for code in codes)
+    assert len(codes) > 190
+
+
+def test_the_same_key_has_the_same_code_until_it_ends_and_none_afterwards() -> None:
+    first = onetime.made(None, "k", 100.0, 30, 6)
+    assert first.ends == 130
+    assert onetime.made(first, "k", 129.9, 30, 6) is first
+    assert onetime.made(first, "k", 130.0, 30, 6) is None
+    other = onetime.made(first, "k2", 101.0, 30, 6)
+    assert (other.key, other.ends, other.wrong) == ("k2", 131, 0)
+
+
+def test_a_code_is_good_once_before_its_end_and_after_few_wrong_ones() -> None:
+    code = onetime.Code("k", "123456", 130.0)
+    verdict, used = onetime.judged(code, "123456", 129.9, 3)
+    assert (verdict, used.used) == ("right", True)
+    assert onetime.judged(used, "123456", 129.9, 3) == ("none", None)
+    assert onetime.judged(code, "123456", 130.0, 3) == ("expired", None)
+    assert onetime.judged(None, "123456", 0.0, 3) == ("none", None)
+    for wrong in range(3):
+        verdict, code = onetime.judged(code, "000000", 100.0, 3)
+        assert (verdict, code.wrong) == ("wrong", wrong + 1)
+    assert onetime.judged(code, "123456", 100.0, 3) == ("too many attempts", None)

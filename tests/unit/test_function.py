@@ -1,0 +1,407 @@
+"""Function and FunctionDecorator: what is registered, where code goes, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import Function, FunctionDecorator
+from components.serving.function_decorator import DEFAULTING, decorator_labels
+from components.values.edges import Edge
+from components.values.errors import InputError
+from tests.unit.support.examples import HANDLER, IMAGE, bus
+from tests.unit.support.manifests import objects, the
+from toolchain.graph import Graph, build
+
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+PIN = "inflection==0.5.1 \\\n    --hash=sha256:" + "a" * 64 + "\n"
+EDGE = Edge(ports=(8080,), pods={"app": "api"})
+
+
+def made(preview: bool = False, **args: Any) -> Graph:
+    """A function; what is callable in the arguments gives its value inside the program."""
+    given: Any = {"image": IMAGE, **({} if "source" in args else {"code": HANDLER}), **args}
+
+    def program() -> None:
+        late: Any = {key: value() if callable(value) else value for key, value in given.items()}
+        Function("shop", late)
+
+    return build(program, preview=preview)
+
+
+def decorated(preview: bool = False, **args: Any) -> Graph:
+    given: Any = {"image": IMAGE, "upstream": "api:80", "upstream_edge": EDGE, **args}
+    return build(lambda: FunctionDecorator("shop", given), preview=preview)
+
+
+def container(graph: Graph) -> dict[str, Any]:
+    (only,) = the(graph, "Deployment")["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def environment(graph: Graph) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(graph)["env"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(HANDLER)
+    (tmp_path / "other.py").write_text("def handler(context):\n    return {}\n")
+    return tmp_path
+
+
+# the runtime
+
+
+def test_the_runtime_is_told_everything() -> None:
+    told = environment(
+        made(concurrency=3, waiting=5, timeout_seconds=7, target="answer", signature="http")
+    )
+    assert told["FUNCTION_CONCURRENCY"] == "3"
+    assert told["FUNCTION_WAITING"] == "5"
+    assert told["FUNCTION_TIMEOUT_SECONDS"] == "7"
+    assert told["FUNCTION_HANDLER"] == "answer"
+    assert told["FUNCTION_FORM"] == "http"
+    assert told["FUNCTION_FILE"] == "/opt/function/source/main.py"
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    told = environment(made())
+    assert (told["FUNCTION_CONCURRENCY"], told["FUNCTION_WAITING"]) == ("8", "32")
+    assert told["FUNCTION_HANDLER"] == "handler"
+    assert told["FUNCTION_FORM"] == "context"
+    assert container(made())["resources"]["limits"]["memory"] == "256Mi"
+
+
+def test_a_pod_ends_after_what_runs_in_it() -> None:
+    spec = the(made(timeout_seconds=120), "Deployment")["spec"]["template"]["spec"]
+    drain = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] >= 120 + drain + 5
+
+
+def test_probes_ask_the_health_port() -> None:
+    probes = container(made())
+    for kind, path in (("readiness", "/readyz"), ("liveness", "/healthz"), ("startup", "/readyz")):
+        assert probes[f"{kind}Probe"]["httpGet"] == {"path": path, "port": "health"}
+    (service,) = objects(made(), "Service")
+    assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+
+
+# scale
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_it_scales_on_its_own_containers_cpu(preview: bool) -> None:
+    graph = made(preview, min_scale=2, max_scale=5, target_utilization=60, scale_down_seconds=9)
+    spec = the(graph, "HorizontalPodAutoscaler")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 5)
+    (metric,) = spec["metrics"]
+    assert metric["containerResource"]["container"] == "shop"
+    assert metric["containerResource"]["target"]["averageUtilization"] == 60
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 9
+    assert spec["scaleTargetRef"]["kind"] == "Deployment"
+    # The number belongs to the autoscaler: an update would otherwise set it back.
+    (deployment,) = graph.all("Deployment")
+    assert "replicas" not in deployment.inputs["spec"]
+
+
+def test_the_autoscaler_finds_the_deployment_and_its_container() -> None:
+    graph = made()
+    deployment = the(graph, "Deployment")
+    spec = the(graph, "HorizontalPodAutoscaler")["spec"]
+    assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert spec["metrics"][0]["containerResource"]["container"] == container(graph)["name"]
+
+
+def test_a_fixed_number_needs_no_autoscaler() -> None:
+    graph = made(min_scale=2, max_scale=2)
+    assert objects(graph, "HorizontalPodAutoscaler") == []
+    assert the(graph, "Deployment")["spec"]["replicas"] == 2
+
+
+# to zero
+
+
+def two(graph: Graph, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The function's own object of a kind, and its activator's."""
+    found = {
+        body["metadata"]["labels"]["app.kubernetes.io/instance"]: body
+        for body in objects(graph, kind)
+    }
+    return found["shop"], found["shop-activator"]
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_without_a_warm_pod_an_activator_stands_before_it(preview: bool) -> None:
+    graph = made(preview, min_scale=0, clients=[{"role": "web"}], concurrency=3, held=7)
+    function, activator = two(graph, "Deployment")
+    # The numbers of the function's pods are the activator's and the autoscaler's.
+    assert "replicas" not in function["spec"]
+    assert activator["spec"]["replicas"] == 1
+    assert the(graph, "HorizontalPodAutoscaler")["spec"]["minReplicas"] == 1
+    (service,) = objects(graph, "Service")
+    assert service["spec"]["selector"]["app.kubernetes.io/instance"] == "shop-activator"
+    told = {
+        e["name"]: e["value"] for e in activator["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert told["FUNCTION_CONCURRENCY"] == "3"
+    assert (told["ACTIVATOR_HELD"], told["ACTIVATOR_IDLE_SECONDS"]) == ("7", "60")
+    selected = dict(pair.split("=") for pair in told["ACTIVATOR_SELECTOR"].split(","))
+    assert selected == function["spec"]["selector"]["matchLabels"]
+    assert told["ACTIVATOR_DEPLOYMENT"] == function["metadata"]["name"]
+
+
+def test_who_calls_reaches_the_activator_and_it_alone_the_pods() -> None:
+    function, activator = two(made(min_scale=0, clients=[{"role": "web"}]), "NetworkPolicy")
+    (rule,) = function["spec"]["ingress"]
+    (peer,) = rule["from"]
+    pods = two(made(min_scale=0), "Deployment")[1]["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= pods.items()
+    assert {port["port"] for port in rule["ports"]} == {8080, 8081}
+    assert [r["from"] for r in activator["spec"]["ingress"]] == [
+        [{"podSelector": {"matchLabels": {"role": "web"}}}]
+    ]
+    reached = activator["spec"]["egress"]
+    to_pods = {"podSelector": {"matchLabels": function["spec"]["podSelector"]["matchLabels"]}}
+    assert [to_pods] in [r.get("to") for r in reached]
+
+
+def test_an_activator_may_scale_its_function_and_no_other() -> None:
+    graph = made(min_scale=0)
+    function, _ = two(graph, "Deployment")
+    assert the(graph, "Role")["rules"] == [
+        {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get", "patch"],
+         "resourceNames": [function["metadata"]["name"]]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    ]  # fmt: skip
+    # The function's code has no token.
+    own, other = (body["spec"]["template"]["spec"] for body in two(graph, "Deployment"))
+    assert "projected" not in str(own)
+    assert "projected" in str(other)
+
+
+def test_events_go_to_the_activator() -> None:
+    def program() -> None:
+        made = Function("shop", {"image": IMAGE, "code": HANDLER, "bus": bus(), "min_scale": 0})
+        pulumi.export("url", made.target.url)
+        assert made.target.edge.pods is not None
+        assert made.target.edge.pods["app.kubernetes.io/instance"] == "shop-activator"
+        assert made.activator is not None
+
+    assert "shop-activator" in build(program).outputs[""]["url"]
+
+
+def test_one_pod_or_none_needs_no_autoscaler() -> None:
+    graph = made(min_scale=0, max_scale=1)
+    assert objects(graph, "HorizontalPodAutoscaler") == []
+    assert "replicas" not in two(graph, "Deployment")[0]["spec"]
+
+
+# triggers
+
+
+def allowed(graph: Graph) -> list[dict[str, str]]:
+    rules = the(graph, "NetworkPolicy")["spec"].get("ingress", [])
+    return [peer["podSelector"]["matchLabels"] for rule in rules for peer in rule["from"]]
+
+
+def test_nobody_may_call_it_unless_said() -> None:
+    assert allowed(made()) == []
+    assert allowed(made(clients=[{"role": "web"}])) == [{"role": "web"}]
+
+
+def test_events_come_from_the_bus_alone() -> None:
+    assert allowed(made(bus=bus)) == [{"dds/delivers-for-bus": "true"}]
+    both = made(bus=bus, triggers=["http", "event"], clients=[{"role": "web"}])
+    assert allowed(both) == [{"role": "web"}, {"dds/delivers-for-bus": "true"}]
+
+
+def test_it_is_a_target_of_deliveries() -> None:
+    def program() -> None:
+        function = Function("shop", {"image": IMAGE, "code": HANDLER, "bus": bus()})
+        pulumi.export("url", function.target.url)
+        assert function.target.edge == Edge(ports=(8080,), pods=function.labels)
+
+    assert build(program).outputs[""]["url"].endswith(".svc:8080/")
+
+
+# code
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_a_text_is_mounted(preview: bool) -> None:
+    graph = made(preview)
+    assert graph.all("docker:index/image:Image") == []
+    (files,) = [node.inputs["data"] for node in graph.all("ConfigMap")]
+    assert list(files.values()) == [HANDLER]
+    assert container(graph)["image"] == IMAGE
+
+
+def test_a_text_may_be_known_later() -> None:
+    (files,) = [
+        n.inputs["data"]
+        for n in made(code=lambda: pulumi.Output.from_input(HANDLER)).all("ConfigMap")
+    ]
+    assert list(files.values()) == [HANDLER]
+
+
+def test_a_file_keeps_its_name(folder: Path) -> None:
+    graph = made(source=str(folder / "other.py"))
+    assert environment(graph)["FUNCTION_FILE"].endswith("/other.py")
+
+
+def test_a_folder_of_text_files_is_mounted(folder: Path) -> None:
+    (folder / "rules.json").write_text("{}")
+    (folder / "__pycache__").mkdir()
+    graph = made(source=str(folder), file="other.py")
+    assert graph.all("docker:index/image:Image") == []
+    (files,) = [node.inputs["data"] for node in graph.all("ConfigMap")]
+    assert len(files) == 3
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_a_folder_with_requirements_becomes_an_image(folder: Path, preview: bool) -> None:
+    (folder / "requirements.txt").write_text(f"# why\n--only-binary :all:\n{PIN}")
+    graph = made(preview, source=str(folder), registry="localhost:5000")
+    image = graph.one("docker:index/image:Image")
+    assert image.inputs["imageName"] == "localhost:5000/dds/function-shop:current"
+    assert image.inputs["build"]["target"] == "dependencies"
+    assert image.inputs["build"]["args"] == {"BASE": IMAGE}
+    assert Path(image.inputs["build"]["dockerfile"]).is_file()
+    assert graph.all("ConfigMap") == []
+    if not preview:
+        assert container(graph)["image"].startswith("localhost:5000/dds/function-shop@sha256:")
+
+
+@pytest.mark.parametrize("extra", ["package", "picture"])
+def test_what_cannot_be_mounted_becomes_an_image(folder: Path, extra: str) -> None:
+    if extra == "package":
+        (folder / "words").mkdir()
+        (folder / "words" / "__init__.py").touch()
+    else:
+        (folder / "picture.png").write_bytes(b"\x89PNG\xff")
+    graph = made(source=str(folder), registry="localhost:5000")
+    assert graph.one("docker:index/image:Image").inputs["build"]["target"] == "plain"
+
+
+# the decorator
+
+
+def test_without_code_it_is_the_books_handler() -> None:
+    graph = decorated()
+    (files,) = [node.inputs["data"] for node in graph.all("ConfigMap")]
+    assert list(files.values()) == [DEFAULTING]
+    told = environment(graph)
+    assert told["FUNCTION_UPSTREAM"] == "api:80"
+    assert told["FUNCTION_ON_FAILURE"] == "closed"
+    assert "FUNCTION_RESPONSE" not in told
+
+
+def test_it_reaches_the_service_and_nothing_else() -> None:
+    rules = the(decorated(), "NetworkPolicy")["spec"]["egress"]
+    reached = [r for r in rules if {"port": 53} not in [{"port": p["port"]} for p in r["ports"]]]
+    assert [rule["to"][0]["podSelector"]["matchLabels"] for rule in reached] == [{"app": "api"}]
+
+
+def test_its_labels_are_known_before_it_is_made() -> None:
+    labels = the(decorated(), "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert decorator_labels("shop").items() <= labels.items()
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"min_scale": 4, "max_scale": 2}, "min_scale is 4; must not be above max_scale.* 2"),
+        ({"min_scale": -1}, "min_scale is -1; must be from 0 to 1000"),
+        ({"min_scale": 0, "max_scale": 0}, "max_scale is 0; must be from 1 to 1000"),
+        ({"max_scale": 0}, "max_scale is 0"),
+        ({"idle_seconds": 60}, "idle_seconds is 60; is for min_scale 0"),
+        ({"held": 1}, "held is 1; is for min_scale 0"),
+        ({"hold_seconds": 9, "min_scale": 1}, "hold_seconds is 9; is for min_scale 0"),
+        ({"min_scale": 0, "idle_seconds": 4}, "idle_seconds is 4; must be from 5 to 86400"),
+        ({"min_scale": 0, "held": 0}, "held is 0; must be from 1 to 1000"),
+        ({"min_scale": 0, "hold_seconds": 601}, "hold_seconds is 601; must be from 1 to 600"),
+        ({"triggers": ["cron"]}, r"triggers\[0\] is 'cron'; must be one of http, event"),
+        ({"triggers": []}, "triggers is .* must have one of"),
+        ({"triggers": ["http", "http"]}, "must be unique"),
+        ({"triggers": ["event"]}, "must have event if there is a bus"),
+        ({"triggers": ["http"], "bus": 1}, "must be a BusTopology"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0; must be from 1 to 3600"),
+        ({"timeout_seconds": 1.5}, "must be a whole number"),
+        ({"timeout_seconds": "30s"}, "must be a whole number"),
+        ({"concurrency": 0}, "concurrency is 0; must be from 1 to 250"),
+        ({"waiting": -1}, "waiting is -1"),
+        ({"target_utilization": 0}, "target_utilization is 0"),
+        ({"scale_down_seconds": -1}, "scale_down_seconds is -1"),
+        ({"memory": "32Mi"}, "memory is '32Mi'; must be at least 64Mi"),
+        ({"memory": "much"}, "must be a quantity"),
+        ({"cpu": "2", "cpu_limit": "1"}, "cpu is '2'; must not be above cpu_limit"),
+        ({"signature": "event"}, "signature is 'event'; must be one of context, http"),
+        ({"target": "handle"}, "target is 'handle'; did you mean handler"),
+        ({"code": "def handler(context:\n  pass"}, "code is 'line 1: def handler"),
+        ({"code": "async def handler(context):\n    pass"}, "must be a plain function"),
+        ({"code": " "}, "must be the text of a Python module"),
+        ({"source": "missing", "code": HANDLER}, "source is 'missing'; must be left out"),
+        ({"file": "a.py"}, "file is 'a.py'; is for a folder"),
+        ({"env": {"FUNCTION_NAME": "x"}}, "env is 'FUNCTION_NAME'; must not begin with FUNCTION_"),
+        ({"files": {"/opt/function/source/a": "x"}}, "must not lie in /opt/function/source"),
+        ({"replicas": 2}, "replicas is not an argument"),
+        ({"command": ["sh"]}, "command is not an argument"),
+    ],
+    ids=str,
+)
+def test_bad_input(args: dict[str, Any], said: str, preview: bool) -> None:
+    with pytest.raises(InputError, match=f'(?s)Function "shop".*{said}'):
+        made(preview, **args)
+
+
+def test_bad_folders(folder: Path) -> None:
+    def refused(said: str, **args: Any) -> None:
+        with pytest.raises(InputError, match=said):
+            made(**args)
+
+    refused("is not there", source=str(folder / "nothing"))
+    refused("file is 'mian.py'; did you mean main.py", source=str(folder), file="mian.py")
+    (folder / "words.txt").write_text("x")
+    refused("must be a Python file or a folder", source=str(folder / "words.txt"))
+    (folder / "sub").mkdir()
+    refused("registry is None; must be given", source=str(folder))
+    for line in ("inflection", "inflection==0.5.1", "inflection>=0.5 --hash=sha256:" + "a" * 64,
+                 "-r other.txt", "git+https://example.org/x"):  # fmt: skip
+        (folder / "requirements.txt").write_text(f"{line}\n")
+        refused("must name a version and a hash", source=str(folder), registry="localhost:1")
+
+
+def test_a_secret_is_no_code() -> None:
+    with pytest.raises(InputError, match="must not be a secret"):
+        made(code=lambda: pulumi.Output.secret(HANDLER))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"upstream": "api"}, "upstream is 'api'; must be host:port"),
+        ({"upstream": "api:0"}, "upstream is 0"),
+        ({"upstream_edge": {"ports": [80]}}, "upstream_edge is .* must be an Edge"),
+        ({"on_failure": "ignore"}, "on_failure is 'ignore'; must be one of closed, open"),
+        ({"response": "back"}, "response is 'back'; known are handler"),
+        ({"signature": "http"}, "signature is not an argument"),
+    ],
+    ids=str,
+)
+def test_bad_input_of_the_decorator(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f'FunctionDecorator "shop".*{said}'):
+        decorated(**args)
+
+
+def test_the_runtimes_own_requirements_are_pinned(tmp_path: Path) -> None:
+    own = Path(__file__).parents[2] / "images" / "function" / "requirements.txt"
+    (tmp_path / "main.py").write_text(HANDLER)
+    (tmp_path / "requirements.txt").write_text(own.read_text())
+    assert made(source=str(tmp_path), registry="localhost:5000").all("docker:index/image:Image")

@@ -1,0 +1,122 @@
+"""ImageCatalog: what is built, what is taken from elsewhere, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.platform.images import ImageCatalog
+from components.values.errors import InputError
+from toolchain.graph import Graph, build
+
+DIGEST = "valkey/valkey@sha256:" + "a" * 64
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("redis", "twemproxy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "notes").mkdir()
+    return tmp_path
+
+
+def made(folder: Path, preview: bool = False, **more: Any) -> Graph:
+    def program() -> None:
+        args = {"registry": "localhost:20000", "names": ["redis", "twemproxy"], **more}
+        catalog = ImageCatalog("images", {"folder": str(folder), **args})  # type: ignore[typeddict-item]
+        for name in args["names"]:
+            pulumi.export(name, catalog.reference(name))
+
+    return build(program, preview=preview)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_one_image_a_folder_pushed_to_the_registry(folder: Path, preview: bool) -> None:
+    graph = made(folder, preview)
+    images = {node.name: node for node in graph.all("docker:index/image:Image")}
+    assert set(images) == {"images-redis", "images-twemproxy"}
+    redis = images["images-redis"]
+    assert redis.inputs["imageName"] == "localhost:20000/dds/redis:current"
+    assert redis.inputs["build"] == {
+        "context": str(folder / "redis"), "dockerfile": str(folder / "redis" / "Dockerfile"),
+    }  # fmt: skip
+    assert not redis.inputs.get("skipPush")
+    assert {node.parent for node in images.values()} == {graph.one("ImageCatalog").urn}
+
+
+def test_references_are_by_digest(folder: Path) -> None:
+    graph = made(folder)
+    reference = graph.outputs[""]["redis"]
+    assert reference.startswith("localhost:20000/dds/redis@sha256:")
+    assert graph.outputs[""]["twemproxy"] != reference
+
+
+def test_an_override_takes_the_place_of_a_build(folder: Path) -> None:
+    graph = made(folder, overrides={"redis": DIGEST})
+    assert [node.name for node in graph.all("Image")] == ["images-twemproxy"]
+    assert graph.outputs[""]["redis"] == DIGEST
+
+
+def test_an_override_that_nobody_asked_for_builds_nothing(folder: Path) -> None:
+    graph = made(folder, names=["twemproxy"], overrides={"redis": DIGEST})
+    assert [node.name for node in graph.all("Image")] == ["images-twemproxy"]
+
+
+def test_the_base_is_a_build_argument(folder: Path) -> None:
+    graph = made(folder, base="debian:bookworm-slim")
+    for node in graph.all("Image"):
+        assert node.inputs["build"]["args"] == {"BASE": "debian:bookworm-slim"}
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (
+            {"names": ["radis"]},
+            r"names\[0\] is 'radis'; did you mean redis\? known are redis, twem",
+        ),
+        ({"names": ["notes"]}, "notes"),
+        ({"names": ["redis", "redis"]}, "unique"),
+        ({"overrides": {"redis": "valkey/valkey"}}, r"overrides\[redis\].*tag other than latest"),
+        ({"overrides": {"radis": DIGEST}}, "no image radis to replace: did you mean redis"),
+        ({"folders": "x"}, "did you mean folder"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_registered(
+    folder: Path, more: dict[str, Any], text: str
+) -> None:
+    refused: list[str] = []
+
+    def program() -> None:
+        args = {"registry": "localhost:1", "names": ["redis"], "folder": str(folder), **more}
+        with pytest.raises(InputError, match=text):
+            ImageCatalog("images", args)  # type: ignore[arg-type]
+        refused.append("yes")
+
+    assert not list(build(program))
+    assert refused == ["yes"]
+
+
+def test_a_name_that_was_not_asked_for_is_refused(folder: Path) -> None:
+    refused: list[str] = []
+
+    def program() -> None:
+        catalog = ImageCatalog(
+            "images", {"registry": "localhost:1", "names": ["redis"], "folder": str(folder)}
+        )
+        with pytest.raises(InputError, match="'rediss'; did you mean redis"):
+            catalog.reference("rediss")
+        refused.append("yes")
+
+    build(program)
+    assert refused == ["yes"]
+
+
+def test_the_projects_own_folders_are_known() -> None:
+    root = Path(__file__).parents[2]
+    graph = made(root / "images", names=["redis", "registry", "toolbox", "twemproxy"])
+    assert len(graph.all("Image")) == 4

@@ -1,0 +1,231 @@
+"""The splitter: what it tells nginx, what it refuses, and what it adds to a pod."""
+
+import pathlib
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import Application, RequestSplitter
+from components.values.edges import Edge
+from components.values.endpoint import Endpoint
+from components.values.errors import InputError
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from toolchain.graph import Graph, build
+
+IMAGE = "registry.example/nginx:1.0"
+METRICS = "registry.example/companions:1.0"
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+WEB = Edge(ports=(8080,), pods={"app": "web"})
+BETA = Edge(ports=(8080,), pods={"app": "beta"})
+ARMS: dict[str, Any] = {
+    "control": {"endpoint": "web.shop.svc:80", "edge": WEB},
+    "experiment": {"endpoint": "beta:8080", "edge": BETA},
+}
+
+
+def made(preview: bool = False, **args: Any) -> tuple[RequestSplitter, Graph]:
+    """A splitter in a pod. An argument that is an Output is given as a function that makes it."""
+    found: list[RequestSplitter] = []
+
+    def program() -> None:
+        given: Any = {k: v() if callable(v) else v for k, v in args.items()}
+        given = {"image": IMAGE, "metrics_image": METRICS, **ARMS, **given}
+        splitter = RequestSplitter("split", given)
+        found.append(splitter)
+        Application(
+            "web", {"image": "registry.example/web:1.0", "companions": [splitter.companion]}
+        )
+
+    graph = build(program, preview=preview)
+    return found[0], graph
+
+
+def configuration(graph: Graph) -> str:
+    (body,) = (b for b in objects(graph, "ConfigMap") if "nginx.conf" in b["data"])
+    return str(body["data"]["nginx.conf"])
+
+
+@pytest.mark.parametrize("policy", ["default", "seed"])
+@pytest.mark.parametrize("preview", MODES)
+def test_the_configuration_is_the_recorded_one(policy: str, preview: bool) -> None:
+    _, graph = made(preview, policy=policy)
+    assert configuration(graph) == (GOLDEN / f"nginx-splitter-{policy}.conf").read_text()
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [
+        (0, "$by_user {\n    * control;\n  }"),
+        (0.29, "$by_user {\n    0.29% experiment;\n    * control;\n  }"),
+        (10, "$by_user {\n    10.00% experiment;\n    * control;\n  }"),
+        (100.0, "$by_user {\n    * experiment;\n  }"),
+    ],
+)
+def test_the_experiment_has_the_first_part_of_the_line(percent: float, expected: str) -> None:
+    assert expected in configuration(made(percent=percent)[1])
+
+
+@pytest.mark.parametrize(
+    ("sticky", "expected"),
+    [
+        ({"by": "header"}, "split_clients split:$http_x_user_id $by_user"),
+        ({"by": "header", "name": "X-Account"}, "split_clients split:$http_x_account $by_user"),
+        ({"by": "cookie"}, "split_clients split:$cookie_user $by_user"),
+        ({"by": "cookie", "name": "session_id"}, "split:$cookie_session_id"),
+        ({"by": "address"}, "map $http_x_forwarded_for $user"),
+        ({"by": "header", "without": "random"}, "split_clients $request_id $by_chance"),
+    ],
+)
+def test_a_user_is_named_as_said(sticky: dict[str, str], expected: str) -> None:
+    assert expected in configuration(made(sticky=sticky)[1])
+
+
+def test_another_salt_is_another_experiment() -> None:
+    assert 'split_clients "new shop:$http_x_user_id"' in configuration(made(salt="new shop")[1])
+
+
+def test_endpoints_may_be_known_later() -> None:
+    text = configuration(
+        made(
+            control=lambda: {"endpoint": pulumi.Output.from_input("late.shop.svc:81"), "edge": WEB}
+        )[1]
+    )
+    assert "default late.shop.svc.$cluster_domain:81;" in text
+
+
+def test_an_endpoint_that_turns_out_bad_is_refused() -> None:
+    with pytest.raises(InputError, match="control.endpoint is 'nothing'"):
+        made(control=lambda: {"endpoint": pulumi.Output.from_input("nothing"), "edge": WEB})
+
+
+def test_the_application_has_it_on_loopback_and_the_kubelet_its_status() -> None:
+    splitter, _ = made(listen_port=7000)
+    assert splitter.endpoint == "127.0.0.1:7000"
+    listeners = {p.name: p for p in splitter.companion.listeners}
+    assert listeners["splitter"].local
+    assert listeners["splitter-lines"].local
+    assert not listeners["splitter-status"].local
+
+
+@pytest.mark.parametrize("policy", ["default", "seed"])
+def test_the_pod_is_hardened_and_valid(policy: str) -> None:
+    _, graph = made(policy=policy)
+    assert_valid(objects(graph))
+    (template,) = templates(graph)
+    assert violations(template, restarts=False) == []
+
+
+def test_only_the_arms_are_reached_and_only_prometheus_is_let_in() -> None:
+    policy = the(made()[1], "NetworkPolicy")["spec"]
+    assert len(policy["ingress"]) == 1
+    assert policy["ingress"][0]["ports"] == [{"port": 9114, "protocol": "TCP"}]
+    peers = [rule["to"][0].get("podSelector", {}).get("matchLabels") for rule in policy["egress"]]
+    assert {"app": "web"} in peers
+    assert {"app": "beta"} in peers
+
+
+def test_one_edge_for_both_arms_is_one() -> None:
+    splitter, _ = made(experiment={"endpoint": "beta:80", "edge": WEB})
+    assert splitter.companion.egress == (WEB,)
+
+
+def test_who_counts_is_no_reason_not_to_serve() -> None:
+    (template,) = templates(made()[1])
+    counter, proxy = template["spec"]["initContainers"]
+    assert counter["name"] == "split-metrics"
+    assert "readinessProbe" not in counter
+    ready, live = proxy["readinessProbe"], proxy["livenessProbe"]
+    assert ready["httpGet"]["path"] != live["httpGet"]["path"]
+    assert ready["periodSeconds"] < live["periodSeconds"]
+
+
+def test_the_seed_counts_nothing() -> None:
+    splitter, graph = made(policy="seed")
+    assert splitter.job is None
+    assert len(splitter.companion.containers) == 1
+    assert splitter.companion.ingress == ()
+    assert "ip_hash;" in configuration(graph)
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"percentage": 1}, "percentage is not an argument; did you mean percent?"),
+        ({"image": "nginx"}, "must have a tag"),
+        ({"metrics_image": "companions:latest"}, "must have a tag"),
+        ({"percent": -1}, "percent is -1; must be from 0 to 100"),
+        ({"percent": 100.5}, "must be from 0 to 100"),
+        ({"percent": "10"}, "must be a number"),
+        ({"percent": 0.001}, "at most two decimals"),
+        ({"control": {"endpoint": "web", "edge": WEB}}, "must be host:port"),
+        ({"control": {"endpoint": "web:0", "edge": WEB}}, "must be host:port"),
+        ({"control": {"endpoint": "we b;:80", "edge": WEB}}, "must be host:port"),
+        ({"control": {"endpoint": "web:80"}}, "edge is missing"),
+        ({"control": {"endpoint": "web:80", "edge": "web"}}, "must be an Edge"),
+        ({"sticky": {"by": "session"}}, "must be one of header, cookie, address"),
+        ({"sticky": {"by": "header", "name": "X User"}}, "must be a header's name"),
+        ({"sticky": {"by": "cookie", "name": "a-b"}}, "letters, digits and underscores"),
+        ({"sticky": {"by": "header", "without": "nobody"}}, "must be one of control, random"),
+        ({"salt": "$x"}, "without $"),
+        ({"force_header": "a;b"}, "must be a header's name"),
+        ({"policy": "book"}, "must be one of default, seed"),
+        ({"policy": "seed", "percent": 20}, 'policy "seed" is what the book prints'),
+        ({"listen_port": 80}, "must be from 1024"),
+        ({"status_port": 8080}, "must differ from listen_port"),
+        ({"connect_timeout_ms": 0}, "must be from 1"),
+        ({"scrapers": []}, "must name who scrapes"),
+    ],
+)
+def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
+    messages: list[str] = []
+
+    def program() -> None:
+        given: Any = {"image": IMAGE, "metrics_image": METRICS, **ARMS, **change}
+        with pytest.raises(InputError) as caught:
+            RequestSplitter("split", given)
+        messages.append(str(caught.value))
+
+    graph = build(program, preview=preview)
+    assert not graph.nodes
+    assert messages[0].startswith('RequestSplitter "split"')
+    assert expected in messages[0]
+
+
+def test_two_on_one_port_are_refused_and_on_two_are_not() -> None:
+    def program(step: int) -> None:
+        companions = [
+            RequestSplitter(
+                f"split{i}",
+                {
+                    "image": IMAGE,
+                    "metrics_image": METRICS,
+                    "control": ARMS["control"],
+                    "experiment": ARMS["experiment"],
+                    "listen_port": 8080 + 10 * step * i,
+                    "status_port": 8081 + 10 * i,
+                    "metrics_port": 9114 + i,
+                    "line_port": 5140 + i,
+                },
+            ).companion
+            for i in range(2)
+        ]
+        Application("web", {"image": IMAGE, "companions": companions})
+
+    with pytest.raises(InputError, match="must be free"):
+        build(lambda: program(0))
+    build(lambda: program(1))
+
+
+@pytest.mark.parametrize("text", ["web", "web:", ":80", "web:x", "web:70000", "a b:1", "-a:1", 7])
+def test_an_endpoint_is_host_and_port(text: object) -> None:
+    with pytest.raises(InputError, match="must be host:port"):
+        Endpoint.parse("X", "endpoint", text)
+
+
+def test_an_endpoint_is_read() -> None:
+    assert Endpoint.parse("X", "e", "web.shop.svc:80") == Endpoint("web.shop.svc", 80)
+    assert str(Endpoint.parse("X", "e", "[fd00::1]:80")) == "[fd00::1]:80"

@@ -1,0 +1,68 @@
+"""What the example services of the toolbox have in common, as processes."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOOLBOX = Path(__file__).parents[2] / "images" / "toolbox"
+
+
+@pytest.fixture
+def legacy() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-B", str(TOOLBOX / "legacy.py")], env={**os.environ, "PORT": str(port)}
+    )
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _connected(port: int) -> http.client.HTTPConnection:
+    for _ in range(100):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        except OSError:
+            connection.close()
+            time.sleep(0.05)
+        else:
+            return connection
+    raise AssertionError("nobody answers")
+
+
+def test_told_to_end_it_answers_what_it_has_and_waits_for_nothing_more(
+    legacy: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    process, port = legacy
+    # Kept for later by whoever is in front, as nginx does.
+    idle = _connected(port)
+    statuses: list[int] = []
+
+    def slow() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/slow/1000")
+        statuses.append(connection.getresponse().status)
+        connection.close()
+
+    asking = threading.Thread(target=slow)
+    asking.start()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    asking.join()
+    assert statuses == [200]
+    idle.close()

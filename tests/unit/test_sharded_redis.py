@@ -1,0 +1,318 @@
+"""The store: its servers' configuration and users, its topology, and what it refuses."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import ShardedRedis
+from components.serving.sharded_redis import forecast, movement
+from components.values.errors import InputError
+from components.values.ring import plan
+from tests.unit.nutcracker import free_ports, wait_for
+from tests.unit.support.hardening import violations
+from tests.unit.support.manifests import assert_valid, objects, templates, the
+from toolchain.graph import Graph, build
+
+IMAGE = "registry.example/redis:7.0.15"
+PASSWORD = "swordfish-long-enough"
+ADMIN = "swordfish-of-the-admin"
+MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
+REDIS = shutil.which("redis-server")
+
+
+def made(preview: bool = False, **args: Any) -> tuple[ShardedRedis, Graph]:
+    """A store. An argument that is an Output is given as a function that makes it."""
+    found: list[ShardedRedis] = []
+
+    def program() -> None:
+        given: Any = {k: v() if callable(v) else v for k, v in args.items()}
+        given = {"image": IMAGE, **given}
+        found.append(ShardedRedis("cache", given))
+
+    graph = build(program, preview=preview)
+    return found[0], graph
+
+
+def file(graph: Graph, ending: str) -> str:
+    for body in objects(graph):
+        for key, text in {**body.get("data", {}), **body.get("stringData", {})}.items():
+            if key.endswith(ending):
+                return str(text)
+    raise AssertionError(f"no file {ending}")
+
+
+def settings(graph: Graph) -> dict[str, str]:
+    lines = [line for line in file(graph, "redis.conf").splitlines() if not line.startswith("#")]
+    return dict(line.split(" ", 1) for line in lines)
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("role", ["cache", "store"])
+@pytest.mark.parametrize("auth", [True, False])
+def test_objects_are_valid_and_hardened(role: str, auth: bool, preview: bool) -> None:
+    _, graph = made(preview, role=role, auth=auth, shards=4)
+    if not preview:
+        assert_valid(objects(graph))
+    (template,) = templates(graph)
+    # Nobody else has a shard's keys, so there is nothing to wait for before it stops.
+    assert violations(template) == ["redis: no drain"]
+    assert the(graph, "StatefulSet")["spec"]["replicas"] == 4
+    assert the(graph, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_a_cache_makes_room_and_keeps_nothing() -> None:
+    _, graph = made(role="cache", memory_mb=128)
+    conf = settings(graph)
+    assert conf["maxmemory"] == "128mb"
+    assert conf["maxmemory-policy"] == "allkeys-lru"
+    assert (conf["appendonly"], conf["save"]) == ("no", '""')
+    assert "volumeClaimTemplates" not in the(graph, "StatefulSet")["spec"]
+
+
+def test_a_store_refuses_rather_than_forgets() -> None:
+    _, graph = made(role="store")
+    conf = settings(graph)
+    assert conf["maxmemory-policy"] == "noeviction"
+    # With everysec Redis acknowledges before it has written while a flush takes long.
+    assert (conf["appendonly"], conf["appendfsync"]) == ("yes", "always")
+    (claim,) = the(graph, "StatefulSet")["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "256Mi"
+    mounts = templates(graph)[0]["spec"]["containers"][0]["volumeMounts"]
+    assert conf["dir"] in {mount["mountPath"] for mount in mounts}
+
+
+def test_a_store_without_persistence_is_in_memory_only() -> None:
+    _, graph = made(role="store", persistence=False)
+    assert settings(graph)["appendonly"] == "no"
+    assert settings(graph)["maxmemory-policy"] == "noeviction"
+    assert "volumeClaimTemplates" not in the(graph, "StatefulSet")["spec"]
+
+
+@pytest.mark.parametrize("role", ["cache", "store"])
+def test_the_container_has_more_memory_than_its_data(role: str) -> None:
+    _, graph = made(role=role, memory_mb=100)
+    limit = templates(graph)[0]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    # A fork that rewrites the file may come to hold as much as the data.
+    assert int(limit.removesuffix("Mi")) >= (248 if role == "store" else 125)
+
+
+def test_passwords_are_hashed_in_the_servers_pods() -> None:
+    _, graph = made(password=PASSWORD, admin_password=ADMIN)
+    acl = file(graph, "users.acl")
+    assert "swordfish" not in acl
+    assert f"user default on #{hashlib.sha256(PASSWORD.encode()).hexdigest()} " in acl
+    assert f"user admin on #{hashlib.sha256(ADMIN.encode()).hexdigest()} " in acl
+    for node in graph:
+        assert "swordfish" not in str(node.inputs)
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_generated_passwords_are_secret(preview: bool) -> None:
+    _, graph = made(preview)
+    assert {node.name for node in graph.all("Password")} == {"cache-password", "cache-admin"}
+    component = graph.one("dds:index:ShardedRedis")
+    assert "password" in graph.output_secrets[component.urn]
+    assert not graph.all("ConfigMap", "cache-secret-files")
+    assert graph.one("Secret").secrets
+
+
+def test_without_auth_there_is_no_password_but_limits_all_the_same() -> None:
+    store, graph = made(auth=False)
+    assert store.password is None
+    assert not graph.all("Secret")
+    assert not graph.all("Password")
+    acl = file(graph, "users.acl")
+    assert "user default on nopass ~* &* +@all -@admin -@dangerous" in acl
+    assert "admin on" not in acl
+
+
+def test_no_password_is_in_a_probe_or_in_the_environment() -> None:
+    container = templates(made(password=PASSWORD)[1])[0]["spec"]["containers"][0]
+    assert "env" not in container
+    commands = [container[f"{k}Probe"]["exec"]["command"] for k in ("startup", "readiness")]
+    assert all("--user probe" in command[-1] for command in commands)
+
+
+def test_nothing_depends_on_an_image_of_our_own() -> None:
+    """valkey/valkey and redis have these programs under these names."""
+    container = templates(made()[1])[0]["spec"]["containers"][0]
+    assert container["command"] == ["redis-server", "/etc/redis/redis.conf"]
+    words = " ".join(container["livenessProbe"]["exec"]["command"])
+    assert re.findall(r"\b(?:redis|valkey)-\w+", words) == ["redis-cli"]
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_the_topology_is_that_of_the_plan(preview: bool) -> None:
+    store, graph = made(preview, shards=5, hash="md5", hash_tag="{}")
+    assert [s.name for s in store.topology.shards] == list(plan(5).names)
+    assert [s.host for s in store.topology.shards] == [f"cache-{i}" for i in range(5)]
+    assert (store.topology.protocol, store.topology.hash) == ("redis", "md5")
+    assert store.topology.hash_tag == "{}"
+    selector = the(graph, "StatefulSet")["spec"]["selector"]["matchLabels"]
+    assert dict(store.topology.server_labels) == selector
+
+
+def test_each_shard_has_an_address_that_stays() -> None:
+    store, graph = made(shards=2)
+    services = {body["metadata"]["name"]: body["spec"] for body in objects(graph, "Service")}
+    assert set(services) == {"cache", "cache-0", "cache-1"}
+    assert services["cache"]["clusterIP"] == "None"
+    for ordinal, shard in enumerate(store.topology.shards):
+        spec = services[shard.host]
+        assert "clusterIP" not in spec
+        # Only the one pod, and only while it is ready.
+        assert spec["selector"]["statefulset.kubernetes.io/pod-name"] == f"cache-{ordinal}"
+        assert "publishNotReadyAddresses" not in spec
+
+
+def test_only_clients_are_let_in() -> None:
+    store, graph = made()
+    (rule,) = the(graph, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": dict([store.topology.client_label])}}]
+    assert rule["ports"] == [{"port": 6379, "protocol": "TCP"}]
+
+
+def test_a_changed_configuration_rolls_the_servers() -> None:
+    before, after = made(memory_mb=64)[1], made(memory_mb=65)[1]
+    assert file(before, "redis.conf") != file(after, "redis.conf")
+    (volume,) = [v for v in templates(before)[0]["spec"]["volumes"] if "configMap" in v]
+    assert volume["configMap"]["name"] == the(before, "ConfigMap")["metadata"]["name"]
+
+
+def test_adding_a_shard_changes_no_other() -> None:
+    three, four = made(shards=3)[0].topology, made(shards=4)[0].topology
+    assert four.shards[:3] == three.shards
+
+
+def test_two_stores_stand_side_by_side() -> None:
+    def program() -> None:
+        ShardedRedis("one", {"image": IMAGE})
+        ShardedRedis("two", {"image": IMAGE})
+
+    assert_valid(objects(build(program)))
+
+
+def test_the_forecast_says_shares_and_moves() -> None:
+    first, second = forecast(plan(3))
+    assert first.endswith("33.4%, 33.3%, 33.3% (largest over mean 1.001)")
+    assert "2 to 3 shards moves 33.3% (least possible 33.3%)" in second
+    assert "3 to 4 shards moves 25.0% (least possible 25.0%)" in second
+    assert movement(3, 6).startswith("Going from 3 to 6 shards moves 50.0% of the keys")
+
+
+@pytest.mark.parametrize("count", [1, 64])
+def test_the_forecast_knows_the_ends(count: int) -> None:
+    assert len(forecast(plan(count))) == 2
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"shard": 3}, "shard is not an argument; did you mean shards?"),
+        ({"image": "redis"}, "must have a tag"),
+        ({"shards": 0}, "shards is 0; must be from 1 to 64"),
+        ({"shards": 65}, "must be from 1 to 64"),
+        ({"shards": 2.5}, "must be a whole number"),
+        ({"shards": "3"}, "must be a whole number"),
+        ({"role": "queue"}, "must be one of cache, store"),
+        ({"role": "cache", "persistence": True}, 'must be false with role "cache"'),
+        ({"appendfsync": "always"}, "must be left out"),
+        ({"storage_size": "1Gi"}, "must be left out"),
+        ({"role": "store", "appendfsync": "sometimes"}, "must be one of always, everysec, no"),
+        ({"role": "store", "storage_size": "large"}, "must be a quantity"),
+        ({"memory_mb": 1}, "must be from 16"),
+        ({"hash": "sha1"}, "must be one of"),
+        ({"hash_tag": "{"}, "must be two characters"),
+        ({"password": "short"}, "must have from 8 to 128"),
+        ({"auth": False, "password": PASSWORD}, "must be left out with auth false"),
+        ({"spread": "wide"}, "must be one of soft, strict, none"),
+        ({"companions": ["x"]}, "must be a Companion"),
+    ],
+)
+def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
+    assert expected in refusal("cache", change, preview=preview)
+
+
+@pytest.mark.parametrize("name", ["Cache", "cache_1", "-cache", "c" * 50, ""])
+def test_a_bad_name_is_refused(name: str) -> None:
+    assert "name is" in refusal(name, {})
+
+
+def test_shards_must_be_known_now() -> None:
+    def program() -> None:
+        args: Any = {"image": IMAGE, "shards": pulumi.Output.from_input(3)}
+        ShardedRedis("cache", args)
+
+    with pytest.raises(InputError, match="must be a plain value"):
+        build(program)
+
+
+def refusal(name: str, change: dict[str, Any], *, preview: bool = False) -> str:
+    messages: list[str] = []
+
+    def program() -> None:
+        args: Any = {"image": IMAGE, **change}
+        with pytest.raises(InputError) as caught:
+            ShardedRedis(name, args)
+        messages.append(str(caught.value))
+
+    graph = build(program, preview=preview)
+    assert not graph.nodes
+    assert PASSWORD not in messages[0]
+    return messages[0]
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    """A real redis-server with the generated files; the port it listens on."""
+    if REDIS is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param)
+    (port,) = free_ports(1)
+    acl, conf = tmp_path / "users.acl", tmp_path / "redis.conf"
+    acl.write_text(file(graph, "users.acl"))
+    conf.write_text(
+        file(graph, "redis.conf")
+        .replace("/etc/redis-acl/users.acl", str(acl))
+        .replace("dir /data", f"dir {tmp_path}")
+        .replace("bind * -::*", "bind 127.0.0.1")
+        .replace("port 6379", f"port {port}")
+    )
+    process = subprocess.Popen([REDIS, str(conf)], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert process.returncode == 0, "SIGTERM did not end it cleanly"
+
+
+def ask(port: int, *words: str, user: str = "default", password: str = "") -> str:
+    login = ["--user", user] if password else []
+    done = subprocess.run(
+        ["redis-cli", "-p", str(port), *login, *words],
+        capture_output=True, text=True, check=False, timeout=20,
+        env={"REDISCLI_AUTH": password, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("server", ["cache", "store"], indirect=True)
+def test_a_real_server_takes_the_files_and_lets_each_user_do_what_it_may(server: int) -> None:
+    assert "NOAUTH" in ask(server, "get", "x")
+    assert ask(server, "ping", user="probe", password="none") == "PONG\n"
+    assert "NOPERM" in ask(server, "get", "x", user="probe", password="none")
+    assert ask(server, "set", "x", "1", password=PASSWORD) == "OK\n"
+    for command in ("keys *", "flushall", "config get *", "shutdown", "monitor", "acl list"):
+        assert "NOPERM" in ask(server, *command.split(), password=PASSWORD), command
+    assert "maxmemory" in ask(server, "config", "get", "max*", user="admin", password=ADMIN)
+    assert "WRONGPASS" in ask(server, "ping", user="admin", password=PASSWORD)

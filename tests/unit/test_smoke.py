@@ -1,0 +1,123 @@
+"""SmokeTest: when it runs, what it runs, and what it tells."""
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import SmokeTest
+from components.platform.smoke import COVERS_ANNOTATION
+from components.values.errors import InputError
+from tests.unit.support.examples import IMAGE
+from tests.unit.support.manifests import objects, the
+from toolchain.graph import Graph, build
+
+
+def check(covers: Any = (), *, preview: bool = False, **args: Any) -> Graph:
+    def program() -> None:
+        values = covers() if callable(covers) else covers
+        given: Any = {"image": IMAGE, "script": "exit 0", "covers": values, **args}
+        SmokeTest("check", given)
+
+    return build(program, preview=preview)
+
+
+def digest(graph: Graph) -> str:
+    metadata = the(graph, "Job")["spec"]["template"]["metadata"]
+    result: str = metadata["annotations"][COVERS_ANNOTATION]
+    return result
+
+
+def test_it_runs_again_when_what_it_covers_changes_and_only_then() -> None:
+    assert digest(check(["a", 1])) == digest(check(["a", 1]))
+    assert digest(check(["a", 1])) != digest(check(["a", 2]))
+    assert digest(check([{"x": 1, "y": 2}])) == digest(check([{"y": 2, "x": 1}]))
+
+
+def test_outputs_are_covered() -> None:
+    known = check(lambda: [pulumi.Output.from_input("a")])
+    assert digest(known) == digest(check(["a"]))
+
+
+def test_a_covered_secret_leaves_its_digest_only() -> None:
+    graph = check(lambda: [pulumi.Output.secret("swordfish")])
+    assert digest(graph) == digest(check(["swordfish"]))
+    assert "swordfish" not in str([node.inputs for node in graph])
+    assert not graph.one("Job").secrets
+
+
+def test_what_is_not_known_yet_does_not_stop_a_preview() -> None:
+    unknown = check(lambda: [pulumi.Output.from_input("a")], preview=True)
+    assert len(unknown.all("Job")) == 1
+
+
+def test_it_runs_again_when_the_script_changes() -> None:
+    graph = check()
+    volumes = the(graph, "Job")["spec"]["template"]["spec"]["volumes"]
+    (volume,) = [v for v in volumes if "configMap" in v]
+    # The object is replaced when the script changes, and its new name changes the Job.
+    assert volume["configMap"]["name"] == the(graph, "ConfigMap")["metadata"]["name"]
+    assert "name" not in graph.one("ConfigMap").inputs["metadata"]
+
+
+def test_the_job_is_bounded_replaced_after_a_failure_and_kept_after_a_success() -> None:
+    job = the(check(timeout_seconds=30, backoff_limit=0), "Job")
+    assert job["spec"]["activeDeadlineSeconds"] == 30
+    assert job["spec"]["backoffLimit"] == 0
+    assert job["metadata"]["annotations"]["pulumi.com/replaceUnready"] == "true"
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert the(check(), "Job")["spec"]["activeDeadlineSeconds"] == 120
+
+
+def test_the_check_is_named_wherever_a_failure_shows() -> None:
+    job = the(check(), "Job")
+    template = job["spec"]["template"]
+    assert template["metadata"]["annotations"]["dds/check"] == "check"
+    assert template["spec"]["containers"][0]["name"] == "check"
+    assert job["metadata"]["name"].startswith("check-")
+    assert template["spec"]["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        ("exit 0", ["/bin/sh", "-eu"]),
+        ("#!/bin/sh\nexit 0", ["/bin/sh", "-eu"]),
+        ("#!/usr/bin/env python3\nprint()", ["python3", "-u"]),
+        ("# python\nexit 0", ["/bin/sh", "-eu"]),
+    ],
+)
+def test_the_first_line_names_the_interpreter(script: str, command: list[str]) -> None:
+    for given in (lambda: script, lambda: pulumi.Output.from_input(script)):
+
+        def program(given: Any = given) -> None:
+            SmokeTest("check", {"image": IMAGE, "script": given()})
+
+        graph = build(program)
+        (container,) = the(graph, "Job")["spec"]["template"]["spec"]["containers"]
+        assert container["command"] == [*command, "/opt/check/script"]
+        (config,) = objects(graph, "ConfigMap")
+        assert list(config["data"].values()) == [script]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"script": " "}, "must not be empty"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0; must be at least 1"),
+        ({"backoff_limit": -1}, "must be at least 0"),
+        ({"files": {"/opt/check/x": "y"}, "secret_files": {"/opt/check/z": "y"}}, "another folder"),
+    ],
+)
+def test_bad_input_is_refused(args: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check(**args)
+
+
+def test_a_resource_is_not_covered_but_depended_on() -> None:
+    def program() -> None:
+        other = pulumi.ComponentResource("dds:index:Other", "other")
+        with pytest.raises(InputError, match="depends_on"):
+            SmokeTest("check", {"image": IMAGE, "script": "x", "covers": [other]})
+
+    build(program)

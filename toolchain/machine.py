@@ -1,0 +1,93 @@
+"""What this machine can do, decided once for a checkout.
+
+`ordinary`: the internet is there, so the official CLI, plugins and container images are used.
+`packages`: only package registries are, so what is needed is built from them.
+"""
+
+from __future__ import annotations
+
+import http
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchain.errors import ToolchainError
+
+if TYPE_CHECKING:
+    from toolchain.paths import Checkout
+
+MODES = ("ordinary", "packages")
+PROBES = {
+    "container registry": "https://registry-1.docker.io/v2/",
+    "Pulumi's downloads": "https://get.pulumi.com/",
+}
+PROBE_TIMEOUT = 4.0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The decision and the reason for it."""
+
+    name: str
+    reason: str
+
+    @property
+    def packages_only(self) -> bool:
+        """Whether everything must come from package registries."""
+        return self.name == "packages"
+
+
+def reachable(address: str) -> bool:
+    """Whether a server answers there like itself within PROBE_TIMEOUT seconds."""
+    try:
+        with urllib.request.urlopen(address, timeout=PROBE_TIMEOUT):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        # A registry asks for a token; a proxy that refuses an address says 403 or 5xx.
+        return error.code == http.HTTPStatus.UNAUTHORIZED
+    except OSError:
+        return False
+
+
+def decide(checkout: Checkout, probe: Callable[[str], bool] = reachable) -> Mode:
+    """Decide how this checkout works on this machine.
+
+    DDS_MODE decides if it is set. Otherwise what was decided before holds, since a change would
+    replace the cluster; a fresh checkout probes.
+    """
+    forced = os.environ.get("DDS_MODE")
+    if forced:
+        if forced not in MODES:
+            raise ToolchainError(f"DDS_MODE is {forced!r}; must be one of {', '.join(MODES)}")
+        return Mode(forced, "DDS_MODE says so")
+    record = checkout.private / "mode"
+    if record.exists() and (before := record.read_text().strip()) in MODES:
+        return Mode(before, f"decided earlier; {record.relative_to(checkout.root)} holds it")
+    mode = _probe(probe)
+    checkout.make_private()
+    record.write_text(f"{mode.name}\n")
+    return mode
+
+
+def _probe(probe: Callable[[str], bool]) -> Mode:
+    with ThreadPoolExecutor(len(PROBES)) as pool:
+        found = dict(zip(PROBES, pool.map(probe, PROBES.values()), strict=True))
+    absent = [name for name, there in found.items() if not there]
+    if absent:
+        return Mode("packages", f"no way to {' and '.join(absent)} from here")
+    return Mode("ordinary", "a container registry and Pulumi's downloads are reachable")
+
+
+def installed_cli() -> Path | None:
+    """The installed Pulumi CLI, if its Python language plugin lies beside it or on PATH."""
+    found = shutil.which("pulumi")
+    if found is None:
+        return None
+    beside = Path(found).resolve().parent / "pulumi-language-python"
+    return Path(found) if beside.exists() or shutil.which("pulumi-language-python") else None

@@ -1,0 +1,193 @@
+"""A small client of the Kubernetes API: one request, or a watch that keeps a copy of a list."""
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+RUN = Path("/run/node")
+FIELD_MANAGER = "node"
+WATCH_SECONDS = 240
+APPLY = "application/apply-patch+yaml"
+
+# Seconds until the first question, between two, and how many remain unanswered: 10 s in all.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 4, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
+
+Object = Mapping[str, Any]
+
+
+class ApiError(OSError):
+    """The API server's refusal. `status` is the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """Requests with the credential of a kubeconfig, which is read anew for each connection because a
+    kubelet replaces its own.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._path = kubeconfig
+
+    def _file(self, entry: Object, key: str) -> str:
+        if key in entry:
+            return str(entry[key])
+        target = RUN / f"{self._path.name}.{key}"
+        data = base64.b64decode(entry[f"{key}-data"])
+        if not target.exists() or target.read_bytes() != data:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.touch(mode=0o600)
+            target.write_bytes(data)
+        return str(target)
+
+    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
+        try:
+            loaded = yaml.load(self._path.read_text(), Loader=yaml.CSafeLoader)
+            cluster = loaded["clusters"][0]["cluster"]
+            user = loaded["users"][0]["user"]
+        except (KeyError, IndexError, TypeError, yaml.YAMLError) as error:
+            raise LookupError(f"{self._path} is not complete: {error}") from error
+        context = ssl.create_default_context(cafile=self._file(cluster, "certificate-authority"))
+        context.load_cert_chain(
+            self._file(user, "client-certificate"), self._file(user, "client-key")
+        )
+        where = urlsplit(cluster["server"])
+        connection = http.client.HTTPSConnection(
+            where.hostname or "", where.port or 443, timeout=timeout, context=context
+        )
+        connection.connect()
+        # A watch sends nothing: without these a server that vanished would be waited for in silence.
+        for option, value in _KEEPALIVE.items():
+            connection.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content_type: str = "application/json",
+        timeout: float = 10.0,
+    ) -> Any:
+        """The decoded answer to one request. Raises ApiError, or OSError where no answer comes."""
+        connection = self._connect(timeout)
+        try:
+            connection.request(
+                method,
+                path,
+                body=None if body is None else json.dumps(body),
+                headers={"Content-Type": content_type, "Accept": "application/json"},
+            )
+            response = connection.getresponse()
+            text = response.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"{method} {path}: {error!r}") from error
+        finally:
+            connection.close()
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise ApiError(response.status, f"{method} {path}: {response.status} {text[:500]!r}")
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text.decode()
+
+    def ready(self) -> bool:
+        """Whether the API server says that it is ready."""
+        return bool(self.call("GET", "/readyz", timeout=5) == "ok")
+
+    def watch(self, path: str, version: str) -> Iterator[Object]:
+        """The events after a resource version, until the server ends the watch (240 s)."""
+        connection = self._connect(WATCH_SECONDS + 30)
+        try:
+            joint = "&" if "?" in path else "?"
+            connection.request(
+                "GET",
+                f"{path}{joint}watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}"
+                f"&resourceVersion={version}",
+            )
+            response = connection.getresponse()
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise ApiError(response.status, f"watch {path}: {response.read()[:500]!r}")
+            while line := response.readline():
+                yield json.loads(line)
+        except http.client.HTTPException as error:
+            raise OSError(f"watch {path}: {error!r}") from error
+        finally:
+            connection.close()
+
+
+class Copy:
+    """A copy of a list in the API, kept by a watch in a thread of its own.
+
+    `changed` is called after every change. The last copy stays while the API cannot be reached.
+    """
+
+    def __init__(
+        self, api: Api, path: str, stop: threading.Event, changed: Callable[[], None]
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._stop = stop
+        self._changed = changed
+        self._objects: dict[tuple[str, str], Object] = {}
+        self._lock = threading.Lock()
+        self.complete = threading.Event()
+        threading.Thread(target=self._run, name=f"watch {path}", daemon=True).start()
+
+    def objects(self) -> list[Object]:
+        """The objects as last seen."""
+        with self._lock:
+            return list(self._objects.values())
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """One object as last seen; the namespace is empty for what has none."""
+        with self._lock:
+            return self._objects.get((namespace, name))
+
+    @staticmethod
+    def _key(item: Object) -> tuple[str, str]:
+        metadata = item["metadata"]
+        return metadata.get("namespace", ""), metadata["name"]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                listed = self._api.call("GET", self._path, timeout=30)
+                with self._lock:
+                    self._objects = {self._key(item): item for item in listed["items"]}
+                self.complete.set()
+                self._changed()
+                self._follow(listed["metadata"]["resourceVersion"])
+            except (OSError, LookupError, ValueError):
+                # Not logged: while the API server is down this is every watch, every second.
+                self._stop.wait(1.0)
+
+    def _follow(self, version: str) -> None:
+        while not self._stop.is_set():
+            for event in self._api.watch(self._path, version):
+                if event["type"] == "ERROR":
+                    return
+                item = event["object"]
+                version = item["metadata"]["resourceVersion"]
+                if event["type"] == "BOOKMARK":
+                    continue
+                with self._lock:
+                    if event["type"] == "DELETED":
+                        self._objects.pop(self._key(item), None)
+                    else:
+                        self._objects[self._key(item)] = item
+                self._changed()

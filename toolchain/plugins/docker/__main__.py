@@ -1,0 +1,10 @@
+"""`python -m toolchain.plugins.docker <engine's address>`: the plugin's process."""
+
+import sys
+
+from toolchain.plugins.docker import VERSION
+from toolchain.plugins.docker.provider import DockerProvider
+from toolchain.plugins.provider.serve import serve
+
+if __name__ == "__main__":
+    serve(DockerProvider, VERSION, sys.argv[1:])

@@ -1,0 +1,128 @@
+"""The build context: which files belong to it, their digest, and the archive for the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from docker.utils.build import PatternMatcher
+
+_OUTSIDE = ".dds.Dockerfile"
+
+_TYPES = (
+    (stat.S_ISLNK, "L"), (stat.S_ISBLK, "D"), (stat.S_ISFIFO, "p"), (stat.S_ISSOCK, "S"),
+    (stat.S_ISCHR, "Dc"),
+)  # fmt: skip
+
+
+def ignore_patterns(context: Path, dockerfile: Path) -> list[str]:
+    """Patterns from ``<Dockerfile>.dockerignore``, or else from the context's .dockerignore."""
+    for candidate in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
+                      context / ".dockerignore"):  # fmt: skip
+        if candidate.is_file():
+            lines = (line.strip() for line in candidate.read_text().splitlines())
+            return [line for line in lines if line and not line.startswith("#")]
+    return []
+
+
+def files(context: Path, patterns: list[str]) -> Iterator[tuple[str, Path]]:
+    """Everything but folders that is not ignored, each folder's entries in the order of names."""
+    kept = set(PatternMatcher(patterns).walk(str(context))) if patterns else None
+
+    def walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            relative = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(Path(entry.path), f"{relative}/")
+            elif kept is None or relative in kept:
+                yield relative, Path(entry.path)
+
+    yield from walk(context, "")
+
+
+def digest(context: Path, dockerfile: Path) -> str:
+    """The official plugin's digest of a context, so that its state shows no change here.
+
+    It covers the Dockerfile, and of each file the path, the mode and the content (of a symbolic
+    link where it leads). Raises OSError where a file cannot be read.
+    """
+    total = hashlib.sha256()
+
+    def add(name: str, mode: str, content: bytes) -> None:
+        total.update(name.encode() + mode.encode() + content + b"\0")
+
+    add("Dockerfile", "----------", _content_digest(dockerfile))
+    for name, path in files(context, ignore_patterns(context, dockerfile)):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            content = hashlib.sha256(_target(path).encode()).digest()
+        elif stat.S_ISREG(mode):
+            content = _content_digest(path)
+        else:
+            content = hashlib.sha256().digest()
+        add(name, go_mode(mode), content)
+    return total.hexdigest()
+
+
+def _content_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _target(link: Path) -> str:
+    if not link.exists():
+        return str(link.readlink())
+    resolved = os.path.realpath(link)
+    return resolved if link.is_absolute() else os.path.relpath(resolved)
+
+
+def go_mode(mode: int) -> str:
+    """A file's mode as Go prints it."""
+    text = "".join(letter for is_type, letter in _TYPES if is_type(mode))
+    for bit, letter in ((stat.S_ISUID, "u"), (stat.S_ISGID, "g"), (stat.S_ISVTX, "t")):
+        text += letter if mode & bit else ""
+    text = text or "-"
+    return text + "".join(
+        letter if mode & (1 << 8 - position) else "-" for position, letter in enumerate("rwxrwxrwx")
+    )
+
+
+@contextlib.contextmanager
+def archive(context: Path, dockerfile: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """The context as a tar file, and the Dockerfile's name in it.
+
+    A Dockerfile outside the context, or one that is ignored, is put in beside the files.
+    """
+    inside = os.path.relpath(dockerfile, context)
+    patterns = ignore_patterns(context, dockerfile)
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            names = set()
+            for name, path in files(context, patterns):
+                if path.is_socket():
+                    continue
+                member = tar.gettarinfo(str(path), arcname=name)
+                member.uid = member.gid = 0
+                member.uname = member.gname = ""
+                names.add(name)
+                if member.isreg():
+                    with path.open("rb") as content:
+                        tar.addfile(member, content)
+                else:
+                    tar.addfile(member)
+            if inside not in names:
+                inside = _OUTSIDE if inside.startswith("..") else inside
+                member = tarfile.TarInfo(inside)
+                content_of_dockerfile = dockerfile.read_bytes()
+                member.size = len(content_of_dockerfile)
+                tar.addfile(member, io.BytesIO(content_of_dockerfile))
+        file.seek(0)
+        yield file, inside

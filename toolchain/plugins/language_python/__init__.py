@@ -1,0 +1,1 @@
+"""`pulumi-language-python`: runs Python programs for the engine."""

@@ -1,0 +1,166 @@
+"""The language runtime service, over the one that the SDK has for its Automation API."""
+
+from __future__ import annotations
+
+# The names of the service's methods are given by its protocol.
+# ruff: noqa: N802, ARG002
+import os
+import runpy
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pulumi
+from google.protobuf import empty_pb2
+from pulumi.automation._server import LanguageServer
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+
+from toolchain.plugins.language_python import packages
+
+VERSION = "3.256.0"
+WORKERS = 16
+
+
+class PythonLanguage(LanguageServer):
+    """Runs `__main__.py` of the program's folder in this process, once for each Run."""
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(lambda: None)
+        self._engine = engine
+        self._runs = 0
+
+    def end(self, *_: object) -> None:
+        """What SIGINT does.
+
+        The engine sends it to a plugin that it is done with, and waits for the end; a Ctrl-C
+        reaches the whole process group. In the second case the engine decides how the update
+        ends: a program that vanished under it would only add errors to its diagnostics.
+        """
+        if not self._runs:
+            os._exit(0)
+
+    def Handshake(self, request: Any, context: Any) -> Any:
+        """Take the engine's address."""
+        self._engine = request.engine_address
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:
+        """Answer with the engine's version, as the official plugin does."""
+        return plugin_pb2.PluginInfo(version=VERSION)
+
+    def GetRequiredPackages(self, request: Any, context: Any) -> Any:
+        """Name the providers whose SDKs are installed, so that the engine finds their plugins."""
+        return language_pb2.GetRequiredPackagesResponse(
+            packages=[
+                plugin_pb2.PackageDependency(
+                    name=name, kind="resource", version=version, server=server
+                )
+                for name, version, server in packages.required()
+            ]
+        )
+
+    def GetProgramDependencies(self, request: Any, context: Any) -> Any:
+        """List the installed distributions, for `pulumi about`."""
+        return language_pb2.GetProgramDependenciesResponse(
+            dependencies=[
+                language_pb2.DependencyInfo(name=name, version=version)
+                for name, version in packages.distributions(request.transitiveDependencies)
+            ]
+        )
+
+    def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
+        """Do nothing: the environment is made from its pins before the engine runs."""
+        return iter(())
+
+    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:
+        """Ask nothing."""
+        return language_pb2.RuntimeOptionsResponse()
+
+    def Cancel(self, request: Any, context: Any) -> Any:
+        """Leave the ending to the engine, which closes the resource monitor."""
+        return empty_pb2.Empty()
+
+    def Run(self, request: Any, context: Any) -> Any:
+        """Run the program to its end; what went wrong is logged, not returned."""
+        folder = Path(request.info.program_directory or request.pwd)
+        os.chdir(request.pwd or folder)
+        self.program = _program(folder, request.info.entry_point, list(request.args))
+        # The base class takes the engine's address for its log from here.
+        request.args.insert(0, self._engine)
+        self._runs += 1
+        try:
+            response = super().Run(request, context)  # type: ignore[no-untyped-call]
+        finally:
+            self._runs -= 1
+        # What went wrong has been shown by then; an error here would show it a second time.
+        return language_pb2.RunResponse(bail=True) if response.error else response
+
+
+def _program(folder: Path, entry_point: str, arguments: list[str]) -> Callable[[], None]:
+    entry = folder / (entry_point or ".")
+    main = entry / "__main__.py" if entry.is_dir() else entry
+
+    def run() -> None:
+        _forget_modules_of(folder)
+        sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
+        sys.argv[:] = [str(main), *arguments]
+        try:
+            runpy.run_path(str(main), run_name="__main__")
+        except pulumi.RunError:
+            raise
+        except SystemExit as end:
+            if end.code:
+                raise pulumi.RunError(f"the program ended with code {end.code}") from None
+        except BaseException as error:
+            shown = "".join(traceback.format_exception(_without_own_frames(error)))
+            raise pulumi.RunError(f"the program failed:\n{shown}") from error
+
+    return run
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    """Start the traceback at the program's first line: what is above it is this plugin."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename in (
+        __file__,
+        "<frozen runpy>",
+        runpy.__file__,
+    ):
+        frame = frame.tb_next
+    return error.with_traceback(frame) if frame is not None else error
+
+
+def _forget_modules_of(folder: Path) -> None:
+    """Import the program afresh: `up` runs it for the preview and again for the update."""
+    own = Path(__file__).resolve().parents[3] / "toolchain"
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name == "__main__" or not file:
+            continue
+        path = Path(file)
+        if (
+            path.is_relative_to(folder)
+            and not path.is_relative_to(own)
+            and "site-packages" not in path.parts
+        ):
+            del sys.modules[name]
+
+
+def serve(engine: str) -> None:
+    """Serve on a free port of 127.0.0.1, print the port and stay until the engine ends this."""
+    language = PythonLanguage(engine)
+    signal.signal(signal.SIGINT, language.end)
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=WORKERS), options=_GRPC_CHANNEL_OPTIONS
+    )
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(language, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    server.wait_for_termination()

@@ -1,0 +1,205 @@
+"""What the engine asks of a resource provider, on plain Python values."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from toolchain.plugins.provider.errors import ProviderError
+
+if TYPE_CHECKING:
+    from toolchain.plugins.provider.cancellation import Cancellation
+    from toolchain.plugins.provider.engine import Engine
+
+Properties = dict[str, Any]
+
+
+class DiffKind(enum.Enum):
+    """How one property changes; the values are the wire's."""
+
+    ADD = 0
+    ADD_REPLACE = 1
+    DELETE = 2
+    DELETE_REPLACE = 3
+    UPDATE = 4
+    UPDATE_REPLACE = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckFailure:
+    """One thing wrong with the inputs; ``property`` is a path such as ``spec.replicas``."""
+
+    property: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """Inputs with defaults filled in, and what is wrong with them."""
+
+    inputs: Properties
+    failures: Sequence[CheckFailure] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Diff:
+    """What would change.
+
+    :param details: property path to the way it changes; a ``*_REPLACE`` replaces the object
+    :param changed: None: whether ``details`` has any
+    """
+
+    details: Mapping[str, DiffKind] = dataclasses.field(default_factory=dict)
+    delete_before_replace: bool = False
+    changed: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadResult:
+    """An object as it is now; an empty id says that it is gone."""
+
+    identity: str
+    properties: Properties = dataclasses.field(default_factory=dict)
+    inputs: Properties = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Autonaming:
+    """The stack's own rule for names (``pulumi:autonaming``); no ``name`` asks for explicit names."""
+
+    name: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ResourceRequest:
+    """What every operation on a resource knows.
+
+    :param urn: the resource's address in the stack
+    :param type: its token, for example ``kubernetes:core/v1:ConfigMap``
+    :param name: its name in the program
+    """
+
+    urn: str
+    type: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckRequest(ResourceRequest):
+    """``old_inputs`` is empty for a new object and for a replacement."""
+
+    old_inputs: Properties
+    inputs: Properties
+    random_seed: bytes
+    autonaming: Autonaming | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffRequest(ResourceRequest):
+    """``state`` is the outputs of the last operation."""
+
+    identity: str
+    old_inputs: Properties
+    state: Properties
+    inputs: Properties
+    ignore_changes: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class CreateRequest(ResourceRequest):
+    """``timeout`` in seconds; 0: the provider's default."""
+
+    inputs: Properties
+    timeout: float
+    preview: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateRequest(ResourceRequest):
+    """``timeout`` in seconds; 0: the provider's default."""
+
+    identity: str
+    old_inputs: Properties
+    state: Properties
+    inputs: Properties
+    timeout: float
+    preview: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DeleteRequest(ResourceRequest):
+    """``timeout`` in seconds; 0: the provider's default."""
+
+    identity: str
+    old_inputs: Properties
+    state: Properties
+    timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadRequest(ResourceRequest):
+    """``state`` and ``inputs`` are empty for an import."""
+
+    identity: str
+    state: Properties
+    inputs: Properties
+
+
+class Provider:
+    """A provider of resources. Every method runs on a thread of its own.
+
+    Raise `ProviderError` (or `IncompleteError`) for what the user has to read.
+    """
+
+    name = "provider"
+    supports_autonaming = False
+
+    def __init__(self, engine: Engine, cancellation: Cancellation) -> None:
+        self.engine = engine
+        self.cancellation = cancellation
+
+    def check_config(self, old: Properties, new: Properties) -> CheckResult:  # noqa: ARG002
+        """Checks the provider's own arguments."""
+        return CheckResult(new)
+
+    def diff_config(self, old: Properties, new: Properties) -> Diff:
+        """Compares the provider's own arguments."""
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        return Diff(dict.fromkeys(changed, DiffKind.UPDATE))
+
+    def configure(self, arguments: Properties) -> None:
+        """Takes the provider's arguments; called once, before any resource.
+
+        They come as the SDK sends them: what is not a string may be its JSON text, see
+        `values.from_json`.
+        """
+
+    def check(self, request: CheckRequest) -> CheckResult:
+        """Fills in and validates inputs."""
+        raise NotImplementedError
+
+    def diff(self, request: DiffRequest) -> Diff:
+        """Says what an update would change."""
+        raise NotImplementedError
+
+    def create(self, request: CreateRequest) -> tuple[str, Properties]:
+        """Makes the object and gives its id and outputs; in a preview the id is empty."""
+        raise NotImplementedError
+
+    def update(self, request: UpdateRequest) -> Properties:
+        """Brings the object to the inputs and gives its outputs."""
+        raise NotImplementedError
+
+    def delete(self, request: DeleteRequest) -> None:
+        """Takes the object away and waits until it is gone; one that is gone is no error."""
+        raise NotImplementedError
+
+    def read(self, request: ReadRequest) -> ReadResult:
+        """Gives the object as it is now, for refresh, import and ``get``."""
+        raise NotImplementedError
+
+    def invoke(self, token: str, arguments: Properties) -> Properties:  # noqa: ARG002
+        """Calls a function of the provider."""
+        raise ProviderError(f"the function {token} is not supported by this {self.name} plugin")
