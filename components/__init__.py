@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from components.platform.prometheus import Prometheus, PrometheusArgs
     from components.platform.smoke import SmokeTest, SmokeTestArgs
     from components.serving.election import Election, ElectionArgs
-    from components.serving.etcd_cluster import EtcdCluster, EtcdClusterArgs
+    from components.serving.etcd_cluster import EtcdCluster
+    from components.serving.etcd_settings import EtcdClusterArgs
     from components.serving.event_bus import EventBus, EventBusArgs
     from components.serving.function import Function, FunctionArgs
     from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
@@ -85,7 +86,7 @@ _MODULES = {
     "Election": "serving.election",
     "ElectionArgs": "serving.election",
     "EtcdCluster": "serving.etcd_cluster",
-    "EtcdClusterArgs": "serving.etcd_cluster",
+    "EtcdClusterArgs": "serving.etcd_settings",
     "GitSourceArgs": "single_node.config_sync",
     "HttpSourceArgs": "single_node.config_sync",
     "EventBus": "serving.event_bus",

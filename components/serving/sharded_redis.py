@@ -377,12 +377,8 @@ def _workload(args: ShardedRedisArgs, settings: _Settings, client_label: tuple[s
             },
             # Loading the file of a big store takes a while; it answers PING with LOADING then.
             "startup": {"command": _probe(">/dev/null"), "failure_threshold": 120},
-            "readiness": {
-                "command": _probe("| grep -q PONG"),
-                # A shard that is back is wanted soon: its keys are nowhere else.
-                "period_seconds": 2,
-                "timeout_seconds": 2,
-            },
+            # The first one comes with the end of startup, so a shard that is back is used at once.
+            "readiness": {"command": _probe("| grep -q PONG")},
             "liveness": {"command": _probe(">/dev/null")},
             # No other pod has this shard's keys, so waiting before the end helps nobody.
             "drain_seconds": 0,

@@ -121,10 +121,15 @@ def undone(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def lose_a_member(deployed: Elections) -> None:
-    """SIGKILL for the member of etcd that leads the others."""
-    before = deployed.etcd_leader()
-    deployed.nodes.kill(before, "etcd")
-    eventually(lambda: deployed.etcd_leader().name != before.name, 60, "another member leads")
+    """SIGKILL for the member of etcd that leads the others, until one is elected anew.
+
+    That may be the same one: it is back in about a second, and the others wait as long.
+    """
+    leader = deployed.etcd_leader()
+    before = deployed.elected(besides=leader)
+    deployed.nodes.kill(leader, "etcd")
+    eventually(lambda: deployed.elected(besides=leader) > before, 60, "a leader is elected")
+    deployed.etcd_leader()
 
 
 def lose_the_majority(deployed: Elections, seconds: float) -> tuple[float, float]:

@@ -363,17 +363,24 @@ class Elections:
         """The member that leads the others."""
 
         def condition() -> Pod | None:
-            script = 'wget -qO- "$1" | grep "^etcd_server_is_leader "'
             for pod in self.members():
-                if pod.ready:
-                    url = f"http://{pod.address}:2381/metrics"
-                    if self.nodes.run(pod.node, script, url).split()[-1] == "1":
-                        return pod
+                if pod.ready and self._of_etcd(pod, "is_leader") == 1:
+                    return pod
             return None
 
         found = eventually(condition, 60, "a member of etcd leads")
         assert found is not None
         return found
+
+    def elected(self, besides: Pod) -> int:
+        """How often the members other than this one have seen a leader elected."""
+        others = [pod for pod in self.members() if pod.name != besides.name]
+        return sum(self._of_etcd(pod, "leader_changes_seen_total") for pod in others)
+
+    def _of_etcd(self, pod: Pod, metric: str) -> int:
+        script = 'wget -qO- "$1" | grep "^etcd_server_$2 "'
+        url = f"http://{pod.address}:2381/metrics"
+        return int(self.nodes.run(pod.node, script, url, metric).split()[-1])
 
     @contextmanager
     def members_paused(self, pods: Sequence[Pod]) -> Iterator[None]:

@@ -4,7 +4,8 @@ import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
 from components.platform.generated import Password
-from components.serving.etcd_cluster import EtcdCluster, EtcdClusterArgs
+from components.serving.etcd_cluster import EtcdCluster
+from components.serving.etcd_settings import EtcdClusterArgs
 from components.values.edges import Edge
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace

@@ -1,0 +1,369 @@
+"""The workloads of an etcd cluster: its members, and what works for them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+from components.platform.certificates import Authority, Certificate
+from components.pods import labels as pod_labels
+from components.serving.etcd_settings import (
+    CLIENT,
+    CLIENT_PORT,
+    METRICS_PORT,
+    MIB,
+    PEER,
+    PEER_PORT,
+    SNAPSHOT_PORT,
+    STORAGE,
+    TOKENS,
+    EtcdClusterArgs,
+    EtcdSettings,
+    RestoreArgs,
+    SnapshotsArgs,
+)
+from components.values.edges import Edge
+from components.values.etcd import EtcdTopology
+from components.values.names import child
+from components.workloads.application import ApplicationArgs
+from components.workloads.arguments import PodArgs
+from components.workloads.scheduled import ScheduledTaskArgs
+from components.workloads.stateful import StatefulApplicationArgs, StorageArgs
+from components.workloads.task import TaskArgs
+
+_COMPLETE = "/run/etcd/etcd.yaml"
+_CONFIG = "/etc/etcd/config"
+ROOT_PASSWORD = "/etc/etcd/root/password"  # noqa: S105 (a path)
+_ACCESS = "/etc/etcd/access/access.json"
+_MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
+_SNAPSHOTS = "/var/lib/etcd-snapshots"
+_CLIENT_PREFIX = "dds/client-of-"
+# Until then after its first update a cluster may begin empty; later, empty means lost.
+_FOUND_MINUTES = 60
+SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
+
+
+NO_KEYS: Mapping[str, pulumi.Input[str]] = {
+    f"{folder}/x": "" for folder in (PEER, CLIENT, TOKENS, ROOT_PASSWORD.rpartition("/")[0])
+}
+"""Stands for the keys where only the rest of the arguments is checked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdKeys:
+    """Certificates and keys, by the names of their files."""
+
+    peer: Mapping[str, pulumi.Output[str]]
+    client: Mapping[str, pulumi.Output[str]]
+    tokens: Mapping[str, pulumi.Output[str]]
+    created: pulumi.Output[str]
+
+    @classmethod
+    def made(
+        cls, name: str, plan: "EtcdPlan", authority: Authority | None, opts: pulumi.ResourceOptions
+    ) -> "EtcdKeys":
+        """Register the authorities and certificates of a cluster."""
+        peers = Authority(f"{name}-peers", {"common_name": "etcd peers"}, opts)
+        clients = authority or Authority(f"{name}-clients", {"common_name": "etcd"}, opts)
+        peer = Certificate(
+            f"{name}-peer",
+            {
+                "authority": peers,
+                "common_name": "etcd peer",
+                "dns_names": plan.hosts(),
+                "usages": ["server", "client"],
+            },
+            opts,
+        )
+        client = Certificate(
+            f"{name}-server",
+            {
+                "authority": clients,
+                "common_name": "etcd",
+                "dns_names": [*plan.hosts(), "localhost"],
+                "ip_addresses": ["127.0.0.1"],
+            },
+            opts,
+        )
+        # A pair of keys for tokens; nobody connects with it.
+        tokens = Certificate(
+            f"{name}-tokens",
+            {"authority": peers, "common_name": "etcd tokens", "usages": ["client"]},
+            opts,
+        )
+        return cls(_pem(peer), _pem(client), _pem(tokens), peers.created)
+
+    def files(self) -> dict[str, pulumi.Input[str]]:
+        """The files of a member, by their paths."""
+        return {
+            **_in(PEER, self.peer),
+            **_in(CLIENT, self.client),
+            **{path: pem for path, pem in _in(TOKENS, self.tokens).items() if "ca.crt" not in path},
+        }
+
+
+def _pem(certificate: Certificate) -> Mapping[str, pulumi.Output[str]]:
+    return {
+        "ca.crt": certificate.authority,
+        "tls.crt": certificate.certificate,
+        "tls.key": certificate.key,
+    }
+
+
+def _in(folder: str, files: Mapping[str, pulumi.Output[str]]) -> dict[str, pulumi.Input[str]]:
+    return {f"{folder}/{file}": content for file, content in files.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdPlan:
+    """The workloads of one cluster, from its checked arguments."""
+
+    name: str
+    args: EtcdClusterArgs
+    settings: EtcdSettings
+
+    @property
+    def where(self) -> str:
+        """What errors name."""
+        return f'EtcdCluster "{self.name}"'
+
+    @property
+    def pods(self) -> list[str]:
+        """The members' names, each also of its Service."""
+        return [f"{self.name}-{ordinal}" for ordinal in range(self.settings.members)]
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where clients reach the members."""
+        return tuple(f"https://{pod}:{CLIENT_PORT}" for pod in self.pods)
+
+    @property
+    def client_label(self) -> tuple[str, str]:
+        """The label of pods that may connect."""
+        return (f"{_CLIENT_PREFIX}{self.name}", "true")
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels that all members have."""
+        return pod_labels.selector("etcd", self.name, "member")
+
+    @property
+    def restore_name(self) -> str:
+        """Name of what hands the snapshot to members."""
+        return child(self.name, "restore", limit=TASK_LIMIT)
+
+    def hosts(self) -> list[pulumi.Input[str]]:
+        """Every name under which a member is reached."""
+        names: list[pulumi.Input[str]] = [*self.pods]
+        if "namespace" in self.args:
+            names += [
+                pulumi.Output.concat(pod, ".", self.args["namespace"], end)
+                for pod in self.pods
+                for end in (".svc", ".svc.cluster.local")
+            ]
+        return names
+
+    def members(
+        self,
+        secret_files: Mapping[str, pulumi.Input[str]],
+        created: pulumi.Input[str],
+        restore_host: pulumi.Input[str] | None,
+    ) -> StatefulApplicationArgs:
+        """The members themselves."""
+        settings, args = self.settings, self.args
+        storage: StorageArgs = {
+            "path": STORAGE,
+            "size": settings.storage_size,
+            "delete_with_workload": args.get("delete_data", False),
+        }
+        if "storage_class" in args:
+            storage["storage_class"] = args["storage_class"]
+        egress = [Edge(ports=(CLIENT_PORT, PEER_PORT), pods=self.selector)]
+        if "restore" in args:
+            server = pod_labels.selector("etcd-restore", self.restore_name, "snapshots")
+            egress.append(Edge(ports=(SNAPSHOT_PORT,), pods=server))
+        workload: StatefulApplicationArgs = {
+            "image": args["image"],
+            "application": "etcd",
+            "component": "member",
+            # No shell: upstream's image has none.
+            "command": ["etcd", f"--config-file={_COMPLETE}"],
+            "preparations": [
+                {
+                    "name": "prepare",
+                    "image": args.get("tools_image", args["image"]),
+                    "command": ["python3", "-m", "member", "prepare"],
+                }
+            ],
+            "files": {
+                f"{_CONFIG}/etcd.yaml": settings.yaml(self.name),
+                f"{_CONFIG}/cluster.json": self._cluster_json(created, restore_host),
+            },
+            "secret_files": secret_files,
+            "writable": [_COMPLETE.rpartition("/")[0]],
+            "storage": storage,
+            "ports": [
+                {"name": "client", "port": CLIENT_PORT},
+                {"name": "peer", "port": PEER_PORT},
+                {"name": "metrics", "port": METRICS_PORT},
+            ],
+            "expose": ["client"],
+            "clients": [dict([self.client_label])],
+            "ingress": [
+                Edge(ports=(CLIENT_PORT, PEER_PORT), pods=self.selector),
+                *args.get("ingress", ()),
+            ],
+            "egress": egress,
+            "replicas": settings.members,
+            "spread": args.get("spread", "soft"),
+            "resources": args.get("resources")
+            or {
+                "requests": {"cpu": "100m", "memory": "128Mi"},
+                "limits": {"memory": f"{settings.quota_mb + 256}Mi"},
+            },
+            # Alive without a quorum; ready with one only. A long log takes its time at the start.
+            "startup": {"path": "/livez", "port": "metrics", "failure_threshold": 300},
+            "readiness": {"path": "/readyz", "port": "metrics", "period_seconds": 3},
+            "liveness": {"path": "/livez", "port": "metrics"},
+            # Clients try the other members, so waiting before the end helps nobody.
+            "drain_seconds": 0,
+            "grace_seconds": 20,
+        }
+        if "namespace" in args:
+            workload["namespace"] = args["namespace"]
+        return workload
+
+    def _cluster_json(
+        self, created: pulumi.Input[str], restore_host: pulumi.Input[str] | None
+    ) -> pulumi.Output[str]:
+        restore = self.args.get("restore")
+
+        def text(known: Sequence[Any]) -> str:
+            document = {
+                "members": self.pods,
+                "token": self.name,
+                "created": known[0],
+                "found_minutes": _FOUND_MINUTES,
+                "restore": restore and {"host": known[1], "file": restore["file"]},
+            }
+            return json.dumps(document, indent=1)
+
+        return pulumi.Output.all(created, restore_host).apply(text)
+
+    def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
+        """What hands the snapshot to members."""
+        server: ApplicationArgs = {
+            "image": self._tools(),
+            "application": "etcd-restore",
+            "component": "snapshots",
+            "command": ["python3", "-m", "member", "serve"],
+            "secret_files": _in(PEER, keys.peer),
+            "ports": [{"name": "snapshots", "port": SNAPSHOT_PORT}],
+            "clients": [self.selector],
+            "volumes": [
+                {
+                    "name": "snapshots",
+                    "persistent_volume_claim": {"claim_name": restore["claim"], "read_only": True},
+                }
+            ],
+            "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS, "read_only": True}],
+            "grace_seconds": 5,
+        }
+        if "namespace" in self.args:
+            server["namespace"] = self.args["namespace"]
+        return server
+
+    def access(
+        self,
+        topology: EtcdTopology,
+        root_password: pulumi.Output[str],
+        users: Mapping[str, tuple[str, pulumi.Output[str]]],
+    ) -> TaskArgs:
+        """What enables authentication and makes users."""
+        plan = {
+            "endpoints": list(self.endpoints),
+            "users": [
+                {"name": name, "prefix": prefix, "password_file": f"/etc/etcd/users/{name}"}
+                for name, (prefix, _) in users.items()
+            ],
+        }
+        task: TaskArgs = {
+            **self._client("access", topology, root_password),  # type: ignore[typeddict-item]
+            "timeout_seconds": 240,
+        }
+        task["files"] = {**task["files"], _ACCESS: json.dumps(plan, indent=1)}
+        task["secret_files"] = {
+            **task["secret_files"],
+            **{f"/etc/etcd/users/{name}": password for name, (_, password) in users.items()},
+        }
+        if "restore" in self.args:
+            # A restored cluster has the users of its snapshot.
+            task["annotations"] = {"dds/restored": self.args["restore"]["file"]}
+        return task
+
+    def defragment(
+        self, topology: EtcdTopology, root_password: pulumi.Output[str]
+    ) -> ScheduledTaskArgs:
+        """What gives free pages back."""
+        plan = {
+            "endpoints": list(self.endpoints),
+            "free_fraction": self.settings.free_percent / 100,
+            "least_bytes": self.settings.least_mb * MIB,
+        }
+        task: ScheduledTaskArgs = {
+            **self._client("defragment", topology, root_password),  # type: ignore[typeddict-item]
+            "schedule": self.settings.defragmented,
+            "timeout_seconds": 1800,
+        }
+        task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
+        return task
+
+    def snapshot(
+        self,
+        snapshots: SnapshotsArgs,
+        topology: EtcdTopology,
+        root_password: pulumi.Output[str],
+    ) -> ScheduledTaskArgs:
+        """What takes snapshots."""
+        plan = {
+            "endpoints": list(self.endpoints),
+            "name": self.name,
+            "keep": self.settings.keep,
+        }
+        task: ScheduledTaskArgs = {
+            **self._client("snapshot", topology, root_password),  # type: ignore[typeddict-item]
+            "schedule": self.settings.snapshots_taken,
+            "timeout_seconds": 900,
+            "volumes": [
+                {
+                    "name": "snapshots",
+                    "persistent_volume_claim": {"claim_name": snapshots["claim"]},
+                }
+            ],
+            "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS}],
+        }
+        task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
+        return task
+
+    def _tools(self) -> pulumi.Input[str]:
+        return self.args.get("tools_image", self.args["image"])
+
+    def _client(
+        self, verb: str, topology: EtcdTopology, root_password: pulumi.Output[str]
+    ) -> PodArgs:
+        """A pod of the project's program that talks to the members as root."""
+        pod: PodArgs = {
+            "image": self._tools(),
+            "application": "etcd-tools",
+            "component": verb,
+            "command": ["python3", "-m", "member", verb],
+            "files": {f"{CLIENT}/ca.crt": topology.authority},
+            "secret_files": {ROOT_PASSWORD: root_password},
+            "labels": dict([self.client_label]),
+            "egress": [Edge(ports=(CLIENT_PORT,), pods=self.selector)],
+        }
+        if "namespace" in self.args:
+            pod["namespace"] = self.args["namespace"]
+        return pod
