@@ -18,10 +18,11 @@ import http.server
 import json
 import os
 import pathlib
-import signal
 import threading
 import time
 from typing import Any
+
+import serving
 
 MOST_BODY = 65536
 _EVERYBODY = ""
@@ -81,62 +82,50 @@ class Gateway:
             }  # fmt: skip
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with JSON."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 30
+class Handler(serving.Handler):
+    """Takes messages."""
 
     def do_GET(self) -> None:
         """The inbox, and probes."""
         if self.path == "/inbox":
-            self._answer(200, self.server.gateway.inbox())  # type: ignore[attr-defined]
+            self.answer(200, self.server.gateway.inbox())  # type: ignore[attr-defined]
         elif self.path in ("/livez", "/readyz"):
-            self._answer(200, {"ok": True})
+            self.answer(200, {"ok": True})
         else:
-            self._answer(404, {"error": "there is /inbox"})
+            self.answer(404, {"error": "there is /inbox"})
 
     def do_POST(self) -> None:
         """Send a message, or behave otherwise."""
         length = int(self.headers.get("Content-Length") or 0)
         if length > MOST_BODY:
             self.close_connection = True
-            self._answer(413, {"error": "too long"})
+            self.answer(413, {"error": "too long"})
             return
         try:
             given = json.loads(self.rfile.read(length))
             words = {name: given[name] for name in ("to", "from", "body") if self.path != "/behave"}
         except (ValueError, KeyError, TypeError):
-            self._answer(400, {"error": "a JSON object with to, from and body"})
+            self.answer(400, {"error": "a JSON object with to, from and body"})
             return
         gateway: Gateway = self.server.gateway  # type: ignore[attr-defined]
         if self.path == "/behave":
             gateway.behave(given)
-            self._answer(200, given)
+            self.answer(200, given)
         elif self.path != "/messages":
-            self._answer(404, {"error": "there is /messages"})
+            self.answer(404, {"error": "there is /messages"})
         elif not self._authentic():
-            self._answer(401, {"error": "account and token"})
+            self.answer(401, {"error": "account and token"})
         elif (sent := gateway.send(words, self.headers.get("Idempotency-Key", ""))) is None:
-            self._answer(503, {"error": "down"})
+            self.answer(503, {"error": "down"})
         elif gateway.loses_the_answer():
             self.close_connection = True
         else:
-            self._answer(201, sent)
+            self.answer(201, sent)
 
     def _authentic(self) -> bool:
         expected = base64.b64encode(self.server.login.encode()).decode()  # type: ignore[attr-defined]
         given = self.headers.get("Authorization", "").removeprefix("Basic ")
         return hmac.compare_digest(given.encode(), expected.encode())
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing of what goes well: probes come often."""
@@ -144,13 +133,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             super().log_request(code, size)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """One thread a connection."""
-
-    daemon_threads = True
+class Server(serving.Server):
+    """Knows its gateway and who may send."""
 
     def __init__(self, port: int, gateway: Gateway, login: str) -> None:
-        super().__init__(("", port), Handler)
+        super().__init__("", port, Handler)
         self.gateway = gateway
         self.login = login
 
@@ -159,10 +146,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     token = pathlib.Path(os.environ["TOKEN_FILE"]).read_text().strip()
     login = f"{os.environ.get('ACCOUNT', 'account')}:{token}"
-    server = Server(int(os.environ.get("PORT", "8080")), Gateway(), login)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    server.serve_forever(poll_interval=0.1)
-    server.server_close()
+    Server(int(os.environ.get("PORT", "8080")), Gateway(), login).run()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import serving
+
 TIMEOUT = 5.0
 REMEMBERED = 100
 
@@ -286,32 +288,20 @@ class Ticker:
         }
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with JSON."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 30
+class Handler(serving.Handler):
+    """Says what is believed."""
 
     def do_GET(self) -> None:
         """Answer one question."""
         ticker: Ticker = self.server.ticker  # type: ignore[attr-defined]
         if self.path == "/livez":
-            self._answer(200, {"live": True})
+            self.answer(200, {"live": True})
         elif self.path == "/readyz":
-            self._answer(200 if ticker.elector.answers else 503, {"ready": ticker.elector.answers})
+            self.answer(200 if ticker.elector.answers else 503, {"ready": ticker.elector.answers})
         elif self.path == "/":
-            self._answer(200, ticker.state())
+            self.answer(200, ticker.state())
         else:
-            self._answer(404, {"error": "there is /, /livez and /readyz"})
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            self.answer(404, {"error": "there is /, /livez and /readyz"})
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing: the log is for what becomes of the leadership."""

@@ -1,4 +1,4 @@
-"""Programs of the images, each a module that stands alone."""
+"""Programs of the images, by their files."""
 
 import importlib.util
 import sys
@@ -17,5 +17,10 @@ def program(path: str) -> Any:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        spec.loader.exec_module(module)
+        # What it shares with the programs beside it.
+        sys.path.insert(0, str((IMAGES / path).parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
     return sys.modules[name]
