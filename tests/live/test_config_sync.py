@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,6 +37,10 @@ def reads(
     return condition
 
 
+def has(text: str, files: Mapping[str, str]) -> bool:
+    return files.get("more.txt") == text
+
+
 def restarts(pods: list[Pod]) -> list[Any]:
     return [(pod.uid, pod.restarts) for pod in pods]
 
@@ -58,7 +63,7 @@ def test_a_changed_key_is_read_by_the_application_with_no_restart(sidecars: Side
         changed_at = put(sidecars, SETTINGS, settings)
         for pod in before:
             state = eventually(
-                reads(sidecars, pod, LEGACY, lambda f, g=greeting: f.get("more.txt") == g),
+                reads(sidecars, pod, LEGACY, partial(has, greeting)),
                 WATCHED_SECONDS,
                 "the application has read the change",
             )
