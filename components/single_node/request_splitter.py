@@ -29,6 +29,9 @@ CONTROL = "control"
 EXPERIMENT = "experiment"
 """Name of the arm that ``percent`` of the users see."""
 
+ARMS = (CONTROL, EXPERIMENT)
+"""Both arms."""
+
 POLICIES = ("default", "seed")
 KEYS = ("header", "cookie", "address")
 WITHOUT_KEY = (CONTROL, "random")
@@ -41,6 +44,9 @@ _SEED_PERCENT = 10
 _PORTS = (1024, 65535)
 _HEADER = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,63}")
 _COOKIE = re.compile(r"[A-Za-z0-9_]{1,64}")
+# Connections to each arm that wait for the next request; how long one may wait; and how long one is
+# used at all, which is less than what Applications drain for (5 s).
+_KEPT, _IDLE_SECONDS, _KEPT_SECONDS = 64, 1, 2
 # nginx counts in hundredths of a percent.
 _HUNDREDTHS = 100
 _WHOLE = 100
@@ -202,7 +208,10 @@ class _Split:
             self._server(),
             self._status(),
         ]
-        return nginx.text(nginx.document(title, http=http, connections=4096, resolver=True))
+        stream = self._connections(control, experiment)
+        # A request takes four: from the application, to the socket, from there, and to the arm.
+        document = nginx.document(title, http=http, stream=stream, connections=8192, resolver=True)
+        return nginx.text(document)
 
     def _choice(self) -> list[nginx.Statement]:
         """From a request to ``$arm``, and in ``$how`` why."""
@@ -225,13 +234,12 @@ class _Split:
             found.append(self._hashed("$request_id", "by_chance"))
             without = "$by_chance"
         forced = _variable("http", self.force_header)
-        arms = (CONTROL, EXPERIMENT)
         found += [
             nginx.mapping(user, "unforced", [("", without), ("default", "$by_user")]),
-            nginx.mapping(forced, "arm", [("default", "$unforced"), *zip(arms, arms, strict=True)]),
+            nginx.mapping(forced, "arm", [("default", "$unforced"), *zip(ARMS, ARMS, strict=True)]),
             nginx.mapping(user, "unforced_how", [("", "keyless"), ("default", "user")]),
             nginx.mapping(
-                forced, "how", [("default", "$unforced_how"), *((arm, "forced") for arm in arms)]
+                forced, "how", [("default", "$unforced_how"), *((arm, "forced") for arm in ARMS)]
             ),
         ]
         return found
@@ -244,25 +252,56 @@ class _Split:
         return nginx.table("split_clients", source, f"${variable}", entries=entries)
 
     def _arms(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
+        """The arms as nginx's HTTP side sees them: a socket each, with connections that are kept."""
         return [
             nginx.Comment(
-                "Names are looked up when they are needed, so that nginx starts, and serves the\n"
-                "other arm, where one is not there."
+                "A connection is used again, but not for long: an arm may close one that is idle, and\n"
+                "its pods must be without any before they end."
             ),
-            nginx.mapping(
-                "$arm",
-                "arm_address",
-                [
-                    ("default", nginx.lookup_address(control)),
-                    (EXPERIMENT, nginx.lookup_address(experiment)),
-                ],
+            *(
+                nginx.block(
+                    "upstream",
+                    arm,
+                    inside=[
+                        nginx.directive("server", f"unix:{_socket(arm)}"),
+                        nginx.directive("keepalive", _KEPT),
+                        nginx.directive("keepalive_timeout", f"{_IDLE_SECONDS}s"),
+                        nginx.directive("keepalive_time", f"{_KEPT_SECONDS}s"),
+                        nginx.directive("keepalive_requests", 100_000),
+                    ],
+                )
+                for arm in ARMS
             ),
             nginx.mapping(
                 "$arm", "arm_host", [("default", str(control)), (EXPERIMENT, str(experiment))]
             ),
             nginx.mapping("$http_upgrade", "arm_connection", [("default", "upgrade"), ("", "")]),
+        ]
+
+    def _connections(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
+        """From each arm's socket to the arm."""
+        return [
+            nginx.Comment(
+                "Names are looked up when they are needed, so that nginx starts, and serves the\n"
+                "other arm, where one is not there. On the HTTP side it would open a connection for\n"
+                "each request then."
+            ),
             nginx.Comment("A question that got lost is asked again after 5 s."),
             nginx.directive("resolver_timeout", "12s"),
+            *(
+                nginx.block(
+                    "server",
+                    inside=[
+                        nginx.directive("listen", f"unix:{_socket(arm)}"),
+                        nginx.directive("set", "$address", nginx.lookup_address(endpoint)),
+                        nginx.directive("proxy_pass", "$address"),
+                        nginx.directive("proxy_connect_timeout", f"{self.connect_timeout}ms"),
+                        # The HTTP side gives up first.
+                        nginx.directive("proxy_timeout", f"{self.timeout + 5}s"),
+                    ],
+                )
+                for arm, endpoint in zip(ARMS, (control, experiment), strict=True)
+            ),
         ]
 
     def _lines(self) -> list[nginx.Statement]:
@@ -288,7 +327,7 @@ class _Split:
                 "location",
                 "/",
                 inside=[
-                    nginx.directive("proxy_pass", "http://$arm_address"),
+                    nginx.directive("proxy_pass", "http://$arm"),
                     nginx.directive("proxy_http_version", "1.1"),
                     nginx.directive("proxy_set_header", "Host", "$arm_host"),
                     nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
@@ -297,7 +336,6 @@ class _Split:
                     nginx.directive("proxy_hide_header", self.force_header),
                     nginx.directive("proxy_request_buffering", False),
                     nginx.directive("proxy_max_temp_file_size", 0),
-                    nginx.directive("proxy_connect_timeout", f"{self.connect_timeout}ms"),
                     nginx.directive("proxy_read_timeout", f"{self.timeout}s"),
                     nginx.directive("proxy_send_timeout", f"{self.timeout}s"),
                 ],
@@ -346,6 +384,10 @@ class _Split:
             workers=5,
             connections=1024,
         )
+
+
+def _socket(arm: str) -> str:
+    return f"{nginx.TEMPORARY}/{arm}{nginx.SOCKET}"
 
 
 def _variable(kind: str, name: str) -> str:

@@ -17,6 +17,10 @@ from components.values.errors import InputError
 TEMPORARY = "/tmp"  # noqa: S108
 """Folder that must be writable: the pid, and what does not fit into memory."""
 
+SOCKET = ".sock"
+"""How files in TEMPORARY end that nginx listens at. ``command`` removes what is left of them: an
+nginx that was killed could not, and the next one would not start."""
+
 RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
 """Where ``command`` puts what it found in the container's /etc/resolv.conf."""
 
@@ -157,7 +161,7 @@ def command(
     """A container's command: nginx in the foreground with this configuration.
 
     :param file: the configuration's path
-    :param resolver: whether to write RESOLVER_FILE first. It is the name service's address and the
+    :param resolver: whether to write RESOLVER_FILE first, and to remove old sockets. It is the name service's address and the
         cluster's domain as they are in this pod, so nothing of them is assumed.
     :param valid: how long an address is used before it is asked for again, in nginx's words
     :param check: only check the configuration, as ``nginx -t``
@@ -168,7 +172,7 @@ def command(
         return nginx
     script = (
         f"awk -v valid={valid} '{resolv.script(_RESOLVER_LINES)}' {resolv.FILE} "
-        f"> {RESOLVER_FILE} && "
+        f"> {RESOLVER_FILE} && rm -f {TEMPORARY}/*{SOCKET} && "
         'exec "$@"'
     )
     return ["sh", "-c", script, "nginx", *nginx]

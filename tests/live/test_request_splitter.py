@@ -53,6 +53,16 @@ def test_ten_percent_of_the_users_and_each_sees_one_arm_only(at_ten: list[str]) 
     assert abs(share(at_ten) - 0.10) <= POINTS, share(at_ten)
 
 
+def test_connections_to_the_arms_are_used_again(split: Split) -> None:
+    """One a request leaves no port free after some 28,000 requests a minute to one arm."""
+    requests = 1000
+    split.seen("front", 8080, requests, headers=USER)
+    lines = split.kube.run(split.pod("front"), "split", ["cat", "/proc/net/tcp"]).splitlines()
+    peers = [line.split()[2].split(":") for line in lines[1:]]
+    to_arms = [peer for peer in peers if peer[1] == f"{8080:04X}" and peer[0] != "0100007F"]
+    assert 0 < len(to_arms) < requests / 10
+
+
 def test_a_header_forces_an_arm(split: Split, at_ten: list[str]) -> None:
     for arm in ("control", "experiment"):
         forced = split.seen("front", 8080, 50, headers={**USER, "X-Arm": arm})

@@ -93,7 +93,7 @@ def test_endpoints_may_be_known_later() -> None:
             control=lambda: {"endpoint": pulumi.Output.from_input("late.shop.svc:81"), "edge": WEB}
         )[1]
     )
-    assert "default late.shop.svc.$cluster_domain:81;" in text
+    assert "set $address late.shop.svc.$cluster_domain:81;" in text
 
 
 def test_an_endpoint_that_turns_out_bad_is_refused() -> None:
