@@ -109,6 +109,27 @@ def test_no_more_at_once_than_the_concurrency(modules: Any) -> None:
     assert statuses == [200] * 5 + [503] * 5
 
 
+def test_out_of_time_the_answer_is_complete_however_soon_the_function_ends(
+    modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_late = modules.limits.Limited._answer_late
+
+    def later(limited: Any, call: Any) -> None:
+        # The function has got its exception by then.
+        time.sleep(0.3)
+        answer_late(limited, call)
+
+    monkeypatch.setattr(modules.limits.Limited, "_answer_late", later)
+
+    def spin(_: dict[str, Any]) -> bytes:
+        while True:
+            time.sleep(0.001)
+
+    status, headers, body = Running(modules, spin, timeout=0.2).call(x_request_id="r-1")
+    assert (status, headers["X-Request-Id"]) == (504, "r-1")
+    assert json.loads(body) == {"error": "not done in 0.2 s"}
+
+
 def test_a_function_out_of_time_is_ended_and_its_place_is_free(modules: Any) -> None:
     ended = threading.Event()
 

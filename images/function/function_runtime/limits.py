@@ -53,6 +53,8 @@ class _Call:
         self.thread = threading.get_ident()
         self.ended = False
         self.abandoned = False
+        self.answered = threading.Event()
+        """Set when an abandoned one has its answer."""
 
 
 class _Body:
@@ -183,7 +185,9 @@ class Limited:
         except OutOfTimeError:
             # It came at the very end. There is one at most.
             self._end(call)
-        if call.abandoned or answer is None:
+        if call.abandoned:
+            # What this thread sends must come after that, when the connection is closed.
+            call.answered.wait()
             return None
         return answer
 
@@ -273,6 +277,7 @@ class Limited:
             seconds = time.monotonic() - call.began
             self._answered(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), 504, seconds)
         finally:
+            call.answered.set()
             identity.current.reset(token)
 
     def _give_way(self) -> None:
