@@ -221,9 +221,7 @@ def test_ambassador_killed_is_restarted(store: Sharded, record: Record) -> None:
     lost = store.lost(watched)
     affected = noted(record, "ambassador killed", watched, watched.others,
                      lost_acknowledged=len(lost))  # fmt: skip
-    after = store.client_pod()
-    assert after.uid == pod.uid
-    assert after.restarts[PROXY] == pod.restarts[PROXY] + 1
+    store.kube.restarted(pod, PROXY)
     assert affected.failed > 0, affected
     assert lost == []
 

@@ -258,13 +258,7 @@ def test_sidecar_killed_beside_a_serving_application(
     pod = sidecars.pods("guarded")[0]
     started = json.loads(sidecars.inside(pod, "guarded"))["started"]
     sidecars.nodes.kill(pod, "guard")
-
-    def back() -> bool:
-        now = sidecars.pods("guarded")[0]
-        return now.uid == pod.uid and now.restarts["guard"] == pod.restarts["guard"] + 1
-
-    eventually(back, 60, "the sidecar is started again in the same pod")
-    now = sidecars.pods("guarded")[0]
+    now = sidecars.kube.restarted(pod, "guard")
     assert now.restarts["guarded"] == pod.restarts["guarded"]
     assert json.loads(sidecars.inside(now, "guarded"))["started"] == started, (
         "the application went on"

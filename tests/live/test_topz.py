@@ -109,8 +109,7 @@ def test_killed_or_paused_the_application_goes_on(split: Split, record: Record) 
     outcomes = json.loads(load.output())["outcomes"]
     assert set(outcomes) == {"status 200"}, outcomes
     eventually(lambda: bool(listed(split)), 20, "it answers again")
-    after = split.pod("inside")
-    assert after.restarts["top"] == pod.restarts["top"] + 1
+    after = split.kube.restarted(pod, "top")
     assert after.restarts["counter"] == pod.restarts["counter"]
     record.note("topz: killed", hits=outcomes)
 

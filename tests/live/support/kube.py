@@ -230,6 +230,27 @@ class Kube:
         assert found is not None
         return found
 
+    def restarted(self, before: Pod, container: str, timeout: float = 60) -> Pod:
+        """The same pod, ready, once a container of it that was killed has been started again.
+
+        What the other containers answer does not say so: a busy kubelet takes its time.
+        """
+
+        def condition() -> Pod | None:
+            pod = self.pod(before.namespace, before.name)
+            assert pod is not None
+            assert pod.uid == before.uid
+            again = pod.restarts[container] == before.restarts[container] + 1
+            return pod if again and pod.ready else None
+
+        found = eventually(
+            condition,
+            timeout,
+            lambda: f"{container} was started again\n{self.describe(before.namespace)}",
+        )
+        assert found is not None
+        return found
+
     def delete_pod(self, pod: Pod, grace: int | None = None) -> None:
         """Delete a pod, with ``grace`` seconds instead of its own; with 0 by force."""
         body = client.V1DeleteOptions(grace_period_seconds=grace)
