@@ -30,6 +30,7 @@ APPLICATION_PORT = 8080
 HTTPS_PORT = 8443
 REDIRECT_PORT = 8081
 SYNC_PORT = 9180
+SYNC_SECONDS = 10
 TOPZ_PORT = 8079
 SETTINGS = "legacy-settings"
 """Name of the ConfigMap that the server is configured with."""
@@ -74,7 +75,7 @@ def make(
     *,
     certificate_generation: int = 1,
     greeting: str = "hello",
-    sync_interval: int = 10,
+    sync_interval: int = SYNC_SECONDS,
     replicas: int = 2,
     env: Mapping[str, str] | None = None,
 ) -> Sidecars:

@@ -24,6 +24,8 @@ PLUGIN_PROCESSES = ("-n", "4", "--dist", "load")
 # Tests that share a deployment form a group, which stays in one process. With two, pods and nodes
 # keep both processors of a small machine busy already; more only wait for one another.
 LIVE_PROCESSES = ("-n", "2", "--dist", "loadgroup")
+# Who wants them faster looks there first.
+LIVE_SLOWEST = ("--durations", "15", "--durations-min", "15")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def parts(which: str, rest: Sequence[str]) -> list[Part]:
     plugins = Part("plugin tests", [*pytest, *PLUGIN_PROCESSES, "tests/live/plugins"])
     patterns = [*pytest, "--ignore", "tests/live/plugins", "tests/live"]
     alone = Part("tests that need the cluster alone", [*patterns, "-m", "alone"])
-    live = Part("live tests", [*patterns, *LIVE_PROCESSES, "-m", "not alone"])
+    live = Part("live tests", [*patterns, *LIVE_PROCESSES, *LIVE_SLOWEST, "-m", "not alone"])
     cluster_up = Part(f"up {STACK}", [*driver, "up", "--stack", STACK], needed=True, early=True)
     if which == "unit":
         return [unit]

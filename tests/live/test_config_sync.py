@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import pytest
 
-from stacks.sidecars import SETTINGS, SETTINGS_LABEL, SYNC_PORT
+from stacks.sidecars import SETTINGS, SETTINGS_LABEL, SYNC_PORT, SYNC_SECONDS
 from tests.live.support.kube import Pod, now
 from tests.live.support.sidecars import INTERVAL, Sidecars
 from tests.live.support.waiting import eventually
@@ -37,10 +36,6 @@ def reads(
     return condition
 
 
-def has(text: str, files: Mapping[str, str]) -> bool:
-    return files.get("more.txt") == text
-
-
 def restarts(pods: list[Pod]) -> list[Any]:
     return [(pod.uid, pod.restarts) for pod in pods]
 
@@ -54,22 +49,29 @@ def health(sidecars: Sidecars, pod: Pod) -> Any:
 # ConfigMaps, watched
 
 
+def changed(sidecars: Sidecars, pods: list[Pod], greeting: str) -> float:
+    """Change a key and wait until the applications of all pods have read it; the seconds it took."""
+    settings = {"settings.json": json.dumps({"greeting": greeting}), "more.txt": greeting}
+    changed_at = put(sidecars, SETTINGS, settings)
+    delays = []
+    for pod in pods:
+        state = eventually(
+            reads(sidecars, pod, LEGACY, lambda files: files.get("more.txt") == greeting),
+            WATCHED_SECONDS,
+            "the application has read the change",
+        )
+        assert json.loads(state["files"]["settings.json"]) == {"greeting": greeting}
+        delays.append(state["read_at"] - changed_at)
+    return max(delays)
+
+
 def test_a_changed_key_is_read_by_the_application_with_no_restart(sidecars: Sidecars) -> None:
     before = sidecars.pods(LEGACY, 2)
-    # The second one comes soon after the source was read, so that without a watch it takes all the
-    # interval.
-    for greeting in ("changed", "changed again"):
-        settings = {"settings.json": json.dumps({"greeting": greeting}), "more.txt": greeting}
-        changed_at = put(sidecars, SETTINGS, settings)
-        for pod in before:
-            state = eventually(
-                reads(sidecars, pod, LEGACY, partial(has, greeting)),
-                WATCHED_SECONDS,
-                "the application has read the change",
-            )
-            assert json.loads(state["files"]["settings.json"]) == {"greeting": greeting}
-            delay = state["read_at"] - changed_at
-    assert delay < WATCHED_SECONDS / 2
+    changed(sidecars, before, "changed")
+    # These come soon after the source was read, so that without a watch each takes all the interval.
+    # A busy machine may keep one of them waiting, but not all.
+    delays = [changed(sidecars, before, f"changed {number}") for number in range(3)]
+    assert min(delays) < SYNC_SECONDS / 2, delays
     assert restarts(sidecars.pods(LEGACY, 2)) == restarts(before)
 
 
