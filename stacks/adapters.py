@@ -27,6 +27,7 @@ from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL
 from components.workloads.application import Application
 from components.workloads.stateful import StatefulApplication
+from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -387,7 +388,7 @@ def _export(settings: Settings, made: Adapters) -> None:
         f"kubectl -n {namespace} exec prometheus-0 -c prometheus -- "
         "promtool query instant http://127.0.0.1:9090"
     )
-    tries: dict[str, Any] = {
+    commands: dict[str, Any] = {
         "what is up": f"{ask} 'up'",
         "is redis up": f"{ask} redis_up",
         "stop redis": f"kubectl -n {namespace} exec redis-0 -c redis -- sh -c 'kill 1'",
@@ -399,7 +400,8 @@ def _export(settings: Settings, made: Adapters) -> None:
         "health of the database": f"kubectl -n {namespace} exec database-0 -c database-health -- "
         "python3 -c 'import urllib.request as r; "
         f'print(r.urlopen("http://127.0.0.1:{_HEALTH_PORT}/health").read().decode())\'',
-        "the health page in a browser": f"kubectl -n {namespace} port-forward database-0 "
-        f"{_HEALTH_PORT} and open http://127.0.0.1:{_HEALTH_PORT}/",
+        "the health page": tries.forwarded(
+            namespace, "database-0", _HEALTH_PORT, f"{tries.CURL} localhost:{_HEALTH_PORT}/"
+        ),
     }
-    pulumi.export("try", tries)
+    pulumi.export("try", commands)

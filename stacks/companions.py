@@ -24,6 +24,7 @@ from components.single_node.twemproxy import TwemproxyAmbassador
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL
 from components.workloads.application import Application, ApplicationArgs
+from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -37,7 +38,6 @@ METRICS_PORT = 9151
 
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "companions_check.py"
 _CA_FILE = "/etc/check-ca/ca.crt"
-_CURL = "curl -s --retry 20 --retry-connrefused"
 _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
 
 
@@ -175,24 +175,24 @@ def deploy(settings: Settings) -> None:
     pulumi.export("authority", made.authority.certificate)
 
     def forwarded(port: int, command: str) -> pulumi.Output[str]:
-        return pulumi.Output.concat(
-            f"(kubectl -n {namespace} port-forward deploy/",
-            name,
-            f" {port} >&2 & {command}; kill $!)",
-        )
+        return tries.forwarded(namespace, pulumi.Output.concat("deploy/", name), port, command)
 
     pulumi.export(
         "try",
         {
             "count a hit over HTTPS": pulumi.Output.concat(
-                "pulumi stack output authority > ca.crt && ",
+                tries.deployed(settings.composition, "authority", "ca.crt"),
+                " && ",
                 forwarded(
-                    HTTPS_PORT, f"{_CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/hits/me"
+                    HTTPS_PORT,
+                    f"{tries.CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/hits/me",
                 ),
             ),
-            "see who is busy": forwarded(TOPZ_PORT, f"{_CURL} localhost:{TOPZ_PORT}/topz.json"),
+            "see who is busy": forwarded(
+                TOPZ_PORT, f"{tries.CURL} localhost:{TOPZ_PORT}/topz.json"
+            ),
             "metrics of the ambassador": forwarded(
-                METRICS_PORT, f"{_CURL} localhost:{METRICS_PORT}/metrics"
+                METRICS_PORT, f"{tries.CURL} localhost:{METRICS_PORT}/metrics"
             ),
             "its containers": pulumi.Output.concat(
                 f"kubectl -n {namespace} get pods -l app.kubernetes.io/instance=counter -o ",

@@ -21,6 +21,7 @@ from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.errors import InputError
 from components.workloads.application import Application
+from stacks import tries
 from stacks.parts import arm, page, reached
 from stacks.settings import Settings
 from stacks.target import target
@@ -253,14 +254,14 @@ def _export(settings: Settings, made: Experiments) -> None:
                 "print(collections.Counter(json.load("
                 f'r.urlopen("{front}/page?user=" + str(n)))["page"] for n in range(100)))',
             ),
-            "more users in the experiment": "pulumi config set dds:percent 20 && pulumi up --yes",
-            "requests by arm": pulumi.Output.concat(
-                f"(kubectl -n {namespace} port-forward deploy/",
-                made.front.deployment.metadata["name"],
-                " 9114 >&2 & curl -s --retry 20 --retry-connrefused localhost:9114/metrics"
-                " | grep ^splitter_requests; kill $!)",
+            "more users in the experiment": tries.reconfigured(settings.composition, "percent", 20),
+            "requests by arm": tries.forwarded(
+                namespace,
+                pulumi.Output.concat("deploy/", made.front.deployment.metadata["name"]),
+                9114,
+                f"{tries.CURL} localhost:9114/metrics | grep ^splitter_requests",
             ),
             "count a hit": inside(made.counter, "counter", get.format(f'"{counter}/hits/me"')),
-            "another database": "pulumi config set dds:database HOST:PORT && pulumi up --yes",
+            "another database": tries.reconfigured(settings.composition, "database", "HOST:PORT"),
         },
     )

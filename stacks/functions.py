@@ -101,7 +101,7 @@ def deploy(settings: Settings) -> None:
                 'b"{\\"username\\": \\"ada\\", \\"email\\": \\"ada@example.org\\", '
                 '\\"newsletter\\": true}")).read().decode())\'',
             ),
-            "the way that its event took": "make trace ID=<the id that was answered>",
+            "the way that its event took": "make trace ID=THE-ID-IN-THE-ANSWER",
             "how many pods there are, and why": f"kubectl -n {settings.composition} get hpa,pods",
         },
     )

@@ -20,6 +20,7 @@ from components.single_node.tls_sidecar import TlsSidecar
 from components.single_node.topz import Topz
 from components.values.edges import Edge
 from components.workloads.application import Application, ApplicationArgs
+from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -214,6 +215,10 @@ def _export(settings: Settings, made: Sidecars) -> None:
     namespace = settings.composition
     name = made.legacy.deployment.metadata["name"]
     inside = name.apply(f"kubectl -n {namespace} exec deploy/{{}} -c legacy --".format)
+
+    def forwarded(port: int, command: str) -> pulumi.Output[str]:
+        return tries.forwarded(namespace, pulumi.Output.concat("deploy/", name), port, command)
+
     pulumi.export("endpoint", made.legacy.endpoint)
     pulumi.export("authority", made.authority.certificate)
     pulumi.export("serial", made.certificate.serial)
@@ -221,16 +226,14 @@ def _export(settings: Settings, made: Sidecars) -> None:
         "try",
         {
             "ask over HTTPS": pulumi.Output.concat(
-                f"pulumi stack output authority --stack {settings.composition} > ca.crt && "
-                f"(kubectl -n {namespace} port-forward deploy/",
-                name,
-                f" {HTTPS_PORT} & sleep 2; curl --cacert ca.crt https://localhost:{HTTPS_PORT}/; "
-                "kill $!)",
+                tries.deployed(settings.composition, "authority", "ca.crt"),
+                " && ",
+                forwarded(
+                    HTTPS_PORT, f"{tries.CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/"
+                ),
             ),
-            "see its processes": pulumi.Output.concat(
-                f"(kubectl -n {namespace} port-forward deploy/",
-                name,
-                f" {TOPZ_PORT} & sleep 2; curl http://localhost:{TOPZ_PORT}/topz.json; kill $!)",
+            "see its processes": forwarded(
+                TOPZ_PORT, f"{tries.CURL} localhost:{TOPZ_PORT}/topz.json"
             ),
             "see where it listens": pulumi.Output.concat(inside, " cat /proc/net/tcp"),
             "change its configuration": (
@@ -238,9 +241,8 @@ def _export(settings: Settings, made: Sidecars) -> None:
                 """-p '{"data": {"settings.json": "{\\"greeting\\": \\"good day\\"}"}}'"""
             ),
             "see what it has read": pulumi.Output.concat(inside, f" ls -l {FOLDER}"),
-            "rotate the certificate": (
-                "pulumi config set dds:certificate_generation 2 --stack "
-                f"{settings.composition} && pulumi up --yes --stack {settings.composition}"
+            "rotate the certificate": tries.reconfigured(
+                settings.composition, "certificate_generation", 2
             ),
         },
     )

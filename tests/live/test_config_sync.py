@@ -61,7 +61,7 @@ def changed(sidecars: Sidecars, pods: list[Pod], greeting: str) -> float:
             "the application has read the change",
         )
         assert json.loads(state["files"]["settings.json"]) == {"greeting": greeting}
-        delays.append(state["read_at"] - changed_at)
+        delays.append(float(state["read_at"]) - changed_at)
     return max(delays)
 
 
