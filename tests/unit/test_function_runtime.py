@@ -246,10 +246,17 @@ def test_logging_with_a_wrong_format_is_a_line_too(modules: Any) -> None:
 
 
 def test_health_answers_while_every_place_is_taken(modules: Any) -> None:
-    release = threading.Event()
-    running = Running(modules, lambda _: bytes(release.wait(20)), concurrency=1)
+    release, taken = threading.Event(), threading.Event()
+
+    def function(_: dict[str, Any]) -> bytes:
+        taken.set()
+        release.wait(20)
+        return b""
+
+    running = Running(modules, function, concurrency=1)
     busy = threading.Thread(target=running.call)
     busy.start()
+    assert taken.wait(10)
     server = modules.health.serve(running.limited, 0)
     try:
         answers = {}
