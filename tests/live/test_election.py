@@ -167,7 +167,7 @@ def campaign(deployed: Elections) -> Campaign:
     began = time.monotonic()
     for name in PLANS:
         contests[name].counting(began)
-    run.without_majority = lose_the_majority(deployed, 8)
+    run.without_majority = lose_the_majority(deployed, 10)
     for name in PLANS:
         contests[name].counting(run.without_majority[1])
     rolled.join()
@@ -304,9 +304,15 @@ def test_cut_off_from_the_election_it_stops_in_time(campaign: Campaign) -> None:
 def test_without_a_majority_of_etcd_nobody_leads_for_long(campaign: Campaign) -> None:
     began, ended = campaign.without_majority
     for name in ON_ETCD:
-        # What was asked in time may be written a little later.
-        limit = began + PLANS[name].ttl + 1
-        counted = [a for a in campaign.attempts[name] if a.accepted and limit < a.at < ended]
+        # etcd's leader renews until it sees that it is alone, which takes up to two of its election
+        # timeouts of 1 s; and what was asked in time may be written a little later.
+        limit = began + PLANS[name].ttl + 3
+        counted = [
+            a
+            for a in campaign.attempts[name]
+            # A release is what one writes that does not lead any more.
+            if a.accepted and a.action != "release" and limit < a.at < ended
+        ]
         assert counted == [], name
 
 

@@ -4,10 +4,15 @@ import functools
 import gc
 from collections.abc import Iterator
 
+import hypothesis
 import kubernetes_validate.utils
 import pulumi.runtime.resource
 import pytest
 from pulumi.runtime.proto import source_pb2
+
+# How long an example takes is the machine's: a composition may come up beside the tests.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
