@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pulumi
 
@@ -174,14 +175,13 @@ def deploy(settings: Settings) -> None:
     pulumi.export("companions", [companion.name for companion in made.companions])
     pulumi.export("authority", made.authority.certificate)
 
-    def forwarded(port: int, command: str) -> pulumi.Output[str]:
-        return tries.forwarded(namespace, pulumi.Output.concat("deploy/", name), port, command)
+    forwarded = partial(tries.forwarded, namespace, pulumi.Output.concat("deploy/", name))
 
     pulumi.export(
         "try",
         {
             "count a hit over HTTPS": pulumi.Output.concat(
-                tries.deployed(settings.composition, "authority", "ca.crt"),
+                tries.output(settings.composition, "authority", "ca.crt"),
                 " && ",
                 forwarded(
                     HTTPS_PORT,

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
@@ -216,8 +217,7 @@ def _export(settings: Settings, made: Sidecars) -> None:
     name = made.legacy.deployment.metadata["name"]
     inside = name.apply(f"kubectl -n {namespace} exec deploy/{{}} -c legacy --".format)
 
-    def forwarded(port: int, command: str) -> pulumi.Output[str]:
-        return tries.forwarded(namespace, pulumi.Output.concat("deploy/", name), port, command)
+    forwarded = partial(tries.forwarded, namespace, pulumi.Output.concat("deploy/", name))
 
     pulumi.export("endpoint", made.legacy.endpoint)
     pulumi.export("authority", made.authority.certificate)
@@ -226,7 +226,7 @@ def _export(settings: Settings, made: Sidecars) -> None:
         "try",
         {
             "ask over HTTPS": pulumi.Output.concat(
-                tries.deployed(settings.composition, "authority", "ca.crt"),
+                tries.output(settings.composition, "authority", "ca.crt"),
                 " && ",
                 forwarded(
                     HTTPS_PORT, f"{tries.CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/"

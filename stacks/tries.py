@@ -18,9 +18,9 @@ def forwarded(
     )
 
 
-def deployed(stack: str, output: str, file: str) -> str:
+def output(stack: str, name: str, file: str) -> str:
     """Writes an output of the stack to a file."""
-    return f"pulumi stack output {output} --stack {stack} > {file}"
+    return f"pulumi stack output {name} --stack {stack} > {file}"
 
 
 def reconfigured(stack: str, setting: str, value: object) -> str:

@@ -16,6 +16,7 @@ from components.serving.etcd_settings import (
     MIB,
     PEER,
     PEER_PORT,
+    ROOT,
     SNAPSHOT_PORT,
     STORAGE,
     TOKENS,
@@ -35,7 +36,7 @@ from components.workloads.task import TaskArgs
 
 _COMPLETE = "/run/etcd/etcd.yaml"
 _CONFIG = "/etc/etcd/config"
-ROOT_PASSWORD = "/etc/etcd/root/password"  # noqa: S105 (a path)
+ROOT_PASSWORD = f"{ROOT}/password"
 _ACCESS = "/etc/etcd/access/access.json"
 _MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
@@ -46,7 +47,7 @@ SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
 
 
 NO_KEYS: Mapping[str, pulumi.Input[str]] = {
-    f"{folder}/x": "" for folder in (PEER, CLIENT, TOKENS, ROOT_PASSWORD.rpartition("/")[0])
+    f"{folder}/x": "" for folder in (PEER, CLIENT, TOKENS, ROOT)
 }
 """Stands for the keys where only the rest of the arguments is checked."""
 

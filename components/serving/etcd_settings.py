@@ -20,6 +20,7 @@ SIZES = (1, 3, 5)
 
 STORAGE = "/var/lib/etcd"
 PEER, CLIENT, TOKENS = "/etc/etcd/peer", "/etc/etcd/client", "/etc/etcd/tokens"
+ROOT = "/etc/etcd/root"
 _TOKEN = f"jwt,pub-key={TOKENS}/tls.crt,priv-key={TOKENS}/tls.key,sign-method=ES256,ttl=10m"
 # The StatefulSet needs eleven characters for its own, the client label 14.
 _RESERVE = 14

@@ -472,7 +472,7 @@ _FIXED_BY_SEED = (
 
 def _checked(where: str, name: str, args: RequestSplitterArgs) -> _Split:
     scraped.check(where, name, RequestSplitterArgs, args, ("image", "metrics_image"))
-    for arm in (CONTROL, EXPERIMENT):
+    for arm in ARMS:
         _check_arm(where, arm, args[arm])  # type: ignore[literal-required]
     policy = checks.one_of(where, "policy", args.get("policy", "default"), POLICIES)
     if policy == "seed":

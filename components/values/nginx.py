@@ -161,8 +161,9 @@ def command(
     """A container's command: nginx in the foreground with this configuration.
 
     :param file: the configuration's path
-    :param resolver: whether to write RESOLVER_FILE first, and to remove old sockets. It is the name service's address and the
-        cluster's domain as they are in this pod, so nothing of them is assumed.
+    :param resolver: whether to write RESOLVER_FILE first, and to remove what is left of sockets. It
+        is the name service's address and the cluster's domain as they are in this pod, so nothing
+        of them is assumed.
     :param valid: how long an address is used before it is asked for again, in nginx's words
     :param check: only check the configuration, as ``nginx -t``
     """

@@ -30,20 +30,10 @@ def test_they_work_together(split: Split) -> None:
 def test_each_restarts_by_itself_and_the_others_go_on(split: Split) -> None:
     pod = split.kube.pods(split.namespace, {"app.kubernetes.io/instance": "counter"})[0]
     restarts = pod.restarts
-    for companion in ("twemproxy-metrics", "topz", "tls"):
+    killed = ("twemproxy-metrics", "topz", "tls")
+    for companion in killed:
         split.nodes.kill(pod, companion)
-
-    def back() -> bool:
-        now = split.kube.pod(split.namespace, pod.name)
-        assert now is not None
-        return now.ready and all(
-            now.restarts[name] == restarts[name] + 1
-            for name in ("twemproxy-metrics", "topz", "tls")
-        )
-
-    eventually(back, 60, "the killed companions are back")
-    now = split.kube.pod(split.namespace, pod.name)
-    assert now is not None
+    now = split.kube.restarted(pod, *killed)
     for name in ("counter", "twemproxy"):
         assert now.restarts[name] == restarts[name], name
     topz = split.ask("visitor", "get", host=pod.address, port=8079, path="/topz.json")

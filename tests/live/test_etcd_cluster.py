@@ -246,7 +246,7 @@ def test_a_killed_leader_costs_no_acknowledged_write(etcd: Etcd, record: Record)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     record.note("etcd, leader killed", seconds_without_a_write=round(max(pauses), 2))
     assert acknowledged <= set(etcd.ask("numbers", user="one", prefix="/one/killed/"))
-    etcd.kube.restarted(pod, "etcd", timeout=120)
+    etcd.kube.restarted(pod, "etcd", timeout=BACK_SECONDS)
 
 
 def test_without_a_majority_nothing_is_written_until_it_is_back(etcd: Etcd) -> None:

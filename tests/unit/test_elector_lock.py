@@ -280,7 +280,7 @@ def test_hold_calls_handle_lock_lost_before_the_store_lets_go(
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS, SECONDS, st.booleans()), min_size=1, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_belief_never_lasts_longer_than_what_was_granted(
     renewals: list[tuple[float, float, float, bool]],
 ) -> None:
@@ -389,7 +389,7 @@ class OneOwner(RuleBasedStateMachine):
 
 
 TestOneOwner: Any = OneOwner.TestCase
-TestOneOwner.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestOneOwner.settings = settings(max_examples=60, stateful_step_count=25)
 
 
 def lose_the_second_answer(etcd: EtcdModel) -> None:

@@ -230,8 +230,8 @@ class Kube:
         assert found is not None
         return found
 
-    def restarted(self, before: Pod, container: str, timeout: float = 60) -> Pod:
-        """The same pod, ready, once a container of it that was killed has been started again.
+    def restarted(self, before: Pod, *containers: str, timeout: float = 60) -> Pod:
+        """The same pod, ready, once containers of it that were killed have been started again.
 
         What the other containers answer does not say so: a busy kubelet takes its time.
         """
@@ -240,13 +240,13 @@ class Kube:
             pod = self.pod(before.namespace, before.name)
             assert pod is not None
             assert pod.uid == before.uid
-            again = pod.restarts[container] == before.restarts[container] + 1
+            again = all(pod.restarts[name] == before.restarts[name] + 1 for name in containers)
             return pod if again and pod.ready else None
 
         found = eventually(
             condition,
             timeout,
-            lambda: f"{container} was started again\n{self.describe(before.namespace)}",
+            lambda: f"{', '.join(containers)} started again\n{self.describe(before.namespace)}",
         )
         assert found is not None
         return found
