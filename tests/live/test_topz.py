@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tests.live.support.observed import Record
 from tests.live.support.split import Split
 from tests.live.support.stacks import PROGRAMS, throwaway
 from tests.live.support.waiting import eventually
+from tests.ports import free_port
 
 PORT = 8079
 COUNTER = "python3 /opt/examples/counter.py"
@@ -117,15 +117,12 @@ def test_killed_or_paused_the_application_goes_on(split: Split, record: Record) 
 def test_with_plain_docker_it_shares_the_process_namespace_of_one_container(
     split: Split, cluster: Cluster, nodes: Nodes, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     instance = f"{cluster.instance}-{secrets.token_hex(2)}"
     with throwaway(cluster, PROGRAMS / "topz", tmp_path / "stack") as stack:
         stack.up(
             registry=cluster.registry,
             instance=instance,
-            port=port,
+            port=free_port(),
             images={name: split.images[name] for name in ("redis", "companions")},
         )
         url = stack.outputs()["endpoint"]

@@ -10,15 +10,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+from tests.ports import free_port
+
 BINARY = shutil.which("nutcracker") or shutil.which("nutcracker", path="/usr/sbin:/usr/local/bin")
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
@@ -68,7 +62,7 @@ class NotingServer:
 def running(configuration: str, listen: int) -> Iterator[None]:
     """nutcracker with this configuration, accepting connections on the loopback port ``listen``."""
     assert BINARY is not None
-    (stats,) = free_ports(1)
+    stats = free_port()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "nutcracker.yaml")
         path.write_text(configuration)
@@ -105,7 +99,7 @@ def placements(
 ) -> dict[bytes, int]:
     """Index of the server that a real nutcracker sends each key to."""
     servers = [NotingServer() for _ in names]
-    (listen,) = free_ports(1)
+    listen = free_port()
     lines = [
         "pool:",
         f"  listen: 127.0.0.1:{listen}",

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elector.__main__ import arguments, make_lock
+from elector.__main__ import arguments, main, make_lock
 from elector.belief import monotonic
 from elector.election import Election
 from elector.errors import StoreError
@@ -21,6 +22,7 @@ from elector.notify import Notifier, Signal
 from elector.observer import Observer
 from elector.server import Local, Public, serve
 
+from tests.ports import free_port
 from tests.unit.support.memory_lock import MemoryLock, MemoryStore
 
 # Long enough for a machine that is busy with other tests.
@@ -384,6 +386,19 @@ def test_a_bad_command_line_is_refused(
     with pytest.raises(SystemExit):
         arguments([*GOOD, *change])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["--port", "--metrics-port"])
+def test_a_port_that_is_taken_is_named(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"--port": free_port(), "--metrics-port": free_port()} | {name: port}
+        given = [text for pair in ports.items() for text in map(str, pair)]
+        assert main([*GOOD, *given]) == 1
+    assert f"{name} must be free, but {port} is not: " in capsys.readouterr().err
 
 
 def test_etcd_needs_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:

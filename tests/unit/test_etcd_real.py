@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 
 from components import EtcdCluster
 from components.platform.certificates import AuthorityProvider, CertificateProvider
+from tests.ports import free_port
 from tests.unit.support.manifests import objects
 from toolchain import builds
 from toolchain.graph import build
@@ -124,12 +124,6 @@ class Member:
             except OSError:
                 assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture

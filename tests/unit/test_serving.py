@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 TOOLBOX = Path(__file__).parents[2] / "images" / "toolbox"
 
 
 @pytest.fixture
 def legacy() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-B", str(TOOLBOX / "legacy.py")], env={**os.environ, "PORT": str(port)}
     )

@@ -15,7 +15,8 @@ from components import ShardedRedis
 from components.serving.sharded_redis import forecast, movement
 from components.values.errors import InputError
 from components.values.ring import plan
-from tests.unit.nutcracker import free_ports, wait_for
+from tests.ports import free_port
+from tests.unit.nutcracker import wait_for
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -276,7 +277,7 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
     if REDIS is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
     _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param)
-    (port,) = free_ports(1)
+    port = free_port()
     acl, conf = tmp_path / "users.acl", tmp_path / "redis.conf"
     acl.write_text(file(graph, "users.acl"))
     conf.write_text(

@@ -132,8 +132,14 @@ def main(argv: Sequence[str]) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    local = serve(election, Local, _LOOPBACK, given.port)
-    public = serve(election, Public, "", given.metrics_port)
+    try:
+        asked = "--port", given.port
+        local = serve(election, Local, _LOOPBACK, given.port)
+        asked = "--metrics-port", given.metrics_port
+        public = serve(election, Public, "", given.metrics_port)
+    except OSError as error:
+        print(f"{asked[0]} must be free, but {asked[1]} is not: {error}", file=sys.stderr)
+        return 1
     election.start()
     ended.wait()
     election.stop(None if notifier is None else lambda: _settle(notifier))

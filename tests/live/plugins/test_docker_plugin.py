@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.live.support.stacks import Stack, Update, UpdateError, kill_group
 from tests.live.support.waiting import eventually
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.live.support.cluster import Cluster
@@ -155,9 +155,7 @@ def test_steps(objects: Program) -> None:
 
 
 def test_everything_together(objects: Program, engine: Any) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     everything = [
         thing("Network", "net", name=objects.name("net"), labels=objects.labels),
         thing("Network", "unnamed", labels=objects.labels, internal=True),

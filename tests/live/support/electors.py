@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,11 @@ from kubernetes import client
 from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube
 from tests.live.support.waiting import eventually
+from tests.ports import free_ports
 from toolchain import builds
 
 PASSWORD = "not-much-of-a-secret"
 _ELECTOR = ROOT / "images" / "elector"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody has at the moment."""
-    with ExitStack() as kept:
-        sockets = [kept.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class LocalEtcd:
@@ -289,6 +281,10 @@ def lease_store(cluster: Cluster, kube: Kube, folder: Path) -> Iterator[LeaseSto
             store.close()
 
 
+class Ended(OSError):
+    """The process has ended that was asked."""
+
+
 class Elector:
     """One companion process."""
 
@@ -321,7 +317,12 @@ class Elector:
             )
 
     def ask(self, method: str = "GET", path: str = "/", port: int = 0) -> tuple[int, Any]:
-        """Status and content; OSError if nobody answers."""
+        """Status and content.
+
+        :raises Ended: if the process has
+        :raises OSError: if nobody answers
+        """
+        self._runs()
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
         try:
             connection.request(method, path)
@@ -373,13 +374,20 @@ class Elector:
         return self._events[-1]
 
     def serves(self) -> bool:
-        """Whether it answers, or has ended."""
-        if self.process.poll() is not None:
-            return True
+        """Whether it answers.
+
+        :raises Ended: if the process has
+        """
+        self._runs()
         try:
             return self.ask(path="/readyz", port=self.metrics_port)[0] == 200
         except OSError:
             return False
+
+    def _runs(self) -> None:
+        code = self.process.poll()
+        if code is not None:
+            raise Ended(f"{self.identity} has ended with {code}:\n{self.log()[-1500:]}")
 
     def end(self) -> None:
         for events in self._events:
