@@ -20,6 +20,7 @@ def page(
     *,
     clients: tuple[Mapping[str, str], ...] = ({},),
     replicas: int = 1,
+    drain_seconds: int = 5,
     namespace: pulumi.Input[str] | None = None,
 ) -> Application:
     """A web server that answers everything with its own name.
@@ -48,6 +49,7 @@ def page(
         "ports": [{"name": "http", "port": _PORT}],
         "clients": list(clients),
         "replicas": replicas,
+        "drain_seconds": drain_seconds,
         "readiness": {"path": "/"},
     }
     if namespace is not None:

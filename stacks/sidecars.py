@@ -79,6 +79,7 @@ def make(
     greeting: str = "hello",
     sync_interval: int = SYNC_SECONDS,
     replicas: int = 2,
+    drain_seconds: int = 5,
     env: Mapping[str, str] | None = None,
 ) -> Sidecars:
     """Deploy the server with its sidecars.
@@ -142,6 +143,7 @@ def make(
             # Every pod of the namespace may ask.
             "clients": [{}],
             "replicas": replicas,
+            "drain_seconds": drain_seconds,
             "env": {"CONFIG_FOLDER": FOLDER, **(env or {})},
             "namespace": namespace,
         },

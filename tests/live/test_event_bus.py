@@ -13,8 +13,8 @@ FORBIDDEN = """
 import asyncio, sys
 from events import bus
 async def main():
-    connection = await bus.connect("test", patience=5)
-    stream = connection.jetstream(timeout=2)
+    connection = await bus.connect("test", patience=float(sys.argv.pop(1)))
+    stream = connection.jetstream(timeout=10)
     await getattr(stream, sys.argv[1])(*sys.argv[2:])
     print("done")
 asyncio.run(main())
@@ -51,22 +51,28 @@ def test_after_three_wrong_codes_the_right_one_is_refused(
 def test_a_gateway_that_is_down_for_some_time_sends_each_message_once(
     events: Events,
 ) -> None:
-    behave(events, down=4)
-    made = [login(events) for _ in range(3)]
+    phone = "+4930777777"
+    behave(events, down=600, to=phone)
+    try:
+        made = [login(events, phone) for _ in range(3)]
+        for one in made:
+            eventually(lambda one=one: one.outcomes().count("failed"), 40, "it is refused")  # type: ignore[misc]
+    finally:
+        behave(events, down=0, to=phone)
     for one in made:
-        over = one.over()
-        assert over["done"] == ["two-factor"]
-        assert "failed" in [entry["outcome"] for entry in over["records"]], "it was not down"
+        assert one.over()["done"] == ["two-factor"]
     assert [len(one.messages()) for one in made] == [1, 1, 1]
 
 
 def test_a_lost_answer_does_not_send_a_second_message(
     events: Events,
 ) -> None:
-    behave(events, lose=2)
-    made = login(events)
-    tries = [one["outcome"] for one in made.over()["records"]]
-    assert tries.count("failed") == 2
+    phone = "+4930666666"
+    behave(events, lose=2, to=phone)
+    made = login(events, phone)
+    made.over()
+    # Once more where the function took too long.
+    assert made.outcomes().count("failed") >= 2
     assert len(made.messages()) == 1
     assert made.check(made.code()) == (200, {"ok": True})
 
@@ -75,15 +81,16 @@ def test_without_keys_at_the_gateway_a_lost_answer_does_send_a_second_one(
     events: Events,
 ) -> None:
     # What the key is for: at least once is all that a bus alone can promise.
-    behave(events, keys=False, lose=1)
+    phone = "+4930555555"
+    behave(events, keys=False, lose=1, to=phone)
     try:
-        made = login(events)
+        made = login(events, phone)
         made.over()
         bodies = [one["body"] for one in made.messages()]
     finally:
         behave(events, keys=True)
-    assert len(bodies) == 2
-    assert bodies[0] == bodies[1], "the user has two different codes"
+    assert len(bodies) >= 2
+    assert set(bodies) == {bodies[0]}, "the user has two different codes"
 
 
 def test_events_wake_a_function_that_has_no_pod(events: Events) -> None:
@@ -130,7 +137,8 @@ def test_only_clients_reach_the_bus_and_none_its_monitor(events: Events) -> None
 def test_a_client_may_publish_and_take_and_no_more(
     events: Events, environment: list[str], call: list[str], refusal: str | None
 ) -> None:
-    command = ["env", *environment, "python3", "-c", FORBIDDEN, *call]
+    patience = "30" if refusal is None else "5"
+    command = ["env", *environment, "python3", "-c", FORBIDDEN, patience, *call]
     pod = events.pod("signup-pipeline")
     if refusal is None:
         assert "done" in events.kube.run(pod, "events", command)

@@ -163,7 +163,7 @@ def test_without_a_pod_none_of_many_requests_is_lost(functions: Functions) -> No
     direct = {"url": f"http://{pod.address}:8080", "body": {}, "timeout": 3}
     assert functions.calls([direct])[0]["status"] == 0
     mark = uuid.uuid4().hex
-    again = functions.call("sleepy", {}, headers={"X-Request-Id": mark})
+    again = functions.call("sleepy", {}, headers={"X-Request-Id": mark}, timeout=90)
     assert again["headers"]["x-request-id"] == mark
     assert functions.lines("sleepy", mark)[-1]["status"] == 200
 
@@ -183,7 +183,7 @@ def test_a_pod_that_cannot_start_is_a_503_that_says_why(functions: Functions) ->
     assert {answer["headers"]["retry-after"] for answer in answers} == {"1"}
     said = [answer["content"]["error"] for answer in answers]
     assert said.count("as many requests wait as may") == 3, said
-    assert said.count("no pod within 4 s: Unschedulable") == 3, said
+    assert said.count("no pod within 15 s: Unschedulable") == 3, said
 
 
 # S23 and the runtime
@@ -191,7 +191,7 @@ def test_a_pod_that_cannot_start_is_a_503_that_says_why(functions: Functions) ->
 
 def test_no_more_at_once_than_the_concurrency(functions: Functions) -> None:
     """Two run, two wait, the others are told to come again; nothing runs beside the two."""
-    call = {"url": functions.urls["limited"], "body": {"sleep": 1.0}}
+    call = {"url": functions.urls["limited"], "body": {"sleep": 2.0}}
     answers = functions.calls([call] * 8, at_once=8)
     statuses = sorted(answer["status"] for answer in answers)
     assert set(statuses) == {200, 503}
@@ -227,7 +227,8 @@ def test_a_function_that_cannot_be_ended_is_replaced(functions: Functions) -> No
         at_once=2,
     )
     assert [answer["status"] for answer in answers] == [504, 200]
-    assert functions.health("limited").startswith("200")
+    # Refused for a moment if the process has given way by now.
+    eventually(lambda: functions.health("limited").startswith("200"), 30, "it is alive")
 
     def replaced() -> bool:
         return "gives way" in functions.kube.logs(functions.pod("limited"), "limited")
@@ -299,7 +300,8 @@ def test_nobody_asks_and_the_pod_is_gone_again(functions: Functions) -> None:
     log = functions.kube.logs(functions.pod("sleepy-activator"), "activator")
     said = [json.loads(line)["message"] for line in log.splitlines()]
     assert "woken" in said
-    assert said[-1] == "nobody asks, goes to sleep"
+    last = len(said) - said[::-1].index("woken")
+    assert "nobody asks, goes to sleep" in said[last:]
 
 
 def test_an_activator_that_is_lost_comes_back_and_wakes_it(functions: Functions) -> None:

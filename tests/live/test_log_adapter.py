@@ -194,6 +194,6 @@ def test_the_adapters_are_scraped(adapters: Adapters) -> None:
         30,
         lambda: f"all sources are read: {adapters.query('log_adapter_source_up')}",
     )
-    written = adapters.query("log_adapter_entries_total")
-    assert written["web-logs,web"] > 0
-    assert set(adapters.query("log_adapter_lost_total").values()) == {0.0}
+    written, lost = "log_adapter_entries_total", "log_adapter_lost_total"
+    eventually(lambda: adapters.query(written).get("web-logs,web", 0) > 0, 30, "it is counted")
+    eventually(lambda: set(adapters.query(lost).values()) == {0.0}, 30, "nothing was lost")

@@ -15,8 +15,8 @@ from tests.live.support.split import Rolled, Split
 from tests.live.support.waiting import eventually
 from toolchain.graph import build
 
-FAST = 1.0
-"""Seconds; what an open breaker answers within, far below every timeout."""
+FAST = 3.0
+"""Seconds; what an open breaker answers within also on a busy machine, below every timeout."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def ping(split: Split, instance: str, port: int) -> str:
         "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)\n"
         "try:\n"
         "    s.sendall(b'PING\\r\\n'); print(s.recv(64).decode().strip())\n"
-        "except ConnectionError: pass\n"
+        "except OSError: pass\n"
     )
     pod = split.pod(instance)
     return split.kube.run(pod, "counter", ["python3", "-c", program, str(port)]).strip()
@@ -78,7 +78,7 @@ def test_the_same_application_has_its_database_in_the_cluster_and_outside(split:
 
 
 def test_a_certificate_with_another_name_is_refused(split: Split) -> None:
-    assert ping(split, "outside", 6379) == "+PONG"
+    eventually(lambda: ping(split, "outside", 6379) == "+PONG", 20, "the right name is served")
     assert ping(split, "outside", 6380) == ""
     text = split.ask(
         "visitor", "get", host=split.pod("outside").address, port=8406, path="/metrics"
@@ -95,7 +95,7 @@ def test_what_hangs_opens_the_breaker_and_what_is_back_closes_it(
     with split.nodes.paused(database, "database"):
         began = time.monotonic()
         eventually(
-            lambda: hit(split, pod, "broken", timeout=8)["seconds"] < FAST, 15, "it fails fast"
+            lambda: hit(split, pod, "broken", timeout=8)["seconds"] < FAST, 60, "it fails fast"
         )
         opened = time.monotonic() - began
         quick = [hit(split, pod, "broken") for _ in range(5)]
@@ -104,9 +104,9 @@ def test_what_hangs_opens_the_breaker_and_what_is_back_closes_it(
         alive = split.ask("visitor", "get", host=pod.address, port=8080, path="/livez")
         assert alive["status"] == 200
         # Its readiness asks the database through the broker, and says what is true.
-        eventually(lambda: not split.now("inside").ready, 20, "the application is not ready")
+        eventually(lambda: not split.now("inside").ready, 60, "the application is not ready")
     back = time.monotonic()
-    eventually(lambda: hit(split, pod, "broken").get("status") == 200, 15, "it is served again")
+    eventually(lambda: hit(split, pod, "broken").get("status") == 200, 30, "it is served again")
     closed = time.monotonic() - back
     split.pod("inside")
     record.note(
@@ -128,7 +128,7 @@ def test_a_database_that_restarts_is_waited_for(split: Split, record: Record) ->
     assert set(outcomes) <= {"status 200", "status 503"}, outcomes
     # How soon the database runs again is the kubelet's business; then it is served.
     split.kube.restarted(database, "database")
-    eventually(lambda: hit(split, pod, "again").get("status") == 200, 15, "it is served again")
+    eventually(lambda: hit(split, pod, "again").get("status") == 200, 30, "it is served again")
     record.note("broker: database killed", outcomes=outcomes)
 
 
@@ -149,8 +149,8 @@ def test_killed_the_application_goes_on(split: Split, record: Record) -> None:
     assert set(json.loads(alive.output())["outcomes"]) == {"status 200"}
     outcomes = json.loads(hits.output())["outcomes"]
     assert set(outcomes) <= {"status 200", "status 503"}, outcomes
-    eventually(lambda: hit(split, pod, "k").get("status") == 200, 15, "it is served again")
     after = split.kube.restarted(pod, "broker")
+    eventually(lambda: hit(split, pod, "k").get("status") == 200, 30, "it is served again")
     assert after.restarts["counter"] == pod.restarts["counter"]
     record.note("broker: killed", hits=outcomes)
 

@@ -20,9 +20,8 @@ def test_a_gateway_that_is_away_for_a_minute_sends_the_message_once(
     attempts = [one for one in events.trace(made.id)["records"] if one["outcome"] != "published"]
     assert [one["outcome"] for one in attempts] == ["failed"] * (len(attempts) - 1) + ["ok"]
     # It was refused until the minute was over, and it was the same event all the time.
-    first, last = (min(one["at"] for one in attempts), max(one["at"] for one in attempts))
-    assert last - first >= 0.95 * OUTAGE_SECONDS
-    assert sent["at"] >= last
+    assert len(attempts) > 1
+    assert sent["at"] >= slow_logins.refused_from + OUTAGE_SECONDS
 
 
 def test_a_code_ends(slow_logins: SlowLogins) -> None:

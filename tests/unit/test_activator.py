@@ -392,11 +392,28 @@ def test_long_bodies_and_too_many_are_refused(
 def test_without_a_pod_the_answer_says_why(activator: tuple[Any, Cluster]) -> None:
     made, cluster = activator
     cluster.waking.told([])
-    late = threading.Timer(0.1, lambda: setattr(cluster, "now", cluster.now + 60))
-    late.start()
-    again = threading.Timer(0.2, lambda: cluster.waking.give(cluster_place(cluster)))
-    again.start()
-    status, headers, content = call(made, b"hello")
+
+    def time_passes() -> None:
+        # Once somebody waits, who has looked at the clock then.
+        until = time.monotonic() + 20
+        while not cluster.waking.held and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        while passing.is_set():
+            cluster.now += 60
+            cluster.waking.give(cluster_place(cluster))
+            time.sleep(0.05)
+
+    passing = threading.Event()
+    passing.set()
+    clock = threading.Thread(target=time_passes)
+    clock.start()
+    try:
+        answer = call(made, b"hello")
+    finally:
+        passing.clear()
+        clock.join()
+    status, headers, content = answer
     assert (status.split()[0], headers["Retry-After"]) == ("503", "1")
     assert "it has no pod" in json.loads(content)["error"]
 

@@ -98,13 +98,19 @@ def test_no_more_at_once_than_the_concurrency(modules: Any) -> None:
     def function(_: dict[str, Any]) -> bytes:
         now.append(1)
         most.append(len(now))
-        time.sleep(0.2)
+        assert turned_away.wait(20)
         now.pop()
         return b""
 
     running = Running(modules, function, concurrency=2, waiting=3)
+    turned_away = threading.Event()
     with ThreadPoolExecutor(10) as pool:
-        statuses = sorted(status for status, _, _ in pool.map(lambda _: running.call(), range(10)))
+        calls = [pool.submit(running.call) for _ in range(10)]
+        until = time.monotonic() + 15
+        while sum(call.done() for call in calls) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        turned_away.set()
+        statuses = sorted(call.result()[0] for call in calls)
     assert max(most) == 2
     assert statuses == [200] * 5 + [503] * 5
 

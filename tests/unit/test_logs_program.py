@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import time
@@ -421,6 +422,9 @@ def test_an_output_that_takes_nothing_stops_the_reading_and_memory_stays(running
     log, start = running
     log.write_bytes(b"".join(access_line(n) for n in range(200)))
     process = start()
+    assert process.stdout is not None
+    # It is at work, and has loaded what it needs.
+    assert select.select([process.stdout], [], [], 20)[0]
     time.sleep(1.0)
     before = resident(process)
     with log.open("ab") as more:
@@ -446,8 +450,10 @@ def test_each_entry_once_though_it_is_killed_again_and_again(running: Any) -> No
             output = os.read(process.stdout.fileno(), 40000)
             process.kill()
         else:
-            # It reads to the end before it goes.
-            output = os.read(process.stdout.fileno(), 1)
+            # It reads to the end before it goes; by now it listens to signals.
+            output = b""
+            while len(output) < 60000:
+                output += os.read(process.stdout.fileno(), 65536)
             process.terminate()
         output += process.stdout.read()
         seen += numbers(output)

@@ -54,13 +54,13 @@ def test_told_to_end_it_answers_what_it_has_and_waits_for_nothing_more(
 
     def slow() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("GET", "/slow/1000")
+        connection.request("GET", "/slow/3000")
         statuses.append(connection.getresponse().status)
         connection.close()
 
     asking = threading.Thread(target=slow)
     asking.start()
-    time.sleep(0.3)
+    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
     asking.join()

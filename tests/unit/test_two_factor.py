@@ -102,6 +102,14 @@ def test_a_gateway_may_be_down_for_one_number_only(gateway: Any) -> None:
     assert two_factor.two_factor(event()) == {"status": "ok"}
 
 
+def test_a_gateway_may_lose_answers_to_one_number_only(gateway: Any) -> None:
+    gateway.behave({"lose": 1, "to": "+1000"})
+    assert two_factor.two_factor(event()) == {"status": "ok"}
+    gateway.behave({"lose": 1, "to": event().json["phoneNumber"]})
+    with pytest.raises(http.client.RemoteDisconnected):
+        two_factor.two_factor(event("late-answer"))
+
+
 def test_without_keys_a_lost_answer_is_sent_twice(gateway: Any) -> None:
     gateway.behave({"lose": 1, "keys": False})
     with pytest.raises(http.client.RemoteDisconnected):

@@ -53,6 +53,8 @@ class _Call:
         self.thread = threading.get_ident()
         self.ended = False
         self.abandoned = False
+        self.told = 0.0
+        """When an abandoned one was told to end; STUCK_SECONDS count from then."""
         self.answered = threading.Event()
         """Set when an abandoned one has its answer."""
 
@@ -244,11 +246,12 @@ class Limited:
                     c for c in self._running if now >= c.deadline and not (c.abandoned or c.ended)
                 ]
                 stuck = any(
-                    c.abandoned and not c.ended and now >= c.deadline + STUCK_SECONDS
+                    c.abandoned and not c.ended and now >= c.told + STUCK_SECONDS
                     for c in self._running
                 )
                 for call in late:
                     call.abandoned = True
+                    call.told = now
                     _interrupt(call.thread)
             for call in late:
                 try:

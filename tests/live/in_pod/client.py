@@ -193,6 +193,26 @@ def watch(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def answering(request: dict[str, Any]) -> dict[str, Any]:
+    """Wait until every one of ``addresses`` answers a GET."""
+    until = time.monotonic() + request.get("seconds", 90)
+    for address in request["addresses"]:
+        while True:
+            try:
+                connection = connect(address, 5)
+                reply = connection.command("GET", "nothing")
+                connection.close()
+                if not isinstance(reply, ErrorReply):
+                    break
+                error = _kind(reply)
+            except (OSError, ErrorReply) as failed:
+                error = _kind(failed)
+            if time.monotonic() > until:
+                raise SystemExit(f"{address}: {error}")
+            time.sleep(0.1)
+    return {}
+
+
 def values(request: dict[str, Any]) -> dict[str, Any]:
     """The values of ``keys``, null where absent, {"error": ...} where refused."""
     connection = connect(request["at"], request.get("timeout", 20))
@@ -222,7 +242,10 @@ def _kind(error: Exception) -> str:
     return f"error: {error}"
 
 
-ACTIONS = {action.__name__: action for action in (fill, read, place, flush, steps, watch, values)}
+ACTIONS = {
+    action.__name__: action
+    for action in (fill, read, place, flush, steps, watch, answering, values)
+}
 
 if __name__ == "__main__":
     asked = json.loads(sys.stdin.readline())

@@ -55,6 +55,9 @@ class Session:
         for _ in range(2 * len(self.endpoints)):
             if self.token is None:
                 self.log_in()
+            if self.token is None:
+                answer = {"status": 0, "error": "nobody let the user in"}
+                continue
             answer = send(self.endpoints[0] + path, body, self.token)
             if answer["status"] == 401:
                 self.token = None

@@ -80,7 +80,7 @@ class Link:
 
 
 def get(request: dict[str, Any]) -> dict[str, Any]:
-    """One request; an answer, or ``error``."""
+    """One request; an answer, or ``error`` with status 0."""
     link = Link(request["at"], request.get("timeout", 5))
     try:
         answer, body = link.ask(
@@ -88,7 +88,7 @@ def get(request: dict[str, Any]) -> dict[str, Any]:
             request["body"].encode() if "body" in request else None,
         )  # fmt: skip
     except (OSError, http.client.HTTPException) as error:
-        return {"error": kind(error)}
+        return {"status": 0, "error": kind(error)}
     sock = link.connection.sock if link.connection else None
     tls = {"version": sock.version(), "cipher": sock.cipher()[0]} if hasattr(sock, "cipher") else {}
     link.drop()

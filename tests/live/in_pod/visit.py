@@ -53,7 +53,7 @@ def users(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def get(request: dict[str, Any]) -> dict[str, Any]:
-    """One GET: status, headers (names in lower case) and body, or ``error``."""
+    """One GET: status, headers (names in lower case) and body, or ``error`` and status 0."""
     connection = _connection(request)
     began = time.monotonic()
     try:
@@ -61,7 +61,8 @@ def get(request: dict[str, Any]) -> dict[str, Any]:
         response = connection.getresponse()
         body = response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        return {"error": f"{type(error).__name__}: {error}", "seconds": time.monotonic() - began}
+        seconds = time.monotonic() - began
+        return {"status": 0, "error": f"{type(error).__name__}: {error}", "seconds": seconds}
     finally:
         connection.close()
     return {

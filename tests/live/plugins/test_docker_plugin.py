@@ -228,10 +228,10 @@ def test_waiting_for_an_unhealthy_container_is_bounded(objects: Program) -> None
     said = objects.failing(
         objects.container(
             healthcheck={**HEALTHY, "tests": ["CMD-SHELL", "echo not yet; exit 1"]},
-            wait=True, wait_timeout=5,
+            wait=True, wait_timeout=20,
         )
     )  # fmt: skip
-    assert "was not healthy within 5 s" in said
+    assert "was not healthy within 20 s" in said
     assert "not yet" in said
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import urllib3.exceptions
+from kubernetes.client.exceptions import ApiException
+
 from stacks.adapters import IMAGES
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Exec, InPod, Kube, Pod, now
@@ -35,6 +38,10 @@ class Readiness:
     def first(self, ready: bool, since: float = 0) -> float | None:
         """When it was first so, not before ``since``."""
         return next((at for at, was in self.changes if was == ready and at >= since), None)
+
+    def unready(self) -> bool:
+        """Whether it is not, as it was seen last."""
+        return bool(self.changes) and not self.changes[-1][1]
 
     def unready_seconds(self, until: float) -> float:
         """How long it was unready in all."""
@@ -110,7 +117,11 @@ class Adapters:
 
         def loop() -> None:
             while not stop.is_set():
-                seen = self.kube.pod(pod.namespace, pod.name)
+                try:
+                    seen = self.kube.pod(pod.namespace, pod.name)
+                except (ApiException, urllib3.exceptions.HTTPError):
+                    # Not seen this time.
+                    continue
                 ready = seen is not None and seen.ready
                 if not readiness.changes or readiness.changes[-1][1] != ready:
                     readiness.changes.append((now(), ready))

@@ -257,6 +257,9 @@ class Contest:
         )
         # On a busy machine leadership may have passed on before the fault came.
         led_then = max(a.until for a in mine) > began
+        if kind == "cut off":
+            # Nor did it count on if it stood still for as long as it believed.
+            led_then = led_then and any(a.at > began for a in mine)
         (self.faults if led_then else self.missed).append(fault)
         return fault
 

@@ -35,6 +35,8 @@ from toolchain import builds
 
 PASSWORD = "not-much-of-a-secret"
 _ELECTOR = ROOT / "images" / "elector"
+# Of etcd's members, longer than etcd's second: a busy machine must not make one a candidate.
+ELECTION_SECONDS = 2
 
 
 class LocalEtcd:
@@ -76,6 +78,8 @@ class LocalEtcd:
                     *("--listen-peer-urls", urls[number]),
                     *("--initial-advertise-peer-urls", urls[number]),
                     *("--initial-cluster", cluster, "--initial-cluster-token", self.folder.name),
+                    *("--election-timeout", str(ELECTION_SECONDS * 1000)),
+                    *("--heartbeat-interval", str(ELECTION_SECONDS * 100)),
                     # Simple tokens: a member that starts anew does not know them any more.
                     *("--auth-token", "simple", "--log-level", "warn"),
                 ],
@@ -356,9 +360,10 @@ class Elector:
         return values
 
     def signal(self, number: signal.Signals) -> float:
-        """Send a signal; when that was, on the monotonic clock."""
+        """Send a signal; the moment before, on the monotonic clock."""
+        moment = monotonic()
         self.process.send_signal(number)
-        return monotonic()
+        return moment
 
     def restart(self) -> None:
         """Start again after it has ended."""
@@ -479,7 +484,7 @@ class Contest:
         self.wait()
         for elector in self.electors:
             elector.post("/campaign")
-        self.leader()
+        self.leader(40)
 
     def wait(self) -> None:
         """Until every elector serves."""
@@ -488,18 +493,20 @@ class Contest:
     def others(self, leader: Elector) -> list[Elector]:
         return [elector for elector in self.electors if elector is not leader]
 
-    def successor(
-        self, leader: Elector, since: float, timeout: float, *, restarted: bool = False
-    ) -> tuple[float, Elector, Any]:
-        """Seconds from ``since`` until another says that it leads, who, and what it says.
+    def listen(self, electors: Sequence[Elector]) -> list[tuple[Elector, Events]]:
+        """What each of them says from now on."""
+        return [(elector, elector.events()) for elector in electors]
 
-        :param restarted: the former leader is a new process by now, and may be who follows
+    def successor(
+        self, heard: Sequence[tuple[Elector, Events]], since: float, timeout: float
+    ) -> tuple[float, Elector, Any]:
+        """Seconds from ``since`` until one of them says that it leads, who, and what it says.
+
+        :param heard: of :meth:`listen`, begun before what ends the former leadership
         """
-        candidates = self.electors if restarted else self.others(leader)
-        waiting = [(elector, elector.events()) for elector in candidates]
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            for elector, events in waiting:
+            for elector, events in heard:
                 for at, line in list(events.lines):
                     if line["leading"] and at >= since:
                         return at - since, elector, line

@@ -15,6 +15,7 @@ from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import NotFoundError
 from kubernetes.stream import stream
+from websocket import WebSocketException
 
 from tests.live.support.cluster import ROOT
 from tests.live.support.waiting import eventually
@@ -27,8 +28,12 @@ FIELD_MANAGER = "dds-live-tests"
 LABEL = "dds.test"
 
 
-class ExecError(Exception):
+class ExecError(AssertionError):
     """A command in a pod ended with another status than 0."""
+
+
+class ExecLostError(AssertionError):
+    """How a command in a pod ended is not known, or it did not start."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +88,21 @@ class Exec:
         self._thread.start()
 
     def _drain(self) -> None:
-        open_still = True
-        while open_still and not self._stopped.is_set():
-            self._socket.update(timeout=1)
-            # Asked before the channels are: each look at them takes what has come meanwhile, which
-            # may be the end of one channel and the close.
-            open_still = self._socket.is_open()
-            if self._socket.peek_stdout():
-                self._out.append(self._socket.read_stdout())
-            if self._socket.peek_stderr():
-                self._err.append(self._socket.read_stderr())
-        # `close` alone leaves the connection open where the other side has ended it.
-        self._socket.sock.shutdown()
+        try:
+            open_still = True
+            while open_still and not self._stopped.is_set():
+                self._socket.update(timeout=1)
+                # Asked before the channels are: each look at them takes what has come meanwhile,
+                # which may be the end of one channel and the close.
+                open_still = self._socket.is_open()
+                if self._socket.peek_stdout():
+                    self._out.append(self._socket.read_stdout())
+                if self._socket.peek_stderr():
+                    self._err.append(self._socket.read_stderr())
+            # `close` alone leaves the connection open where the other side has ended it.
+            self._socket.sock.shutdown()
+        except (OSError, WebSocketException) as error:
+            self._err.append(f"the connection is gone: {error!r}")
 
     def send(self, line: str) -> None:
         """One more line on its stdin, if it was started with one."""
@@ -119,14 +127,21 @@ class Exec:
         self._socket.close()
 
     def output(self, timeout: float = 120) -> str:
-        """What it printed, after waiting for its end; raises ExecError if it failed."""
+        """What it printed, after waiting for its end; ExecError if it failed."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._socket.close()
-            raise ExecError(f"{self._what}: not done after {timeout:g} s")
-        errors = "".join(self._err)
-        if self._socket.returncode != 0:
-            raise ExecError(f"{self._what}: status {self._socket.returncode}\n{errors[-2000:]}")
+            raise ExecLostError(f"{self._what}: not done after {timeout:g} s")
+        errors = "".join(self._err)[-2000:]
+        try:
+            code = self._socket.returncode
+        except (TypeError, KeyError, IndexError, ValueError) as error:
+            # The container or its runtime is gone, or the connection.
+            raise ExecLostError(f"{self._what}: no status: {error!r}\n{errors}") from error
+        if code is None:
+            raise ExecLostError(f"{self._what}: no status\n{errors}")
+        if code != 0:
+            raise ExecError(f"{self._what}: status {code}\n{errors}")
         return "".join(self._out)
 
 
@@ -158,6 +173,12 @@ class Kube:
         metadata = client.V1ObjectMeta(name=name, labels={**RESTRICTED, LABEL: purpose})
         self.core.create_namespace(client.V1Namespace(metadata=metadata))
         try:
+            # Without it no pod is admitted.
+            eventually(
+                lambda: self.core.list_namespaced_service_account(name).items,
+                60,
+                f"{name} has a service account",
+            )
             yield name
         finally:
             # Not waited for: a namespace takes its time and nothing else uses the name.
@@ -284,24 +305,28 @@ class Kube:
         self, pod: Pod, container: str, command: Sequence[str], line: str | None = None
     ) -> Exec:
         """Start a command in a container, with one line on its stdin."""
-        # `stream` swaps a method of the client it is given, so every call has its own client.
-        socket = stream(
-            client.CoreV1Api(self._new_client()).connect_get_namespaced_pod_exec,
-            pod.name,
-            pod.namespace,
-            container=container,
-            command=list(command),
-            stdin=line is not None,
-            stdout=True,
-            stderr=True,
-            tty=False,
-            _preload_content=False,
-        )
+        what = f"{pod.name}/{container}: {' '.join(command)[:200]}"
+        try:
+            # `stream` swaps a method of the client it is given, so every call has its own client.
+            socket = stream(
+                client.CoreV1Api(self._new_client()).connect_get_namespaced_pod_exec,
+                pod.name,
+                pod.namespace,
+                container=container,
+                command=list(command),
+                stdin=line is not None,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+            )
+        except ApiException as error:
+            raise ExecLostError(f"{what}: {error.status} {error.reason}") from error
         if line is not None:
             for start in range(0, len(line), 1 << 15):
                 socket.write_stdin(line[start : start + (1 << 15)])
             socket.write_stdin("\n")
-        return Exec(socket, f"{pod.name}/{container}: {' '.join(command)[:200]}")
+        return Exec(socket, what)
 
     def run(self, pod: Pod, container: str, command: Sequence[str], timeout: float = 120) -> str:
         """What a command in a container printed; raises ExecError if it failed."""

@@ -75,6 +75,9 @@ class RingPod:
         found = {}
         with pods.running(self.kube, manifest) as pod:
             client = InPod(self.kube, pod, "client")
+            # None of them has a probe.
+            proxies = [{"host": "127.0.0.1", "port": FIRST_PROXY + shards} for shards in rings]
+            client.ask("answering", addresses=[*addresses, *proxies])
             for shards in rings:
                 at = {"host": "127.0.0.1", "port": FIRST_PROXY + shards}
                 written = client.ask("fill", at=at, shape=shape, count=count)

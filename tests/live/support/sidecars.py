@@ -72,7 +72,7 @@ class Sidecars:
         """What the application answers to a container of its own pod."""
         script = (
             "import sys, urllib.request as r; "
-            "print(r.urlopen('http://127.0.0.1:8080' + sys.argv[1], timeout=3).read().decode())"
+            "print(r.urlopen('http://127.0.0.1:8080' + sys.argv[1], timeout=10).read().decode())"
         )
         return self.kube.run(pod, container, ["python3", "-c", script, path])
 
@@ -97,7 +97,7 @@ class Sidecars:
         if text is None:
             script = f"date +%s.%N; rm {file}"
         else:
-            script = f'printf %s "$1" > {file}.new; mv {file}.new {file}; date +%s.%N'
+            script = f'printf %s "$1" > {file}.new; date +%s.%N; mv {file}.new {file}'
         return float(self.at_source(script, text or ""))
 
     def sync(self, instance: str) -> None:

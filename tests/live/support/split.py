@@ -102,7 +102,7 @@ class Split:
         for instance, uid in before.items():
             eventually(
                 lambda instance=instance, uid=uid: self.pod(instance).uid != uid,  # type: ignore[misc]
-                60,
+                120,
                 f"{instance} has a new pod",
             )
 
@@ -133,7 +133,8 @@ class Split:
 
     def seen(self, instance: str, port: int, count: int, **request: Any) -> list[str]:
         """What each of ``count`` users saw through a splitter."""
-        seen: list[str] = self.ask(instance, "users", port=port, count=count, **request)["seen"]
+        asked = {"port": port, "count": count, **request}
+        seen: list[str] = self.ask(instance, "users", wait=600, **asked)["seen"]
         return seen
 
 

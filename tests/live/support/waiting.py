@@ -4,7 +4,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import urllib3.exceptions
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
 T = TypeVar("T")
+
+# What an API server, or the way to it, says when it has too much to do.
+_PASSING = (0, 429, 500, 502, 503, 504)
 
 
 def eventually(
@@ -13,7 +20,9 @@ def eventually(
     describe: str | Callable[[], str],
     interval: float = 0.2,
 ) -> T:
-    """Return the first true result of ``condition``; an AssertionError counts as not yet.
+    """Return the first true result of ``condition``.
+
+    An AssertionError counts as not yet, and so does an API server that cannot answer now.
 
     :param timeout: seconds after which it fails, naming what was waited for
     :param describe: what was waited for, or a function that also says how things stand
@@ -27,6 +36,12 @@ def eventually(
                 return result
         except AssertionError as error:
             reason = f": {error}"
+        except ApiException as error:
+            if error.status not in _PASSING:
+                raise
+            reason = f": {error.status} {error.reason}"
+        except (ResourceNotFoundError, urllib3.exceptions.HTTPError) as error:
+            reason = f": {error!r}"
         if time.monotonic() > deadline:
             what = describe if isinstance(describe, str) else describe()
             raise AssertionError(f"not within {timeout:g} s: {what}{reason}")

@@ -43,7 +43,7 @@ by_request = Election(
     {
         "image": images["elector"],
         "backend": "lease",
-        "ttl_seconds": 5,
+        "ttl_seconds": 15,
         "on_change": {"url": "http://localhost:8080/leadership"},
         "metrics_clients": [{"role": "scraper"}],
         "resources": SMALL,
@@ -55,7 +55,7 @@ by_signal = Election(
     {
         "image": images["elector"],
         "backend": "lease",
-        "ttl_seconds": 5,
+        "ttl_seconds": 15,
         "on_change": {"signal": "USR1", "process": "listener.py"},
         "port": 4050,
         "metrics_port": 4051,

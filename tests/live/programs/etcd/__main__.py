@@ -39,6 +39,8 @@ if config.get("gone") != "true":
         # Two cores are shared with much else: an election must not come from a busy machine.
         "heartbeat_ms": 200,
         "election_ms": 2000,
+        # Another test may have a node cordoned meanwhile.
+        "spread": "strict",
         "delete_data": True,
         "root_password": root.value,
         # Taken and defragmented when the tests say so.

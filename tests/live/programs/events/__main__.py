@@ -17,7 +17,7 @@ from toolchain.paths import Checkout
 
 TOKEN_FILE = "/etc/sms/token"
 PATIENT: DeliveryArgs = {
-    "attempts": 12,
+    "attempts": 20,
     "first_delay_seconds": 0.2,
     "longest_delay_seconds": 3,
     "timeout_seconds": 5,
@@ -35,7 +35,7 @@ bus = EventBus(
         "events_mb": 32,
         "dead_mb": 8,
         "records_mb": 16,
-        "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+        "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
         "delete_data": True,
     },
     options,

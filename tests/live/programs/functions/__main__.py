@@ -47,10 +47,10 @@ function(
 )
 function("shouts", source="shouts", registry=config.require("registry"))
 function("events", source="limited.py", target="on_event", signature="cloudevent")
-function("sleepy", source="limited.py", concurrency=2, min_scale=0, max_scale=1, idle_seconds=5)
+function("sleepy", source="limited.py", concurrency=2, min_scale=0, max_scale=1, idle_seconds=15)
 # Its pod will not get ready; who waits for it is told soon.
 function("unlucky", source="api.py", signature="http", min_scale=0, max_scale=1, idle_seconds=5,
-         held=3, hold_seconds=4)  # fmt: skip
+         held=3, hold_seconds=15)  # fmt: skip
 
 
 def decorator(name: str, **more: object) -> None:

@@ -9,7 +9,7 @@ from components.single_node.tls_sidecar import TlsSidecar
 from components.values.edges import Edge
 from components.workloads.application import Application
 from stacks import sidecars
-from tests.live.programs.common import in_namespace
+from tests.live.programs.common import DRAIN_SECONDS, in_namespace
 from tests.live.support.cluster import ROOT
 from tests.live.support.kube import InPod
 from tests.live.support.sidecars import INTERVAL, SOURCE_FOLDER, SOURCE_PORT
@@ -28,6 +28,7 @@ made = sidecars.make(
     namespace,
     options,
     certificate_generation=config.get_int("generation") or 1,
+    drain_seconds=DRAIN_SECONDS,
     env={"RELEASE": config.get("release") or "1"},
 )
 

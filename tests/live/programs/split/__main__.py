@@ -11,7 +11,7 @@ from components.values.metrics import SCRAPER_LABEL
 from components.workloads.application import Application
 from stacks import companions
 from stacks.parts import arm, page
-from tests.live.programs.common import in_namespace
+from tests.live.programs.common import DRAIN_SECONDS, in_namespace
 from tests.live.support.kube import InPod
 
 FRONT = {"app.kubernetes.io/instance": "front"}
@@ -20,8 +20,8 @@ config = pulumi.Config()
 images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 
-control = page("control", images["nginx"], options)
-experiment = page("experiment", images["nginx"], options)
+control = page("control", images["nginx"], options, drain_seconds=DRAIN_SECONDS)
+experiment = page("experiment", images["nginx"], options, drain_seconds=DRAIN_SECONDS)
 # There is no Service of this name until a test makes one.
 later: ArmArgs = {"endpoint": "later:8080", "edge": arm(experiment)["edge"]}
 
@@ -78,6 +78,7 @@ Application(
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
         "companions": [splitter(0, "split", given(percent=config.require_int("percent")))],
+        "drain_seconds": DRAIN_SECONDS,
     },
     options,
 )
@@ -155,7 +156,8 @@ def broker(name: str, backend: BackendArgs, number: int = 0) -> Companion:
             "listen_port": DATABASE_PORT + number,
             "status_port": 8405 + number,
             "check": "redis",
-            "breaker": {"probe_ms": 500, "probe_timeout_ms": 500},
+            # A busy machine is no reason to open it.
+            "breaker": {"probe_ms": 1000, "probe_timeout_ms": 2000},
         },
         options,
     ).companion
@@ -175,6 +177,7 @@ def counter(name: str, beside: list[Companion]) -> None:
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "companions": beside,
+            "drain_seconds": DRAIN_SECONDS,
         },
         options,
     )
