@@ -21,7 +21,6 @@ from tests.live.support.kube import Exec, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
 from tests.live.support.observed import Record
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
-from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 MEMBERS = ("etcd-0", "etcd-1", "etcd-2")
@@ -119,11 +118,14 @@ class Etcd:
 
 @pytest.fixture(scope="module")
 def etcd(
-    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    kube: Kube,
+    nodes: Nodes,
+    images: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Etcd]:
     """Three members, two users, a client pod, and a volume for snapshots."""
     folder: Path = tmp_path_factory.mktemp("etcd")
-    images = built_images(cluster, folder / "images", ("etcd",))
     with (
         kube.namespace("etcd") as namespace,
         throwaway(cluster, PROGRAMS / "etcd", folder / "stack", destroy=False) as stack,

@@ -82,10 +82,11 @@ def least_moved(old: int, new: int) -> float:
 
 @lru_cache(maxsize=MOST_SHARDS)
 def _names(shards: int) -> tuple[str, ...]:
-    names = [node_name(shard, salt) for shard, salt in enumerate(SALTS[:shards])]
-    while len(names) < shards:
-        names.append(node_name(len(names), best_salt(names, QUICK_CANDIDATES)))
-    return tuple(names)
+    if shards <= len(SALTS):
+        return tuple(node_name(shard, salt) for shard, salt in enumerate(SALTS[:shards]))
+    # Kept for each number: a forecast asks for one shard more and one less as well.
+    names = _names(shards - 1)
+    return (*names, node_name(len(names), best_salt(names, QUICK_CANDIDATES)))
 
 
 def search(shards: int, candidates: int = TABLE_CANDIDATES) -> Iterator[int]:

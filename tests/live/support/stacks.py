@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ class Stack:
     program: Path
     folder: Path
     name: str = "live"
-    config: dict[str, str] = field(default_factory=dict)
+    patience: float = 300
+    """Seconds that one run of the CLI may take."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,7 +79,7 @@ class Stack:
         shutil.copytree(self.program, self.work)
         self.run("stack", "init", self.name)
 
-    def run(self, *arguments: str, timeout: float = 300) -> str:
+    def run(self, *arguments: str) -> str:
         """Run the CLI; what it printed. Raises UpdateError if it failed."""
         done = subprocess.run(
             self.command(*arguments),
@@ -87,7 +88,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=self.patience,
             check=False,
         )
         if done.returncode:

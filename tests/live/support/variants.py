@@ -12,7 +12,13 @@ from tests.live.support.sharded import Sharded
 from tests.live.support.stacks import PROGRAMS, throwaway
 from toolchain.cache import made_once
 
-IMAGES = ("redis", "twemproxy", "toolbox")
+IMAGES = (
+    "companions", "elector", "etcd", "events", "fenced-store", "function", "haproxy", "mariadb",
+    "memcached", "nats", "nginx", "prometheus", "redis", "redis-exporter", "toolbox", "twemproxy",
+)  # fmt: skip
+"""All that live tests run."""
+# On a machine that has none of them yet.
+_BUILD_SECONDS = 1800
 
 
 def built_images(
@@ -27,6 +33,7 @@ def built_images(
     def build(made: Path) -> None:
         # What it made are images in the registry, which the next session uses again.
         with throwaway(cluster, PROGRAMS / "images", made / "stack", destroy=False) as stack:
+            stack.patience = _BUILD_SECONDS
             stack.up(
                 registry=cluster.registry,
                 folder=str(cluster.checkout.root / "images"),
