@@ -6,7 +6,6 @@ the experiment. A user stays where they are; a higher percentage moves only thos
 the new threshold.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
@@ -18,25 +17,17 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
+from components.single_node.splitter_files import ARMS, CONTROL, LOOPBACK, Ports, Split
 from components.values import checks, nginx
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.errors import InputError
 from components.values.metrics import ScrapeJob
 
-CONTROL = "control"
-"""Name of the arm that everybody else sees."""
-EXPERIMENT = "experiment"
-"""Name of the arm that ``percent`` of the users see."""
-
-ARMS = (CONTROL, EXPERIMENT)
-"""Both arms."""
-
 POLICIES = ("default", "seed")
 KEYS = ("header", "cookie", "address")
 WITHOUT_KEY = (CONTROL, "random")
 
-_LOOPBACK = "127.0.0.1"
 _FOLDER = "/etc/nginx-splitter"
 _FILE = "nginx.conf"
 _SEED_PERCENT = 10
@@ -44,12 +35,8 @@ _SEED_PERCENT = 10
 _PORTS = (1024, 65535)
 _HEADER = re.compile(r"[A-Za-z][-A-Za-z0-9]{0,63}")
 _COOKIE = re.compile(r"[A-Za-z0-9_]{1,64}")
-# Connections to each arm that wait for the next request; how long one may wait; and how long one is
-# used at all, which is less than what Applications drain for (5 s).
-_KEPT, _IDLE_SECONDS, _KEPT_SECONDS = 64, 1, 2
 # nginx counts in hundredths of a percent.
 _HUNDREDTHS = 100
-_WHOLE = 100
 _NAMES = {"header": "X-User-Id", "cookie": "user", "address": "X-Forwarded-For"}
 
 
@@ -162,240 +149,14 @@ class RequestSplitter(pulumi.ComponentResource):
             )
         )
         files = configured.configured(name, _FOLDER, {_FILE: text}, metadata=metadata, opts=own)
-        self.endpoint = f"{_LOOPBACK}:{split.ports.listen}"
+        self.endpoint = f"{LOOPBACK}:{split.ports.listen}"
         self.companion = _companion(name, args, split, files)
         self.job = _job(name, split, metadata, own)
         self.register_outputs({"endpoint": self.endpoint})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Ports:
-    listen: int
-    status: int
-    metrics: int
-    lines: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """A splitter's settings, and the configuration that they make."""
-
-    name: str
-    policy: str
-    percent: float
-    by: str
-    key: str
-    without: str
-    salt: str
-    force_header: str
-    ports: _Ports
-    connect_timeout: int
-    timeout: int
-    ingress: tuple[Edge, ...]
-
-    def configuration(self, control: Endpoint, experiment: Endpoint) -> str:
-        """The configuration file of nginx."""
-        if self.policy == "seed":
-            return nginx.text(self._seed(control, experiment))
-        title = (
-            f"{self.percent:g} % of the users to {experiment}, the others to {control}, for the "
-            "containers of this pod. Generated."
-        )
-        http = [
-            *self._choice(),
-            *self._arms(control, experiment),
-            *self._lines(),
-            self._server(),
-            self._status(),
-        ]
-        stream = self._connections(control, experiment)
-        # A request takes four: from the application, to the socket, from there, and to the arm.
-        document = nginx.document(title, http=http, stream=stream, connections=8192, resolver=True)
-        return nginx.text(document)
-
-    def _choice(self) -> list[nginx.Statement]:
-        """From a request to ``$arm``, and in ``$how`` why."""
-        found: list[nginx.Statement] = [
-            nginx.Comment("The header decides if it names an arm, else the user, else nobody.")
-        ]
-        user = _variable("http", self.key)
-        if self.by == "cookie":
-            user = _variable("cookie", self.key)
-        if self.by == "address":
-            # Each proxy on the way adds the address it sees; the first is the user's.
-            pattern = r"~^\s*(?<first_address>[^,\s]+)"
-            found.append(
-                nginx.mapping(user, "user", [("default", ""), (pattern, "$first_address")])
-            )
-            user = "$user"
-        found.append(self._hashed(f"{self.salt}:{user}", "by_user"))
-        without = CONTROL
-        if self.without == "random":
-            found.append(self._hashed("$request_id", "by_chance"))
-            without = "$by_chance"
-        forced = _variable("http", self.force_header)
-        found += [
-            nginx.mapping(user, "unforced", [("", without), ("default", "$by_user")]),
-            nginx.mapping(forced, "arm", [("default", "$unforced"), *zip(ARMS, ARMS, strict=True)]),
-            nginx.mapping(user, "unforced_how", [("", "keyless"), ("default", "user")]),
-            nginx.mapping(
-                forced, "how", [("default", "$unforced_how"), *((arm, "forced") for arm in ARMS)]
-            ),
-        ]
-        return found
-
-    def _hashed(self, source: str, variable: str) -> nginx.Directive:
-        # 0 % and 100 % are no entries that nginx accepts.
-        entries = [("*", EXPERIMENT if self.percent == _WHOLE else CONTROL)]
-        if 0 < self.percent < _WHOLE:
-            entries.insert(0, (f"{self.percent:.2f}%", EXPERIMENT))
-        return nginx.table("split_clients", source, f"${variable}", entries=entries)
-
-    def _arms(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
-        """The arms as nginx's HTTP side sees them: a socket each, with connections that are kept."""
-        return [
-            nginx.Comment(
-                "A connection is used again, but not for long: an arm may close one that is idle, and\n"
-                "its pods must be without any before they end."
-            ),
-            *(
-                nginx.block(
-                    "upstream",
-                    arm,
-                    inside=[
-                        nginx.directive("server", f"unix:{_socket(arm)}"),
-                        nginx.directive("keepalive", _KEPT),
-                        nginx.directive("keepalive_timeout", f"{_IDLE_SECONDS}s"),
-                        nginx.directive("keepalive_time", f"{_KEPT_SECONDS}s"),
-                        nginx.directive("keepalive_requests", 100_000),
-                    ],
-                )
-                for arm in ARMS
-            ),
-            nginx.mapping(
-                "$arm", "arm_host", [("default", str(control)), (EXPERIMENT, str(experiment))]
-            ),
-            nginx.mapping("$http_upgrade", "arm_connection", [("default", "upgrade"), ("", "")]),
-        ]
-
-    def _connections(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
-        """From each arm's socket to the arm."""
-        return [
-            nginx.Comment(
-                "Names are looked up when they are needed, so that nginx starts, and serves the\n"
-                "other arm, where one is not there. On the HTTP side it would open a connection for\n"
-                "each request then."
-            ),
-            nginx.Comment("A question that got lost is asked again after 5 s."),
-            nginx.directive("resolver_timeout", "12s"),
-            *(
-                nginx.block(
-                    "server",
-                    inside=[
-                        nginx.directive("listen", f"unix:{_socket(arm)}"),
-                        nginx.directive("set", "$address", nginx.lookup_address(endpoint)),
-                        nginx.directive("proxy_pass", "$address"),
-                        nginx.directive("proxy_connect_timeout", f"{self.connect_timeout}ms"),
-                        # The HTTP side gives up first.
-                        nginx.directive("proxy_timeout", f"{self.timeout + 5}s"),
-                    ],
-                )
-                for arm, endpoint in zip(ARMS, (control, experiment), strict=True)
-            ),
-        ]
-
-    def _lines(self) -> list[nginx.Statement]:
-        return [
-            nginx.Comment("A datagram for each request: nginx waits for nobody who counts."),
-            nginx.directive(
-                "log_format",
-                "arms",
-                "arm=$arm how=$how status=$status seconds=$request_time",
-            ),
-        ]
-
-    def _server(self) -> nginx.Directive:
-        receiver = f"syslog:server={_LOOPBACK}:{self.ports.lines},nohostname,tag=splitter"
-        inside: list[nginx.Statement] = [
-            nginx.directive("listen", f"{_LOOPBACK}:{self.ports.listen}"),
-            nginx.directive("access_log", receiver, "arms"),
-            # What is too large, and what waits in memory, is the arms' business.
-            nginx.directive("client_max_body_size", 0),
-            nginx.directive("keepalive_requests", 100_000),
-            nginx.directive("add_header", self.force_header, "$arm", "always"),
-            nginx.block(
-                "location",
-                "/",
-                inside=[
-                    nginx.directive("proxy_pass", "http://$arm"),
-                    nginx.directive("proxy_http_version", "1.1"),
-                    nginx.directive("proxy_set_header", "Host", "$arm_host"),
-                    nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
-                    nginx.directive("proxy_set_header", "Upgrade", "$http_upgrade"),
-                    nginx.directive("proxy_set_header", self.force_header, "$arm"),
-                    nginx.directive("proxy_hide_header", self.force_header),
-                    nginx.directive("proxy_request_buffering", False),
-                    nginx.directive("proxy_max_temp_file_size", 0),
-                    nginx.directive("proxy_read_timeout", f"{self.timeout}s"),
-                    nginx.directive("proxy_send_timeout", f"{self.timeout}s"),
-                ],
-            ),
-        ]
-        return nginx.block("server", inside=inside)
-
-    def _status(self) -> nginx.Directive:
-        paths = [
-            nginx.block("location", "=", path, inside=[nginx.directive("return", 200, "ok")])
-            for path in ("/readyz", "/livez")
-        ]
-        return nginx.block(
-            "server",
-            inside=[
-                nginx.directive("listen", self.ports.status),
-                *paths,
-                nginx.block("location", "/", inside=[nginx.directive("return", 404)]),
-            ],
-        )
-
-    def _seed(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
-        backend = nginx.block(
-            "upstream",
-            "backend",
-            inside=[
-                nginx.directive("ip_hash"),
-                nginx.directive("server", control, "weight=9"),
-                nginx.directive("server", experiment),
-            ],
-        )
-        server = nginx.block(
-            "server",
-            inside=[
-                # Where localhost has an IPv6 address too, Debian's nginx reads it as 127.0.0.1 twice.
-                nginx.directive("listen", f"{_LOOPBACK}:{self.ports.listen}"),
-                nginx.block(
-                    "location", "/", inside=[nginx.directive("proxy_pass", "http://backend")]
-                ),
-            ],
-        )
-        return nginx.document(
-            "What the book prints; a port that needs no privilege, and a server for the probes.",
-            top=[nginx.directive("worker_rlimit_nofile", 8192)],
-            http=[backend, server, self._status()],
-            workers=5,
-            connections=1024,
-        )
-
-
-def _socket(arm: str) -> str:
-    return f"{nginx.TEMPORARY}/{arm}{nginx.SOCKET}"
-
-
-def _variable(kind: str, name: str) -> str:
-    return f"${kind}_{name.lower().replace('-', '_')}"
-
-
 def _companion(
-    name: str, args: RequestSplitterArgs, split: _Split, files: configured.Configured
+    name: str, args: RequestSplitterArgs, split: Split, files: configured.Configured
 ) -> Companion:
     ports, seed = split.ports, split.policy == "seed"
     proxy: ContainerArgsDict = {
@@ -413,7 +174,7 @@ def _companion(
         proxy["resources"] = args["resources"]
     containers: list[ContainerArgsDict] = [proxy]
     listeners = [
-        Listener(ports.listen, "splitter", _LOOPBACK),
+        Listener(ports.listen, "splitter", LOOPBACK),
         Listener(ports.status, "splitter-status"),
     ]
     labels: dict[str, str] = {}
@@ -423,7 +184,7 @@ def _companion(
         containers.insert(0, _counter(name, args, ports))
         listeners += [
             Listener(ports.metrics, "splitter-metric"),
-            Listener(ports.lines, "splitter-lines", _LOOPBACK, "UDP"),
+            Listener(ports.lines, "splitter-lines", LOOPBACK, "UDP"),
         ]
         labels = scraped.labels(name)
         ingress = split.ingress
@@ -444,7 +205,7 @@ def _edges(args: RequestSplitterArgs) -> tuple[Edge, ...]:
     return edges[:1] if edges[0] == edges[1] else edges
 
 
-def _counter(name: str, args: RequestSplitterArgs, ports: _Ports) -> ContainerArgsDict:
+def _counter(name: str, args: RequestSplitterArgs, ports: Ports) -> ContainerArgsDict:
     program = ["python3", "-m", "companions.arms", "0.0.0.0", str(ports.metrics), str(ports.lines)]  # noqa: S104
     return {
         "name": f"{name}-metrics",
@@ -457,7 +218,7 @@ def _counter(name: str, args: RequestSplitterArgs, ports: _Ports) -> ContainerAr
 
 
 def _job(
-    name: str, split: _Split, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
+    name: str, split: Split, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
 ) -> ScrapeJob | None:
     if split.policy == "seed":
         return None
@@ -470,7 +231,7 @@ _FIXED_BY_SEED = (
 )  # fmt: skip
 
 
-def _checked(where: str, name: str, args: RequestSplitterArgs) -> _Split:
+def _checked(where: str, name: str, args: RequestSplitterArgs) -> Split:
     scraped.check(where, name, RequestSplitterArgs, args, ("image", "metrics_image"))
     for arm in ARMS:
         _check_arm(where, arm, args[arm])  # type: ignore[literal-required]
@@ -490,7 +251,7 @@ def _checked(where: str, name: str, args: RequestSplitterArgs) -> _Split:
     salt = nginx.literal(where, "salt", args.get("salt", name))
     ports = _ports(where, args)
     scrapers = args.get("scrapers", scraped.DEFAULT_SCRAPERS)
-    return _Split(
+    return Split(
         name=name,
         policy=policy,
         percent=_SEED_PERCENT if policy == "seed" else _percent(where, args),
@@ -542,7 +303,7 @@ def _header(where: str, argument: str, name: Any) -> str:
     return name
 
 
-def _ports(where: str, args: RequestSplitterArgs) -> _Ports:
+def _ports(where: str, args: RequestSplitterArgs) -> Ports:
     ports = {
         "listen_port": checks.whole(where, args, "listen_port", 8080, _PORTS),
         "status_port": checks.whole(where, args, "status_port", 8081, _PORTS),
@@ -550,4 +311,4 @@ def _ports(where: str, args: RequestSplitterArgs) -> _Ports:
     }
     checks.different(where, ports)
     lines = checks.whole(where, args, "line_port", 5140, _PORTS)
-    return _Ports(ports["listen_port"], ports["status_port"], ports["metrics_port"], lines)
+    return Ports(ports["listen_port"], ports["status_port"], ports["metrics_port"], lines)
