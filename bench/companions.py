@@ -13,9 +13,7 @@ from bench.usage import WINDOW_SECONDS, Watched
 from stacks.sidecars import SETTINGS
 from tests.live.support.kube import Exec
 from tests.live.support.nodes import Nodes
-from tests.live.support.sidecars import IMAGES as SIDECAR_IMAGES
 from tests.live.support.sidecars import at, deployed
-from tests.live.support.split import IMAGES as SPLIT_IMAGES
 from tests.live.support.split import split
 
 SETTLE_SECONDS = 20
@@ -74,9 +72,7 @@ def measure(quick: bool) -> Figure:
 
 @contextmanager
 def _sidecars(here: Ground, nodes: Nodes) -> Iterator[Deployed]:
-    with deployed(
-        here.cluster, here.kube, nodes, here.images(*SIDECAR_IMAGES), here.folder / "sidecars"
-    ) as sidecars:
+    with deployed(here.cluster, here.kube, nodes, here.folder / "sidecars") as sidecars:
         pod = sidecars.pods("legacy", 2)[0]
         stop = threading.Event()
 
@@ -116,9 +112,7 @@ def _sidecars(here: Ground, nodes: Nodes) -> Iterator[Deployed]:
 
 @contextmanager
 def _ambassadors(here: Ground, nodes: Nodes) -> Iterator[Deployed]:
-    with split(
-        here.cluster, here.kube, nodes, here.images(*SPLIT_IMAGES), here.folder / "split"
-    ) as deployment:
+    with split(here.cluster, here.kube, nodes, here.folder / "split") as deployment:
         front, inside = deployment.pod("front"), deployment.pod("inside")
 
         def client(host: str, port: int, path: str) -> Callable[[], int]:

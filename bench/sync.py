@@ -10,7 +10,7 @@ from bench.ground import ground
 from stacks.sidecars import SETTINGS
 from tests.live.support.kube import now
 from tests.live.support.nodes import Nodes
-from tests.live.support.sidecars import IMAGES, Sidecars, deployed
+from tests.live.support.sidecars import Sidecars, deployed
 from tests.live.support.waiting import eventually
 
 GOAL = 1.1
@@ -26,9 +26,8 @@ def measure(quick: bool) -> Figure:
         nodes = Nodes(here.cluster)
         try:
             with deployed(
-                here.cluster, here.kube, nodes, here.images(*IMAGES), here.folder,
-                interval=INTERVAL,
-            ) as sidecars:  # fmt: skip
+                here.cluster, here.kube, nodes, here.folder, interval=INTERVAL
+            ) as sidecars:
                 asked = [
                     [_by_http(sidecars, INTERVAL) for _ in range(changes)] for _ in range(groups)
                 ]

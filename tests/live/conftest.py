@@ -152,15 +152,10 @@ def ring_pods(kube: Kube, images: Mapping[str, str]) -> Iterator[RingPod]:
 
 @pytest.fixture(scope="session")
 def split(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Split]:
     """Two arms of an experiment, a front before them, and pods with other companions."""
-    folder = tmp_path_factory.mktemp("split")
-    with deployed_split(cluster, kube, nodes, images, folder) as deployed:
+    with deployed_split(cluster, kube, nodes, tmp_path_factory.mktemp("split")) as deployed:
         yield deployed
 
 
@@ -179,29 +174,19 @@ def rolled(split: Split, at_ten: list[str]) -> Rolled:
 
 @pytest.fixture(scope="session")
 def adapters(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Adapters]:
     """The composition ``adapters``."""
-    folder = tmp_path_factory.mktemp("adapters")
-    with deployed_adapters(cluster, kube, nodes, images, folder) as deployed:
+    with deployed_adapters(cluster, kube, nodes, tmp_path_factory.mktemp("adapters")) as deployed:
         yield deployed
 
 
 @pytest.fixture(scope="session")
 def sidecars(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sidecars]:
     """The composition ``sidecars``, a server that wants client certificates, and a client."""
-    folder = tmp_path_factory.mktemp("sidecars")
-    with deployed_sidecars(cluster, kube, nodes, images, folder) as deployed:
+    with deployed_sidecars(cluster, kube, nodes, tmp_path_factory.mktemp("sidecars")) as deployed:
         yield deployed
 
 
@@ -210,12 +195,15 @@ def events(
     cluster: Cluster,
     kube: Kube,
     nodes: Nodes,
-    images: Mapping[str, str],
     tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
 ) -> Iterator[event_tests.Events]:
     """A bus, a pipeline whose steps do what their events say, and two-factor."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    built = built_images(cluster, shared, event_tests.IMAGES)
     folder = tmp_path_factory.mktemp("events") / "stack"
-    with event_tests.deployed(cluster, kube, nodes, images, folder) as made:
+    with event_tests.deployed(cluster, kube, nodes, built, folder) as made:
         yield made
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.live.support.cluster import Cluster
 from tests.live.support.election import (
+    IMAGES,
     Attempt,
     Contest,
     Elections,
@@ -27,6 +28,7 @@ from tests.live.support.election import (
 )
 from tests.live.support.kube import Kube, Pod
 from tests.live.support.nodes import Nodes
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -143,13 +145,10 @@ def lose_the_majority(deployed: Elections, seconds: float) -> tuple[float, float
 
 @pytest.fixture(scope="module")
 def deployed(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Elections]:
     folder = tmp_path_factory.mktemp("election")
+    images = built_images(cluster, folder, IMAGES)
     wanted = [plan.wanted(name) for name, plan in PLANS.items()]
     with elections(
         cluster, kube, nodes, images, folder / "stack", wanted, singleton=True, obstinate=True

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from tests.live.support.electors import (
 )
 from tests.live.support.kube import ExecError, Kube, Pod
 from tests.live.support.stacks import PROGRAMS, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 # A machine that is busy with other tests can take seconds for an answer; nobody must lead no more
@@ -639,11 +640,11 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(
-    cluster: Cluster,
-    kube: Kube,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
+    images = built_images(
+        cluster, tmp_path_factory.getbasetemp() / "elector-images", ("elector", "toolbox")
+    )
     folder = tmp_path_factory.mktemp("elector") / "stack"
     with (
         kube.namespace("elector") as namespace,

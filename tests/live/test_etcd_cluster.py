@@ -21,6 +21,7 @@ from tests.live.support.kube import Exec, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
 from tests.live.support.observed import Record
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 MEMBERS = ("etcd-0", "etcd-1", "etcd-2")
@@ -72,6 +73,19 @@ class Etcd:
         listed = self.call("/v3/cluster/member/list", {"linearizable": True})["members"]
         return {entry.get("name", ""): entry for entry in listed}
 
+    def all_members(self) -> dict[str, dict[str, Any]]:
+        """The same once each has told the others its name, which it may do after it is ready."""
+        found: dict[str, dict[str, Any]] = {}
+
+        def named() -> bool:
+            nonlocal found
+            found = self.members()
+            assert sorted(found) == list(MEMBERS), found
+            return True
+
+        eventually(named, 60, "three members have a name")
+        return found
+
     def sizes(self) -> list[tuple[int, int]]:
         """Bytes of each member's file, and bytes of it in use."""
         found = []
@@ -118,14 +132,11 @@ class Etcd:
 
 @pytest.fixture(scope="module")
 def etcd(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Etcd]:
     """Three members, two users, a client pod, and a volume for snapshots."""
     folder: Path = tmp_path_factory.mktemp("etcd")
+    images = built_images(cluster, folder / "images", ("etcd",))
     with (
         kube.namespace("etcd") as namespace,
         throwaway(cluster, PROGRAMS / "etcd", folder / "stack", destroy=False) as stack,
@@ -135,8 +146,7 @@ def etcd(
 
 
 def test_three_members_with_a_volume_each_on_different_nodes(etcd: Etcd) -> None:
-    members = etcd.members()
-    assert sorted(members) == list(MEMBERS)
+    members = etcd.all_members()
     assert all(entry["clientURLs"] for entry in members.values())
     pods = [back(etcd, member) for member in MEMBERS]
     assert len({pod.node for pod in pods}) == min(len(etcd.kube.nodes()), len(MEMBERS))
@@ -277,7 +287,7 @@ def test_without_a_majority_nothing_is_written_until_it_is_back(etcd: Etcd) -> N
 
 
 def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -> None:
-    before = etcd.members()
+    before = etcd.all_members()
     writing = etcd.writing("/one/lost/", 12)
     lost = etcd.pod("etcd-1")
     began = time.monotonic()
@@ -289,8 +299,7 @@ def test_a_member_whose_volume_is_lost_is_replaced(etcd: Etcd, record: Record) -
     eventually(lambda: evicted(etcd, "etcd-0") == 429, 20, "an eviction is refused")
     back(etcd, "etcd-1", not_uid=lost.uid)
     record.note("etcd, volume lost", seconds_to_ready=round(time.monotonic() - began, 1))
-    after = etcd.members()
-    assert sorted(after) == list(MEMBERS)
+    after = etcd.all_members()
     assert after["etcd-1"]["ID"] != before["etcd-1"]["ID"]
     assert after["etcd-0"]["ID"] == before["etcd-0"]["ID"]
     log = etcd.kube.logs(etcd.pod("etcd-1"), "prepare")
@@ -373,7 +382,7 @@ def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Recor
     test_who_has_no_right_is_refused(
         etcd, {"url": f"{ENDPOINTS[0]}/v3/kv/put", "body": PUT}, "user name is empty"
     )
-    assert sorted(etcd.members()) == list(MEMBERS)
+    assert etcd.all_members()
 
 
 def loads(running: Exec) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The programs under ``examples`` do on the cluster what they say."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,15 +12,15 @@ import pytest
 from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube, Pod
 from tests.live.support.stacks import Stack, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 WORKER = "worker"
 
 
 @pytest.fixture
-def election(
-    cluster: Cluster, kube: Kube, images: Mapping[str, str], tmp_path: Path
-) -> Iterator[Stack]:
+def election(cluster: Cluster, kube: Kube, tmp_path: Path) -> Iterator[Stack]:
+    images = built_images(cluster, tmp_path, ("elector", "toolbox"))
     program = ROOT / "examples" / "election"
     with throwaway(cluster, program, tmp_path / "stack", destroy=False) as stack:
         stack.up(elector=images["elector"], worker=images["toolbox"])
@@ -68,13 +68,11 @@ print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], body, headers))
 
 @pytest.fixture(scope="module")
 def eventful(
-    cluster: Cluster,
-    kube: Kube,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Stack]]:
     """The examples of chapter 8, deployed at the same time."""
     folder = tmp_path_factory.mktemp("eventful")
+    images = built_images(cluster, folder, ("function", "events", "nats", "toolbox"))
     given = {
         "functions": {"function": images["function"], "api": images["toolbox"]},
         "pipeline": {name: images[name] for name in ("function", "events", "nats")},

@@ -11,17 +11,18 @@ from tests.live.support.cluster import Cluster
 from tests.live.support.functions import Functions, Scaling
 from tests.live.support.kube import Kube
 from tests.live.support.stacks import PROGRAMS, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
 def functions(
-    cluster: Cluster,
-    kube: Kube,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[Functions]:
     """All functions of the program, in a namespace of their own."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    images: Mapping[str, str] = built_images(cluster, shared, ("function", "toolbox"))
     folder = tmp_path_factory.mktemp("functions") / "stack"
     with (
         kube.namespace("functions") as namespace,

@@ -13,10 +13,12 @@ from typing import Any
 import urllib3.exceptions
 from kubernetes.client.exceptions import ApiException
 
+from stacks.adapters import IMAGES
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Exec, InPod, Kube, Pod, now
 from tests.live.support.nodes import Nodes
 from tests.live.support.stacks import PROGRAMS, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 INTERVAL = 2
@@ -144,10 +146,9 @@ class Adapters:
 
 
 @contextmanager
-def adapters(
-    cluster: Cluster, kube: Kube, nodes: Nodes, images: Mapping[str, str], folder: Path
-) -> Iterator[Adapters]:
+def adapters(cluster: Cluster, kube: Kube, nodes: Nodes, folder: Path) -> Iterator[Adapters]:
     """The composition in a namespace of its own, until the end of the block."""
+    images = built_images(cluster, folder / "images", IMAGES)
     with (
         kube.namespace("adapters") as namespace,
         # The namespace takes all with it when it goes.

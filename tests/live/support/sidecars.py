@@ -12,6 +12,7 @@ from tests.live.support.cluster import Cluster
 from tests.live.support.kube import InPod, Kube, Pod, now
 from tests.live.support.nodes import Nodes
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 IMAGES = ("companions", "nginx", "toolbox")
@@ -112,14 +113,10 @@ class Sidecars:
 
 @contextmanager
 def deployed(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    images: Mapping[str, str],
-    folder: Path,
-    interval: int = INTERVAL,
+    cluster: Cluster, kube: Kube, nodes: Nodes, folder: Path, interval: int = INTERVAL
 ) -> Iterator[Sidecars]:
     """The composition with its client, until the end of the block."""
+    images = built_images(cluster, folder / "images", IMAGES)
     with (
         kube.namespace("sidecars") as namespace,
         # The namespace takes all with it when it goes.

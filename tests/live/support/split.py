@@ -15,6 +15,7 @@ from tests.live.support.kube import Exec, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
 from tests.live.support.outside import Outside, redis
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
 IMAGES = ("nginx", "companions", "toolbox", "haproxy", "redis", "twemproxy")
@@ -138,10 +139,9 @@ class Split:
 
 
 @contextmanager
-def split(
-    cluster: Cluster, kube: Kube, nodes: Nodes, images: Mapping[str, str], folder: Path
-) -> Iterator[Split]:
+def split(cluster: Cluster, kube: Kube, nodes: Nodes, folder: Path) -> Iterator[Split]:
     """The program, until the end of the block."""
+    images: Mapping[str, str] = built_images(cluster, folder / "images", IMAGES)
     with (
         redis(nodes, images["redis"]) as outside,
         kube.namespace("split") as namespace,

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,7 @@ class Stack:
     program: Path
     folder: Path
     name: str = "live"
-    patience: float = 300
-    """Seconds that one run of the CLI may take."""
+    config: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,7 +78,7 @@ class Stack:
         shutil.copytree(self.program, self.work)
         self.run("stack", "init", self.name)
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, timeout: float = 300) -> str:
         """Run the CLI; what it printed. Raises UpdateError if it failed."""
         done = subprocess.run(
             self.command(*arguments),
@@ -88,7 +87,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=self.patience,
+            timeout=timeout,
             check=False,
         )
         if done.returncode:
