@@ -252,7 +252,6 @@ def _checked(where: str, name: str, args: RequestSplitterArgs) -> Split:
     ports = _ports(where, args)
     scrapers = args.get("scrapers", scraped.DEFAULT_SCRAPERS)
     return Split(
-        name=name,
         policy=policy,
         percent=_SEED_PERCENT if policy == "seed" else _percent(where, args),
         by=by,

@@ -36,7 +36,6 @@ class Ports:
 class Split:
     """A splitter's settings, checked, and the configuration that they make."""
 
-    name: str
     policy: str
     percent: float
     by: str

@@ -662,11 +662,14 @@ def test_in_a_pod_the_application_is_told_by_both_ways(deployed: Deployed) -> No
         token = deployed.standing(leader)["token"]
         return bool(told and told[-1]["leading"] and told[-1]["token"] == token)
 
-    eventually(told_by_request, 60, lambda: deployed.kube.logs(deployed.leader(), "by-request"))
+    def logs(container: str) -> str:
+        return "\n".join(deployed.kube.logs(pod, container) for pod in deployed.pods("app"))
+
+    eventually(told_by_request, 60, lambda: logs("by-request"))
     eventually(
         lambda: "signal" in deployed.kube.logs(deployed.leader(4050), "app"),
         60,
-        lambda: deployed.kube.logs(deployed.leader(4050), "by-signal"),
+        lambda: logs("by-signal"),
     )
 
 

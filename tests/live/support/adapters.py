@@ -121,6 +121,7 @@ class Adapters:
                     seen = self.kube.pod(pod.namespace, pod.name)
                 except (ApiException, urllib3.exceptions.HTTPError):
                     # Not seen this time.
+                    time.sleep(0.1)
                     continue
                 ready = seen is not None and seen.ready
                 if not readiness.changes or readiness.changes[-1][1] != ready:
