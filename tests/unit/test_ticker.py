@@ -164,12 +164,15 @@ def test_told_that_it_no_longer_leads_it_stops_at_once(run: Callable[..., Run]) 
 def test_an_elector_that_does_not_answer_ends_the_belief(run: Callable[..., Run], how: str) -> None:
     running = run(FakeElector())
     running.until(lambda: len(running.log()) > 2)
+    before = running.ticker.elector._client
     if how == "silent":
         running.elector.answers = False
     else:
-        running.ticker.elector._client.close()
         running.ticker.elector._client = ticker.Client("127.0.0.1:9")
     running.until(lambda: running.ticker.beliefs)
+    if how == "gone":
+        # Not before: until then the ticker may have been reading from it.
+        before.close()
     count = len(running.log())
     time.sleep(0.1)
     assert len(running.log()) <= count + 1
