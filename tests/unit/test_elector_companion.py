@@ -161,11 +161,11 @@ def test_subscribers_hear_how_it_stands_and_each_change(enter: Enter) -> None:
     soon(one.leads)
     subscriber = one.election.subscribe()
     assert subscriber is not None
-    assert subscriber.get(timeout=1)["leading"] is True  # type: ignore[index]
+    assert subscriber.get(timeout=10)["leading"] is True  # type: ignore[index]
     one.election.resign()
-    assert subscriber.get(timeout=1)["leading"] is False  # type: ignore[index]
+    assert subscriber.get(timeout=10)["leading"] is False  # type: ignore[index]
     one.election.stop()
-    assert subscriber.get(timeout=1) is None
+    assert subscriber.get(timeout=10) is None
     assert one.election.subscribe() is None
 
 

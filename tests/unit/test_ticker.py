@@ -208,27 +208,55 @@ def test_stopped_it_stops_then_resigns(run: Callable[..., Run]) -> None:
     assert running.log()[-1]["action"] == "release"
 
 
-def test_the_gap_lies_between_the_question_and_the_write(run: Callable[..., Run]) -> None:
-    running = run(FakeElector(token=1), gap=0.3)
-    running.until(lambda: running.log() and running.log()[-1]["action"] == "increment")
+GAP = 3600.0
+
+
+class Gap:
+    """The ticker's clock: its gap lasts as long as a test wants, however slow the machine is."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        if seconds != GAP:
+            time.sleep(seconds)
+            return
+        self.begun.set()
+        assert self.over.wait(30)
+
+
+@pytest.fixture
+def gap(monkeypatch: pytest.MonkeyPatch) -> Gap:
+    made = Gap()
+    monkeypatch.setattr(ticker, "time", made)
+    return made
+
+
+def test_the_gap_lies_between_the_question_and_the_write(run: Callable[..., Run], gap: Gap) -> None:
+    running = run(FakeElector(token=1), gap=GAP)
+    assert gap.begun.wait(10)
     # In the gap another takes over; the write comes all the same, and is refused.
-    time.sleep(0.1)
     running.elector.leading = False
     running.store.attempt("ticks", "claim", {"token": 2, "holder": "other"})
+    gap.over.set()
     running.until(lambda: running.ticker.refused)
     (late,) = [e for e in running.log() if not e["accepted"] and e["action"] == "increment"]
     assert (late["token"], late["highest"]) == (1, 2)
 
 
-def test_without_fencing_the_same_write_undoes_the_others_work(run: Callable[..., Run]) -> None:
-    running = run(FakeElector(token=1), fenced=False, gap=0.3)
-    running.until(lambda: running.log() and running.log()[-1]["action"] == "increment")
-    time.sleep(0.1)
+def test_without_fencing_the_same_write_undoes_the_others_work(
+    run: Callable[..., Run], gap: Gap
+) -> None:
+    running = run(FakeElector(token=1), fenced=False, gap=GAP)
+    assert gap.begun.wait(10)
     running.elector.leading = False
     other = {"token": 2, "holder": "other"}
     value = running.store.attempt("ticks", "claim", other)["value"]
     for number in range(5):
         running.store.attempt("ticks", "increment", {**other, "from": value + number})
+    gap.over.set()
     running.until(lambda: running.log()[-1]["action"] == "release")
     late = [e for e in running.log() if e["token"] == 1][-2]
     assert late["accepted"]

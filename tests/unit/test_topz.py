@@ -6,7 +6,6 @@ import os
 import pathlib
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,8 +114,16 @@ def test_people_and_machines_are_answered(served: str) -> None:
         assert session.head(f"{served}/topz", timeout=10).text == ""
 
 
-def test_many_who_ask_at_once_share_one_answer(served: str) -> None:
-    began = time.monotonic()
+def test_many_who_ask_at_once_share_one_answer(
+    served: str, topz: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = topz.look, []
+
+    def counted(folder: pathlib.Path) -> Any:
+        looks.append(folder)
+        return look(folder)
+
+    monkeypatch.setattr(topz, "look", counted)
     threads = [
         threading.Thread(target=lambda: requests.get(f"{served}/topz.json", timeout=20))
         for _ in range(12)
@@ -125,8 +132,8 @@ def test_many_who_ask_at_once_share_one_answer(served: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    # Each by itself would look for a quarter of a second.
-    assert time.monotonic() - began < 12 * 0.25
+    # Each by itself would look twice. Who comes late, as on a busy machine, looks again.
+    assert 2 <= len(looks) < 12 * 2
 
 
 def made(preview: bool = False, **args: Any) -> tuple[Topz, Graph]:
