@@ -331,7 +331,7 @@ def activator(modules: Any) -> Iterator[tuple[Any, Cluster]]:
     cluster.look()
     settings = modules.activator.Settings(
         name="shop", deployment="shop-1", selector="a=b", concurrency=2, most_pods=3, held=5,
-        hold_seconds=0.2, idle_seconds=10, timeout=1, port=server.server_port, health_port=0,
+        hold_seconds=0.2, idle_seconds=10, timeout=20, port=server.server_port, health_port=0,
     )  # fmt: skip
     log = modules.logs.Log("shop", cluster.out)
     yield modules.activator.Activator(cluster.waking, settings, log), cluster
