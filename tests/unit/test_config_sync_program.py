@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -224,13 +225,18 @@ def test_the_application_is_told_after_each_change_but_the_first_until_it_listen
 def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(
     tmp_path: pathlib.Path,
 ) -> None:
-    script = tmp_path / "told-by-signal.py"
+    # Every process of the machine is looked through, those of another run of this test as well.
+    name = f"told-by-signal-{os.getpid()}.py"
+    script = tmp_path / name
     script.write_text(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGHUP, lambda *_: (print('told', flush=True), os._exit(0)))\n"
-        "child = os.fork()\n"
-        "print(os.getpid() if child else '', end='\\n' if child else '', flush=True)\n"
-        "time.sleep(30)\n"
+        "parent = os.getpid()\n"
+        "if os.fork():\n"
+        "    print(parent, flush=True)\n"
+        "    time.sleep(30)\n"
+        "while os.getppid() == parent:\n"
+        "    time.sleep(0.05)\n"
     )
     with subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
@@ -238,11 +244,10 @@ def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(
         assert process.stdout
         try:
             parent = int(process.stdout.readline())
-            assert tells.pids("told-by-signal.py") == [parent]
-            tells.tell({"process": "told-by-signal.py", "signal": "HUP"})
+            assert tells.pids(name) == [parent]
+            tells.tell({"process": name, "signal": "HUP"})
             assert process.stdout.readline() == "told\n"
         finally:
-            subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
             process.send_signal(signal.SIGKILL)
     with pytest.raises(tells.TellError, match="no process"):
         tells.tell({"process": "no-such-process", "signal": "HUP"})
