@@ -1,10 +1,16 @@
+import dataclasses
 from typing import Any
 
 import pytest
 
 from toolchain.plugins.kubernetes import immutable
 from toolchain.plugins.kubernetes.diff import compare
-from toolchain.plugins.provider.provider import Diff, DiffKind
+from toolchain.plugins.kubernetes.normal import normal
+from toolchain.plugins.kubernetes.plugin import KubernetesProvider
+from toolchain.plugins.provider.cancellation import Cancellation
+from toolchain.plugins.provider.engine import Engine
+from toolchain.plugins.provider.provider import Diff, DiffKind, DiffRequest
+from toolchain.plugins.provider.values import Secret
 
 NAMED = {"name": "x", "namespace": "n"}
 
@@ -23,6 +29,28 @@ def difference(
         group_kind, old, mutable_config=mutable_config, mutable_secret=mutable_secret
     )
     return compare(old, new, rule)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ({"limits": {"cpu": "0.5"}}, {"limits": {"cpu": "500m"}}, True),
+        ({"requests": {"storage": "1024Mi"}}, {"requests": {"storage": "1Gi"}}, True),
+        ({"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "1024Mi"}}, True),
+        ({"limits": {"cpu": "0.5"}}, {"limits": {"cpu": "0.6"}}, False),
+        # An argument and a version are texts, whatever they look like.
+        ({"args": ["1.0"]}, {"args": ["1"]}, False),
+        ({"labels": {"version": "1.0"}}, {"labels": {"version": "1"}}, False),
+        ({"ingress": []}, {}, True),
+        ({"ingress": [{}]}, {"ingress": []}, False),
+        ({"emptyDir": {}}, {}, False),
+        ({"automount": False}, {}, False),
+    ],
+)
+def test_what_the_server_writes_alike_is_no_change(
+    old: dict[str, Any], new: dict[str, Any], same: bool
+) -> None:
+    assert (difference("apps/Deployment", {"spec": old}, {"spec": new}).details == {}) is same
 
 
 @pytest.mark.parametrize(
@@ -141,3 +169,19 @@ def test_only_an_object_that_keeps_its_name_goes_before_its_replacement(
         "ConfigMap", {"metadata": old, "data": {"a": "1"}}, {"metadata": new, "data": {"a": "2"}}
     )
     assert found.delete_before_replace is first
+
+
+@pytest.mark.parametrize("where", ["old inputs", "state"])
+def test_a_state_of_before_the_normal_form_does_not_differ(where: str) -> None:
+    provider = KubernetesProvider(Engine("127.0.0.1:1"), Cancellation())
+    kind = {"apiVersion": "v1", "kind": "Secret", "metadata": NAMED}
+    written = {**kind, "stringData": Secret({"a": "1"})}
+    request = DiffRequest(
+        "urn", "kubernetes:core/v1:Secret", "x", identity="n/x",
+        old_inputs=written if where == "old inputs" else {},
+        state={"__inputs": Secret(written)}, ignore_changes=(), inputs={},
+    )  # fmt: skip
+    for text, same in (("1", True), ("2", False)):
+        inputs = normal({**kind, "stringData": {"a": text}})
+        found = provider.diff(dataclasses.replace(request, inputs=inputs))
+        assert (found.details == {}) is same

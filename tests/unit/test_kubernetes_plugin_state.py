@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from toolchain.plugins.kubernetes import merge, ownership, quantity, state
+from toolchain.plugins.kubernetes import merge, normal, ownership, quantity, state
 from toolchain.plugins.kubernetes.client import ApiError
-from toolchain.plugins.provider.values import Secret
+from toolchain.plugins.provider.values import UNKNOWN, Secret
 
 
 def live(**rest: Any) -> dict[str, Any]:
@@ -72,9 +72,55 @@ def test_drift_shows_in_the_declared_fields_only(declared: Any, actual: Any, obs
 
 
 def test_drift_in_a_secret_is_seen_and_stays_secret() -> None:
-    inputs = {"kind": "Secret", "stringData": Secret({"a": "old"})}
+    inputs = normal.normal(
+        {"apiVersion": "v1", "kind": "Secret", "stringData": Secret({"a": "old"})}
+    )
     thing = {**live(data={"a": "bmV3"}), "kind": "Secret"}
-    assert state.observed_inputs(inputs, thing)["stringData"] == Secret({"a": "new"})
+    assert state.observed_inputs(inputs, thing)["data"] == Secret({"a": "bmV3"})
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (
+            {"kind": "Secret", "stringData": {"a": "1", "b": Secret("2")}, "data": {"a": "x"}},
+            {"kind": "Secret", "data": Secret({"a": "MQ==", "b": "Mg=="})},
+        ),
+        (
+            {"kind": "Secret", "stringData": Secret({"a": UNKNOWN, "b": "ü"})},
+            {"kind": "Secret", "data": Secret({"a": UNKNOWN, "b": "w7w="})},
+        ),
+        (
+            {"kind": "Secret", "stringData": UNKNOWN, "data": {"a": "x"}},
+            {"kind": "Secret", "data": Secret(UNKNOWN)},
+        ),
+        ({"kind": "Secret", "stringData": {}}, {"kind": "Secret", "stringData": {}}),
+        (
+            {"kind": "ConfigMap", "stringData": {"a": "1"}, "data": {"value": ""}},
+            {"kind": "ConfigMap", "stringData": {"a": "1"}, "data": {"value": ""}},
+        ),
+        (
+            {"kind": "Pod", "spec": {"containers": [{"env": [{"name": "A", "value": ""}],
+                                                     "resources": {"limits": {}}}],
+                                     "volumes": [{"name": "v", "emptyDir": {}}]}},
+            {"kind": "Pod", "spec": {"containers": [{"env": [{"name": "A"}], "resources": {}}],
+                                     "volumes": [{"name": "v", "emptyDir": {}}]}},
+        ),
+        (
+            {"kind": "NetworkPolicy", "spec": {"podSelector": {"matchLabels": {}}, "egress": []}},
+            {"kind": "NetworkPolicy", "spec": {"podSelector": {}, "egress": []}},
+        ),
+    ],
+)  # fmt: skip
+def test_inputs_are_kept_in_the_form_that_the_official_plugin_keeps(
+    given: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    version = {"apiVersion": "v1"}
+    assert normal.normal({**version, **given}) == {**version, **kept}
+    assert normal.normal({**version, **kept}) == {**version, **kept}
+    # What only its own definition describes stays as it is.
+    custom = {**given, "apiVersion": "example.org/v1"}
+    assert normal.normal(custom) == custom
 
 
 def test_imported_inputs_leave_out_what_the_server_says() -> None:

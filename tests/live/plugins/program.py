@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ import pytest
 
 from tests.live.support.cluster import Cluster
 from tests.live.support.stacks import Stack, UpdateError
+from toolchain import plugins_install
 
+KUBERNETES = next(one for one in plugins_install.PROVIDERS if one.name == "kubernetes")
 PROGRAM = Path(__file__).parent / "objects"
 Object = dict[str, Any]
 
@@ -124,13 +127,29 @@ def moved(cluster: Cluster, port: int) -> str:
     return re.sub(r"(server: https://127\.0\.0\.1:)\d+", rf"\g<1>{port}", kubeconfig)
 
 
+def home_with(cluster: Cluster, folder: Path, executable: Path | None = None) -> Path:
+    """A PULUMI_HOME with one Kubernetes plugin; all else is the checkout's.
+
+    :param executable: the plugin; default: the project's own
+    """
+    plugins = folder / "plugins"
+    shutil.copytree(cluster.checkout.pulumi_home / "plugins", plugins, symlinks=True)
+    (plugins / KUBERNETES.folder).mkdir(exist_ok=True)
+    plugin = plugins / KUBERNETES.folder / KUBERNETES.executable
+    plugin.unlink(missing_ok=True)
+    if executable:
+        plugin.symlink_to(executable)
+    else:
+        plugin.write_text(plugins_install.launcher(KUBERNETES))
+        plugin.chmod(0o755)
+    return folder
+
+
 @contextmanager
-def program(
-    cluster: Cluster, folder: Path, namespace: str, home: Path | None = None
-) -> Iterator[Program]:
+def program(cluster: Cluster, folder: Path, namespace: str, home: Path) -> Iterator[Program]:
     """A program in a stack of its own, destroyed afterwards.
 
-    :param home: the PULUMI_HOME; default: the checkout's own
+    :param home: the PULUMI_HOME
     """
     stack = PluginStack(cluster, PROGRAM, folder, home=home)
     stack.prepare()

@@ -4,21 +4,35 @@ Needs ``DDS_OFFICIAL_PLUGINS``, a folder with ``pulumi-resource-kubernetes``.
 """
 
 import os
-import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from tests.live.plugins.program import Object, Program, config_map, program, thing
+import stacks
+from tests.live.plugins.program import (
+    KUBERNETES,
+    Object,
+    Program,
+    config_map,
+    home_with,
+    program,
+    thing,
+)
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube
-from toolchain import plugins_install
+from toolchain import render
+from toolchain.plugins.provider import values
 
 OURS, THEIRS = "ours", "theirs"
-KUBERNETES = next(one for one in plugins_install.PROVIDERS if one.name == "kubernetes")
 OF_ONE_OBJECT = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
+# Compositions without an object of Kubernetes.
+OF_DOCKER = {"cluster", "topz"}
 KINDS = (
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
@@ -41,25 +55,10 @@ def official() -> Path:
 
 @pytest.fixture(scope="module")
 def homes(
-    cluster: Cluster, official: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, official: Path, own_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A PULUMI_HOME with each of the plugins; all else is the checkout's."""
-    found = {}
-    for name in (OURS, THEIRS):
-        home = tmp_path_factory.mktemp(name)
-        plugins = home / "plugins"
-        shutil.copytree(cluster.checkout.pulumi_home / "plugins", plugins, symlinks=True)
-        folder = plugins / KUBERNETES.folder
-        folder.mkdir(exist_ok=True)
-        executable = folder / KUBERNETES.executable
-        executable.unlink(missing_ok=True)
-        if name == OURS:
-            executable.write_text(plugins_install.launcher(KUBERNETES))
-            executable.chmod(0o755)
-        else:
-            executable.symlink_to(official)
-        found[name] = home
-    return found
+    """A PULUMI_HOME with each of the plugins."""
+    return {OURS: own_home, THEIRS: home_with(cluster, tmp_path_factory.mktemp(THEIRS), official)}
 
 
 @pytest.fixture
@@ -79,7 +78,15 @@ def both(
 def _objects(data: str, ports: list[dict[str, Any]]) -> list[Object]:
     labels = {"app": "x"}
     pod = {
-        "containers": [{"name": "app", "image": "localhost:1/nowhere:1", "env": _environment()}],
+        "containers": [
+            {
+                "name": "app",
+                "image": "localhost:1/nowhere:1",
+                "env": _environment(),
+                # The server writes it as 500m.
+                "resources": {"requests": {"cpu": "0.5"}},
+            }
+        ],
     }
     return [
         config_map("config", key=data),
@@ -104,7 +111,13 @@ def _objects(data: str, ports: list[dict[str, Any]]) -> list[Object]:
         thing(
             "networking.k8s.io/v1:NetworkPolicy",
             "policy",
-            {"spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"]}},
+            {
+                "spec": {
+                    "podSelector": {"matchLabels": labels},
+                    "policyTypes": ["Ingress"],
+                    "ingress": [{"from": [{"podSelector": {"matchLabels": {}}}]}],
+                }
+            },
         ),
         thing(
             "policy/v1:PodDisruptionBudget",
@@ -166,6 +179,57 @@ def _shape(made: Program) -> dict[str, Any]:
         )
         for name, item in made.resources().items()
     }
+
+
+@contextmanager
+def _serving(executable: Path, kubeconfig: str) -> Iterator[provider_pb2_grpc.ResourceProviderStub]:
+    """A plugin as the engine starts it, connected to the cluster."""
+    with (
+        subprocess.Popen([executable, "127.0.0.1:1"], stdout=subprocess.PIPE, text=True) as plugin,
+        ExitStack() as stack,
+    ):
+        stack.callback(plugin.terminate)
+        assert plugin.stdout is not None
+        channel = stack.enter_context(
+            grpc.insecure_channel(f"127.0.0.1:{plugin.stdout.readline().strip()}")
+        )
+        stub = provider_pb2_grpc.ResourceProviderStub(channel)
+        stub.Configure(
+            provider_pb2.ConfigureRequest(
+                args=values.encode({"kubeconfig": kubeconfig}),
+                variables={"kubernetes:config:kubeconfig": kubeconfig},
+                acceptSecrets=True,
+                acceptResources=True,
+            )
+        )
+        yield stub
+
+
+@pytest.mark.parametrize("composition", sorted(set(stacks.COMPOSITIONS) - OF_DOCKER))
+def test_both_plugins_keep_the_same_inputs_of_a_composition(
+    composition: str, homes: dict[str, Path], cluster: Cluster
+) -> None:
+    kubeconfig = cluster.kubeconfig.read_text()
+    executables = [homes[n] / "plugins" / KUBERNETES.folder / KUBERNETES.executable
+                   for n in (OURS, THEIRS)]  # fmt: skip
+    nodes = render.kubernetes_nodes(render.graph(composition))
+    assert nodes
+    with (
+        _serving(executables[0], kubeconfig) as ours,
+        _serving(executables[1], kubeconfig) as theirs,
+    ):
+        for node in nodes:
+            body = render.manifest(node, show_secrets=True)
+            version = (
+                body["apiVersion"] if "/" in body["apiVersion"] else f"core/{body['apiVersion']}"
+            )
+            request = provider_pb2.CheckRequest(
+                urn=f"urn:pulumi:x::dds::kubernetes:{version}:{body['kind']}::it",
+                news=values.encode(body),
+                randomSeed=b"\x01" * 32,
+            )
+            kept = [values.decode(plugin.Check(request).inputs) for plugin in (ours, theirs)]
+            assert kept[0] == kept[1]
 
 
 @pytest.mark.parametrize(("writer", "reader"), [(OURS, THEIRS), (THEIRS, OURS)])

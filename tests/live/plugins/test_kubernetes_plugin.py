@@ -256,7 +256,7 @@ def test_secrets_are_nowhere_in_plain_text(objects: Program) -> None:
         assert encoded not in text
     state = objects.revealed()
     assert state["marked"]["outputs"]["data"]["y"] == "open"
-    assert secret in str(state["bare"]["outputs"]["__inputs"])
+    assert encoded in str(state["bare"]["outputs"]["__inputs"])
     assert secret in str(state["marked"]["outputs"]["data"])
     for file in (objects.stack.folder / "state").rglob("*.json*"):
         assert secret not in file.read_text()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolchain.plugins.kubernetes import annotation
+from toolchain.plugins.kubernetes import annotation, quantity
 from toolchain.plugins.kubernetes.immutable import Fixed, is_fixed
 from toolchain.plugins.provider.provider import Diff, DiffKind
 
@@ -69,12 +69,26 @@ def _changes(old: Any, new: Any, path: _Path) -> Iterator[tuple[_Path, DiffKind]
             before = old[index] if index < len(old) else None
             after = new[index] if index < len(new) else None
             yield from _changes(before, after, (*path, index))
-    elif old is None and new is not None:
+    elif _same(old, new, path):
+        return
+    elif old is None:
         yield path, DiffKind.ADD
-    elif old is not None and new is None:
+    elif new is None:
         yield path, DiffKind.DELETE
-    elif old != new:
+    else:
         yield path, DiffKind.UPDATE
+
+
+def _same(old: Any, new: Any, path: _Path) -> bool:
+    """Whether two values come to the same: no list and an empty one are written alike."""
+    if old == new or (old in (None, []) and new in (None, [])):
+        return True
+    return _is_quantity(path) and quantity.same(old, new)
+
+
+def _is_quantity(path: _Path) -> bool:
+    """Whether the server may write a value another way, as 500m for 0.5."""
+    return bool(path) and (path[-1] == "sizeLimit" or path[-2:-1] in (("limits",), ("requests",)))
 
 
 def _holds_fixed(

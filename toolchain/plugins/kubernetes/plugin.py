@@ -13,6 +13,7 @@ from toolchain.plugins.kubernetes import (
     kinds,
     kubeconfig,
     naming,
+    normal,
     settings,
     state,
 )
@@ -99,13 +100,13 @@ class KubernetesProvider(Provider):
         ]
         metadata = inputs.get("metadata") or {}
         if plain(metadata) is UNKNOWN:
-            return CheckResult(state.hide(kind, inputs), failures)
+            return CheckResult(state.hide(kind, normal.normal(inputs)), failures)
         if not isinstance(plain(metadata), dict):
             failures.append(CheckFailure("metadata", f"is {plain(metadata)!r}; an object"))
             return CheckResult(inputs, failures)
         inputs["metadata"] = self._completed(request, metadata)
         failures.extend(_wrong_annotations(plain(inputs)))
-        return CheckResult(state.hide(kind, inputs), failures)
+        return CheckResult(state.hide(kind, normal.normal(inputs)), failures)
 
     def _completed(self, request: CheckRequest, metadata: Any) -> Any:
         inner = metadata.value if isinstance(metadata, Secret) else metadata
@@ -126,8 +127,9 @@ class KubernetesProvider(Provider):
     def diff(self, request: DiffRequest) -> Diff:
         """Compares inputs: what the program says with what it said, or with what a refresh saw."""
         self._existing.add(request.urn)
-        old = plain(request.old_inputs or request.state.get(state.INPUTS) or {})
-        new = plain(request.inputs)
+        # Normal already, unless an older version of this plugin has written them.
+        old = plain(normal.normal(request.old_inputs or _kept_inputs(request.state)))
+        new = plain(normal.normal(request.inputs))
         api_version, kind = kinds.split_token(request.type)
         group_kind = Kind(api_version, kind, "", True).group_kind
         rule = immutable.fixed(
@@ -244,7 +246,7 @@ class KubernetesProvider(Provider):
         body["metadata"]["name"] = name
         server = self._server(request.urn)
         manager = state.field_manager(request.state)
-        observed = plain(request.old_inputs or request.state.get(state.INPUTS) or {})
+        observed = plain(normal.normal(request.old_inputs or _kept_inputs(request.state)))
         try:
             live = server.apply(
                 target,
@@ -305,7 +307,7 @@ class KubernetesProvider(Provider):
         live = server.read(target)
         if live is None:
             return ReadResult("")
-        known = request.inputs or request.state.get(state.INPUTS) or {}
+        known = normal.normal(request.inputs or _kept_inputs(request.state))
         inputs = state.observed_inputs(known, live) if known else state.imported_inputs(live)
         inputs = state.hide(kind.kind, inputs)
         manager = state.field_manager(request.state)
@@ -433,6 +435,12 @@ def _discovered(client: Client, api_version: str, kind: str, patience: float) ->
         if item.get("kind") == kind and "/" not in item["name"]:
             return Kind(api_version, kind, item["name"], bool(item["namespaced"]))
     return None
+
+
+def _kept_inputs(kept: Properties) -> Properties:
+    """The inputs that a state holds; they may be secret as a whole."""
+    inputs = kept.get(state.INPUTS) or {}
+    return dict(inputs.value if isinstance(inputs, Secret) else inputs)
 
 
 def _target(kind: Kind, body: Mapping[str, Any]) -> Target:

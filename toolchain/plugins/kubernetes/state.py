@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -116,21 +115,13 @@ def imported_inputs(live: Mapping[str, Any]) -> Properties:
 
 
 def observed_inputs(inputs: Any, live: Mapping[str, Any]) -> Properties:
-    """The inputs as the live object has them: equal to ``inputs`` unless something drifted.
+    """The inputs (in normal form) as the live object has them: the same unless something drifted.
 
     Only what the inputs say is looked at: defaults of the server and fields of others stay out.
     """
     declared = plain(inputs)
-    comparable = dict(live)
-    if live.get("kind") == "Secret" and declared.get("stringData"):
-        comparable["stringData"] = {
-            key: base64.b64decode(value).decode(errors="replace")
-            for key, value in (live.get("data") or {}).items()
-        }
     observed = {
-        key: value
-        if key in {"apiVersion", "kind", "status"}
-        else _observed(value, comparable.get(key))
+        key: value if key in {"apiVersion", "kind", "status"} else _observed(value, live.get(key))
         for key, value in declared.items()
     }
     return dict(

@@ -1,7 +1,7 @@
 """Declares the objects of ``objects.json`` with the plugin under test, and nothing else.
 
-Tokens and properties go to the plugin as they are written, past the SDK's own checks. In a
-property ``{"$secret": value}`` is a secret and ``{"$id": "name"}`` the id of another object,
+Tokens and properties go to the plugin as they are written, past the SDK's own checks; the SDK's
+classes would add ``apiVersion`` and ``kind``, and so does this. In a property ``{"$secret": value}`` is a secret and ``{"$id": "name"}`` the id of another object,
 which a preview does not know yet.
 """
 
@@ -23,6 +23,12 @@ def _value(value: Any) -> Any:
             return made[value["$id"]].id
         return {key: _value(item) for key, item in value.items()}
     return [_value(item) for item in value] if isinstance(value, list) else value
+
+
+def _identity(token: str) -> dict[str, str]:
+    """What the SDK's class of a token such as core/v1:ConfigMap declares of itself."""
+    api_version, _, kind = token.partition(":")
+    return {"apiVersion": api_version.removeprefix("core/"), "kind": kind}
 
 
 class _Provider(pulumi.ProviderResource):
@@ -49,7 +55,10 @@ def main() -> None:
             custom_timeouts=pulumi.CustomTimeouts(**timeouts) if timeouts else None,
         )
         made[item["name"]] = pulumi.CustomResource(
-            f"kubernetes:{item['type']}", item["name"], _value(item["properties"]), options
+            f"kubernetes:{item['type']}",
+            item["name"],
+            {**_identity(item["type"]), **_value(item["properties"])},
+            options,
         )
 
 
