@@ -127,15 +127,19 @@ def moved(cluster: Cluster, port: int) -> str:
     return re.sub(r"(server: https://127\.0\.0\.1:)\d+", rf"\g<1>{port}", kubeconfig)
 
 
+def plugin_of(home: Path) -> Path:
+    """The Kubernetes plugin of a PULUMI_HOME."""
+    return home / "plugins" / KUBERNETES.folder / KUBERNETES.executable
+
+
 def home_with(cluster: Cluster, folder: Path, executable: Path | None = None) -> Path:
     """A PULUMI_HOME with one Kubernetes plugin; all else is the checkout's.
 
     :param executable: the plugin; default: the project's own
     """
-    plugins = folder / "plugins"
-    shutil.copytree(cluster.checkout.pulumi_home / "plugins", plugins, symlinks=True)
-    (plugins / KUBERNETES.folder).mkdir(exist_ok=True)
-    plugin = plugins / KUBERNETES.folder / KUBERNETES.executable
+    shutil.copytree(cluster.checkout.pulumi_home / "plugins", folder / "plugins", symlinks=True)
+    plugin = plugin_of(folder)
+    plugin.parent.mkdir(exist_ok=True)
     plugin.unlink(missing_ok=True)
     if executable:
         plugin.symlink_to(executable)

@@ -21,6 +21,7 @@ from tests.live.plugins.program import (
     Program,
     config_map,
     home_with,
+    plugin_of,
     program,
     thing,
 )
@@ -210,22 +211,16 @@ def test_both_plugins_keep_the_same_inputs_of_a_composition(
     composition: str, homes: dict[str, Path], cluster: Cluster
 ) -> None:
     kubeconfig = cluster.kubeconfig.read_text()
-    executables = [homes[n] / "plugins" / KUBERNETES.folder / KUBERNETES.executable
-                   for n in (OURS, THEIRS)]  # fmt: skip
     nodes = render.kubernetes_nodes(render.graph(composition))
     assert nodes
     with (
-        _serving(executables[0], kubeconfig) as ours,
-        _serving(executables[1], kubeconfig) as theirs,
+        _serving(plugin_of(homes[OURS]), kubeconfig) as ours,
+        _serving(plugin_of(homes[THEIRS]), kubeconfig) as theirs,
     ):
         for node in nodes:
-            body = render.manifest(node, show_secrets=True)
-            version = (
-                body["apiVersion"] if "/" in body["apiVersion"] else f"core/{body['apiVersion']}"
-            )
             request = provider_pb2.CheckRequest(
-                urn=f"urn:pulumi:x::dds::kubernetes:{version}:{body['kind']}::it",
-                news=values.encode(body),
+                urn=f"urn:pulumi:x::dds::{node.type}::it",
+                news=values.encode(render.manifest(node, show_secrets=True)),
                 randomSeed=b"\x01" * 32,
             )
             kept = [values.decode(plugin.Check(request).inputs) for plugin in (ours, theirs)]

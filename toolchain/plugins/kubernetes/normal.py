@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from toolchain.plugins.kubernetes import kinds
-from toolchain.plugins.provider.values import UNKNOWN, Secret, has_unknown, plain, secret
+from toolchain.plugins.provider.values import UNKNOWN, Secret, plain, secret
 
 if TYPE_CHECKING:
     from toolchain.plugins.provider.provider import Properties
 
 # Maps that are left out when they are empty. An empty object elsewhere, such as emptyDir or
 # podSelector, says something.
-_MAPS: Final = frozenset({"annotations", "labels", "limits", "matchLabels", "nodeSelector", "requests"})  # fmt: skip
+_MAPS: Final = frozenset(
+    {"annotations", "labels", "limits", "matchLabels", "nodeSelector", "requests"}
+)
 
 
 def normal(inputs: Properties) -> Properties:
@@ -44,10 +46,12 @@ def _slim(value: Any, name: str) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: _slim(item, key)
-        for key, item in value.items()
-        if not (key in _MAPS and item == {}) and not (name == "env" and key == "value" and item == "")
-    }  # fmt: skip
+        key: _slim(item, key) for key, item in value.items() if not _says_nothing(name, key, item)
+    }
+
+
+def _says_nothing(within: str, key: str, item: Any) -> bool:
+    return (key in _MAPS and item == {}) or (within == "env" and key == "value" and item == "")
 
 
 def _encoded(inputs: Properties) -> Properties:
@@ -58,11 +62,9 @@ def _encoded(inputs: Properties) -> Properties:
     rest = {key: value for key, value in inputs.items() if key != "stringData"}
     if texts is UNKNOWN or data is UNKNOWN:
         return {**rest, "data": secret(UNKNOWN)}
-    encoded = {key: _base64(text) for key, text in texts.items()}
+    encoded = {
+        # What is no text, or not known yet, stays as it is.
+        key: base64.b64encode(text.encode()).decode() if isinstance(text, str) else text
+        for key, text in texts.items()
+    }
     return {**rest, "data": secret({**(data or {}), **encoded})}
-
-
-def _base64(text: Any) -> Any:
-    if text is None or has_unknown(text) or not isinstance(text, str):
-        return text
-    return base64.b64encode(text.encode()).decode()

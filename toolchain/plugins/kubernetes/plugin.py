@@ -127,9 +127,8 @@ class KubernetesProvider(Provider):
     def diff(self, request: DiffRequest) -> Diff:
         """Compares inputs: what the program says with what it said, or with what a refresh saw."""
         self._existing.add(request.urn)
-        # Normal already, unless an older version of this plugin has written them.
-        old = plain(normal.normal(request.old_inputs or _kept_inputs(request.state)))
-        new = plain(normal.normal(request.inputs))
+        old = plain(_known_inputs(request.old_inputs, request.state))
+        new = plain(request.inputs)
         api_version, kind = kinds.split_token(request.type)
         group_kind = Kind(api_version, kind, "", True).group_kind
         rule = immutable.fixed(
@@ -246,7 +245,7 @@ class KubernetesProvider(Provider):
         body["metadata"]["name"] = name
         server = self._server(request.urn)
         manager = state.field_manager(request.state)
-        observed = plain(normal.normal(request.old_inputs or _kept_inputs(request.state)))
+        observed = plain(_known_inputs(request.old_inputs, request.state))
         try:
             live = server.apply(
                 target,
@@ -307,7 +306,7 @@ class KubernetesProvider(Provider):
         live = server.read(target)
         if live is None:
             return ReadResult("")
-        known = normal.normal(request.inputs or _kept_inputs(request.state))
+        known = _known_inputs(request.inputs, request.state)
         inputs = state.observed_inputs(known, live) if known else state.imported_inputs(live)
         inputs = state.hide(kind.kind, inputs)
         manager = state.field_manager(request.state)
@@ -437,10 +436,15 @@ def _discovered(client: Client, api_version: str, kind: str, patience: float) ->
     return None
 
 
-def _kept_inputs(kept: Properties) -> Properties:
-    """The inputs that a state holds; they may be secret as a whole."""
-    inputs = kept.get(state.INPUTS) or {}
-    return dict(inputs.value if isinstance(inputs, Secret) else inputs)
+def _known_inputs(given: Properties, kept: Properties) -> Properties:
+    """The last inputs in normal form: an older version of this plugin kept them as they came.
+
+    Args:
+        given: As the engine gives them, if it does.
+        kept: The state, which has them too; they may be secret as a whole.
+    """
+    inputs = given or kept.get(state.INPUTS) or {}
+    return normal.normal(inputs.value if isinstance(inputs, Secret) else inputs)
 
 
 def _target(kind: Kind, body: Mapping[str, Any]) -> Target:

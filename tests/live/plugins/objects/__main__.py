@@ -1,8 +1,9 @@
 """Declares the objects of ``objects.json`` with the plugin under test, and nothing else.
 
 Tokens and properties go to the plugin as they are written, past the SDK's own checks; the SDK's
-classes would add ``apiVersion`` and ``kind``, and so does this. In a property ``{"$secret": value}`` is a secret and ``{"$id": "name"}`` the id of another object,
-which a preview does not know yet.
+classes would add ``apiVersion`` and ``kind``, and so does this. In a property
+``{"$secret": value}`` is a secret and ``{"$id": "name"}`` the id of another object, which a preview
+does not know yet.
 """
 
 import json
