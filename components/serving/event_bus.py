@@ -41,13 +41,15 @@ _BUCKET = re.compile(r"[a-z0-9][-a-z0-9]{0,31}")
 _USER, _ADMIN = "client", "admin"
 _MIB = 2**20
 
-# What a client may do: publish, take and acknowledge, look at what is stored. Not make, change or
-# empty a stream.
+# What a client may do: publish, take and acknowledge, look at what is stored, make and delete places
+# to take from. Not make, change or empty a stream.
 _CLIENT_MAY = (
     "events.>", "records.>", "dead.>", "$KV.>", "$JS.ACK.>",
     "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>",
     "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.API.CONSUMER.INFO.>",
-    "$JS.API.CONSUMER.MSG.NEXT.>",
+    "$JS.API.CONSUMER.MSG.NEXT.>", "$JS.API.CONSUMER.LIST.events",
+    # A subscriber deletes the place of a subscription that it has no more.
+    "$JS.API.CONSUMER.DELETE.events.>",
 )  # fmt: skip
 
 
@@ -70,11 +72,13 @@ class EventBusArgs(TypedDict):
     tools_image: pulumi.Input[str]
     """The project's image ``events``, which makes the streams."""
     events_mb: NotRequired[int]
-    """Most that events take in MiB, from 1 to 1048576. Defaults to 256. When it is reached,
-    publishing is refused until the oldest have reached their age; nothing is overwritten."""
+    """Most that published events take in MiB, from 1 to 1048576. Defaults to 256. When it is
+    reached, publishing is refused until some are delivered; nothing is overwritten. A quarter more,
+    at least 1 MiB, is kept for what steps pass on."""
     keep_hours: NotRequired[int]
-    """Hours for which an event and the records of its way are kept, delivered or not, from 1 to
-    8760. Defaults to 72: no step may be away for longer."""
+    """Hours for which the records of an event's way are kept, and the event itself until every
+    subscription has acknowledged it, from 1 to 8760. Defaults to 72: no step may be away for
+    longer."""
     dead_mb: NotRequired[int]
     """Most that dead letters take in MiB. Defaults to 64. When it is reached, an event that cannot
     be delivered stays where it is and is tried again."""
@@ -201,13 +205,18 @@ class _Settings:
     storage_size: str
 
     @property
-    def stored_mb(self) -> int:
+    def asked_mb(self) -> int:
         return (
             self.events_mb
             + self.dead_mb
             + self.records_mb
             + sum(size for _, _, size in self.buckets)
         )
+
+    @property
+    def stored_mb(self) -> int:
+        # What is passed on finds room where publishing does not (rules.room of the program).
+        return self.asked_mb + max(-(-self.events_mb // 4), 1)
 
     def nats_conf(self, name: str) -> str:
         """The server's configuration, but for its users."""
@@ -385,7 +394,8 @@ def _checked(where: str, name: str, args: EventBusArgs) -> _Settings:
         buckets=tuple(buckets),
         storage_size="",
     )
-    least = settings.stored_mb + settings.stored_mb // 4 + 1
+    # A quarter more than what is asked for is what the streams may take at most, and more.
+    least = settings.asked_mb + settings.asked_mb // 4 + 1
     size_text = checks.quantity(where, "storage_size", args.get("storage_size", f"{least}Mi"))
     if checks.amount(size_text) < settings.stored_mb * _MIB:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -22,6 +23,8 @@ _CONFIG = "/etc/events/deliver.json"
 # A consumer of the bus is called <subscriber>-<subscription>; the Deployment adds nine characters.
 _RESERVE = 9
 _NAME_RESERVE = 63 - 40
+# For the last fetch, for passing on and for closing.
+_GRACE_SECONDS = 15
 
 
 class DeliveryArgs(TypedDict):
@@ -35,7 +38,8 @@ class DeliveryArgs(TypedDict):
     longest_delay_seconds: NotRequired[float]
     """Bound of these, from ``first_delay_seconds`` to 3600. Defaults to 60."""
     timeout_seconds: NotRequired[float]
-    """Seconds for an answer, from 0.1 to 3600. Defaults to 30."""
+    """Seconds for an answer, from 0.1 to 3600. Defaults to 30. Pods that are told to end take as
+    long to finish what they deliver."""
     in_flight: NotRequired[int]
     """Events that one pod of the subscriber delivers at a time, from 1 to 256. Defaults to 4."""
 
@@ -45,7 +49,8 @@ class SubscriptionArgs(DeliveryArgs):
 
     name: str
     """A DNS label of at most 40 characters. With the subscriber's name it is what the bus remembers
-    its place by, so a changed one begins with the oldest event."""
+    its place by. A changed one begins with the events that are there, which are those that others
+    have not acknowledged yet."""
     topic: str
     """Topic, such as ``login.requested``."""
     target: Target
@@ -225,6 +230,7 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
     for delivery in plan.deliveries:
         if delivery.target.edge not in edges:
             edges.append(delivery.target.edge)
+    longest = max(one.settings["timeout"] for one in plan.deliveries)
     workload: dict[str, Any] = {
         **pod,
         "files": {_CONFIG: plan.document()},
@@ -242,7 +248,7 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
         "readiness": {"path": "/readyz", "port": "watch"},
         "liveness": {"path": "/healthz", "port": "watch"},
         # An event that is being delivered at the end is finished.
-        "grace_seconds": 40,
+        "grace_seconds": _GRACE_SECONDS + math.ceil(longest),
         "resources": {"limits": {"memory": "192Mi"}},
     }
     if "namespace" in args:

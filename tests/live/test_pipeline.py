@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.support.events import Events, batch, ways
+from tests.live.support.events import Events, batch, key, ways
 from tests.live.support.kube import Pod
 from tests.live.support.waiting import eventually
 
@@ -68,7 +68,7 @@ def test_a_poisoned_event_ends_in_the_dead_letters_and_holds_up_no_other(events:
     poison, *others = batch(8)
     poison["data"] |= {"fail": {"subscribe-user": 10**6}, "newsletter": True}
     published(events, [poison, *others])
-    done = [f"{poison['id']}/create-user", f"{poison['id']}/create-user/email-user"]
+    done = [key(poison["id"], "create-user"), key(poison["id"], "create-user", "email-user")]
     events.settled(ways(others) + Counter(done), ids([poison, *others]), PATIENCE)
     (letter,) = eventually(
         lambda: events.dead(poison["id"]), PATIENCE, "the poisoned event is a dead letter"
@@ -81,7 +81,8 @@ def test_a_poisoned_event_ends_in_the_dead_letters_and_holds_up_no_other(events:
         lambda: (t := events.trace(poison["id"]))["dead"] and t, 20, "the trace says so"
     )
     assert found["dead"] == ["create-user/subscribe-user"]
-    tries = [one for one in events.calls() if one["key"].endswith(f"{poison['id']}/create-user/subscribe-user")]  # fmt: skip
+    way = key(poison["id"], "create-user", "subscribe-user")
+    tries = [one for one in events.calls() if one["key"] == way]
     assert [one["attempt"] for one in tries] == [1, 2, 3, 4, 5, 6]
 
 
@@ -125,10 +126,10 @@ def test_an_event_outlives_all_who_knew_of_it(events: Events) -> None:
     # One that lost the bus is not ready for a while, and would remember.
     pods = eventually(both, 60, "two pods deliver")
     (mine,) = batch(1, slow_first=15)
-    key = f"{mine['id']}/create-user"
+    way = key(mine["id"], "create-user")
     published(events, [mine])
     eventually(
-        lambda: key in events.http(f"{events.outputs['steps']}/working")[1],
+        lambda: way in events.http(f"{events.outputs['steps']}/working")[1],
         PATIENCE,
         "the first step works",
     )
@@ -136,8 +137,48 @@ def test_an_event_outlives_all_who_knew_of_it(events: Events) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda pod: events.nodes.kill(pod, "events"), pods))
     working = events.http(f"{events.outputs['steps']}/working")[1]
-    assert key in working, "the step had answered before they died"
+    assert way in working, "the step had answered before they died"
     events.settled(ways([mine]), [mine["id"]], PATIENCE)
-    calls = [one for one in events.calls() if one["key"] == key]
+    calls = [one for one in events.calls() if one["key"] == way]
     assert sorted(one["attempt"] for one in calls) == [1, 2]
     assert [one["effect"] for one in calls].count(True) == 1
+
+
+def test_a_full_bus_refuses_what_is_new_and_repeats_no_step(events: Events) -> None:
+    # One and a half times what published events may take; each gets longer on its way.
+    mine = batch(240, slow=0.2)
+    answer = events.ask("publish", url=events.outputs["signup"], events=mine, padding=6000)
+    assert answer["missing"] == []
+    assert answer["again"], "it was never full"
+    events.settled(ways(mine), ids(mine), PATIENCE)
+    known = set(ids(mine))
+    attempts = Counter(
+        one["attempt"] for one in events.calls() if one["key"].split("/")[0] in known
+    )
+    assert attempts == {1: sum(ways(mine).values())}
+    assert [one for one in events.dead() if one["id"] in known] == []
+
+
+def test_a_place_that_is_gone_from_the_bus_is_made_again(events: Events) -> None:
+    place = "signup-pipeline_email-user"
+    script = f"""
+import asyncio
+from events import bus, rules
+async def main():
+    connection = await bus.connect("test", patience=30)
+    stream = connection.jetstream(timeout=10)
+    await stream.delete_consumer(rules.EVENTS, {place!r})
+    while True:
+        try:
+            await stream.consumer_info(rules.EVENTS, {place!r})
+        except bus.BUS_ERRORS:
+            await asyncio.sleep(0.1)
+        else:
+            return
+asyncio.run(main())
+"""
+    pod = events.pod("signup-pipeline")
+    events.kube.run(pod, "events", ["python3", "-c", script], 60)
+    mine = batch(4)
+    published(events, mine)
+    events.settled(ways(mine), ids(mine), PATIENCE)

@@ -89,7 +89,7 @@ def test_passwords_are_in_secrets_only_and_the_client_is_no_administrator() -> N
 def test_the_configuration_says_what_the_arguments_say() -> None:
     graph = made(**FULL)
     text = file(graph, "ConfigMap", "etc_nats_nats.conf")
-    assert "max_file_store: 60MB" in text
+    assert "max_file_store: 68MB" in text
     assert 'include "../nats-users/users.conf"' in text
     plan = json.loads(file(graph, "ConfigMap", "etc_events_setup.json"))
     assert plan["events_mb"] == 32
@@ -147,7 +147,7 @@ def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path
         ({"events_mb": 0}, "events_mb is 0; must be from 1"),
         ({"keep_hours": 9000}, "keep_hours is 9000; must be from 1 to 8760"),
         ({"duplicate_seconds": 0.5}, "must be a whole number"),
-        ({"storage_size": "100Mi"}, "must be at least 384Mi"),
+        ({"storage_size": "100Mi"}, "must be at least 448Mi"),
         ({"storage_size": "big"}, "must be a quantity"),
         ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
         ({"buckets": [{"name": "a", "seconds": 0}]}, "seconds is 0"),
@@ -217,7 +217,45 @@ def test_an_answer_adds_to_what_goes_on() -> None:
 
 def test_the_key_of_a_delivery_is_the_event_and_its_way() -> None:
     way = rules.longer(rules.longer("", "create-user"), "email-user")
-    assert rules.idempotency_key("e1", way) == "e1/create-user/email-user"
+    assert rules.idempotency_key("e1", "signup", way) == "e1/signup/create-user/email-user"
+
+
+def test_two_subscriptions_never_share_a_place_on_the_bus() -> None:
+    assert rules.consumer("a-b", "c") != rules.consumer("a", "b-c")
+
+
+@pytest.mark.parametrize("asked", [1, 3, 4, 5, 32, 256, 1_048_576])
+def test_publishing_leaves_room_for_what_is_passed_on(asked: int) -> None:
+    whole = rules.room(asked)
+    assert rules.publishable(whole) == asked * 2**20
+    # The longest message at least.
+    assert whole - rules.publishable(whole) >= 2**20
+
+
+def test_data_is_stored_in_no_more_bytes_than_it_needs() -> None:
+    text = "\u0436" * 100_000
+    assert len(rules.encoded({"a": text}, 10**6)) == 200_000 + len('{"a":""}')
+    assert json.loads(rules.encoded("\ud800 is half a pair", 100)) == "\ud800 is half a pair"
+    with pytest.raises(rules.TooLongError, match="102 bytes, an event's at most 101"):
+        rules.encoded("x" * 100, 101)
+    for number in (float("inf"), float("nan")):
+        with pytest.raises(rules.BadEventError, match="finite"):
+            rules.encoded([number], 100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'{"a": ', ""),
+        (b"[" * 100_000, "text/plain"),
+        (b'{"a": NaN}', "application/json"),
+        (b"thanks", "application/json; charset=utf-8"),
+        (b"thanks", "application/problem+json"),
+    ],
+)
+def test_an_answer_that_is_no_whole_document_is_no_answer(answer: bytes, kind: str) -> None:
+    with pytest.raises(rules.HopelessError, match="cannot be read"):
+        rules.onward({"a": 1}, answer, kind)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +287,8 @@ def test_an_event_without_an_id_gets_one_of_its_own() -> None:
         ("application/json", b"{", None),
         ("application/json", b"[" * 200_000, None),
         ("application/json", b"1" * 600_000, None),
+        ("application/json", b'{"a": NaN}', None),
+        ("application/json", b"\xff", None),
         ("application/json", b"{}", "a.b"),
         ("application/json", b"{}", "a>"),
         ("application/json", b"{}", "a\r\nb"),

@@ -67,14 +67,11 @@ async def connect(name: str, patience: float = 0) -> Client:
 
 
 async def publish(
-    stream: JetStreamContext, subject: str, data: Any, key: str, headers: dict[str, str]
+    stream: JetStreamContext, subject: str, data: bytes, key: str, headers: dict[str, str]
 ) -> bool:
     """Store a message; whether it was there already. Returns when it is on the server's volume."""
     acknowledged = await stream.publish(
-        subject,
-        json.dumps(data, separators=(",", ":")).encode(),
-        timeout=5,
-        headers={**headers, rules.HEADER_DEDUPLICATION: key},
+        subject, data, timeout=5, headers={**headers, rules.HEADER_DEDUPLICATION: key}
     )
     return bool(acknowledged.duplicate)
 

@@ -3,7 +3,8 @@
 An event is acknowledged when the step has answered with a status from 200 to 299 and all that
 follows from it is stored. Otherwise it is delivered again, later each time, and after the last
 attempt it goes to the dead letters. A delivery that this program did not live to finish counts as
-an attempt as well, so that an event that kills its step ends there too.
+an attempt as well, so that an event that kills its step ends there too. What would fail in the same
+way each time goes there at once.
 """
 
 import asyncio
@@ -13,15 +14,17 @@ import pathlib
 import random
 import signal
 import time
-from collections import Counter
-from http import HTTPStatus
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
-from nats.js import api
 
-from events import bus, rules
+from events import bus, rules, step
+from events.consumers import Consumers
+from events.front import Front, answer
+from events.metrics import Metrics
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -29,111 +32,116 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 CONFIG = "/etc/events/deliver.json"
-ACK_SECONDS = 10
-"""Without a sign of life for this long, the bus gives the event to another of these programs."""
 _SIGN_SECONDS = 3
 _FETCH_SECONDS = 5
+_UPKEEP_SECONDS = 5
+_REMOVAL_LOOKS = 12
+_ROOM_SECONDS = 5.0
+"""Longest pause between two tries to pass on what the bus does not take."""
 _MOST_REASON = 300
 
 
-class Metrics:
-    """What is counted, for Prometheus."""
+class StoppingError(Exception):
+    """The program is to end before an event was passed on."""
 
-    def __init__(self) -> None:
-        self.deliveries: Counter[tuple[str, str]] = Counter()
-        self.seconds: Counter[str] = Counter()
-        self.published = 0
-        self.in_flight = 0
 
-    def text(self, waiting: dict[str, int]) -> str:
-        """In the text format."""
-        lines = ["# TYPE events_deliveries_total counter"]
-        for (step, outcome), count in sorted(self.deliveries.items()):
-            lines.append(f'events_deliveries_total{{step="{step}",outcome="{outcome}"}} {count}')
-        lines.append("# TYPE events_delivery_seconds_total counter")
-        for step, seconds in sorted(self.seconds.items()):
-            lines.append(f'events_delivery_seconds_total{{step="{step}"}} {seconds:.6f}')
-        lines.append("# TYPE events_published_total counter")
-        lines.append(f"events_published_total {self.published}")
-        lines.append("# TYPE events_in_flight gauge")
-        lines.append(f"events_in_flight {self.in_flight}")
-        lines.append("# TYPE events_waiting gauge")
-        for step, count in sorted(waiting.items()):
-            lines.append(f'events_waiting{{step="{step}"}} {count}')
-        return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class Delivery:
+    """One event on its way to one step."""
+
+    subscription: rules.Subscription
+    message: "Msg"
+    source: str
+    """The subscriber."""
+    began: float
+    """Unix seconds."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The message's."""
+        return self.message.headers or {}
+
+    @property
+    def event(self) -> str:
+        """Its id. A message that has none, or none that can be one, is called after its place."""
+        try:
+            return rules.checked_id(self.headers.get(rules.HEADER_ID, ""))
+        except rules.BadEventError:
+            return f"sequence-{self.message.metadata.sequence.stream}"
+
+    @property
+    def path(self) -> str:
+        """The steps so far, and this one."""
+        return rules.longer(self.headers.get(rules.HEADER_PATH, ""), self.subscription.name)
+
+    @property
+    def key(self) -> str:
+        """The same for each attempt."""
+        return rules.idempotency_key(self.event, self.source, self.path)
+
+    @property
+    def attempt(self) -> int:
+        """Counted from 1, by the bus."""
+        return int(self.message.metadata.num_delivered)
+
+    def passed_on(self) -> dict[str, str]:
+        """Headers that go with the event to the next step."""
+        headers = {rules.HEADER_ID: self.event, rules.HEADER_PATH: self.path}
+        if when := self.headers.get("ce-time"):
+            headers["ce-time"] = when
+        return headers
+
+    def posted(self) -> dict[str, str]:
+        """Headers of the request."""
+        headers = {
+            "content-type": "application/json",
+            "ce-specversion": "1.0",
+            "ce-id": self.event,
+            "ce-source": f"/{self.source}",
+            "ce-type": self.subscription.topic,
+            "idempotency-key": self.key,
+            "x-request-id": self.event,
+            "dds-attempt": str(self.attempt),
+        }
+        if when := self.headers.get("ce-time"):
+            headers["ce-time"] = when
+        return headers
+
+    def record(self, outcome: str, **more: Any) -> dict[str, Any]:
+        """What is remembered of it."""
+        return rules.record(
+            outcome, self.event, self.path, self.began,
+            source=self.source, step=self.subscription.name,
+            attempt=self.attempt, attempts=self.subscription.attempts, **more,
+        )  # fmt: skip
 
 
 class Deliverer:
-    """All subscriptions of one configuration, and the front at which events are published."""
+    """The subscriptions of one subscriber."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.name: str = config["name"]
-        self.accepts: dict[str, str] = config["accepts"]
-        self.firsts: dict[str, list[str]] = config["firsts"]
-        self.subscriptions = [rules.Subscription.of(one) for one in config["subscriptions"]]
-        self.metrics = Metrics()
-        self.ready = False
-        self.waiting: dict[str, int] = {}
-        self._stopping = asyncio.Event()
-        self._connection: Client
-        self._stream: JetStreamContext
-        self._http: aiohttp.ClientSession
+    def __init__(
+        self,
+        name: str,
+        stream: "JetStreamContext",
+        http: aiohttp.ClientSession,
+        metrics: Metrics,
+        stopping: asyncio.Event,
+        longest: int,
+    ) -> None:
+        """Describe it.
 
-    # publishing
+        :param longest: most bytes of an event's data on the bus
+        """
+        self._name = name
+        self._stream = stream
+        self._http = http
+        self._metrics = metrics
+        self._stopping = stopping
+        self._longest = longest
 
-    async def publish(self, request: web.Request) -> web.Response:
-        """POST /events/<name>: accepted when it is stored, and not before."""
-        name = request.match_info["name"]
-        if name not in self.accepts:
-            return _answer(404, error=f"there is {', '.join(sorted(self.accepts)) or 'none'}")
-        began = time.time()
-        given = request.headers.get(rules.HEADER_ID) or request.headers.get(rules.HEADER_KEY)
-        try:
-            event, data = rules.published(
-                request.headers.get("content-type", ""), await request.read(), given
-            )
-        except rules.BadEventError as error:
-            return _answer(400, error=str(error))
-        topic = self.accepts[name]
-        headers = {rules.HEADER_ID: event, "ce-time": _rfc3339(began)}
-        try:
-            known = await bus.publish(
-                self._stream, f"{rules.EVENTS}.{topic}", data, f"{event}/{topic}", headers
-            )
-        except bus.BUS_ERRORS as error:
-            return _answer(503, error=f"not stored: {type(error).__name__}", id=event)
-        if not known:
-            self.metrics.published += 1
-            await bus.keep(
-                self._stream,
-                rules.record("published", event, "", began, source=self.name, next=[
-                    {"step": step, "kind": "required"} for step in self.firsts[name]]),
-            )  # fmt: skip
-        return _answer(202, id=event, known=known)
-
-    # delivering
-
-    async def subscribe(self, subscription: rules.Subscription) -> None:
-        """Make the bus remember where this subscription is, and take events from there on."""
-        durable = f"{self.name}-{subscription.name}"
-        config = api.ConsumerConfig(
-            durable_name=durable,
-            filter_subject=f"{rules.EVENTS}.{subscription.topic}",
-            deliver_policy=api.DeliverPolicy.ALL,
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=ACK_SECONDS,
-            # Attempts are counted here: the bus would only stop, and tell nobody who must know.
-            max_deliver=-1,
-            # Those that wait for their next attempt must not hold up the others.
-            max_ack_pending=10_000,
-        )
-        await self._stream.add_consumer(rules.EVENTS, config)
-        workers = [
-            self._worker(durable, subscription, number) for number in range(subscription.in_flight)
-        ]
-        await asyncio.gather(*workers)
-
-    async def _worker(self, durable: str, subscription: rules.Subscription, number: int) -> None:
+    async def work(self, subscription: rules.Subscription) -> None:
+        """Take one event after the other until the program is to end."""
+        durable = rules.consumer(self._name, subscription.name)
         # An inbox for each: what one is sent, no other waits for.
         source = await self._stream.pull_subscribe_bind(durable, stream=rules.EVENTS)
         while not self._stopping.is_set():
@@ -145,208 +153,133 @@ class Deliverer:
                 bus.say("fetch", step=subscription.name, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(1)
                 continue
-            self.metrics.in_flight += 1
+            self._metrics.in_flight += 1
             try:
-                await self._handle(subscription, message)
-            except bus.BUS_ERRORS as error:
-                # Not acknowledged, so it comes again.
-                bus.say("deliver", step=subscription.name, worker=number,
-                        error=f"{type(error).__name__}: {error}")  # fmt: skip
+                await self.handle(Delivery(subscription, message, self._name, time.time()))
+            except Exception as error:  # noqa: BLE001 (one event must not end all others' worker)
+                # Not acknowledged, so it comes again, until it has had its attempts.
+                bus.say("deliver", step=subscription.name, error=f"{type(error).__name__}: {error}")
             finally:
-                self.metrics.in_flight -= 1
+                self._metrics.in_flight -= 1
         await source.unsubscribe()
 
-    async def _handle(self, subscription: rules.Subscription, message: "Msg") -> None:
-        headers = message.headers or {}
-        event = headers.get(rules.HEADER_ID, "")
-        path = rules.longer(headers.get(rules.HEADER_PATH, ""), subscription.name)
-        attempt = message.metadata.num_delivered
-        began = time.time()
-        about: dict[str, Any] = {
-            "source": self.name, "step": subscription.name,
-            "attempt": attempt, "attempts": subscription.attempts,
-        }  # fmt: skip
-        if attempt > subscription.attempts:
-            reason = "the last attempt did not come to an end"
-            await self._bury(subscription, message, event, path, began, about, reason)
+    async def handle(self, delivery: Delivery) -> None:
+        """Deliver an event, and do what follows from the answer."""
+        subscription = delivery.subscription
+        if delivery.attempt > subscription.attempts:
+            await self._bury(delivery, "the last attempt did not come to an end")
             return
-        signs = asyncio.create_task(_signs(message))
+        signs = asyncio.create_task(_signs(delivery.message))
         try:
-            status, answer = await self._post(subscription, message, event, path, attempt)
+            given = await self._post(delivery)
+            if given.good:
+                await self._go_on(delivery, given)
+            elif delivery.attempt >= subscription.attempts:
+                await self._bury(delivery, given.reason)
+            else:
+                await self._again(delivery, given.reason)
+        except (rules.BadEventError, rules.HopelessError) as error:
+            await self._bury(delivery, str(error))
+        except StoppingError:
+            await delivery.message.nak(delay=subscription.first_delay)
         finally:
             signs.cancel()
-        self.metrics.seconds[subscription.name] += time.time() - began
-        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            await self._go_on(subscription, message, event, path, began, about, status, answer)
-        else:
-            reason = f"status {status}" if status else answer.decode(errors="replace")
-            if attempt >= subscription.attempts:
-                await self._bury(subscription, message, event, path, began, about, reason)
-            else:
-                # Spread, so that what failed together does not come back together.
-                delay = subscription.delay(attempt) * random.uniform(0.9, 1.1)  # noqa: S311
-                self.metrics.deliveries[subscription.name, "failed"] += 1
-                entry = rules.record("failed", event, path, began, reason=reason,
-                                     again=round(delay, 3), **about)  # fmt: skip
-                await bus.keep(self._stream, entry)
-                await message.nak(delay=delay)
 
-    async def _post(
-        self,
-        subscription: rules.Subscription,
-        message: "Msg",
-        event: str,
-        path: str,
-        attempt: int,
-    ) -> tuple[int, bytes]:
-        """Status and body; 0 and the reason where there is none."""
-        headers = {
-            "content-type": "application/json",
-            "ce-specversion": "1.0",
-            "ce-id": event,
-            "ce-source": f"/{self.name}",
-            "ce-type": subscription.topic,
-            "idempotency-key": rules.idempotency_key(event, path),
-            "x-request-id": event,
-            "dds-attempt": str(attempt),
-        }
-        if when := (message.headers or {}).get("ce-time"):
-            headers["ce-time"] = when
+    async def _post(self, delivery: Delivery) -> step.Answer:
+        subscription = delivery.subscription
+        # What nobody can read is no step's business.
+        rules.decoded(delivery.message.data)
+        began = time.monotonic()
         try:
-            async with self._http.post(
-                subscription.url,
-                data=message.data,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=subscription.timeout),
-                allow_redirects=False,
-            ) as response:
-                return response.status, await response.content.read(rules.MOST_BYTES)
-        except TimeoutError:
-            return 0, f"no answer within {subscription.timeout:g} s".encode()
-        except (aiohttp.ClientError, OSError) as error:
-            return 0, f"{type(error).__name__}: {error}"[:_MOST_REASON].encode()
+            return await step.post(
+                self._http, subscription.url, delivery.message.data, delivery.posted(),
+                subscription.timeout,
+                wanted=bool(subscription.required or subscription.optional),
+            )  # fmt: skip
+        finally:
+            self._metrics.seconds[subscription.name] += time.monotonic() - began
 
-    async def _go_on(
-        self,
-        subscription: rules.Subscription,
-        message: "Msg",
-        event: str,
-        path: str,
-        began: float,
-        about: dict[str, Any],
-        status: int,
-        answer: bytes,
-    ) -> None:
-        data = rules.onward(json.loads(message.data), answer)
+    async def _again(self, delivery: Delivery, reason: str) -> None:
+        # Spread, so that what failed together does not come back together.
+        delay = delivery.subscription.delay(delivery.attempt) * random.uniform(0.9, 1.1)  # noqa: S311
+        self._metrics.deliveries[delivery.subscription.name, "failed"] += 1
+        await bus.keep(
+            self._stream, delivery.record("failed", reason=reason, again=round(delay, 3))
+        )
+        await delivery.message.nak(delay=delay)
+
+    async def _go_on(self, delivery: Delivery, given: step.Answer) -> None:
+        subscription = delivery.subscription
+        data = rules.onward(rules.decoded(delivery.message.data), given.body, given.kind)
         following = subscription.following(data)
-        headers = {rules.HEADER_ID: event, rules.HEADER_PATH: path}
-        if when := (message.headers or {}).get("ce-time"):
-            headers["ce-time"] = when
-        entry = rules.record("ok", event, path, began, status=status, next=[
-            {"step": one["step"], "kind": one["kind"]} for one in following], **about)  # fmt: skip
+        try:
+            stored = rules.encoded(data, self._longest) if following else b""
+        except rules.BadEventError as error:
+            raise rules.HopelessError(f"with the step's answer: {error}") from None
+        entry = delivery.record("ok", status=given.status, next=[
+            {"step": one["step"], "kind": one["kind"]} for one in following])  # fmt: skip
         await asyncio.gather(
-            *(
-                bus.publish(
-                    self._stream,
-                    f"{rules.EVENTS}.{one['topic']}",
-                    data,
-                    rules.idempotency_key(event, rules.longer(path, one["step"])),
-                    headers,
-                )
-                for one in following
-            ),
+            *(self._passed_on(delivery, one["step"], one["topic"], stored) for one in following),
             bus.keep(self._stream, entry),
         )
-        await message.ack()
-        self.metrics.deliveries[subscription.name, "ok"] += 1
+        await delivery.message.ack()
+        self._metrics.deliveries[subscription.name, "ok"] += 1
 
-    async def _bury(
-        self,
-        subscription: rules.Subscription,
-        message: "Msg",
-        event: str,
-        path: str,
-        began: float,
-        about: dict[str, Any],
-        reason: str,
-    ) -> None:
+    async def _passed_on(self, delivery: Delivery, to: str, topic: str, data: bytes) -> None:
+        """Store an event for the next step, however long the bus is full or away.
+
+        The step is done, so it is not asked again, and that is no failed attempt of it. Other
+        events of the step wait meanwhile: room is made where they go to.
+        """
+        name = delivery.subscription.name
+        key = rules.idempotency_key(
+            delivery.event, delivery.source, rules.longer(delivery.path, to)
+        )
+        pause = 0.2
+        while True:
+            try:
+                await bus.publish(
+                    self._stream, f"{rules.EVENTS}.{topic}", data, key, delivery.passed_on()
+                )
+            except bus.BUS_ERRORS as error:
+                bus.say("not passed on yet", step=name, to=to, id=delivery.event,
+                        error=f"{type(error).__name__}: {error}")  # fmt: skip
+            else:
+                return
+            self._metrics.without_room[name] += 1
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            except TimeoutError:
+                pause = min(2 * pause, _ROOM_SECONDS)
+            else:
+                raise StoppingError
+            finally:
+                self._metrics.without_room[name] -= 1
+
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        message, name = delivery.message, delivery.subscription.name
         headers = {
-            **(message.headers or {}),
+            **delivery.headers,
+            rules.HEADER_ID: delivery.event,
             "dds-reason": " ".join(reason.split())[:_MOST_REASON],
-            "dds-attempts": str(about["attempt"]),
-            "dds-topic": subscription.topic,
+            "dds-attempts": str(delivery.attempt),
+            "dds-topic": delivery.subscription.topic,
         }
         headers.pop(rules.HEADER_DEDUPLICATION, None)
         await bus.publish(
             self._stream,
-            f"{rules.DEAD}.{self.name}.{subscription.name}",
-            json.loads(message.data),
-            f"dead/{rules.idempotency_key(event, path)}",
+            f"{rules.DEAD}.{self._name}.{name}",
+            # Longer ones are none of ours, and a message that the server refuses ends the connection.
+            message.data[: self._longest],
+            # One letter for each time that the event was on the bus: what is published again and
+            # fails again is a letter of its own.
+            f"dead/{delivery.key}/{message.metadata.sequence.stream}",
             headers,
         )
-        await bus.keep(
-            self._stream, rules.record("dead", event, path, began, reason=reason, **about)
-        )
+        await bus.keep(self._stream, delivery.record("dead", reason=reason))
         await message.term()
-        self.metrics.deliveries[subscription.name, "dead"] += 1
-        bus.say("dead letter", step=subscription.name, id=event, reason=reason)
-
-    # running
-
-    async def _front(self, request: web.Request) -> web.Response:
-        if request.path == "/healthz":
-            return _answer(200, live=True)
-        if request.path == "/readyz":
-            ready = self.ready and self._connection.is_connected and not self._stopping.is_set()
-            return _answer(200 if ready else 503, ready=ready)
-        await self._look()
-        return web.Response(text=self.metrics.text(self.waiting))
-
-    async def _look(self) -> None:
-        for one in self.subscriptions:
-            with contextlib.suppress(*bus.BUS_ERRORS):
-                info = await self._stream.consumer_info(
-                    rules.EVENTS, f"{self.name}-{one.name}", timeout=1
-                )
-                self.waiting[one.name] = int(info.num_pending or 0) + int(info.num_ack_pending or 0)
-
-    async def run(self) -> int:
-        """Serve until SIGTERM; what is under way then is finished."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
-        self._connection = await bus.connect(self.name)
-        self._stream = self._connection.jetstream(timeout=5)
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), auto_decompress=False
-        )
-        publishing = web.Application(client_max_size=rules.MOST_BYTES + 1024)
-        publishing.router.add_post("/events/{name}", self.publish)
-        watching = web.Application()
-        for path in ("/healthz", "/readyz", "/metrics"):
-            watching.router.add_get(path, self._front)
-        runners = [web.AppRunner(app, access_log=None) for app in (publishing, watching)]
-        for runner, port in zip(runners, (8080, 8081), strict=True):
-            await runner.setup()
-            await web.TCPSite(runner, port=port).start()
-        work = [asyncio.create_task(self._kept_up(one)) for one in self.subscriptions]
-        self.ready = True
-        await self._stopping.wait()
-        # Fetches end by themselves; what was fetched is finished.
-        await asyncio.wait(work, timeout=_FETCH_SECONDS + 25) if work else None
-        for runner in runners:
-            await runner.cleanup()
-        await self._http.close()
-        await self._connection.close()
-        return 0
-
-    async def _kept_up(self, subscription: rules.Subscription) -> None:
-        while not self._stopping.is_set():
-            try:
-                await self.subscribe(subscription)
-            except bus.BUS_ERRORS as error:
-                bus.say("subscribe", step=subscription.name,
-                        error=f"{type(error).__name__}: {error}")  # fmt: skip
-                await asyncio.sleep(1)
+        self._metrics.deliveries[name, "dead"] += 1
+        bus.say("dead letter", step=name, id=delivery.event, reason=reason)
 
 
 async def _signs(message: "Msg") -> None:
@@ -357,14 +290,123 @@ async def _signs(message: "Msg") -> None:
             await message.in_progress()
 
 
-def _answer(status: int, **content: Any) -> web.Response:
-    return web.json_response(content, status=status)
+class Program:
+    """All of it: workers, the front, health and metrics."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._name: str = config["name"]
+        self._subscriptions = [rules.Subscription.of(one) for one in config["subscriptions"]]
+        self._metrics = Metrics()
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection: Client
+        self._consumers: Consumers
+
+    async def run(self) -> int:
+        """Serve until SIGTERM; what is under way then is finished."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        self._connection = await bus.connect(self._name)
+        stream = self._connection.jetstream(timeout=5)
+        longest = self._connection.max_payload - rules.MOST_HEADER_BYTES
+        self._consumers = Consumers(stream, self._name, self._subscriptions)
+        http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), auto_decompress=False
+        )
+        deliverer = Deliverer(self._name, stream, http, self._metrics, self._stopping, longest)
+        front = Front(
+            self._name, self._config["accepts"], self._config["firsts"],
+            stream, self._consumers, self._metrics, longest,
+        )  # fmt: skip
+        runners = await self._served(front)
+        self._tasks = {
+            asyncio.create_task(work)
+            for work in (
+                self._upkeep(),
+                *(deliverer.work(one) for one in self._subscriptions for _ in range(one.in_flight)),
+            )
+        }
+        status = await self._ended()
+        for runner in runners:
+            await runner.cleanup()
+        await http.close()
+        await self._connection.close()
+        return status
+
+    async def _served(self, front: Front) -> list[web.AppRunner]:
+        publishing = web.Application(client_max_size=rules.MOST_BYTES + 1024)
+        publishing.router.add_post("/events/{name}", front.publish)
+        watching = web.Application()
+        watching.router.add_get("/healthz", self._live)
+        watching.router.add_get("/readyz", self._ready)
+        watching.router.add_get("/metrics", self._measured)
+        # Decoded by the front, within bounds.
+        runners = [
+            web.AppRunner(publishing, access_log=None, auto_decompress=False),
+            web.AppRunner(watching, access_log=None),
+        ]
+        for runner, port in zip(runners, (8080, 8081), strict=True):
+            await runner.setup()
+            await web.TCPSite(runner, port=port).start()
+        return runners
+
+    async def _ended(self) -> int:
+        """Wait for SIGTERM and then for what is under way; a worker that ends before is an error."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        ended = [task for task in self._tasks if task.done()]
+        if not self._stopping.is_set():
+            self._stopping.set()
+            for task in ended:
+                bus.say("a worker has ended", error=repr(task.exception()))
+            status = 1
+        else:
+            status = 0
+        # Fetches end by themselves; what was fetched is finished.
+        longest = max((one.timeout for one in self._subscriptions), default=0)
+        await asyncio.wait(self._tasks, timeout=_FETCH_SECONDS + longest + _ROOM_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        return status
+
+    async def _upkeep(self) -> None:
+        """Keep this subscriber's consumers as they are to be."""
+        looks = 0
+        while not self._stopping.is_set():
+            try:
+                await self._consumers.keep()
+                looks += 1
+                if looks % _REMOVAL_LOOKS == 0:
+                    await self._consumers.remove()
+            except bus.BUS_ERRORS as error:
+                bus.say("subscriptions", error=f"{type(error).__name__}: {error}")
+            pause = _UPKEEP_SECONDS if self._consumers.complete else 1
+            await _either(self._stopping.wait(), asyncio.sleep(pause))
+
+    async def _live(self, _: web.Request) -> web.Response:
+        return answer(200, live=True)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        ready = (
+            self._connection.is_connected
+            and self._consumers.complete
+            and not self._stopping.is_set()
+            and not any(task.done() for task in self._tasks)
+        )
+        return answer(200 if ready else 503, ready=ready)
+
+    async def _measured(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._metrics.text(self._consumers.waiting))
 
 
-def _rfc3339(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+async def _either(*waited: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the first of them."""
+    tasks: Iterable[asyncio.Task[Any]] = [asyncio.create_task(one) for one in waited]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 async def run() -> int:
     """Deliver as the configuration file says."""
-    return await Deliverer(json.loads(pathlib.Path(CONFIG).read_text())).run()
+    return await Program(json.loads(pathlib.Path(CONFIG).read_text())).run()

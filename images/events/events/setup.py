@@ -1,7 +1,9 @@
 """`setup`: makes the streams and buckets, or changes what of them may be changed."""
 
+import asyncio
 import json
 import pathlib
+import sys
 from typing import Any
 
 import nats.js.errors
@@ -10,6 +12,7 @@ from nats.js import JetStreamContext, api
 from events import bus, rules
 
 PLAN = "/etc/events/setup.json"
+_EMPTIED_SECONDS = 120
 _CHANGEABLE = ("subjects", "discard", "max_bytes", "max_age", "duplicate_window")
 
 
@@ -26,9 +29,11 @@ def streams(plan: dict[str, Any]) -> list[api.StreamConfig]:
         api.StreamConfig(
             name=rules.EVENTS,
             subjects=[f"{rules.EVENTS}.>"],
+            # What every subscription has acknowledged makes room at once.
+            retention=api.RetentionPolicy.INTEREST,
             # Full, it refuses what is new rather than forget what nobody has got yet.
             discard=api.DiscardPolicy.NEW,
-            max_bytes=plan["events_mb"] * mebi,
+            max_bytes=rules.room(plan["events_mb"]),
             **common,
         ),
         api.StreamConfig(
@@ -86,6 +91,31 @@ async def _made(stream: JetStreamContext, config: api.StreamConfig) -> None:
     except nats.js.errors.NotFoundError:
         await stream.add_stream(config)
         return
+    limits = api.RetentionPolicy.LIMITS
+    if (now.retention or limits) != (config.retention or limits):
+        await _replaced(stream, config)
+        return
     # Not asked without need: a server whose room is given away refuses even what changes nothing.
     if any(getattr(now, name) != getattr(config, name) for name in _CHANGEABLE):
         await stream.update_stream(config)
+
+
+async def _replaced(stream: JetStreamContext, config: api.StreamConfig) -> None:
+    """Make a stream of an earlier version anew, for its retention cannot be changed.
+
+    It keeps what was delivered as well, so it may go as soon as nothing waits for delivery.
+    """
+    name = str(config.name)
+    for _ in range(_EMPTIED_SECONDS):
+        places = await stream.consumers_info(name)
+        if not any((one.num_pending or 0) + (one.num_ack_pending or 0) for one in places):
+            await stream.delete_stream(name)
+            await stream.add_stream(config)
+            bus.say("stream made anew", name=name)
+            return
+        await asyncio.sleep(1)
+    waiting = sorted(str(one.name) for one in places if one.num_pending or one.num_ack_pending)
+    sys.exit(
+        f"error: the stream {name} was made by an earlier version and still has undelivered events "
+        f"for {', '.join(waiting)}; let them be delivered, or delete these consumers, and try again"
+    )

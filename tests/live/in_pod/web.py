@@ -45,19 +45,23 @@ def exchange(request: dict[str, Any]) -> dict[str, Any]:
 def publish(request: dict[str, Any]) -> dict[str, Any]:
     """Publish every one of ``events`` (id and data), again and again until it is accepted.
 
-    Answers how often each was refused or unanswered, and what was never accepted within ``seconds``.
+    Each gets ``padding`` more letters, which need not come all the way here. Answers how often each
+    was refused or unanswered, and what was never accepted within ``seconds``.
     """
     url = urllib.parse.urlsplit(request["url"])
     until = time.monotonic() + request.get("seconds", 60)
     tries: dict[str, int] = {}
     missing = []
     connection = http.client.HTTPConnection(url.netloc, timeout=10)
+    padding = {"padding": "x" * request["padding"]} if "padding" in request else {}
     for event in request["events"]:
         accepted = False
         while not accepted and time.monotonic() < until:
             try:
                 headers = {"ce-id": event["id"]}
-                status, _ = _exchange(connection, "POST", url.path, event["data"], headers)
+                status, _ = _exchange(
+                    connection, "POST", url.path, {**event["data"], **padding}, headers
+                )
             except (OSError, http.client.HTTPException):
                 status = 0
                 connection.close()

@@ -118,6 +118,11 @@ class Events:
         eventually(same, timeout, difference, interval=0.5)
 
 
+def key(event: str, *steps: str) -> str:
+    """The Idempotency-Key of an event of the pipeline at the last of these steps."""
+    return "/".join((event, "signup-pipeline", *steps))
+
+
 def batch(count: int, **data: Any) -> list[dict[str, Any]]:
     """Events with new ids; every second one wants the newsletter."""
     mark = secrets.token_hex(3)
@@ -136,7 +141,7 @@ def ways(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
     for event in events:
         for path in FLOW.paths():
             if path[-1] != "subscribe-user" or event["data"]["newsletter"]:
-                found[f"{event['id']}/{'/'.join(path)}"] = 1
+                found[key(event["id"], *path)] = 1
     return found
 
 

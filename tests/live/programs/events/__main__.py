@@ -32,7 +32,8 @@ bus = EventBus(
     {
         "image": images["nats"],
         "tools_image": images["events"],
-        "events_mb": 32,
+        # Little enough to be filled by a test.
+        "events_mb": 1,
         "dead_mb": 8,
         "records_mb": 16,
         "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
