@@ -48,7 +48,8 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
         {
             "image": images.reference("nats"),
             "tools_image": images.reference("events"),
-            "buckets": [{"name": "codes", "seconds": _CODE_SECONDS}],
+            # Longer than a code lasts, so that what is delivered again finds what it was given.
+            "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
             "namespace": here.namespace,
         },
         here.opts,

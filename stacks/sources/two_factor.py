@@ -57,11 +57,14 @@ def two_factor(context: Any, sms: SmsProvider | None = None) -> dict[str, str]:
     user = context.json["user"]
     key = context.headers["Idempotency-Key"]
     try:
-        code = post(os.environ["CODES_URL"], {"user": user, "key": key}, {})["code"]
+        asked = {"user": user, "key": key}
+        if when := context.headers.get("ce-time"):
+            asked["time"] = when
+        code = post(os.environ["CODES_URL"], asked, {})["code"]
     except urllib.error.HTTPError as error:
         if error.code != 410:  # noqa: PLR2004 (Gone)
             raise
-        # It has ended before the gateway was back: nobody waits for it any more.
+        # It has ended, or the user has asked for another: nobody waits for it any more.
         return {"status": "expired"}
     body = f"Hello {user} your authentication code is: {code}."
     (sms or HttpGateway.configured()).send(context.json["phoneNumber"], body, key)

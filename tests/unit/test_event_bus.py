@@ -300,34 +300,3 @@ def test_an_event_without_an_id_gets_one_of_its_own() -> None:
 def test_what_is_no_event_is_refused(kind: str, body: bytes, header: str | None) -> None:
     with pytest.raises(rules.BadEventError):
         rules.published(kind, body, header)
-
-
-onetime: Any = program("events/events/onetime.py")
-
-
-def test_codes_are_six_digits_and_differ() -> None:
-    codes = {onetime.digits(6) for _ in range(200)}
-    assert all(len(code) == 6 and code.isdigit() for code in codes)
-    assert len(codes) > 190
-
-
-def test_the_same_key_has_the_same_code_until_it_ends_and_none_afterwards() -> None:
-    first = onetime.made(None, "k", 100.0, 30, 6)
-    assert first.ends == 130
-    assert onetime.made(first, "k", 129.9, 30, 6) is first
-    assert onetime.made(first, "k", 130.0, 30, 6) is None
-    other = onetime.made(first, "k2", 101.0, 30, 6)
-    assert (other.key, other.ends, other.wrong) == ("k2", 131, 0)
-
-
-def test_a_code_is_good_once_before_its_end_and_after_few_wrong_ones() -> None:
-    code = onetime.Code("k", "123456", 130.0)
-    verdict, used = onetime.judged(code, "123456", 129.9, 3)
-    assert (verdict, used.used) == ("right", True)
-    assert onetime.judged(used, "123456", 129.9, 3) == ("none", None)
-    assert onetime.judged(code, "123456", 130.0, 3) == ("expired", None)
-    assert onetime.judged(None, "123456", 0.0, 3) == ("none", None)
-    for wrong in range(3):
-        verdict, code = onetime.judged(code, "000000", 100.0, 3)
-        assert (verdict, code.wrong) == ("wrong", wrong + 1)
-    assert onetime.judged(code, "123456", 100.0, 3) == ("too many attempts", None)

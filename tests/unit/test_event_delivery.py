@@ -204,6 +204,41 @@ def test_an_event_that_is_dead_twice_is_two_letters(nats: int) -> None:
     buses.run(nats, body)
 
 
+def test_a_letter_is_replayed_once_and_again_when_it_failed_again(
+    nats: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = buses.program("trace")
+
+    async def body(bus: Bus) -> None:
+        async def connected(*_: Any) -> Any:
+            return await bus.again()
+
+        monkeypatch.setattr(trace, "_connected", connected)
+
+        async def replayed() -> list[bool]:
+            await trace.dead("e1", True)
+            lines = map(json.loads, capsys.readouterr().out.splitlines())
+            return [line["replayed"] for line in lines if "replayed" in line]
+
+        broken = answered(b"", status="500 Broken")
+        with raw_server(broken, broken, answered(b"")) as step:
+            one = subscription("a", "p.a", step.url, attempts=1)
+            await delivered(bus, one, {"n": 1})
+            assert await replayed() == [True]
+            # The same letter once more is no second event.
+            assert await replayed() == [False]
+            await bus.deliverer("p").handle(await bus.take("p", one))
+            # It failed again, and was repaired: that is another letter, and the first is settled.
+            assert await replayed() == [False, True]
+            again = await bus.take("p", one)
+            assert (again.key, again.attempt) == ("e1/p/a", 1)
+            assert json.loads(again.message.data) == {"n": 1}
+            await bus.deliverer("p").handle(again)
+            assert bus.metrics.deliveries["a", "ok"] == 1
+
+    buses.run(nats, body)
+
+
 def test_a_full_bus_repeats_no_step_and_delivers_all(nats: int) -> None:
     async def body(bus: Bus) -> None:
         calls: Counter[str] = Counter()

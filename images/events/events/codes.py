@@ -1,7 +1,10 @@
 """`codes`: one-time codes with an end and a number of attempts, in a bucket of the bus.
 
 POST /codes        {"user": ..., "key": ...}   makes the user's code, which replaces a former one.
-                                               The same key again gives the same code again.
+                                               The same key again gives the same code again, and
+                                               410 when that has ended, was used or was replaced.
+                   {..., "time": RFC 3339}     when it was asked; 410 when that is longer ago than a
+                                               code lasts. Without it, now.
 POST /codes/check  {"user": ..., "code": ...}  200 if it is right, which uses it up; else 403 with
                                                the reason: wrong, expired, none, too many attempts.
 
@@ -14,8 +17,10 @@ import hashlib
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import nats.js.errors
@@ -43,10 +48,11 @@ class Codes:
 
     async def make(self, request: web.Request) -> web.Response:
         """POST /codes."""
-        user, key = await _words(request, "user", "key")
+        user, key, when = await _words(request, "user", "key", time="")
+        event = _moment(when)
         for _ in range(_TRIES):
             now, revision = await self._read(user)
-            code = made(now, key, time.time(), self._seconds, self._count)
+            code = made(now, key, event, time.time(), self._seconds, self._count)
             if code is None:
                 return web.json_response({"error": "the code of this key has ended"}, status=410)
             if code is not now:
@@ -95,15 +101,28 @@ def _place(user: str) -> str:
     return hashlib.sha256(user.encode()).hexdigest()
 
 
-async def _words(request: web.Request, *names: str) -> list[str]:
+def _moment(text: str) -> float:
+    if not text:
+        return time.time()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise web.HTTPBadRequest(text='"time" is a time with its zone, as in RFC 3339')
+    return moment.timestamp()
+
+
+async def _words(request: web.Request, *names: str, **optional: str) -> list[str]:
     try:
         given = await request.json()
         words = [given[name] for name in names]
-    except (ValueError, KeyError, TypeError):
+        words += [given[name] for name in optional if name in given]
+    except (ValueError, KeyError, TypeError, RecursionError):
         words = []
     if not words or not all(isinstance(one, str) and 0 < len(one) <= _LONGEST for one in words):
         raise web.HTTPBadRequest(text=f"a JSON object with {' and '.join(names)}")
-    return words
+    return [*words, *optional.values()][: len(names) + len(optional)]
 
 
 @web.middleware
@@ -121,9 +140,16 @@ async def run() -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     connection = await bus.connect("codes")
     bucket = await connection.jetstream(timeout=5).key_value(os.environ.get("BUCKET", "codes"))
+    seconds = float(os.environ.get("CODE_SECONDS", "300"))
+    kept = (await bucket.status()).ttl
+    if kept and kept < 2 * seconds:
+        sys.exit(
+            f"error: the bucket keeps a value for {kept:g} s; with CODE_SECONDS {seconds:g} it must "
+            f"be at least {2 * seconds:g}: a code that is forgotten would be made again"
+        )
     codes = Codes(
         bucket,
-        float(os.environ.get("CODE_SECONDS", "300")),
+        seconds,
         int(os.environ.get("CODE_ATTEMPTS", "5")),
         int(os.environ.get("DIGITS", "6")),
     )

@@ -2,7 +2,10 @@
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+_EARLIER = 32
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,10 @@ class Code:
     """Unix seconds."""
     wrong: int = 0
     used: bool = False
+    event: float = 0.0
+    """When what it was made for was asked, in Unix seconds."""
+    earlier: Sequence[str] = ()
+    """Keys of the user's codes before it, the last ones first."""
 
 
 def digits(count: int) -> str:
@@ -23,11 +30,26 @@ def digits(count: int) -> str:
     return f"{secrets.randbelow(10**count):0{count}d}"
 
 
-def made(now: Code | None, key: str, moment: float, seconds: float, count: int) -> Code | None:
-    """The code for a key; None where the key's own code has ended and must not live again."""
+def made(
+    now: Code | None, key: str, event: float, moment: float, seconds: float, count: int
+) -> Code | None:
+    """The code for a key; None where there is none (any more), and must not be another one.
+
+    What asks for a code may be delivered again, also after the user has asked for the next one.
+    The key then still means the code that was sent for it, or none. An event that is older than a
+    code may last gets none, so nothing need be remembered for longer.
+
+    :param event: when it was asked, in Unix seconds; the same each time for a key
+    :param seconds: how long a code lasts
+    """
     if now is not None and now.key == key:
         return now if moment < now.ends and not now.used else None
-    return Code(key, digits(count), moment + seconds)
+    if moment >= event + seconds:
+        return None
+    if now is not None and (key in now.earlier or event < now.event):
+        return None
+    earlier = () if now is None else (now.key, *now.earlier)[:_EARLIER]
+    return Code(key, digits(count), moment + seconds, event=event, earlier=earlier)
 
 
 def judged(now: Code | None, code: str, moment: float, attempts: int) -> tuple[str, Code | None]:
@@ -39,5 +61,5 @@ def judged(now: Code | None, code: str, moment: float, attempts: int) -> tuple[s
     if now.wrong >= attempts:
         return "too many attempts", None
     if hmac.compare_digest(now.code.encode(), code.encode()):
-        return "right", Code(now.key, now.code, now.ends, now.wrong, used=True)
-    return "wrong", Code(now.key, now.code, now.ends, now.wrong + 1)
+        return "right", replace(now, used=True)
+    return "wrong", replace(now, wrong=now.wrong + 1)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from nats.js import JetStreamContext, api
@@ -74,31 +75,47 @@ def _letter(message: Any) -> dict[str, Any]:
     }
 
 
+def newest(letters: Iterable[dict[str, Any]]) -> set[int]:
+    """Sequences of the last letter of each event at each step.
+
+    An event that was published again and failed again has two; the first is settled by that.
+    """
+    last = {(one["id"], one["from"], one["path"]): one["sequence"] for one in letters}
+    return set(last.values())
+
+
 async def dead(event: str | None, replay: bool) -> int:
     """Print the dead letters as JSON, one a line; with ``replay`` publish them again.
 
     What is published again has the same id and the same idempotency key as before, and as many
-    attempts as the first time. The letter stays.
+    attempts as the first time. The letter stays, and ``replayed`` says whether the bus has taken
+    the event: not, where an event has a later letter, and where the same letter was replayed
+    already within the time for which the bus remembers that.
     """
     if event is not None:
         _check(event)
     connection = await _connected("dead")
     stream = connection.jetstream(timeout=10)
-    for message in await messages(stream, rules.DEAD, f"{rules.DEAD}.>"):
-        letter = _letter(message)
+    messages_of = await messages(stream, rules.DEAD, f"{rules.DEAD}.>")
+    pairs = [(message, _letter(message)) for message in messages_of]
+    last = newest(letter for _, letter in pairs)
+    for message, letter in pairs:
         if event is not None and letter["id"] != event:
             continue
-        if replay:
-            headers = {
-                key: value
-                for key, value in (message.headers or {}).items()
-                if key in (rules.HEADER_ID, rules.HEADER_PATH, "ce-time")
-            }
-            # Told apart from the first time by the letter, so that two replays of one are one.
-            key = f"replay/{letter['sequence']}"
-            await bus.publish(
-                stream, f"{rules.EVENTS}.{letter['topic']}", json.loads(message.data), key, headers
-            )
-        sys.stdout.write(json.dumps({**letter, "replayed": replay}) + "\n")
+        again = replay and letter["sequence"] in last and await _replayed(stream, message, letter)
+        sys.stdout.write(json.dumps({**letter, "replayed": again}) + "\n")
     await connection.close()
     return 0
+
+
+async def _replayed(stream: JetStreamContext, message: Any, letter: dict[str, Any]) -> bool:
+    headers = {
+        key: value
+        for key, value in (message.headers or {}).items()
+        if key in (rules.HEADER_ID, rules.HEADER_PATH, "ce-time")
+    }
+    # Told apart from the first time by the letter, so that two replays of one are one.
+    key = f"replay/{letter['sequence']}"
+    subject = f"{rules.EVENTS}.{letter['topic']}"
+    known = await bus.publish(stream, subject, message.data, key, headers)
+    return not known

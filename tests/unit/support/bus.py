@@ -49,13 +49,19 @@ def server(folder: Path) -> Iterator[int]:
 class Bus:
     """A connection, the streams, and what a subscriber is made of."""
 
-    def __init__(self, connection: Any, http: Any) -> None:
+    def __init__(self, port: int, connection: Any, http: Any) -> None:
+        self.port = port
         self.connection = connection
         self.stream = connection.jetstream(timeout=10)
         self.http = http
         self.longest = connection.max_payload - program("rules").MOST_HEADER_BYTES
         self.metrics = program("metrics").Metrics()
         self.stopping = asyncio.Event()
+
+    async def again(self) -> Any:
+        """Another connection."""
+        nats: Any = importlib.import_module("nats")
+        return await nats.connect(f"nats://127.0.0.1:{self.port}")
 
     async def setup(self, events_mb: int = 1) -> None:
         """Make the streams anew."""
@@ -119,7 +125,7 @@ async def connected(port: int) -> AsyncIterator[Bus]:
     )  # fmt: skip
     async with aiohttp.ClientSession(auto_decompress=False) as http:
         try:
-            yield Bus(connection, http)
+            yield Bus(port, connection, http)
         finally:
             await connection.close()
 
