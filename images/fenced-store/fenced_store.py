@@ -24,8 +24,10 @@ Environment: PORT (8080), JOURNAL (/data/journal), FENCED (true; false takes eve
 happens then).
 """
 
+import contextlib
 import http.server
 import json
+import math
 import os
 import pathlib
 import re
@@ -272,7 +274,7 @@ def checked_request(text: bytes) -> dict[str, Any]:
     """The request's parts, if they can be right; no others are taken over."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise RequestError(400, "the body must be a JSON object")
@@ -298,7 +300,7 @@ def checked_query(text: str) -> dict[str, Any]:
             "after": int(query.get("after", "0")),
             "name": None if name is None else checked_name(name),
             "accepted": {None: None, "true": True, "false": False}[accepted],
-            "wait": min(max(float(query.get("wait", "0")), 0.0), LONGEST_WAIT),
+            "wait": min(max(_finite(float(query.get("wait", "0"))), 0.0), LONGEST_WAIT),
         }
     except (ValueError, KeyError):
         raise RequestError(400, "after and wait must be numbers, accepted true or false") from None
@@ -313,9 +315,17 @@ def _whole(given: dict[str, Any], key: str) -> int:
 
 def _interval(given: Any) -> dict[str, float]:
     ends = [given.get(key) for key in ("since", "until")] if isinstance(given, dict) else [None]
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
-        raise RequestError(400, 'belief must be {"since": seconds, "until": seconds}')
-    return {"since": float(ends[0]), "until": float(ends[1])}
+    if all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+        with contextlib.suppress(ValueError, OverflowError):
+            return {"since": _finite(float(ends[0])), "until": _finite(float(ends[1]))}
+    raise RequestError(400, 'belief must be {"since": seconds, "until": seconds}')
+
+
+def _finite(number: float) -> float:
+    # Nothing is ever later than NaN, and JSON has neither it nor infinity.
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -348,10 +358,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _post(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > MOST_BODY:
+        # Python's digits are also those of other scripts.
+        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > MOST_BODY:
             self.close_connection = True
             raise RequestError(413, f"the body must have a length of at most {MOST_BODY}")
         body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            raise RequestError(400, "the body is not whole")
         match urllib.parse.urlsplit(self.path).path.strip("/").split("/"):
             case ["counters", name, action] if action in ACTIONS:
                 return self._store.attempt(checked_name(name), action, checked_request(body))

@@ -13,6 +13,8 @@ import urllib.parse
 
 from serving import Handler, Server
 
+MOST_BYTES = 2**20
+
 
 class Front(Handler):
     """Answers with JSON; pages that cannot be had are a 503."""
@@ -33,9 +35,10 @@ class Front(Handler):
         header = os.environ.get("USER_HEADER", "X-User-Id")
         connection = http.client.HTTPConnection(host, int(port), timeout=5)
         try:
-            connection.request("GET", "/", headers={header: user} if user else {})
+            # Names of people have letters that Python would not put into a header.
+            connection.request("GET", "/", headers={header: user.encode()} if user else {})
             response = connection.getresponse()
-            page = response.read(65536).decode(errors="replace")
+            page = _whole(response).decode(errors="replace")
             arm = response.getheader("X-Arm")
         except (OSError, http.client.HTTPException) as error:
             self.answer(503, {"error": str(error)})
@@ -49,6 +52,17 @@ class Front(Handler):
         """Log what is not a probe and did not go well."""
         if code != http.HTTPStatus.OK:
             super().log_request(code, size)
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    """The body to its end; an HTTPException if it breaks off before, or has none in sight."""
+    body = response.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise http.client.HTTPException(f"the page has more than {MOST_BYTES} bytes")
+    # A read of some bytes does not say that they are fewer than were announced.
+    if response.length:
+        raise http.client.IncompleteRead(body, response.length)
+    return body
 
 
 def main() -> None:

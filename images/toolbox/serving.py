@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import signal
 import socket
 import threading
@@ -17,6 +18,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     timeout = 30
     # Head and body leave together.
     wbufsize = 1 << 16
+
+    def body(self, most: int) -> bytes | None:
+        """The whole body of a request; None if it was refused, which the client knows by then.
+
+        :param most: bytes that it may have
+        """
+        length = self.headers.get("Content-Length", "0")
+        # Python's digits are also those of other scripts.
+        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > most:
+            self.close_connection = True
+            self.answer(413, {"error": f"the body has a length, of at most {most}"})
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            self.answer(400, {"error": "the body is not whole"})
+            return None
+        return body
 
     def answer(self, status: int, content: dict[str, Any]) -> None:
         """Send one answer."""

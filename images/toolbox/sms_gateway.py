@@ -99,15 +99,13 @@ class Handler(serving.Handler):
 
     def do_POST(self) -> None:
         """Send a message, or behave otherwise."""
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > MOST_BODY:
-            self.close_connection = True
-            self.answer(413, {"error": "too long"})
+        body = self.body(MOST_BODY)
+        if body is None:
             return
         try:
-            given = json.loads(self.rfile.read(length))
+            given = json.loads(body)
             words = {name: given[name] for name in ("to", "from", "body") if self.path != "/behave"}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self.answer(400, {"error": "a JSON object with to, from and body"})
             return
         gateway: Gateway = self.server.gateway  # type: ignore[attr-defined]

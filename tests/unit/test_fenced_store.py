@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,10 +24,10 @@ def from_(value: int) -> dict[str, Any]:
 
 class Client:
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def ask(self, method: str, path: str, content: Any = None) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             body = content if isinstance(content, bytes) else json.dumps(content)
             connection.request(method, path, None if content is None else body)
@@ -253,6 +254,16 @@ def test_a_full_disk_is_an_error_and_changes_nothing(
         ("/counters/ticks/claim", {"token": 1, "holder": "a", "belief": {}}, 400, "belief must"),
         ("/counters/ticks/claim", [], 400, "JSON object"),
         ("/counters/ticks/claim", b"{", 400, "JSON object"),
+        pytest.param("/counters/ticks/claim", b"[" * 4000, 400, "JSON object", id="deep"),
+        *(
+            (
+                "/counters/ticks/claim",
+                b'{"token": 1, "holder": "a", "belief": {"since": %s, "until": 2}}' % number,
+                400,
+                "belief must",
+            )
+            for number in (b"NaN", b"1e999", b"1" + b"0" * 400)
+        ),
         pytest.param("/counters/ticks/claim", b"x" * 5000, 413, "at most 4096", id="too long"),
         ("/counters/Ticks/claim", {"token": 1, "holder": "a"}, 400, "small letters"),
         ("/counters/ticks/steal", {"token": 1, "holder": "a"}, 404, "claim, increment, release"),
@@ -268,9 +279,25 @@ def test_what_cannot_be_right_is_refused(
     assert store.log() == []
 
 
-@pytest.mark.parametrize("query", ["after=x", "wait=x", "accepted=maybe", "counter=X"])
+@pytest.mark.parametrize(
+    "query", ["after=x", "wait=x", "wait=nan", "wait=inf", "accepted=maybe", "counter=X"]
+)
 def test_a_question_that_cannot_be_right_is_refused(store: Client, query: str) -> None:
     assert store.ask("GET", f"/log?{query}")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "status"),
+    [("²", b"", b" 413 "), ("-1", b"", b" 413 "), ("10", b"{}", b" 400 ")],
+)
+def test_a_body_without_an_end_is_refused_and_the_client_told(
+    store: Client, length: str, body: bytes, status: bytes
+) -> None:
+    head = f"POST /counters/ticks/claim HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", store.port), timeout=30) as connection:
+        connection.sendall(head.encode("utf-8") + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert status in connection.recv(65536)
 
 
 def test_so_many_counters_and_no_more(store: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,11 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
+import socket
 import threading
 import urllib.error
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,3 +161,25 @@ def test_the_steps_of_the_signup_have_their_effect_once_for_each_key() -> None:
     for step, key in ((signup.email_user, "e/m"), (signup.subscribe_user, "e/s")):
         context = SimpleNamespace(json=data, headers={"Idempotency-Key": key})
         assert "ada@example.org" in str(step(context))
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "status"),
+    [
+        ("-1", b"", b" 413 "),
+        ("²", b"", b" 413 "),
+        ("9", b"{}", b" 400 "),
+        ("4000", b"[" * 4000, b" 400 "),
+    ],
+    ids=["negative", "another script's", "short", "deep"],
+)
+def test_the_gateway_answers_a_body_without_an_end(
+    gateway: Any, length: str, body: bytes, status: bytes
+) -> None:
+    assert gateway.inbox()["messages"] == []
+    port = urllib.parse.urlsplit(os.environ["SMS_URL"]).port
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        head = f"POST /messages HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert status in connection.recv(65536)
