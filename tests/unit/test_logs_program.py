@@ -4,6 +4,8 @@ import json
 import os
 import re
 import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ import pytest
 
 from tests.live.support import storm as stand_in
 from tests.unit.support.companions import FOLDER, program
+from tests.unit.support.wire import answered, chunked, raw_server
 
 entry = program("logs.entry")
 files = program("logs.files")
@@ -25,13 +28,27 @@ sink = program("logs.sink")
 storm = program("logs.storm")
 tail = program("logs.tail")
 
-# The program keeps its log open until its end, and so do the readers that are made here.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "log-entry-1.json").read_text()
 )
-AT = {"inode": 7, "offset": 100}
+AT = {"inode": 7, "life": "a1b2", "offset": 100, "before": 0}
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The program keeps its logs open until its end; here that is the test's."""
+    made: list[Any] = []
+    begin = tail.Tail.__init__
+
+    def kept(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(tail.Tail, "__init__", kept)
+    yield
+    for one in made:
+        if one._file is not None:
+            one._file.close()
 
 
 def checked(found: Any, source: str = "one") -> dict[str, Any]:
@@ -66,6 +83,25 @@ def test_long_texts_are_cut_and_strange_ones_survive() -> None:
     assert written["time"] == "1970-01-01T00:00:01.500Z"
 
 
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    """JSON can bring one, as in Storm's lastError; UTF-8 has no bytes for it."""
+    text = json.loads('"half \\ud800 \\ud83d\\ude00"')
+    found = entry.Entry(f"i{text}", 0.0, "storm", text, client=text, attributes={"a": text})
+    written = json.loads(found.line("one").encode())
+    expected = "half \\ud800 \U0001f600"
+    assert written["message"] == written["client"] == written["attributes"]["a"] == expected
+    assert written["id"] == f"one:i{expected}"
+
+
+@pytest.mark.parametrize(
+    "change", [{"time": 1e18}, {"time": float("nan")}, {"duration_ms": float("nan")},
+               {"duration_ms": float("inf")}, {"duration_ms": -1.0}],
+)  # fmt: skip
+def test_what_could_not_be_written_is_no_entry(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        entry.Entry(**{"id": "1", "time": 0.0, "kind": "storm", "message": "m", **change})
+
+
 # nginx
 
 
@@ -88,15 +124,24 @@ def test_long_texts_are_cut_and_strange_ones_survive() -> None:
             {"severity": "error", "duration_ms": 1000.0},
             {"status": 500},
         ),
+        (
+            '1.2.3.4 - a [b] [24/Nov/2026:00 [24/Nov/2026:21:55:46 +0000] "GET / HTTP/1.1" 200 0 "-" "-"',
+            {"severity": "info", "time": "2026-11-24T21:55:46.000Z", "client": "1.2.3.4"},
+            {"status": 200, "path": "/"},
+        ),
         ("something else", {"severity": "warning", "message": "something else"},
          {"parsed": False}),
+        ('1.2.3.4 - - [31/Feb/2026:21:55:46 +0000] "GET / HTTP/1.1" 200 0 "-" "-"',
+         {"severity": "warning"}, {"parsed": False}),
+        ('1.2.3.4 - - [24/Nov/2026:21:55:46 +0000] "GET / HTTP/1.1" 200 0 "-" "-" rt=1.2.3',
+         {"severity": "info", "duration_ms": None}, {"status": 200}),
     ],
 )  # fmt: skip
 def test_access_log(line: str, expected: dict[str, Any], attributes: dict[str, Any]) -> None:
     written = checked(files.access_entry(line.encode(), AT))
     assert expected.items() <= written.items()
     assert attributes.items() <= written["attributes"].items()
-    assert written["id"] == "one:7:100"
+    assert written["id"] == "one:a1b2:100"
 
 
 # mysql
@@ -143,7 +188,8 @@ def settled(source: Any) -> list[Any]:
     """Entries, once nothing has come for a while."""
     found = list(source.read())
     source._grown -= 2
-    return found + list(source.read())
+    found += source.read()
+    return [(e, position) for e, position in found if e is not None]
 
 
 def test_mariadbs_slow_log(tmp_path: Path) -> None:
@@ -172,8 +218,11 @@ def test_mysqls_slow_log(tmp_path: Path) -> None:
     assert written["time"] == "2026-11-24T21:59:59.000Z"
 
 
-def test_a_slow_log_read_at_any_moment_gives_the_same_entries(tmp_path: Path) -> None:
+def test_a_slow_log_read_at_any_moment_gives_the_same_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut anywhere, as a reader meets it, and read on by another life from the kept position."""
+    monkeypatch.setattr(tail.secrets, "token_hex", lambda _: "life")
     source, file = slow_log(tmp_path, MARIADB + MYSQL)
     whole = [e.line("x") for e, _ in settled(source)]
     assert len(whole) == 3
@@ -182,17 +231,84 @@ def test_a_slow_log_read_at_any_moment_gives_the_same_entries(tmp_path: Path) ->
         file.write_bytes(raw[:cut])
         found, position = [], {}
         for e, position in files.SlowLog({"path": str(file)}, {}).read():  # noqa: B007
-            found.append(e.line("x"))
+            found += [] if e is None else [e.line("x")]
         file.write_bytes(raw)
         found += [e.line("x") for e, _ in settled(files.SlowLog({"path": str(file)}, position))]
         assert found == whole, cut
 
 
+def headed(statement: str, seconds: str = "0.5") -> str:
+    return (
+        "# User@Host: app[app] @  [10.0.0.1]\n# Thread_id: 1  Schema: shop  QC_hit: No\n"
+        f"# Query_time: {seconds}  Lock_time: 0.0  Rows_sent: 1  Rows_examined: 1\n"
+        f"SET timestamp=1795557601;\n{statement};\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 /*\n# Time: 2026-99-99T99:99:99Z\n# Query_time: 1.2.3  Lock_time: 9\n*/",
+        "SELECT 1 /*\n# User@Host: x[x] @  [1.1.1.1]\n# Query_time: 7.0  Lock_time: 9.0\n*/",
+        "# User@Host: x[x] @  [1.1.1.1]\n# Query_time: 1.2.3\nSELECT 1",
+        "SET timestamp=99999999999999999;\nSELECT 1",
+        "# administrator command: Quit",
+    ],
+)
+def test_a_statement_that_looks_like_a_header_is_a_statement(
+    tmp_path: Path, statement: str
+) -> None:
+    text = headed("SELECT 0") + headed(statement) + headed("SELECT 2")
+    source, _ = slow_log(tmp_path, text)
+    found = [checked(e) for e, _ in settled(source)]
+    assert [e["message"] for e in found] == ["SELECT 0", statement, "SELECT 2"]
+    assert {(e["client"], e["duration_ms"], e["time"]) for e in found} == {
+        ("10.0.0.1", 500.0, "2026-11-24T22:00:01.000Z")
+    }
+    assert settled(source) == []
+
+
+def test_what_is_no_entry_of_a_slow_log_is_seen_and_passed_over(tmp_path: Path) -> None:
+    forged = "SELECT 1;\n# User@Host: x[x] @  [1.1.1.1]\n# Query_time: 1.2.3\nmore"
+    text = "nonsense\n" + headed("SELECT 0") + headed(forged) + headed("SELECT 2", "1.2.3")
+    source, file = slow_log(tmp_path, text + headed("SELECT 3"))
+    found = [checked(e) for e, _ in settled(source)]
+    assert [(e["message"].split("\n")[0], e["attributes"].get("parsed")) for e in found] == [
+        ("nonsense", False),
+        ("SELECT 0", None),
+        ("SELECT 1", None),
+        ("# User@Host: x[x] @  [1.1.1.1]", False),
+        ("# User@Host: app[app] @  [10.0.0.1]", False),
+        ("SELECT 3", None),
+    ]
+    assert len({e["id"] for e in found}) == len(found)
+    with file.open("a") as more:
+        more.write(headed("SELECT 4"))
+    assert [e.message for e, _ in settled(source)] == ["SELECT 4"]
+
+
+def test_a_long_statement_is_held_in_part_only(tmp_path: Path) -> None:
+    source, file = slow_log(tmp_path, headed("INSERT\n" + "x" * 999 + ("\n" + "y" * 999) * 500))
+    assert len(settled(source)) == 1
+    with file.open("a") as more:
+        more.write(headed("INSERT\n" + ("y" * 999 + "\n") * 500) + headed("SELECT 2"))
+    for e, _ in source.read(True):
+        assert e is not None
+        assert len(checked(e)["message"]) in (8, entry.LONGEST_MESSAGE)
+    assert source._size < 2 * files._LONGEST_ENTRY
+
+
+def test_the_last_look_takes_an_entry_that_has_not_settled(tmp_path: Path) -> None:
+    source, _ = slow_log(tmp_path, headed("SELECT 1"))
+    assert [e for e, _ in source.read() if e is not None] == []
+    assert [e.message for e, _ in source.read(True)] == ["SELECT 1"]
+
+
 # files
 
 
-def lines_of(source: Any) -> list[bytes]:
-    return [line for line, _ in source.lines()]
+def lines_of(source: Any, last: bool = False) -> list[bytes]:
+    return [line for line, _ in source.lines(last) if line is not None]
 
 
 def test_a_file_is_followed_through_rotation_and_emptying(tmp_path: Path) -> None:
@@ -205,7 +321,12 @@ def test_a_file_is_followed_through_rotation_and_emptying(tmp_path: Path) -> Non
         more.write(b" done\r\nc\n")
     file.rename(tmp_path / "log.1")
     file.write_bytes(b"d\n")
-    assert lines_of(reader) == [b"half done", b"c", b"d"]
+    # Who writes may still have the old one open; it is left once nothing more has come.
+    assert lines_of(reader) == [b"half done", b"c"]
+    with (tmp_path / "log.1").open("ab") as more:
+        more.write(b"late\n")
+    assert lines_of(reader) == [b"late"]
+    assert lines_of(reader) == [b"d"]
     file.write_bytes(b"")
     assert lines_of(reader) == []
     file.write_bytes(b"e\n")
@@ -215,13 +336,88 @@ def test_a_file_is_followed_through_rotation_and_emptying(tmp_path: Path) -> Non
 def test_a_new_life_goes_on_where_the_last_one_was_even_in_a_renamed_file(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_bytes(b"a\nb\nc\n")
-    positions = [position for _, position in tail.Tail(str(file), {}).lines()]
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"b", b"c"]
+    start, first, *_ = [position for _, position in tail.Tail(str(file), {}).lines()]
+    assert lines_of(tail.Tail(str(file), start)) == [b"a", b"b", b"c"]
+    assert lines_of(tail.Tail(str(file), first)) == [b"b", b"c"]
     file.rename(tmp_path / "log.1")
     file.write_bytes(b"d\n")
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"b", b"c", b"d"]
+    assert lines_of(tail.Tail(str(file), first), last=True) == [b"b", b"c", b"d"]
     (tmp_path / "log.1").unlink()
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"d"]
+    assert lines_of(tail.Tail(str(file), first)) == [b"d"]
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_file_that_was_emptied_or_made_anew_is_read_from_its_start(
+    tmp_path: Path, away: bool
+) -> None:
+    """It has the same inode, and has grown beyond where it was read to."""
+    file = tmp_path / "log"
+    file.write_bytes(b"old 1\nold 2\n")
+    reader = tail.Tail(str(file), {})
+    before = list(reader.lines())
+    file.write_bytes(b"new 1\nnew 2\nnew 3\n")
+    if away:
+        reader = tail.Tail(str(file), before[-1][1])
+    after = list(reader.lines())
+    assert [line for line, _ in after] == [None, b"new 1", b"new 2", b"new 3"]
+    # A line is known by the life of its file and its place in it.
+    places = [(at["life"], at["offset"]) for line, at in before + after if line is not None]
+    assert len(set(places)) == len(places)
+
+
+def test_a_life_has_its_name_kept_before_its_first_entry(tmp_path: Path) -> None:
+    """Or else a kill behind the first write would repeat that entry with another id."""
+    file = tmp_path / "log"
+    file.write_bytes(b"a\n")
+    ((nothing, start), (line, _)) = files.AccessLog({"path": str(file)}, {}).read()
+    assert nothing is None
+    ((again, _),) = files.AccessLog({"path": str(file)}, start).read()
+    assert again.id == line.id
+
+
+def test_a_rotated_file_without_a_last_line_feed_is_read_and_left(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"a\nhalf")
+    reader = tail.Tail(str(file), {})
+    assert lines_of(reader) == [b"a"]
+    file.rename(tmp_path / "log.1")
+    file.write_bytes(b"d\n")
+    assert lines_of(reader) == []
+    found = list(reader.lines())
+    assert [line for line, _ in found] == [b"half", None, b"d"]
+    # Nor does another life read it again.
+    assert lines_of(tail.Tail(str(file), found[0][1]), last=True) == [b"d"]
+    file.rename(tmp_path / "log.2")
+    file.write_bytes(b"e\n")
+    assert lines_of(reader, last=True) == [b"e"], "nothing is left to a look that is not to come"
+
+
+def test_a_bad_line_repeats_nothing_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is that who reads cannot do with a line."""
+    file = tmp_path / "log"
+    file.write_bytes(b"a\nbad\nb\n")
+    parse = files._access
+
+    def bad(text: str, place: str) -> Any:
+        if text == "bad":
+            raise RecursionError(text)
+        return parse(text, place)
+
+    monkeypatch.setattr(files, "_access", bad)
+    source = files.AccessLog({"path": str(file)}, {})
+    found = [e for e, _ in source.read() if e is not None]
+    assert [(e.message, e.attributes["parsed"]) for e in found] == [
+        ("a", False), ("bad", False), ("b", False)
+    ]  # fmt: skip
+    assert list(source.read()) == []
+    # A reader that is stopped in the middle goes on behind what it had.
+    again = tail.Tail(str(file), {})
+    lines = again.lines()
+    assert [next(lines)[0], next(lines)[0]] == [None, b"a"]
+    lines.close()
+    assert lines_of(again) == [b"bad", b"b"]
 
 
 def test_a_line_without_end_is_taken_in_pieces(tmp_path: Path) -> None:
@@ -246,7 +442,8 @@ def test_what_was_written_on_is_given_back_to_the_disk(tmp_path: Path) -> None:
         pytest.skip("this file system has no holes")
     assert file.stat().st_size == 4 << 20
     assert file.stat().st_blocks <= before / 2
-    # Nothing that was not written on is gone.
+    # Nothing that was not written on is gone, nor that by which the position is known.
+    assert lines_of(tail.Tail(str(file), position)) == []
     assert file.read_bytes()[3 << 20 :] == line * 1024
 
 
@@ -276,7 +473,7 @@ class FakeRedis:
         pass
 
 
-def slowlog(server: FakeRedis, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
+def slowlog(server: Any, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
     source = redis.Slowlog({"address": "127.0.0.1:1"}, position, lost)
     source._client = server
     return source
@@ -298,7 +495,7 @@ def test_each_slow_command_once_across_polls_and_lives() -> None:
     # The server is started again: its numbers begin at 0, and are other entries.
     server.restart()
     server.add("GET", "c")
-    ((fourth, _),) = slowlog(server, position).read()
+    ((_, _), (fourth, _)) = slowlog(server, position).read()
     assert checked(fourth)["id"] == "one:run-a+:0"
 
 
@@ -325,6 +522,46 @@ def test_what_the_ring_overwrote_is_said() -> None:
         server.add("GET", str(number))
     list(source.read())
     assert lost == [5, 2]
+
+
+def test_what_a_log_that_was_empty_at_first_lost_is_said() -> None:
+    server = FakeRedis()
+    lost: list[int] = []
+    source = slowlog(server, {}, lost.append)
+    ((nothing, position),) = source.read()
+    assert nothing is None
+    for number in range(200):
+        server.add("GET", str(number))
+    # By the one that had looked, and by another life of it.
+    for reader in (source, slowlog(server, position, lost.append)):
+        gap, *rest = (e for e, _ in reader.read())
+        assert gap.attributes == {"lost": 72}
+        assert [e.message for e in rest] == [f"GET {number}" for number in range(72, 200)]
+    assert lost == [72, 72]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"$99999999999\r\n",
+        b"$x\r\n",
+        b"+a\r",
+        b"$-1\r\n*0\r\n",
+        pytest.param(b"*1\r\n" * 10_000, id="deep"),
+    ],
+)
+def test_an_answer_that_is_none_ends_the_connection(answer: bytes) -> None:
+    client = redis.Client.__new__(redis.Client)
+    client._socket, other = socket.socketpair()
+    client._file = client._socket.makefile("rb")
+    source = slowlog(client, {})
+    with other:
+        other.sendall(answer)
+        other.shutdown(socket.SHUT_WR)
+        with pytest.raises((OSError, redis.RedisError, ValueError, RecursionError)):
+            list(source.read())
+    assert source._client is None
+    assert client._file.closed
 
 
 def test_its_own_commands_are_no_entries_but_count() -> None:
@@ -367,6 +604,59 @@ def test_storms_samples_come_once_an_interval(monkeypatch: pytest.MonkeyPatch) -
     again = list(source.read())
     assert len(again) == 4
     assert not {e.id for e, _ in again} & {e.id for e, _ in found}
+
+
+def test_a_source_that_fails_is_down_until_it_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"url": "http://x", "window": 600, "sys": 0, "interval_seconds": 60}
+    monkeypatch.setattr(storm.time, "time", lambda: 1795557600.0)
+    summary = {"topologies": [{"id": "gone"}, *stand_in.SUMMARY["topologies"]]}
+    failing = {"summary", "gone"}
+
+    def get(_: Any, path: str) -> Any:
+        if failing & {path.partition("?")[0].rpartition("/")[2]}:
+            raise OSError(path)
+        return summary if path.endswith("summary") else stand_in.DETAILS
+
+    monkeypatch.setattr(storm.Storm, "_get", get)
+    source = storm.Storm(settings, {})
+    for _ in range(2):
+        with pytest.raises(OSError, match="summary"):
+            list(source.read())
+    # One that cannot be read holds up none of the others, and they do not come again.
+    failing.remove("summary")
+    found: list[Any] = []
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            found.extend(source.read())
+    failing.clear()
+    found.extend(source.read())
+    assert len(found) == 4 + 4
+    assert list(source.read()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (answered(b'{"topologies": []}', length=30), "announces 30 bytes and sends 18"),
+        (chunked(b'{"topologies": []}', whole=False), "IncompleteRead|ends"),
+        (answered(b"[" * 100_000), "recursion"),
+        (answered(b"{}", status="500 No"), "500"),
+    ],
+)
+def test_an_answer_of_storm_is_whole_or_an_error(answer: bytes, expected: str) -> None:
+    with raw_server(answer) as server:
+        source = storm.Storm({"url": server.url, "window": 1, "sys": 0, "interval_seconds": 1}, {})
+        with pytest.raises(Exception, match=expected):
+            list(source.read())
+
+
+def test_figures_that_are_none_are_left_out() -> None:
+    source = storm.Storm({"window": 600}, {})
+    part = {"emitted": "NaN", "acked": 10**400, "completeLatency": -1, "failed": "1e999"}
+    written = checked(source._entry(0.0, "t-1", "t", "bolt", "b", {**part, "lastError": "\ud800"}))
+    assert written["message"] == "\\ud800"
+    assert written["duration_ms"] is None
+    assert not {"emitted", "acked", "failed"} & set(written["attributes"])
 
 
 # the whole
@@ -418,6 +708,12 @@ def resident(process: subprocess.Popen[bytes]) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
+def catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether it has a handler of the signal by now."""
+    caught = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return bool(int(caught[0], 16) >> (number - 1) & 1)
+
+
 def test_an_output_that_takes_nothing_stops_the_reading_and_memory_stays(running: Any) -> None:
     log, start = running
     log.write_bytes(b"".join(access_line(n) for n in range(200)))
@@ -463,3 +759,30 @@ def test_each_entry_once_though_it_is_killed_again_and_again(running: Any) -> No
     twice = [n for n, count in counted.items() if count > 1]
     # A kill between the write and its position repeats that entry, and no other.
     assert len(twice) <= 3, twice
+
+
+def test_bad_lines_and_rotation_end_neither_the_reading_nor_the_stopping(running: Any) -> None:
+    log, start = running
+    # What a client gives as its name in basic auth; it ended the reading for ever.
+    bad = access_line(1).replace(b" - - ", b" - a [b ")
+    log.write_bytes(access_line(0) + bad + access_line(2) + b"half")
+    process = start()
+    assert process.stdout is not None
+    output = b""
+    while b"GET /2 " not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    log.rename(log.with_name("access.log.1"))
+    log.write_bytes(access_line(3))
+    while b"GET /3 " not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    while not catches(process, signal.SIGTERM):
+        time.sleep(0.01)
+    process.terminate()
+    output += process.stdout.read()
+    assert process.wait() == 0
+    written = [json.loads(line) for line in output.splitlines()]
+    assert [w["message"] for w in written] == [
+        "GET /0 HTTP/1.1 200", "GET /1 HTTP/1.1 200", "GET /2 HTTP/1.1 200", "half",
+        "GET /3 HTTP/1.1 200",
+    ]  # fmt: skip
+    assert len({w["id"] for w in written}) == len(written)

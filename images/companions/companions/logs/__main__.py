@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from companions import web
+from companions import web, worker
 from companions.logs.files import AccessLog, SlowLog
 from companions.logs.redis import Slowlog
 from companions.logs.sink import Sink
@@ -28,11 +28,11 @@ KINDS: dict[str, Any] = {
 FAREWELL_SECONDS = 5.0
 
 
-class Reader(threading.Thread):
+class Reader:
     """Reads one source again and again."""
 
     def __init__(self, settings: dict[str, Any], sink: Sink, stop: threading.Event) -> None:
-        super().__init__(name=settings["name"], daemon=True)
+        self.name: str = settings["name"]
         self.up = False
         self._said: str | None = None
         self._sink = sink
@@ -47,14 +47,14 @@ class Reader(threading.Thread):
         """Read until asked to stop, and once more then."""
         while True:
             last = self._stop_asked.is_set()
-            self._once()
+            self._once(last)
             if last:
                 return
             self._stop_asked.wait(self._pause)
 
-    def _once(self) -> None:
+    def _once(self, last: bool) -> None:
         try:
-            for entry, position in self.source.read():
+            for entry, position in self.source.read(last):
                 if entry is None:
                     self._sink.keep(self.name, position)
                 else:
@@ -104,8 +104,7 @@ def main() -> None:
     sink = Sink(settings["positions"])
     stop = threading.Event()
     readers = [Reader(source, sink, stop) for source in settings["sources"]]
-    for reader in readers:
-        reader.start()
+    threads = [worker.start(reader.run, reader.name) for reader in readers]
     # The kubelet and Prometheus connect from outside the pod.
     web.Server(
         "0.0.0.0",  # noqa: S104
@@ -118,8 +117,8 @@ def main() -> None:
     # The application ends before its companions: its last words are there by now.
     stop.set()
     deadline = time.monotonic() + FAREWELL_SECONDS
-    for reader in readers:
-        reader.join(max(0.0, deadline - time.monotonic()))
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 if __name__ == "__main__":
