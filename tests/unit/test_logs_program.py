@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.live.support import storm as stand_in
 from tests.unit.support.companions import FOLDER, program
 from tests.unit.support.wire import answered, chunked, raw_server
 
+main = program("logs.__main__")
 entry = program("logs.entry")
 files = program("logs.files")
 redis = program("logs.redis")
@@ -648,6 +650,20 @@ def test_an_answer_of_storm_is_whole_or_an_error(answer: bytes, expected: str) -
         source = storm.Storm({"url": server.url, "window": 1, "sys": 0, "interval_seconds": 1}, {})
         with pytest.raises(Exception, match=expected):
             list(source.read())
+
+
+def test_a_source_that_falls_silent_is_not_up(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    settings = {"name": "web", "kind": "nginx_access", "path": str(tmp_path / "log"),
+                "poll_seconds": 1.0}  # fmt: skip
+    reader = main.Reader(settings, sink.Sink(str(tmp_path)), threading.Event())
+    assert not reader.is_up()
+    reader._once(False)
+    assert reader.is_up()
+    # As if it had waited for one answer ever since.
+    reader._progress -= 1.0 + main.STALE_SECONDS
+    assert not reader.is_up()
+    os.close(reader._sink._files["web"])
 
 
 def test_figures_that_are_none_are_left_out() -> None:

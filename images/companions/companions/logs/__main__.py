@@ -24,6 +24,8 @@ KINDS: dict[str, Any] = {
     "nginx_access": AccessLog,
     "mysql_slow": SlowLog,
 }
+# A source that gives neither an entry nor an end for so long is not read, whatever it was before.
+STALE_SECONDS = 60.0
 # After SIGTERM, for what the application wrote last.
 FAREWELL_SECONDS = 5.0
 
@@ -34,6 +36,7 @@ class Reader:
     def __init__(self, settings: dict[str, Any], sink: Sink, stop: threading.Event) -> None:
         self.name: str = settings["name"]
         self.up = False
+        self._progress = time.monotonic()
         self._said: str | None = None
         self._sink = sink
         self._stop_asked = stop
@@ -43,9 +46,15 @@ class Reader:
             arguments.append(self._lost)
         self.source = KINDS[settings["kind"]](*arguments)
 
+    def is_up(self) -> bool:
+        """Whether the source could be read, and that is not long ago."""
+        idle = time.monotonic() - self._progress
+        return self.up and idle < self._pause + STALE_SECONDS
+
     def run(self) -> None:
         """Read until asked to stop, and once more then."""
         while True:
+            self._progress = time.monotonic()
             last = self._stop_asked.is_set()
             self._once(last)
             if last:
@@ -55,6 +64,7 @@ class Reader:
     def _once(self, last: bool) -> None:
         try:
             for entry, position in self.source.read(last):
+                self._progress = time.monotonic()
                 if entry is None:
                     self._sink.keep(self.name, position)
                 else:
@@ -90,7 +100,7 @@ def metrics(readers: list[Reader], sink: Sink) -> str:
             family("lost_total", "counter", "Entries that the source overwrote before.",
                    {name: sink.lost[name] for name in names}),
             family("source_up", "gauge", "1 while the source can be read.",
-                   {reader.name: float(reader.up) for reader in readers}),
+                   {reader.name: float(reader.is_up()) for reader in readers}),
             family("waiting_bytes", "gauge", "What is in the file and not read yet.", waiting),
             family("last_entry_timestamp_seconds", "gauge", "When the last was written.",
                    dict(sink.newest)),
