@@ -1,5 +1,6 @@
 """Four logs of four forms come out in one, each entry once, whatever happens to the adapter."""
 
+import base64
 import json
 import secrets
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from components.single_node.log_adapter import LOG_FOLDER
 from tests.live.support.adapters import Adapters
 from tests.live.support.kube import Pod
 from tests.live.support.storm import TOPOLOGY
@@ -21,6 +23,7 @@ SCHEMA = json.loads(
 )
 VALID = jsonschema.Draft202012Validator(SCHEMA)
 ADAPTER = {"redis": "redis-logs", "web": "web-logs", "database": "database-logs"}
+_VISIT = "tests.live.in_pod.visit"
 _SLOW = "local n = 0 for i = 1, tonumber(ARGV[1]) do n = n + i end return n"
 
 
@@ -131,6 +134,31 @@ def test_each_entry_comes_out_once_also_when_the_adapter_is_killed(
         assert all(entry["attributes"]["command"] == "EVAL" for entry in entries)
     if program == "web":
         assert all(entry["attributes"]["status"] == 200 for entry in entries)
+
+
+def test_a_bad_line_and_an_emptied_file_hold_up_nothing_and_repeat_nothing(
+    adapters: Adapters,
+) -> None:
+    marked = Marked(adapters, "web", request)
+    marked.make(1)
+    # What anybody may give as a name; it once stopped the reading for ever.
+    mark, name = f"mark{secrets.token_hex(6)}", base64.b64encode(b"a [b:word").decode()
+    answer = adapters.client().ask(
+        "get", module=_VISIT, host=marked.pod.address, port=8080, path=f"/{mark}",
+        headers={"Authorization": f"Basic {name}"},
+    )  # fmt: skip
+    assert answer["status"] == 200
+    marked.marks.append(mark)
+    marked.make(1)
+    eventually(marked.complete, 20, lambda: f"all come out, seen are {marked.seen()}")
+    empty = f"import os; os.truncate({f'{LOG_FOLDER}/access.log'!r}, 0)"
+    adapters.kube.run(marked.pod, marked.container, ["python3", "-c", empty])
+    marked.make(2)
+    eventually(marked.complete, 20, lambda: f"and those after it, seen are {marked.seen()}")
+    assert marked.seen() == Counter(marked.marks)
+    entries = marked.entries()
+    assert [entry["attributes"]["status"] for entry in entries] == [200] * 5
+    assert len({entry["id"] for entry in entries}) == len(entries)
 
 
 def test_a_restarted_redis_counts_anew_and_nothing_is_taken_for_old(adapters: Adapters) -> None:

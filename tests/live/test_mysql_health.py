@@ -4,6 +4,7 @@ import base64
 import json
 import statistics
 import time
+from typing import Any
 
 from tests.live.support.adapters import PERIOD, Adapters
 from tests.live.support.kube import now
@@ -27,6 +28,17 @@ with socket.create_server(("127.0.0.1", {_ENOUGH})) as enough:
     enough.settimeout(120)
     enough.accept()
 print(json.dumps({{"held": len(kept)}}))
+"""
+# Its own connections a user may end without any right.
+_END_THE_OTHERS = """
+import pathlib, pymysql
+word = pathlib.Path("/etc/mysql-health-secret/password").read_text()
+cursor = pymysql.connect(host="127.0.0.1", user="health", password=word).cursor()
+cursor.execute("SELECT id FROM information_schema.processlist WHERE id <> connection_id()")
+others = cursor.fetchall()
+for (number,) in others:
+    cursor.execute(f"KILL {number}")
+print(len(others))
 """
 _LET_GO = f"import socket; socket.create_connection(('127.0.0.1', {_ENOUGH})).close()"
 _SOCKETS = "tests.live.in_pod.sockets"
@@ -56,6 +68,26 @@ def test_all_queries_are_healthy_and_their_age_is_shown(adapters: Adapters) -> N
     eventually(
         lambda: adapters.query("mysql_health_ready") == {MONITOR: 1.0}, 20, "Prometheus sees it"
     )
+
+
+def test_a_connection_that_the_database_closed_makes_nothing_unhealthy(adapters: Adapters) -> None:
+    pod = adapters.pod("database")
+
+    def runs() -> dict[str, Any]:
+        return {name: state["runs"] for name, state in report(adapters, pod.address).items()}
+
+    before = runs()
+    ended = adapters.kube.run(pod, MONITOR, ["python3", "-c", _END_THE_OTHERS])
+    # Each query has a connection of its own.
+    assert int(ended) == len(before)
+    eventually(
+        lambda: all(run["healthy"] >= before[name]["healthy"] + 2 for name, run in runs().items()),
+        30,
+        "each query was asked again",
+    )
+    assert {name: run["unhealthy"] for name, run in runs().items()} == {
+        name: run["unhealthy"] for name, run in before.items()
+    }
 
 
 def test_database_down_the_pod_is_unready_within_two_periods_and_not_restarted(

@@ -4,8 +4,11 @@ import json
 import os
 import re
 import select
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,32 +20,14 @@ import pytest
 
 from tests.live.support import storm as stand_in
 from tests.unit.support.companions import FOLDER, program
+from tests.unit.support.log_entries import SCHEMA, checked
+from tests.unit.support.wire import answered, chunked, raw_server
 
+main = program("logs.__main__")
 entry = program("logs.entry")
-files = program("logs.files")
 redis = program("logs.redis")
 sink = program("logs.sink")
 storm = program("logs.storm")
-tail = program("logs.tail")
-
-# The program keeps its log open until its end, and so do the readers that are made here.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "docs" / "schemas" / "log-entry-1.json").read_text()
-)
-AT = {"inode": 7, "offset": 100}
-
-
-def checked(found: Any, source: str = "one") -> dict[str, Any]:
-    """The entry as it is written, which must follow the schema."""
-    line = found.line(source)
-    assert line.endswith("\n")
-    assert line.count("\n") == 1
-    written: dict[str, Any] = json.loads(line)
-    jsonschema.validate(written, SCHEMA)
-    assert written["schema"] == SCHEMA["$id"] == entry.SCHEMA
-    return written
 
 
 def test_the_schema_refuses_what_is_not_of_it() -> None:
@@ -66,188 +51,23 @@ def test_long_texts_are_cut_and_strange_ones_survive() -> None:
     assert written["time"] == "1970-01-01T00:00:01.500Z"
 
 
-# nginx
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    """JSON can bring one, as in Storm's lastError; UTF-8 has no bytes for it."""
+    text = json.loads('"half \\ud800 \\ud83d\\ude00"')
+    found = entry.Entry(f"i{text}", 0.0, "storm", text, client=text, attributes={"a": text})
+    written = json.loads(found.line("one").encode())
+    expected = "half \\ud800 \U0001f600"
+    assert written["message"] == written["client"] == written["attributes"]["a"] == expected
+    assert written["id"] == f"one:i{expected}"
 
 
 @pytest.mark.parametrize(
-    ("line", "expected", "attributes"),
-    [
-        (
-            r'10.2.0.9 - - [24/Nov/2026:21:55:46 +0000] "GET /a?b=c HTTP/1.1" 200 6 "-" "\"x" rt=0.012',
-            {"severity": "info", "message": "GET /a?b=c HTTP/1.1 200", "duration_ms": 12.0,
-             "client": "10.2.0.9", "time": "2026-11-24T21:55:46.000Z"},
-            {"status": 200, "path": "/a?b=c", "method": "GET", "bytes": 6},
-        ),
-        (
-            '::1 - bob [24/Nov/2026:22:55:46 +0100] "POST / HTTP/2.0" 404 - "-" "-"',
-            {"severity": "warning", "duration_ms": None, "time": "2026-11-24T21:55:46.000Z"},
-            {"status": 404, "bytes": 0},
-        ),
-        (
-            '1.2.3.4 - - [24/Nov/2026:21:55:46 +0000] "\\x16\\x03" 500 0 "-" "-" rt=1.000',
-            {"severity": "error", "duration_ms": 1000.0},
-            {"status": 500},
-        ),
-        ("something else", {"severity": "warning", "message": "something else"},
-         {"parsed": False}),
-    ],
+    "change", [{"time": 1e18}, {"time": float("nan")}, {"duration_ms": float("nan")},
+               {"duration_ms": float("inf")}, {"duration_ms": -1.0}],
 )  # fmt: skip
-def test_access_log(line: str, expected: dict[str, Any], attributes: dict[str, Any]) -> None:
-    written = checked(files.access_entry(line.encode(), AT))
-    assert expected.items() <= written.items()
-    assert attributes.items() <= written["attributes"].items()
-    assert written["id"] == "one:7:100"
-
-
-# mysql
-
-MARIADB = """\
-mariadbd, Version: 10.11.19-MariaDB. started with:
-Tcp port: 3306  Unix socket: /tmp/mariadb.sock
-Time                Id Command  Argument
-# Time: 261124 22:00:01
-# User@Host: health[health] @  [127.0.0.1]
-# Thread_id: 12  Schema: shop  QC_hit: No
-# Query_time: 0.050123  Lock_time: 0.000010  Rows_sent: 1  Rows_examined: 2
-# Rows_affected: 0  Bytes_sent: 60
-SET timestamp=1795557601;
-SELECT SLEEP(0.05)
-/* a; b */;
-# User@Host: root[root] @ localhost []
-# Thread_id: 13  Schema:   QC_hit: No
-# Query_time: 1.000000  Lock_time: 0.000000  Rows_sent: 1  Rows_examined: 0
-# Rows_affected: 0  Bytes_sent: 60
-use shop;
-SET timestamp=1795557601;
-UPDATE t SET a = 1;
-"""
-MYSQL = """\
-/usr/sbin/mysqld, Version: 8.0.36 (MySQL Community Server - GPL). started with:
-Tcp port: 3306  Unix socket: /tmp/mysql.sock
-Time                 Id Command    Argument
-# Time: 2026-11-24T22:00:01.123456Z
-# User@Host: app[app] @ web-1 [10.42.0.3]  Id:     8
-# Query_time: 2.000240  Lock_time: 0.000001 Rows_sent: 1  Rows_examined: 1
-SET timestamp=1795557599;
-SELECT SLEEP(2);
-"""
-
-
-def slow_log(tmp_path: Path, text: str) -> tuple[Any, Path]:
-    file = tmp_path / "slow.log"
-    file.write_text(text)
-    return files.SlowLog({"path": str(file)}, {}), file
-
-
-def settled(source: Any) -> list[Any]:
-    """Entries, once nothing has come for a while."""
-    found = list(source.read())
-    source._grown -= 2
-    return found + list(source.read())
-
-
-def test_mariadbs_slow_log(tmp_path: Path) -> None:
-    source, _ = slow_log(tmp_path, MARIADB)
-    first, second = (checked(e) for e, _ in settled(source))
-    assert first["message"] == "SELECT SLEEP(0.05)\n/* a; b */"
-    assert first["duration_ms"] == 50.123
-    assert first["client"] == "127.0.0.1"
-    assert first["attributes"]["user"] == "health"
-    assert first["attributes"]["database"] == "shop"
-    assert first["attributes"]["rows_examined"] == 2
-    assert first["time"] == "2026-11-24T22:00:01.000Z"
-    # The time stands before the first entry of a second only.
-    assert second["message"] == "UPDATE t SET a = 1"
-    assert second["client"] == "localhost"
-    assert second["attributes"]["database"] == "shop"
-
-
-def test_mysqls_slow_log(tmp_path: Path) -> None:
-    source, _ = slow_log(tmp_path, MYSQL)
-    ((found, _),) = settled(source)
-    written = checked(found)
-    assert written["message"] == "SELECT SLEEP(2)"
-    assert written["duration_ms"] == 2000.24
-    assert written["client"] == "10.42.0.3"
-    assert written["time"] == "2026-11-24T21:59:59.000Z"
-
-
-def test_a_slow_log_read_at_any_moment_gives_the_same_entries(tmp_path: Path) -> None:
-    """Cut anywhere, as a reader meets it, and read on by another life from the kept position."""
-    source, file = slow_log(tmp_path, MARIADB + MYSQL)
-    whole = [e.line("x") for e, _ in settled(source)]
-    assert len(whole) == 3
-    raw = (MARIADB + MYSQL).encode()
-    for cut in range(0, len(raw), 23):
-        file.write_bytes(raw[:cut])
-        found, position = [], {}
-        for e, position in files.SlowLog({"path": str(file)}, {}).read():  # noqa: B007
-            found.append(e.line("x"))
-        file.write_bytes(raw)
-        found += [e.line("x") for e, _ in settled(files.SlowLog({"path": str(file)}, position))]
-        assert found == whole, cut
-
-
-# files
-
-
-def lines_of(source: Any) -> list[bytes]:
-    return [line for line, _ in source.lines()]
-
-
-def test_a_file_is_followed_through_rotation_and_emptying(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    reader = tail.Tail(str(file), {})
-    assert lines_of(reader) == [], "there is none yet"
-    file.write_bytes(b"a\nb\nhalf")
-    assert lines_of(reader) == [b"a", b"b"]
-    with file.open("ab") as more:
-        more.write(b" done\r\nc\n")
-    file.rename(tmp_path / "log.1")
-    file.write_bytes(b"d\n")
-    assert lines_of(reader) == [b"half done", b"c", b"d"]
-    file.write_bytes(b"")
-    assert lines_of(reader) == []
-    file.write_bytes(b"e\n")
-    assert lines_of(reader) == [b"e"]
-
-
-def test_a_new_life_goes_on_where_the_last_one_was_even_in_a_renamed_file(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    file.write_bytes(b"a\nb\nc\n")
-    positions = [position for _, position in tail.Tail(str(file), {}).lines()]
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"b", b"c"]
-    file.rename(tmp_path / "log.1")
-    file.write_bytes(b"d\n")
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"b", b"c", b"d"]
-    (tmp_path / "log.1").unlink()
-    assert lines_of(tail.Tail(str(file), positions[0])) == [b"d"]
-
-
-def test_a_line_without_end_is_taken_in_pieces(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    file.write_bytes(b"x" * (tail._LONGEST_LINE + 10) + b"\nnext\n")
-    found = lines_of(tail.Tail(str(file), {}))
-    assert b"".join(found[:-1]) == b"x" * (tail._LONGEST_LINE + 10)
-    assert found[-1] == b"next"
-
-
-def test_what_was_written_on_is_given_back_to_the_disk(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    line = b"y" * 1023 + b"\n"
-    file.write_bytes(line * 4096)
-    before = file.stat().st_blocks
-    reader = tail.Tail(str(file), {})
-    position: dict[str, Any] = {}
-    for number, (_, position) in enumerate(reader.lines()):
-        if number == 3071:
-            reader.release(position)
-    if not reader._holes:
-        pytest.skip("this file system has no holes")
-    assert file.stat().st_size == 4 << 20
-    assert file.stat().st_blocks <= before / 2
-    # Nothing that was not written on is gone.
-    assert file.read_bytes()[3 << 20 :] == line * 1024
+def test_what_could_not_be_written_is_no_entry(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        entry.Entry(**{"id": "1", "time": 0.0, "kind": "storm", "message": "m", **change})
 
 
 # redis
@@ -276,7 +96,7 @@ class FakeRedis:
         pass
 
 
-def slowlog(server: FakeRedis, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
+def slowlog(server: Any, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
     source = redis.Slowlog({"address": "127.0.0.1:1"}, position, lost)
     source._client = server
     return source
@@ -298,7 +118,7 @@ def test_each_slow_command_once_across_polls_and_lives() -> None:
     # The server is started again: its numbers begin at 0, and are other entries.
     server.restart()
     server.add("GET", "c")
-    ((fourth, _),) = slowlog(server, position).read()
+    ((_, _), (fourth, _)) = slowlog(server, position).read()
     assert checked(fourth)["id"] == "one:run-a+:0"
 
 
@@ -325,6 +145,46 @@ def test_what_the_ring_overwrote_is_said() -> None:
         server.add("GET", str(number))
     list(source.read())
     assert lost == [5, 2]
+
+
+def test_what_a_log_that_was_empty_at_first_lost_is_said() -> None:
+    server = FakeRedis()
+    lost: list[int] = []
+    source = slowlog(server, {}, lost.append)
+    ((nothing, position),) = source.read()
+    assert nothing is None
+    for number in range(200):
+        server.add("GET", str(number))
+    # By the one that had looked, and by another life of it.
+    for reader in (source, slowlog(server, position, lost.append)):
+        gap, *rest = (e for e, _ in reader.read())
+        assert gap.attributes == {"lost": 72}
+        assert [e.message for e in rest] == [f"GET {number}" for number in range(72, 200)]
+    assert lost == [72, 72]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"$99999999999\r\n",
+        b"$x\r\n",
+        b"+a\r",
+        b"$-1\r\n*0\r\n",
+        pytest.param(b"*1\r\n" * 10_000, id="deep"),
+    ],
+)
+def test_an_answer_that_is_none_ends_the_connection(answer: bytes) -> None:
+    client = redis.Client.__new__(redis.Client)
+    client._socket, other = socket.socketpair()
+    client._file = client._socket.makefile("rb")
+    source = slowlog(client, {})
+    with other:
+        other.sendall(answer)
+        other.shutdown(socket.SHUT_WR)
+        with pytest.raises((OSError, redis.RedisError, ValueError, RecursionError)):
+            list(source.read())
+    assert source._client is None
+    assert client._file.closed
 
 
 def test_its_own_commands_are_no_entries_but_count() -> None:
@@ -367,6 +227,74 @@ def test_storms_samples_come_once_an_interval(monkeypatch: pytest.MonkeyPatch) -
     again = list(source.read())
     assert len(again) == 4
     assert not {e.id for e, _ in again} & {e.id for e, _ in found}
+
+
+def test_a_source_that_fails_is_down_until_it_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"url": "http://x", "window": 600, "sys": 0, "interval_seconds": 60}
+    monkeypatch.setattr(storm.time, "time", lambda: 1795557600.0)
+    summary = {"topologies": [{"id": "gone"}, *stand_in.SUMMARY["topologies"]]}
+    failing = {"summary", "gone"}
+
+    def get(_: Any, path: str) -> Any:
+        if failing & {path.partition("?")[0].rpartition("/")[2]}:
+            raise OSError(path)
+        return summary if path.endswith("summary") else stand_in.DETAILS
+
+    monkeypatch.setattr(storm.Storm, "_get", get)
+    source = storm.Storm(settings, {})
+    for _ in range(2):
+        with pytest.raises(OSError, match="summary"):
+            list(source.read())
+    # One that cannot be read holds up none of the others, and they do not come again.
+    failing.remove("summary")
+    found: list[Any] = []
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            found.extend(source.read())
+    failing.clear()
+    found.extend(source.read())
+    assert len(found) == 4 + 4
+    assert list(source.read()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (answered(b'{"topologies": []}', length=30), "announces 30 bytes and sends 18"),
+        (chunked(b'{"topologies": []}', whole=False), "IncompleteRead|ends"),
+        (answered(b"[" * 100_000), "recursion"),
+        (answered(b"{}", status="500 No"), "500"),
+    ],
+)
+def test_an_answer_of_storm_is_whole_or_an_error(answer: bytes, expected: str) -> None:
+    with raw_server(answer) as server:
+        source = storm.Storm({"url": server.url, "window": 1, "sys": 0, "interval_seconds": 1}, {})
+        with pytest.raises(Exception, match=expected):
+            list(source.read())
+
+
+def test_a_source_that_falls_silent_is_not_up(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    settings = {"name": "web", "kind": "nginx_access", "path": str(tmp_path / "log"),
+                "poll_seconds": 1.0}  # fmt: skip
+    reader = main.Reader(settings, sink.Sink(str(tmp_path)), threading.Event())
+    assert not reader.is_up()
+    reader._once(False)
+    assert reader.is_up()
+    # As if it had waited for one answer ever since.
+    reader._progress -= 1.0 + main.STALE_SECONDS
+    assert not reader.is_up()
+    os.close(reader._sink._files["web"])
+    reader.source._tail._file.close()
+
+
+def test_figures_that_are_none_are_left_out() -> None:
+    source = storm.Storm({"window": 600}, {})
+    part = {"emitted": "NaN", "acked": 10**400, "completeLatency": -1, "failed": "1e999"}
+    written = checked(source._entry(0.0, "t-1", "t", "bolt", "b", {**part, "lastError": "\ud800"}))
+    assert written["message"] == "\\ud800"
+    assert written["duration_ms"] is None
+    assert not {"emitted", "acked", "failed"} & set(written["attributes"])
 
 
 # the whole
@@ -418,6 +346,12 @@ def resident(process: subprocess.Popen[bytes]) -> int:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
+def catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether it has a handler of the signal by now."""
+    caught = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return bool(int(caught[0], 16) >> (number - 1) & 1)
+
+
 def test_an_output_that_takes_nothing_stops_the_reading_and_memory_stays(running: Any) -> None:
     log, start = running
     log.write_bytes(b"".join(access_line(n) for n in range(200)))
@@ -463,3 +397,30 @@ def test_each_entry_once_though_it_is_killed_again_and_again(running: Any) -> No
     twice = [n for n, count in counted.items() if count > 1]
     # A kill between the write and its position repeats that entry, and no other.
     assert len(twice) <= 3, twice
+
+
+def test_bad_lines_and_rotation_end_neither_the_reading_nor_the_stopping(running: Any) -> None:
+    log, start = running
+    # What a client gives as its name in basic auth; it ended the reading for ever.
+    bad = access_line(1).replace(b" - - ", b" - a [b ")
+    log.write_bytes(access_line(0) + bad + access_line(2) + b"half")
+    process = start()
+    assert process.stdout is not None
+    output = b""
+    while b"GET /2 " not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    log.rename(log.with_name("access.log.1"))
+    log.write_bytes(access_line(3))
+    while b"GET /3 " not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    while not catches(process, signal.SIGTERM):
+        time.sleep(0.01)
+    process.terminate()
+    output += process.stdout.read()
+    assert process.wait() == 0
+    written = [json.loads(line) for line in output.splitlines()]
+    assert [w["message"] for w in written] == [
+        "GET /0 HTTP/1.1 200", "GET /1 HTTP/1.1 200", "GET /2 HTTP/1.1 200", "half",
+        "GET /3 HTTP/1.1 200",
+    ]  # fmt: skip
+    assert len({w["id"] for w in written}) == len(written)

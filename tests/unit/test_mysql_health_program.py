@@ -39,6 +39,8 @@ class Database:
 
     def __init__(self, row: Any = None) -> None:
         self.row: Any = {"n": 1} if row is None else row
+        # What the next answers are in its place.
+        self.first: list[Any] = []
         self.connections = 0
         self.closed = 0
         self.held = threading.Event()
@@ -50,9 +52,10 @@ class Database:
 
     def first_row(self, _: str) -> Mapping[str, Any] | None:
         self.held.wait(30)
-        if isinstance(self.row, Exception):
-            raise self.row
-        found: Mapping[str, Any] | None = None if self.row == "none" else self.row
+        row = self.first.pop(0) if self.first else self.row
+        if isinstance(row, Exception):
+            raise row
+        found: Mapping[str, Any] | None = None if row == "none" else row
         return found
 
     def close(self) -> None:
@@ -68,6 +71,11 @@ class Database:
         ({"at_most": 5}, {"n": 5.5}, 0.0, 5.5, "5.5 is above 5"),
         ({"at_least": 2}, {"n": 1}, 0.0, 1.0, "1 is below 2"),
         ({"at_most": 5}, {"n": None}, 0.0, None, "n is None, which is no number"),
+        ({"at_most": 5}, {"n": float("nan")}, 0.0, None, "n is nan, which is no number"),
+        ({"at_least": 5}, {"n": "Infinity"}, 0.0, None, "n is 'Infinity', which is no number"),
+        ({}, {"n": "NaN"}, 0.0, None, ""),
+        ({"at_most": 5}, {"n": 10**400}, 0.0, None, "which is no number"),
+        ({"at_most": 1234567}, {"n": 1234568.5}, 0.0, 1234568.5, "1234568.5 is above 1234567"),
         ({"column": "m", "at_most": 5}, {"n": 9, "m": 1}, 0.0, 1.0, ""),
         ({"column": "m"}, {"n": 9}, 0.0, None, "no column m"),
         ({}, None, 0.0, None, "no rows"),
@@ -114,6 +122,34 @@ def test_an_error_is_a_reason_and_the_next_run_connects_anew() -> None:
     assert one.ready(ASKED).status == 200
     watch.run_once()
     assert database.connections == 2, "a connection that works is kept"
+
+
+def test_a_kept_connection_that_the_server_closed_says_nothing_of_the_database() -> None:
+    database = Database()
+    one = health.Health(settings(), database)
+    (watch,) = one.watches
+    watch.run_once()
+    database.first = [OSError("(2013, 'Lost connection to server during query')")]
+    watch.run_once()
+    assert one.ready(ASKED).status == 200
+    assert watch.runs == {"healthy": 2, "unhealthy": 0}
+    assert (database.connections, database.closed) == (2, 1)
+    # But on the new one an error is an answer, and is not asked for again and again.
+    database.first = [OSError("lost")] * 2
+    watch.run_once()
+    assert "q: OSError: lost" in one.ready(ASKED).body
+    assert (database.connections, database.closed) == (3, 3)
+
+
+def test_a_deadline_that_has_gone_by_is_not_waited_for_again() -> None:
+    database = Database()
+    one = health.Health(settings(deadline_seconds=0.0), database)
+    (watch,) = one.watches
+    watch.run_once()
+    database.first = [TimeoutError("timed out")]
+    watch.run_once()
+    assert not watch.state()["healthy"]
+    assert database.connections == 1
 
 
 def test_a_database_that_hangs_makes_nobody_wait_and_is_unhealthy_after_the_deadline() -> None:

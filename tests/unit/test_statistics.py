@@ -121,7 +121,15 @@ def test_statistics_become_metrics(
         ("memcached", b"STAT uptime 120\r\n", ""),
         ("nginx", b"HTTP/1.1 404 Not Found\r\n\r\nnothing", "/stub_status"),
         ("nginx", b"HTTP/1.1 200 OK\r\n\r\nhello", "/stub_status"),
+        (
+            "nginx",
+            NGINX.replace(b"plain\r\n", b"plain\r\nContent-Length: %d\r\n" % (len(NGINX) - 40)),
+            "/stub_status",
+        ),
         ("twemproxy", b"{", ""),
+        ("twemproxy", b"[1]", ""),
+        pytest.param("twemproxy", b"[" * 100_000, "", id="deep"),
+        pytest.param("twemproxy", b'{"uptime": 1%s}' % (b"0" * 400), "", id="large"),
         ("twemproxy", b"{}", ""),
     ],
 )

@@ -14,6 +14,7 @@ import requests
 
 from components import Application, Topz
 from components.values.errors import InputError
+from tests.unit.support.companions import serving
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -92,13 +93,8 @@ def test_it_sees_itself_where_there_is_a_real_proc(topz: Any) -> None:
 @pytest.fixture
 def served(topz: Any, proc: pathlib.Path) -> Iterator[str]:
     web = importlib.import_module("companions.web")
-    server = web.Server("127.0.0.1", 0, topz.routes(topz.Top(proc)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(web.Server("127.0.0.1", 0, topz.routes(topz.Top(proc)))) as url:
+        yield url
 
 
 def test_people_and_machines_are_answered(served: str) -> None:

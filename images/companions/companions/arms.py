@@ -11,14 +11,14 @@ import sys
 import threading
 from collections import Counter
 
-from companions import web
+from companions import web, worker
 from companions.metrics import CONTENT_TYPE, Family, Histogram, Sample, exposition
 
 # Seconds; from what a cache answers to what nobody waits for.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LINE = re.compile(
     rb"arm=(?P<arm>[a-z]{1,32}) how=(?P<how>[a-z]{1,32}) "
-    rb"status=(?P<status>[0-9]{3}) seconds=(?P<seconds>[0-9.]{1,16})"
+    rb"status=(?P<status>[0-9]{3}) seconds=(?P<seconds>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?![0-9.])"
 )
 LONGEST = 2048
 # What the kernel keeps while this program is busy, in bytes; it may give less.
@@ -80,7 +80,7 @@ class Arms:
 
 
 def listen(port: int, arms: Arms) -> None:
-    """Take datagrams for ever, in a thread."""
+    """Take datagrams for ever, in a thread without which the program ends."""
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BACKLOG)
     receiver.bind(("127.0.0.1", port))
@@ -89,7 +89,7 @@ def listen(port: int, arms: Arms) -> None:
         while True:
             arms.take(receiver.recv(LONGEST))
 
-    threading.Thread(target=loop, daemon=True).start()
+    worker.start(loop, "datagrams")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ The one argument is a JSON file, see ``Settings``.
 import dataclasses
 import html
 import json
+import math
 import pathlib
 import sys
 import threading
@@ -23,7 +24,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from companions import web
+from companions import web, worker
 from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
 
 # How the server is told to give up a query by itself; the client's deadline alone would leave it
@@ -33,6 +34,8 @@ LIMITS = {
     "mysql": lambda seconds: f"SET SESSION max_execution_time={int(seconds * 1000)}",
 }
 LONGEST_REASON = 500
+# All the digits that a number has, and not 1.23457e+06.
+_shown = "{:.15g}".format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +138,10 @@ class PyMySql:
 def judged(query: Query, row: Mapping[str, Any] | None, seconds: float) -> tuple[float | None, str]:
     """The value in the answer, and what is wrong with it; empty if nothing is."""
     if query.at_most_ms is not None and seconds * 1000 > query.at_most_ms:
-        return None, f"answered after {seconds * 1000:.0f} ms, allowed are {query.at_most_ms:g}"
+        return (
+            None,
+            f"answered after {seconds * 1000:.0f} ms, allowed are {_shown(query.at_most_ms)}",
+        )
     if row is None:
         return None, "" if query.empty_is_healthy else "the answer has no rows"
     column = next(iter(row)) if query.column is None else query.column
@@ -147,17 +153,19 @@ def judged(query: Query, row: Mapping[str, Any] | None, seconds: float) -> tuple
     if value is None:
         return None, f"{column} is {row[column]!r}, which is no number"
     if query.at_most is not None and value > query.at_most:
-        return value, f"{value:g} is above {query.at_most:g}"
+        return value, f"{_shown(value)} is above {_shown(query.at_most)}"
     if query.at_least is not None and value < query.at_least:
-        return value, f"{value:g} is below {query.at_least:g}"
+        return value, f"{_shown(value)} is below {_shown(query.at_least)}"
     return value, ""
 
 
 def _number(value: Any) -> float | None:
+    """The value as a finite number; one that is not finite would lie within any bound."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 class Watch:
@@ -187,18 +195,16 @@ class Watch:
         began = time.monotonic()
         with self._lock:
             self._running_since = began
-        value, reason = None, ""
+        value = None
         try:
-            if self._connection is None:
-                self._connection = self._connect(self._settings)
-                began = time.monotonic()
-            row = self._connection.first_row(self.query.sql)
-            value, reason = judged(self.query, row, time.monotonic() - began)
+            row, seconds = self._row(began)
+            value, reason = judged(self.query, row, seconds)
         except Exception as error:  # noqa: BLE001 (whatever the driver raises)
+            seconds = time.monotonic() - began
             reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
             self._drop()
         now = time.monotonic()
-        found = Found(now, not reason, reason, value, now - began)
+        found = Found(now, not reason, reason, value, seconds)
         with self._lock:
             changed = self._found is None or self._found.healthy != found.healthy
             if changed:
@@ -209,6 +215,23 @@ class Watch:
         if changed:
             what = "is healthy" if found.healthy else f"is not healthy: {found.reason}"
             print(f"{self.query.name} {what}\n", end="", flush=True)
+
+    def _row(self, began: float) -> tuple[Mapping[str, Any] | None, float]:
+        """The first row, and how long the query took.
+
+        A kept connection may be one that the server has closed, which says nothing of the database:
+        an error on it is asked once more on a new one, unless the deadline has gone by with it.
+        """
+        if self._connection is not None:
+            try:
+                return self._connection.first_row(self.query.sql), time.monotonic() - began
+            except Exception:
+                self._drop()
+                if time.monotonic() - began >= self._settings.deadline_seconds:
+                    raise
+        self._connection = self._connect(self._settings)
+        began = time.monotonic()
+        return self._connection.first_row(self.query.sql), time.monotonic() - began
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -256,7 +279,7 @@ class Health:
     def start(self) -> None:
         """Ask in the background from now on."""
         for watch in self.watches:
-            threading.Thread(target=watch.loop, name=watch.query.name, daemon=True).start()
+            worker.start(watch.loop, watch.query.name)
 
     def report(self) -> dict[str, Any]:
         """How everything stands."""
@@ -346,7 +369,7 @@ def _row(state: Mapping[str, Any]) -> str:
         f"<tr><td>{html.escape(state['query'])}"
         f"<td class='{'good' if state['healthy'] else 'bad'}'>"
         f"{'healthy' if state['healthy'] else 'not healthy'}"
-        f"<td>{number(state['value'], '{:g}')}<td>{number(state['seconds'], '{:.4f} s')}"
+        f"<td>{number(state['value'], '{:.15g}')}<td>{number(state['seconds'], '{:.4f} s')}"
         f"<td>{number(state['age_seconds'], '{:.1f} s ago')}"
         f"<td>{number(state['unchanged_seconds'], '{:.0f} s')}"
         f"<td>{'yes' if state['required'] else 'no'}<td>{html.escape(state['reason'])}</tr>"

@@ -109,12 +109,19 @@ _STUB = re.compile(
 )
 
 
+_LENGTH = re.compile(r"\r\nContent-Length: *(\d{1,18})(?:\r|$)", re.IGNORECASE)
+
+
 def nginx(target: str, patience: float) -> Iterable[Family]:
     """What ``stub_status`` answers at ``host:port/path``."""
     address, slash, path = target.partition("/")
     request = f"GET {slash}{path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode()
     raw = ask(address, request, to_the_end, patience).decode()
     head, _, body = raw.partition("\r\n\r\n")
+    announced = _LENGTH.search(head)
+    if announced is not None and int(announced[1]) != len(body.encode()):
+        # The last figure would be another one.
+        raise ValueError(f"{target} announces {announced[1]} bytes and sends {len(body.encode())}")
     if " 200 " not in head.partition("\r\n")[0]:
         raise ValueError(f"{target} answers {head.partition(chr(13))[0]!r}")
     found = _STUB.search(body)
@@ -199,7 +206,7 @@ def collected(kind: str, target: str, patience: float) -> str:
     try:
         families += COLLECTORS[kind](target, patience)
         up = 1.0
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 (whatever it answers, the exporter stays up)
         up = 0.0
         print(f"{kind} at {target}: {type(error).__name__}: {error}", flush=True)
     taken = time.monotonic() - began

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from companions import web
+from companions import web, worker
 from companions.logs.files import AccessLog, SlowLog
 from companions.logs.redis import Slowlog
 from companions.logs.sink import Sink
@@ -24,16 +24,19 @@ KINDS: dict[str, Any] = {
     "nginx_access": AccessLog,
     "mysql_slow": SlowLog,
 }
+# A source that gives neither an entry nor an end for so long is not read, whatever it was before.
+STALE_SECONDS = 60.0
 # After SIGTERM, for what the application wrote last.
 FAREWELL_SECONDS = 5.0
 
 
-class Reader(threading.Thread):
+class Reader:
     """Reads one source again and again."""
 
     def __init__(self, settings: dict[str, Any], sink: Sink, stop: threading.Event) -> None:
-        super().__init__(name=settings["name"], daemon=True)
+        self.name: str = settings["name"]
         self.up = False
+        self._progress = time.monotonic()
         self._said: str | None = None
         self._sink = sink
         self._stop_asked = stop
@@ -43,18 +46,25 @@ class Reader(threading.Thread):
             arguments.append(self._lost)
         self.source = KINDS[settings["kind"]](*arguments)
 
+    def is_up(self) -> bool:
+        """Whether the source could be read, and that is not long ago."""
+        idle = time.monotonic() - self._progress
+        return self.up and idle < self._pause + STALE_SECONDS
+
     def run(self) -> None:
         """Read until asked to stop, and once more then."""
         while True:
+            self._progress = time.monotonic()
             last = self._stop_asked.is_set()
-            self._once()
+            self._once(last)
             if last:
                 return
             self._stop_asked.wait(self._pause)
 
-    def _once(self) -> None:
+    def _once(self, last: bool) -> None:
         try:
-            for entry, position in self.source.read():
+            for entry, position in self.source.read(last):
+                self._progress = time.monotonic()
                 if entry is None:
                     self._sink.keep(self.name, position)
                 else:
@@ -90,7 +100,7 @@ def metrics(readers: list[Reader], sink: Sink) -> str:
             family("lost_total", "counter", "Entries that the source overwrote before.",
                    {name: sink.lost[name] for name in names}),
             family("source_up", "gauge", "1 while the source can be read.",
-                   {reader.name: float(reader.up) for reader in readers}),
+                   {reader.name: float(reader.is_up()) for reader in readers}),
             family("waiting_bytes", "gauge", "What is in the file and not read yet.", waiting),
             family("last_entry_timestamp_seconds", "gauge", "When the last was written.",
                    dict(sink.newest)),
@@ -104,8 +114,7 @@ def main() -> None:
     sink = Sink(settings["positions"])
     stop = threading.Event()
     readers = [Reader(source, sink, stop) for source in settings["sources"]]
-    for reader in readers:
-        reader.start()
+    threads = [worker.start(reader.run, reader.name) for reader in readers]
     # The kubelet and Prometheus connect from outside the pod.
     web.Server(
         "0.0.0.0",  # noqa: S104
@@ -118,8 +127,8 @@ def main() -> None:
     # The application ends before its companions: its last words are there by now.
     stop.set()
     deadline = time.monotonic() + FAREWELL_SECONDS
-    for reader in readers:
-        reader.join(max(0.0, deadline - time.monotonic()))
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,10 @@ LONGEST_ATTRIBUTE = 1024
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry; ``id`` is the same however often it is read."""
+    """One entry; ``id`` is the same however often it is read.
+
+    :raises ValueError: a time out of the calendar, or a duration that is none
+    """
 
     id: str
     time: float
@@ -27,21 +31,30 @@ class Entry:
     client: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Here, where who reads a source can still pass it over, and not where it is written.
+        try:
+            _moment(self.time)
+        except (OSError, OverflowError, ValueError) as error:
+            raise ValueError(f"time is {self.time}: {error}") from error
+        if self.duration_ms is not None and not 0 <= self.duration_ms < math.inf:
+            raise ValueError(f"duration_ms is {self.duration_ms}, must be a number from 0")
+
     def line(self, source: str) -> str:
         """As it is written: all keys, always, and a line feed."""
-        at = datetime.datetime.fromtimestamp(self.time, datetime.UTC)
+        at = _moment(self.time)
         return (
             json.dumps(
                 {
                     "schema": SCHEMA,
-                    "id": f"{source}:{self.id}",
+                    "id": _text(f"{source}:{self.id}"),
                     "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                     "source": source,
                     "kind": self.kind,
                     "severity": self.severity,
-                    "message": self.message[:LONGEST_MESSAGE],
+                    "message": _text(self.message, LONGEST_MESSAGE),
                     "duration_ms": self.duration_ms,
-                    "client": self.client,
+                    "client": None if self.client is None else _text(self.client),
                     "attributes": {k: _short(v) for k, v in self.attributes.items()},
                 },
                 ensure_ascii=False,
@@ -51,5 +64,14 @@ class Entry:
         )
 
 
+def _moment(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
 def _short(value: Any) -> Any:
-    return value[:LONGEST_ATTRIBUTE] if isinstance(value, str) else value
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str, longest: int = LONGEST_ATTRIBUTE) -> str:
+    """Cut, and with what is no character (half of a surrogate pair) as it is written in JSON."""
+    return value[:longest].encode(errors="backslashreplace").decode()[:longest]

@@ -3,19 +3,40 @@
 import datetime
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from companions.logs.entry import Entry
 from companions.logs.tail import Tail
 
-# The combined format, and behind it how long it took if that is logged as rt=$request_time.
+# The combined format, and behind it how long it took if that is logged as rt=$request_time. A user's
+# name is what the client says, blanks and brackets among it, but never a quotation mark.
 _ACCESS = re.compile(
-    r'(?P<client>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" '
-    r'(?P<status>\d{3}) (?P<bytes>\d+|-) "(?P<referer>(?:[^"\\]|\\.)*)" '
-    r'"(?P<agent>(?:[^"\\]|\\.)*)"(?: rt=(?P<seconds>[\d.]+))?.*'
+    r'(?P<client>\S+) \S+ (?P<user>[^"]+) '
+    r"\[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
+    r'"(?P<request>(?:[^"\\]|\\.)*)" '
+    r'(?P<status>\d{3}) (?P<bytes>\d{1,18}|-) "(?P<referer>(?:[^"\\]|\\.)*)" '
+    r'"(?P<agent>(?:[^"\\]|\\.)*)"(?: rt=(?P<seconds>\d{1,9}(?:\.\d{1,6})?)(?![\d.]))?.*'
 )
 _BAD, _FAILED = 400, 500
+
+
+def _told(read: Callable[[], Entry | None], place: str, kind: str, text: str) -> Entry:
+    """The entry that ``read`` makes of a text.
+
+    What it cannot be made of is an entry as it is: it is seen, and holds up nothing behind it.
+    """
+    try:
+        found = read()
+    except Exception:  # noqa: BLE001 (whatever is wrong with it, the next line is another)
+        found = None
+    if found is None:
+        return Entry(place, time.time(), kind, text, "warning", attributes={"parsed": False})
+    return found
+
+
+def _place(position: Mapping[str, Any]) -> str:
+    return f"{position['life']}:{position['offset']}"
 
 
 class AccessLog:
@@ -24,10 +45,13 @@ class AccessLog:
     def __init__(self, settings: dict[str, Any], position: dict[str, Any]) -> None:
         self._tail = Tail(settings["path"], position)
 
-    def read(self) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        """What is new."""
-        for line, position in self._tail.lines():
-            yield access_entry(line, position), position
+    def read(self, last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
+        """What is new.
+
+        :param last: there is no later look
+        """
+        for line, position in self._tail.lines(last):
+            yield None if line is None else access_entry(line, position), position
 
     def release(self, position: dict[str, Any]) -> None:
         """Give back what was read and written on."""
@@ -41,11 +65,14 @@ class AccessLog:
 def access_entry(line: bytes, position: dict[str, Any]) -> Entry:
     """One line; one in another form is kept as it is."""
     text = line.decode(errors="backslashreplace")
+    place = _place(position)
+    return _told(lambda: _access(text, place), place, "nginx_access", text)
+
+
+def _access(text: str, place: str) -> Entry | None:
     found = _ACCESS.fullmatch(text)
-    place = f"{position['inode']}:{position['offset']}"
     if found is None:
-        return Entry(place, time.time(), "nginx_access", text, "warning",
-                     attributes={"parsed": False})  # fmt: skip
+        return None
     status = int(found["status"])
     method, _, rest = found["request"].partition(" ")
     severity = "error" if status >= _FAILED else "warning" if status >= _BAD else "info"
@@ -68,16 +95,23 @@ def access_entry(line: bytes, position: dict[str, Any]) -> Entry:
     )
 
 
-_TIME = re.compile(r"# Time: (?P<iso>\d{4}-\d\d-\d\dT[\d:.]+Z?)|# Time: \d{6}\s+[\d:]+")
-_USER = re.compile(r"# User@Host: (?P<user>[^\[]*)\[[^\]]*\] @ +(?P<host>\S*) *\[(?P<ip>[^\]]*)\]")
-_QUERY = re.compile(r"# Query_time: (?P<seconds>[\d.]+)")
-_PAIR = re.compile(r"(?P<key>Lock_time|Rows_sent|Rows_examined|Rows_affected): +(?P<value>[\d.]+)")
+_NUMBER = r"\d{1,18}(?:\.\d{1,9})?(?![\d.])"
+_TIME = re.compile(
+    r"# Time: (?P<iso>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?)|# Time: \d{6}\s+[\d:]+"
+)
+_USER = re.compile(r"# User@Host: (?P<user>.*)\[.*\] @ +(?P<host>\S*) *\[(?P<ip>[^\]]*)\]")
+_QUERY = re.compile(rf"# Query_time: (?P<seconds>{_NUMBER})")
+_PAIR = re.compile(
+    rf"(?P<key>Lock_time|Rows_sent|Rows_examined|Rows_affected): +(?P<value>{_NUMBER})"
+)
 _SCHEMA = re.compile(r"# Thread_id: \d+ +Schema: (?P<schema>\S*)")
-_STAMP = re.compile(r"SET timestamp=(?P<seconds>[\d.]+);")
+_STAMP = re.compile(rf"SET (?:[a-z_]+=\d+,)*timestamp=(?P<seconds>{_NUMBER});")
 _USE = re.compile(r"use (?P<schema>[^;]+);", re.IGNORECASE)
 _BANNER = re.compile(r"(.*, Version: .*started with:|Tcp port: .*|Time +Id +Command +Argument)")
 # An entry has no end but the start of the next: after so long without one it is complete.
 _SETTLED = 1.0
+# Characters of one entry that are held; of a message less is written.
+_LONGEST_ENTRY = 1 << 16
 
 
 class SlowLog:
@@ -86,24 +120,31 @@ class SlowLog:
     def __init__(self, settings: dict[str, Any], position: dict[str, Any]) -> None:
         self._tail = Tail(settings["path"], position)
         self._lines: list[str] = []
+        self._size = 0
+        self._is_stamped = self._is_ended = False
         self._start: dict[str, Any] = {}
         self._end: dict[str, Any] = {}
         self._grown = 0.0
 
-    def read(self) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        """Entries that are complete."""
-        for line, position in self._tail.lines():
-            text = line.decode(errors="backslashreplace")
-            if self._starts(text):
+    def read(self, last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
+        """Entries that are complete.
+
+        :param last: there is no later look
+        """
+        for line, position in self._tail.lines(last):
+            if line is None:
+                # Whatever was before it stands in another file.
                 yield from self._finished()
-            if not self._lines:
-                if not text.startswith("# ") or _BANNER.fullmatch(text):
-                    continue
-                self._start = position
-            self._lines.append(text)
-            self._end, self._grown = position, time.monotonic()
-        settled = time.monotonic() - self._grown > _SETTLED
-        if self._lines and settled and self._lines[-1].endswith(";"):
+                yield None, position
+                continue
+            text = line.decode(errors="backslashreplace")
+            is_banner = _BANNER.fullmatch(text) is not None
+            if is_banner or self._starts(text):
+                yield from self._finished()
+            if not is_banner:
+                self._add(text, position)
+        settled = last or time.monotonic() - self._grown > _SETTLED
+        if settled and (self._is_ended or not self._has_head()):
             yield from self._finished()
 
     def release(self, position: dict[str, Any]) -> None:
@@ -114,56 +155,79 @@ class SlowLog:
         """Bytes that are not read yet."""
         return self._tail.waiting()
 
+    def _has_head(self) -> bool:
+        return bool(self._lines) and self._lines[0].startswith(("# Time: ", "# User@Host: "))
+
     def _starts(self, text: str) -> bool:
-        if _BANNER.fullmatch(text):
-            return True
-        if _TIME.match(text):
-            return True
+        """Whether an entry begins here; within a statement such a line is a part of it."""
         # The time stands before the user only where it is another than the last one's.
-        return text.startswith("# User@Host:") and not (
-            len(self._lines) == 1 and _TIME.match(self._lines[0]) is not None
-        )
+        is_head = _TIME.match(text) is not None or text.startswith("# User@Host: ")
+        return is_head and (self._is_ended or not self._has_head())
+
+    def _add(self, text: str, position: dict[str, Any]) -> None:
+        if not self._lines:
+            self._start, self._size, self._is_stamped = position, 0, False
+        if self._size < _LONGEST_ENTRY:
+            self._lines.append(text)
+            self._size += len(text)
+        # The last line before the statement, and not yet its end.
+        is_stamp = not self._is_stamped and _STAMP.fullmatch(text) is not None
+        self._is_stamped |= is_stamp
+        self._is_ended = text.endswith(";") and not is_stamp
+        self._end, self._grown = position, time.monotonic()
 
     def _finished(self) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        lines, end = self._lines, self._end
-        self._lines = []
-        if any(_QUERY.match(line) for line in lines):
-            yield slow_entry(lines, self._start), end
+        lines, self._lines, self._is_ended = self._lines, [], False
+        if lines:
+            yield slow_entry(lines, self._start), self._end
 
 
 def slow_entry(lines: list[str], start: dict[str, Any]) -> Entry:
-    """One entry's lines."""
+    """One entry's lines; lines that are none are kept as they are."""
+    place = _place(start)
+    return _told(lambda: _slow(lines, place), place, "mysql_slow", "\n".join(lines))
+
+
+def _slow(lines: list[str], place: str) -> Entry | None:
     at, seconds, client, schema = time.time(), None, None, ""
     attributes: dict[str, Any] = {}
-    statement: list[str] = []
-    for line in lines:
-        if line.startswith("# "):
-            if (found := _TIME.match(line)) is not None and found["iso"]:
-                at = datetime.datetime.fromisoformat(found["iso"]).timestamp()
-            if (found := _USER.match(line)) is not None:
-                attributes["user"] = found["user"].strip()
-                client = found["ip"] or found["host"] or None
-            if (found := _QUERY.match(line)) is not None:
-                seconds = float(found["seconds"])
-            if (found := _SCHEMA.match(line)) is not None:
-                schema = found["schema"]
-            for pair in _PAIR.finditer(line):
-                attributes[pair["key"].lower()] = float(pair["value"])
-        elif (found := _STAMP.fullmatch(line)) is not None and not statement:
+    head = _length_of_head(lines)
+    for line in lines[:head]:
+        if (found := _TIME.match(line)) is not None and found["iso"]:
+            at = datetime.datetime.fromisoformat(found["iso"]).timestamp()
+        if (found := _USER.match(line)) is not None:
+            attributes["user"] = found["user"].strip()
+            client = found["ip"] or found["host"] or None
+        if (found := _QUERY.match(line)) is not None:
+            seconds = float(found["seconds"])
+        if (found := _SCHEMA.match(line)) is not None:
+            schema = found["schema"]
+        if (found := _USE.fullmatch(line)) is not None:
+            schema = found["schema"].strip("`")
+        if (found := _STAMP.fullmatch(line)) is not None:
             # When it began; MySQL's own # Time has more digits and says when it was written.
             at = float(found["seconds"])
-        elif (found := _USE.fullmatch(line)) is not None and not statement:
-            schema = found["schema"].strip("`")
-        else:
-            statement.append(line)
-    attributes["database"] = schema
+        for pair in _PAIR.finditer(line):
+            attributes[pair["key"].lower()] = float(pair["value"])
+    if seconds is None:
+        return None
     return Entry(
-        id=f"{start['inode']}:{start['offset']}",
+        id=place,
         time=at,
         kind="mysql_slow",
         severity="warning",
-        message="\n".join(statement).rstrip(";"),
-        duration_ms=None if seconds is None else round(seconds * 1000, 3),
+        message="\n".join(lines[head:]).rstrip(";"),
+        duration_ms=round(seconds * 1000, 3),
         client=client,
-        attributes=attributes,
+        attributes={**attributes, "database": schema},
     )
+
+
+def _length_of_head(lines: list[str]) -> int:
+    """Lines before the statement; all that follows is of it, whatever it looks like."""
+    for number, line in enumerate(lines):
+        if _STAMP.fullmatch(line) is not None:
+            return number + 1
+        if not line.startswith("# ") and _USE.fullmatch(line) is None:
+            return number
+    return len(lines)

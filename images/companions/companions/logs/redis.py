@@ -11,6 +11,9 @@ from companions.logs.entry import Entry
 CLIENT_NAME = "dds-log-adapter"
 MOST = 1024
 PATIENCE = 3.0
+_LONGEST_LINE = 1 << 16
+# INFO and one argument of a command are far from it.
+_LONGEST_VALUE = 1 << 20
 Reply = bytes | int | None | list["Reply"]
 
 
@@ -25,10 +28,14 @@ class Client:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
         self._file = self._socket.makefile("rb")
-        if user is not None and password is not None:
-            self.command("AUTH", user, password)
-        # By this name the adapter's own commands are told from the others'.
-        self.command("CLIENT", "SETNAME", CLIENT_NAME)
+        try:
+            if user is not None and password is not None:
+                self.command("AUTH", user, password)
+            # By this name the adapter's own commands are told from the others'.
+            self.command("CLIENT", "SETNAME", CLIENT_NAME)
+        except BaseException:
+            self.close()
+            raise
 
     def command(self, *words: str) -> Reply:
         """The answer to one command."""
@@ -45,7 +52,7 @@ class Client:
         self._socket.close()
 
     def _reply(self) -> Reply:
-        line = self._file.readline()
+        line = self._file.readline(_LONGEST_LINE)
         if not line.endswith(b"\r\n"):
             raise ConnectionError("redis ended the connection")
         kind, rest = line[:1], line[1:-2]
@@ -58,6 +65,8 @@ class Client:
         if kind == b"$":
             if int(rest) < 0:
                 return None
+            if int(rest) > _LONGEST_VALUE:
+                raise RedisError(f"a value of {int(rest)} bytes")
             value = self._file.read(int(rest) + 2)
             if len(value) != int(rest) + 2:
                 raise ConnectionError("redis ended the connection")
@@ -108,17 +117,22 @@ class Slowlog:
         self._client: Client | None = None
         self._lost = lost
 
-    def read(self) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
+    def read(self, _last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
         """What is new; raises OSError or RedisError where the server does not answer."""
         try:
             run, entries = self._ask()
-        except (OSError, RedisError):
+        except BaseException:
+            # What the connection would answer next is not known.
             self._drop()
             raise
         if run != self._run:
             # Another life of the server counts from 0 again. What the very first one that is seen
-            # had forgotten before was never promised to anybody.
-            self._run, self._last = run, None if self._run is None else -1
+            # had forgotten before was never promised to anybody; if it has logged nothing yet, it
+            # has forgotten nothing, and all that it will is missed.
+            forgotten = self._run is None and bool(entries)
+            self._run, self._last = run, None if forgotten else -1
+            if not forgotten:
+                yield None, {"run_id": run, "last_id": -1}
         for slow in entries:
             if self._last is not None and slow.number <= self._last:
                 continue
@@ -174,7 +188,7 @@ def _gap(run: str, first: int, last: int, at: float) -> Entry:
         time=at,
         kind="redis_slowlog",
         severity="error",
-        message=f"{count} entries of the slow log were overwritten before they were read",
+        message=f"{count} entries of the slow log were gone before they were read",
         attributes={"lost": count},
     )
 

@@ -47,20 +47,22 @@ class Sink:
         same id.
         """
         line = entry.line(source).encode()
-        kept = json.dumps(position).encode()
         with self._lock:
-            try:
-                while line:
-                    line = line[os.write(self._output, line) :]
-                os.pwrite(self._files[source], kept, 0)
-            except OSError as error:
-                # Nobody reads, or the position cannot be kept: the next life goes on from here.
-                print(f"{source}: {error}", file=sys.stderr, flush=True)
-                os._exit(1)
+            self._write(source, line, position)
             self.written[source] += 1
             self.newest[source] = time.time()
 
     def keep(self, source: str, position: Mapping[str, Any]) -> None:
         """Keep a position without an entry."""
         with self._lock:
+            self._write(source, b"", position)
+
+    def _write(self, source: str, line: bytes, position: Mapping[str, Any]) -> None:
+        try:
+            while line:
+                line = line[os.write(self._output, line) :]
             os.pwrite(self._files[source], json.dumps(position).encode(), 0)
+        except OSError as error:
+            # Nobody reads, or the position cannot be kept: the next life goes on from here.
+            print(f"{source}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)

@@ -4,7 +4,9 @@ The sample of an interval is taken once: its number is the interval's, so that a
 goes on where it was.
 """
 
+import http.client
 import json
+import math
 import time
 import urllib.parse
 import urllib.request
@@ -28,37 +30,47 @@ class Storm:
         self._settings = settings
         self._sample: int = position.get("sample", -1)
         self._done: list[str] = position.get("done", [])
+        self._is_whole = False
 
-    def read(self) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        """This interval's entries that were not written yet."""
+    def read(self, _last: bool = False) -> Iterator[tuple[Entry, dict[str, Any]]]:
+        """This interval's entries that were not written yet.
+
+        A topology that cannot be read keeps back none of the others, and is tried again with the
+        next call; so is all of them.
+        """
         interval = self._settings["interval_seconds"]
         sample = int(time.time() // interval)
-        if sample == self._sample and not self._done:
-            return
         if sample != self._sample:
-            self._sample, self._done = sample, []
-        entries = sorted(self._entries(sample * interval), key=lambda entry: entry.id)
-        for entry in entries:
-            if entry.id in self._done:
-                continue
-            self._done.append(entry.id)
-            yield entry, {"sample": sample, "done": list(self._done)}
-        # All of it: nothing more until the next interval.
-        self._done = []
-
-    def _entries(self, at: float) -> Iterator[Entry]:
-        window, system = self._settings["window"], self._settings["sys"]
+            self._sample, self._done, self._is_whole = sample, [], False
+        if self._is_whole:
+            return
+        failure = None
         for topology in self._get("/api/v1/topology/summary")["topologies"]:
-            identity = urllib.parse.quote(topology["id"], safe="")
-            found = self._get(f"/api/v1/topology/{identity}?window={window}&sys={system}")
-            name = found.get("name", topology["id"])
-            for stats in found.get("topologyStats", ()):
-                if str(stats.get("window")) == str(window):
-                    yield self._entry(at, topology["id"], name, "topology", name, stats)
-            for kind, key in (("spout", "spouts"), ("bolt", "bolts")):
-                for part in found.get(key, ()):
-                    part_name = str(part[f"{kind}Id"])
-                    yield self._entry(at, topology["id"], name, kind, part_name, part)
+            try:
+                entries = list(self._entries(sample * interval, topology["id"]))
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is raised in the end)
+                failure = error
+                continue
+            for entry in sorted(entries, key=lambda entry: entry.id):
+                if entry.id not in self._done:
+                    self._done.append(entry.id)
+                    yield entry, {"sample": sample, "done": list(self._done)}
+        if failure is not None:
+            raise failure
+        self._is_whole = True
+
+    def _entries(self, at: float, topology: str) -> Iterator[Entry]:
+        window, system = self._settings["window"], self._settings["sys"]
+        identity = urllib.parse.quote(topology, safe="")
+        found = self._get(f"/api/v1/topology/{identity}?window={window}&sys={system}")
+        name = str(found.get("name", topology))
+        for stats in found.get("topologyStats", ()):
+            if str(stats.get("window")) == str(window):
+                yield self._entry(at, topology, name, "topology", name, stats)
+        for kind, key in (("spout", "spouts"), ("bolt", "bolts")):
+            for part in found.get(key, ()):
+                part_name = str(part[f"{kind}Id"])
+                yield self._entry(at, topology, name, kind, part_name, part)
 
     def _entry(
         self, at: float, topology_id: str, topology: str, kind: str, name: str, found: Any
@@ -74,7 +86,7 @@ class Storm:
             severity="error" if error else "warning" if failed else "info",
             message=error or f"{kind} {name}: {numbers.get('emitted', 0):.0f} emitted, "
             f"{failed:.0f} failed in {self._settings['window']} s",
-            duration_ms=latency,
+            duration_ms=latency if latency is not None and latency >= 0 else None,
             attributes={"topology": topology, "component": kind, "name": name,
                         "window_seconds": self._settings["window"], **numbers},
         )  # fmt: skip
@@ -82,15 +94,30 @@ class Storm:
     def _get(self, path: str) -> Any:
         url = self._settings["url"].rstrip("/") + path
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 (checked before)
-            raw = answer.read(_MOST_BYTES + 1)
+            return json.loads(_whole(answer, url))
+
+
+def _whole(answer: http.client.HTTPResponse, url: str) -> bytes:
+    """The body to its end.
+
+    :raises OSError: it is too long, too slow, or shorter than was announced
+    """
+    deadline = time.monotonic() + PATIENCE
+    raw = b""
+    while piece := answer.read1(1 << 16):
+        raw += piece
         if len(raw) > _MOST_BYTES:
             raise OSError(f"{url} answers with more than {_MOST_BYTES} bytes")
-        return json.loads(raw)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} has not answered wholly in {PATIENCE:g} s")
+    announced = answer.headers["Content-Length"]
+    if announced is not None and int(announced) != len(raw):
+        raise OSError(f"{url} announces {announced} bytes and sends {len(raw)}")
+    return raw
 
 
 def _is_number(value: Any) -> bool:
     try:
-        float(value)
-    except (TypeError, ValueError):
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
         return False
-    return True
