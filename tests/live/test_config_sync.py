@@ -168,7 +168,13 @@ def test_a_changed_document_is_read_within_the_interval(sidecars: Sidecars) -> N
 
 def test_a_commit_is_read_and_a_bad_one_is_not(sidecars: Sidecars) -> None:
     (pod,) = sidecars.pods("from-git")
-    sidecars.commit(**{"settings.json": '{"value": "second"}', "more.txt": "m"})
+    # What is no file here, or has an unusual name, keeps nothing away.
+    sidecars.commit(
+        **{
+            "settings.json": '{"value": "second"}', "more.txt": "m", "größe b.txt": "",
+            "module": {"submodule": "1" * 40},
+        }
+    )  # fmt: skip
     eventually(
         reads(sidecars, pod, "from-git", lambda files: files.get("more.txt") == "m"),
         SECONDS,
@@ -177,8 +183,8 @@ def test_a_commit_is_read_and_a_bad_one_is_not(sidecars: Sidecars) -> None:
     sidecars.commit(**{"settings.json": "{bad", "more.txt": None})
     eventually(lambda: "refused" in sidecars.kube.logs(pod, "by-git"), SECONDS, "it is refused")
     files = sidecars.settings(pod, "from-git")["files"]
-    assert files == {"settings.json": '{"value": "second"}', "more.txt": "m"}
-    sidecars.commit(**{"settings.json": '{"value": "third"}'})
+    assert files == {"settings.json": '{"value": "second"}', "more.txt": "m", "größe b.txt": ""}
+    sidecars.commit(**{"settings.json": '{"value": "third"}', "größe b.txt": None})
     eventually(
         reads(sidecars, pod, "from-git", lambda f: f == {"settings.json": '{"value": "third"}'}),
         SECONDS,

@@ -1,5 +1,7 @@
 """The program of ConfigSync: swaps are whole, what is refused changes nothing, dead watches show."""
 
+import base64
+import http.client
 import http.server
 import json
 import os
@@ -10,16 +12,19 @@ import sys
 import threading
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.support.companions import program
+from tests.unit.support.wire import answered, chunked, raw_server
 
 snapshot = program("config_sync.snapshot")
 folders = program("config_sync.folder")
 sources = program("config_sync.sources")
+fetch = program("config_sync.fetch")
 syncs = program("config_sync.sync")
 tells = program("config_sync.tell")
 pages = program("config_sync.__main__")
@@ -126,7 +131,7 @@ def test_what_a_killed_run_left_is_removed_and_what_is_in_place_stays(
     assert not (tmp_path / "..7-half").exists()
 
 
-@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "..data", "", "a//b", "a b", "x" * 241])
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "..data", "", "a//b", "a\nb", "x" * 256])
 def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: pathlib.Path) -> None:
     sync = syncs.Sync(config(tmp_path), Given(**{name: "x"}))
     assert not sync.turn()
@@ -138,6 +143,32 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: pathlib.Pat
 
 
 CHECK = [sys.executable, "-c", "import json, sys; json.load(open(sys.argv[1] + '/a'))", "{folder}"]
+
+
+@pytest.mark.parametrize("name", ["a b", "größe.conf", "x" * 255, ".hidden", "a/b c/ü"])
+def test_an_unusual_name_is_a_name(name: str, tmp_path: pathlib.Path) -> None:
+    assert syncs.Sync(config(tmp_path), Given(**{name: "x"})).turn()
+    assert (tmp_path / name).read_text() == "x"
+
+
+def test_links_that_a_killed_run_did_not_make_are_made_though_nothing_changed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Given(a="1", gone="1")
+    first = syncs.Sync(config(tmp_path), source)
+    assert first.turn()
+    source.files = {"a": "2", "new": "2"}
+    with monkeypatch.context() as killed:
+        # As if it was killed when the data were renamed: whatever came after did not happen.
+        killed.setattr(folders.Folder, "_link", lambda _: None)
+        killed.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
+        assert first.turn()
+    again = syncs.Sync(config(tmp_path), source)
+    again._folder.tidy()
+    assert again.turn()
+    assert again.state.generation == 0
+    assert shown(tmp_path) == {"a": "2", "new": "2"}
+    assert not (tmp_path / "gone").is_symlink()
 
 
 def test_what_the_check_refuses_never_replaces_what_is_good(tmp_path: pathlib.Path) -> None:
@@ -220,6 +251,72 @@ def test_the_application_is_told_after_each_change_but_the_first_until_it_listen
     assert sync.turn()
     assert application.seen == ["/reload"] * 3
     assert sync.state.tellings == 1
+
+
+def test_what_was_not_told_is_told_by_the_next_run(
+    tmp_path: pathlib.Path, application: Any
+) -> None:
+    source = Given(a="1")
+    told = {"url": f"http://127.0.0.1:{application.server_port}/reload"}
+    first = syncs.Sync(config(tmp_path, tell=told), source)
+    assert first.turn()
+    application.bad = 1
+    source.files = {"a": "2"}
+    assert not first.turn()
+    again = syncs.Sync(config(tmp_path, tell=told), source)
+    again._folder.tidy()
+    assert again.turn()
+    assert application.seen == ["/reload"] * 2
+    third = syncs.Sync(config(tmp_path, tell=told), source)
+    third._folder.tidy()
+    assert third.turn()
+    assert application.seen == ["/reload"] * 2
+    assert shown(tmp_path) == {"a": "2"}
+
+
+def test_an_application_that_answers_nonsense_does_not_end_the_loop(tmp_path: pathlib.Path) -> None:
+    source = Given(a="1")
+    with raw_server(b"nonsense\r\n\r\n", answered(b"")) as listening:
+        sync = syncs.Sync(config(tmp_path, tell={"url": listening.url}), source)
+        assert sync.turn()
+        source.files = {"a": "2"}
+        assert not sync.turn()
+        assert "nonsense" in sync.state.problem
+        assert sync.turn()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), RecursionError(), http.client.IncompleteRead(b"")]
+)
+def test_whatever_a_source_says_the_loop_goes_on(tmp_path: pathlib.Path, error: Exception) -> None:
+    source = Given(a="1")
+    sync = syncs.Sync(config(tmp_path), source)
+    source.error = error
+    assert not sync.turn()
+    assert type(error).__name__ in sync.state.problem or str(error) in sync.state.problem
+    source.error = None
+    assert sync.turn()
+
+
+def test_the_own_process_is_told_once_though_another_users_has_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    def kill(pid: int, _: int) -> None:
+        if pid in (1, 3):
+            raise PermissionError
+        sent.append(pid)
+
+    monkeypatch.setattr(tells.os, "kill", kill)
+    for found, told in (([1, 2], [2]), ([2, 3], [2])):
+        monkeypatch.setattr(tells, "pids", lambda _, found=found: found)
+        sent.clear()
+        tells.tell({"process": "app", "signal": "HUP"})
+        assert sent == told
+    monkeypatch.setattr(tells, "pids", lambda _: [1])
+    with pytest.raises(tells.TellError, match="process 1 .app. belongs to another user"):
+        tells.tell({"process": "app", "signal": "HUP"})
 
 
 def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(
@@ -403,6 +500,87 @@ def test_a_watch_that_says_nothing_is_given_up(api: Any, monkeypatch: pytest.Mon
     api.source.read(100)
     with pytest.raises(OSError, match="timed out"):
         api.source.wait(0.2, lambda: None)
+
+
+def test_two_changes_at_once_are_told_once(api: Any, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    api.items = [item("one", a="1"), item("two", b="1")]
+    sync = syncs.Sync(config(folder), api.source)
+    assert sync.turn()
+    api.items = [item("one", a="2"), item("two", b="2")]
+    api.events = b'{"type": "MODIFIED"}\n' * 2
+    sync._watch(1)
+    assert sync.state.generation == 2
+    assert shown(folder) == {"a": "2", "b": "2"}
+
+
+def test_a_key_that_moves_to_binary_data_stays_a_file(api: Any) -> None:
+    api.items = [item("one", a="1")]
+    assert api.source.read(100).files == {"a": b"1"}
+    api.items = [{**item("one"), "binaryData": {"a": base64.b64encode(b"\xff").decode()}}]
+    assert api.source.read(100).files == {"a": b"\xff"}
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        answered(b"half", 'ETag: "2"', length=8),
+        chunked(b"half", whole=False, headers=['ETag: "2"']),
+    ],
+    ids=["length", "chunks"],
+)
+def test_a_document_that_breaks_off_is_refused_and_its_etag_forgotten(cut: bytes) -> None:
+    with raw_server(answered(b"whole", 'ETag: "1"'), cut, answered(b"new one", 'ETag: "2"')) as at:
+        source = sources.HttpDocument({"url": at.url, "file": "a.conf"})
+        assert source.read(100).files == {"a.conf": b"whole"}
+        with pytest.raises(snapshot.SourceError, match="breaks off"):
+            source.read(100)
+        assert source.read(100).files == {"a.conf": b"new one"}
+        tags = [b'If-None-Match: "1"' in request for request in at.requests]
+        assert tags == [False, True, True]
+
+
+def test_a_list_that_breaks_off_is_an_error(api: Any, tmp_path: pathlib.Path) -> None:
+    line = b'{"type": "BOOKMARK"}\n'
+    with raw_server(chunked(b'{"items": [', whole=False), chunked(line, whole=False)) as at:
+        config_maps = sources.ConfigMaps(
+            {"labels": {"a": "1"}, "server": at.url, "account": str(tmp_path / "account")}
+        )
+        with pytest.raises(snapshot.SourceError, match="breaks off"):
+            config_maps.read(100)
+        # All is read again after a watch, however it ended.
+        config_maps.wait(1, lambda: None)
+        assert len(at.requests) == 2
+    assert api.asked == []
+
+
+def test_a_credential_stays_at_the_origin_that_it_is_for(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "token").write_text("Bearer secret\n")
+
+    def moved(to: str) -> bytes:
+        return answered(b"", f"Location: {to}", status="302 Found")
+
+    with raw_server(answered(b"{}")) as other:
+        with raw_server(moved("/here"), answered(b"{}"), moved(f"{other.url}/there")) as at:
+            source = sources.HttpDocument(
+                {"url": at.url, "authorization_file": str(tmp_path / "token")}
+            )
+            source.read(100)
+            source.read(100)
+        assert [b"Authorization: Bearer secret" in one for one in at.requests] == [True] * 3
+        assert b"uthorization" not in other.requests[0]
+
+
+def test_nothing_leads_from_https_to_plain_http() -> None:
+    redirects = fetch._Redirects()
+    request = urllib.request.Request("https://a.example/x", headers={"Authorization": "secret"})
+    for to in ("http://a.example/x", "ftp://a.example/x"):
+        with pytest.raises(snapshot.SourceError, match="not HTTPS"):
+            redirects.redirect_request(request, None, 302, "Found", {}, to)
+    for to, kept in (("https://a.example:443/y", True), ("https://a.example:444/y", False)):
+        followed = redirects.redirect_request(request, None, 302, "Found", {}, to)
+        assert followed.has_header("Authorization") is kept
 
 
 def test_a_document_is_not_sent_again_while_it_is_the_same(api: Any) -> None:

@@ -2,7 +2,7 @@
 
 ``serve <folder> <port>`` makes it and serves it, and at /document what is in ``<folder>/document``,
 or 503 without that; ``commit <folder> <json>`` commits files, given by
-their paths, with null for one that is removed.
+their paths, with null for one that is removed and {"submodule": <commit>} for a submodule.
 """
 
 import json
@@ -11,6 +11,8 @@ import wsgiref.simple_server
 from pathlib import Path
 from typing import Any
 
+from dulwich.index import IndexEntry  # type: ignore[import-not-found]
+from dulwich.objects import S_IFGITLINK  # type: ignore[import-not-found]
 from dulwich.repo import Repo  # type: ignore[import-not-found]
 from dulwich.server import DictBackend  # type: ignore[import-not-found]
 from dulwich.web import make_wsgi_chain  # type: ignore[import-not-found]
@@ -49,6 +51,13 @@ def commit(folder: str, files: str) -> None:
     repository = Repo(folder)
     for name, content in json.loads(files).items():
         path = Path(folder, name)
+        if isinstance(content, dict):
+            # A submodule: an entry whose commit is in another repository.
+            index = repository.open_index()
+            sha = content["submodule"].encode()
+            index[name.encode()] = IndexEntry(0, 0, 0, 0, S_IFGITLINK, 0, 0, 0, sha, 0, 0)
+            index.write()
+            continue
         if content is None:
             path.unlink()
         else:

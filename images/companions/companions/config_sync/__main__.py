@@ -10,10 +10,10 @@ import json
 import logging
 import pathlib
 import sys
-import threading
 import time
 from typing import Any
 
+from companions import worker
 from companions.config_sync.sources import source_of
 from companions.config_sync.sync import Sync
 from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
@@ -94,7 +94,7 @@ def main() -> None:
     config = json.loads(pathlib.Path(sys.argv[1]).read_text())
     sync = Sync(config, source_of(config["source"]))
     page = Page(config, sync)
-    threading.Thread(target=sync.run, daemon=True).start()
+    worker.start(sync.run, "sync")
     routes = {
         "/started": page.started,
         "/live": page.live,

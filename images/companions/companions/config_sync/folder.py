@@ -13,6 +13,7 @@ from companions.config_sync.snapshot import Snapshot
 
 _DATA = "..data"
 _NEXT = "..data_next"
+_UNTOLD = "..untold"
 
 
 class Folder:
@@ -52,21 +53,44 @@ class Folder:
             (self._path / _NEXT).unlink()
         (self._path / _NEXT).symlink_to(new.name)
         (self._path / _NEXT).rename(self._path / _DATA)
-        tops = {entry.name for entry in new.iterdir()}
-        there = {entry.name for entry in self._path.iterdir() if entry.is_symlink()} - {_DATA}
+        self._link()
+        if old is not None and old != new.name:
+            shutil.rmtree(self._path / old, ignore_errors=True)
+
+    def _link(self) -> None:
+        """A link for each file that is in place, and for no other."""
+        data = self._path / _DATA
+        tops = {entry.name for entry in data.iterdir()} if data.is_dir() else set()
+        there = {entry.name for entry in self._path.iterdir() if entry.is_symlink()}
+        there -= {_DATA, _NEXT}
         for name in tops - there:
             (self._path / name).symlink_to(f"{_DATA}/{name}")
         for name in there - tops:
             (self._path / name).unlink()
-        if old is not None and old != new.name:
-            shutil.rmtree(self._path / old, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what a run that was killed has left."""
+        """Remove what a run that was killed has left, and do what it has left undone."""
         kept = self._target()
         for entry in self._path.iterdir():
-            if entry.name.startswith("..") and not entry.is_symlink() and entry.name != kept:
+            ours = entry.name.startswith("..") and entry.is_dir() and not entry.is_symlink()
+            if ours and entry.name != kept:
                 shutil.rmtree(entry, ignore_errors=True)
+        self._link()
+
+    @property
+    def untold(self) -> bool:
+        """Whether the application is still to be told of what is in place.
+
+        It is a file, so that it is also known to the next run of this program.
+        """
+        return (self._path / _UNTOLD).exists()
+
+    @untold.setter
+    def untold(self, wanted: bool) -> None:
+        if wanted:
+            (self._path / _UNTOLD).touch()
+        else:
+            (self._path / _UNTOLD).unlink(missing_ok=True)
 
     def _target(self) -> str | None:
         try:

@@ -1,5 +1,6 @@
 """A folder of a git repository that is reached over HTTP."""
 
+import logging
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -8,10 +9,12 @@ from typing import Any
 import urllib3
 from dulwich.client import HttpGitClient, get_transport_and_path
 from dulwich.config import ConfigDict
-from dulwich.objects import Blob, Tree
+from dulwich.objects import S_ISGITLINK, Blob, Tree
 from dulwich.repo import MemoryRepo
 
-from companions.config_sync.snapshot import Snapshot, SourceError
+from companions.config_sync.snapshot import Snapshot, SourceError, can_be_named
+
+log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10
 
@@ -70,12 +73,16 @@ class Repository:
         def walk(folder: Any, prefix: str) -> None:
             nonlocal left
             for entry in folder.items():
-                name = prefix + entry.path.decode()
+                name = prefix + entry.path.decode(errors="backslashreplace")
+                # A link could lead anywhere, and a submodule's commit is not in this repository.
+                # One entry that cannot be a file here must not keep all others away.
+                if stat.S_ISLNK(entry.mode) or S_ISGITLINK(entry.mode) or not can_be_named(name):
+                    log.warning("%s: left out: %r", self._url, name)
+                    continue
                 found = repository.object_store[entry.sha]
                 if isinstance(found, Tree):
                     walk(found, f"{name}/")
-                # A link could lead anywhere.
-                elif isinstance(found, Blob) and not stat.S_ISLNK(entry.mode):
+                elif isinstance(found, Blob):
                     left -= len(found.data)
                     if left < 0:
                         raise SourceError(f"{self._url}: more than {most_bytes} bytes")

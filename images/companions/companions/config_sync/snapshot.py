@@ -2,16 +2,31 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping
 
-# One file of the folder; slashes make folders in it. Names that start with ".." are the swap's own.
-_NAME = re.compile(r"(?!\.\.)[-._A-Za-z0-9]+(/(?!\.\.)[-._A-Za-z0-9]+)*")
-_LONGEST_NAME = 240
+_LONGEST_PART, _LONGEST_NAME = 255, 1024
 
 
 class SourceError(Exception):
     """The source cannot be had, or says what cannot be right. What was before stays."""
+
+
+def can_be_named(name: str) -> bool:
+    """Whether it can be a file of the folder; slashes make folders in it.
+
+    Names that start with ".." lead elsewhere, or are the swap's own.
+    """
+    parts = name.split("/")
+    return (
+        name.isprintable()
+        and len(name.encode(errors="replace")) <= _LONGEST_NAME
+        and all(
+            part not in ("", ".")
+            and not part.startswith("..")
+            and len(part.encode(errors="replace")) <= _LONGEST_PART
+            for part in parts
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +37,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         for name in self.files:
-            if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in (".", ".."):
+            if not can_be_named(name):
                 raise SourceError(f"{name!r} is no name for a file")
             parent = name.rpartition("/")[0]
             if parent and parent in self.files:
@@ -38,6 +53,7 @@ class Snapshot:
         """The same for the same files, and only for them."""
         digest = hashlib.sha256()
         for name, content in sorted(self.files.items()):
-            digest.update(f"{len(name)} {name} {len(content)} ".encode())
+            text = name.encode()
+            digest.update(b"%d %s %d " % (len(text), text, len(content)))
             digest.update(content)
         return digest.hexdigest()[:16]

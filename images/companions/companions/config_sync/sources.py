@@ -1,19 +1,22 @@
 """Where files come from."""
 
+import base64
+import http.client
 import json
 import pathlib
 import ssl
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from companions.config_sync.fetch import CONNECT_SECONDS, opened, whole
 from companions.config_sync.snapshot import Snapshot, SourceError
 
 _ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_CONNECT_SECONDS = 10
+# A list has each text once more in its managed fields and annotations, and escaped.
+_LIST_FACTOR, _LIST_BYTES = 8, 1 << 20
 # Beyond the time that the API server was asked to end a watch after, it is taken for dead.
 _WATCH_SLACK_SECONDS = 6
 
@@ -67,14 +70,14 @@ class ConfigMaps:
         )
         # The kubelet renews the token, so it is read each time.
         token = self._token.read_text().strip()
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
-        return urllib.request.urlopen(request, timeout=timeout, context=self._context)  # noqa: S310
+        return opened(url, {"Authorization": f"Bearer {token}"}, self._context, timeout)
 
     def read(self, most_bytes: int) -> Snapshot:
         """List them; a key that two of them have is an error."""
         try:
-            with self._open({}, _CONNECT_SECONDS) as answer:
-                listed = json.load(answer)
+            with self._open({}, CONNECT_SECONDS) as answer:
+                most = _LIST_FACTOR * most_bytes + _LIST_BYTES
+                listed = json.loads(whole("the list of ConfigMaps", answer, most))
         except urllib.error.HTTPError as error:
             raise SourceError(f"listing ConfigMaps: {error.code} {error.reason}") from error
         self._version = listed["metadata"]["resourceVersion"]
@@ -82,10 +85,10 @@ class ConfigMaps:
         owners: dict[str, str] = {}
         for item in sorted(listed["items"], key=lambda item: str(item["metadata"]["name"])):
             name = item["metadata"]["name"]
-            for key, text in (item.get("data") or {}).items():
+            for key, content in _contents(item).items():
                 if key in files:
                     raise SourceError(f"ConfigMaps {owners[key]} and {name} both have {key}")
-                files[key] = text.encode()
+                files[key] = content
                 owners[key] = name
         snapshot = Snapshot(files)
         if snapshot.size > most_bytes:
@@ -111,6 +114,15 @@ class ConfigMaps:
                         changed()
         except urllib.error.HTTPError as error:
             raise SourceError(f"watching ConfigMaps: {error.code} {error.reason}") from error
+        except http.client.HTTPException as error:
+            raise SourceError(f"watching ConfigMaps: the answer breaks off: {error!r}") from error
+
+
+def _contents(item: Mapping[str, Any]) -> dict[str, bytes]:
+    """The keys of one ConfigMap; what is no UTF-8 stands encoded at a place of its own."""
+    texts = {key: text.encode() for key, text in (item.get("data") or {}).items()}
+    encoded = item.get("binaryData") or {}
+    return texts | {key: base64.b64decode(text) for key, text in encoded.items()}
 
 
 class HttpDocument:
@@ -131,19 +143,15 @@ class HttpDocument:
             headers["If-None-Match"] = self._etag
         if self._authorization:
             headers["Authorization"] = pathlib.Path(self._authorization).read_text().strip()
-        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(  # noqa: S310
-                request, timeout=_CONNECT_SECONDS, context=self._context
-            ) as answer:
-                body = answer.read(most_bytes + 1)
+            with opened(self._url, headers, self._context, CONNECT_SECONDS) as answer:
+                body = whole(self._url, answer, most_bytes)
                 etag = answer.headers.get("ETag")
         except urllib.error.HTTPError as error:
             if error.code == 304 and self._last is not None:  # noqa: PLR2004
                 return self._last
             raise SourceError(f"{self._url}: {error.code} {error.reason}") from error
-        if len(body) > most_bytes:
-            raise SourceError(f"{self._url}: more than {most_bytes} bytes")
+        # An ETag is that of a document that was taken over whole, and of no other.
         self._last = self._snapshot(body)
         self._etag = etag
         return self._last
@@ -153,7 +161,7 @@ class HttpDocument:
             return Snapshot({self._file: body})
         try:
             document = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{self._url}: no JSON: {error}") from error
         if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
             raise SourceError(f"{self._url}: must be an object of names and texts")

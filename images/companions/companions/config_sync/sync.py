@@ -11,7 +11,7 @@ from typing import Any
 from companions.config_sync.folder import Folder
 from companions.config_sync.snapshot import Snapshot, SourceError
 from companions.config_sync.sources import Source
-from companions.config_sync.tell import TellError, tell
+from companions.config_sync.tell import tell
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ class Sync:
         self._config = config
         self._source = source
         self._folder = Folder(pathlib.Path(config["folder"]))
-        self._untold = False
         self._refused = ""
         self._refusal = ""
         self.state = State()
@@ -80,7 +79,7 @@ class Sync:
         """Take over each change as it comes; afterwards all is read again, whatever was said."""
         try:
             self._source.wait(seconds, self._take)
-        except (OSError, ValueError, SourceError) as error:
+        except Exception as error:  # noqa: BLE001 (as in turn)
             self._failed("source", error)
             time.sleep(min(seconds, _RETRY_SECONDS))
 
@@ -99,19 +98,19 @@ class Sync:
                 raise SourceError("there is no file; what was before stays")  # noqa: TRY301
             if snapshot.digest != self._folder.current:
                 self._take_over(snapshot)
-        except (OSError, ValueError, SourceError) as error:
-            self._failed("source", error)
-            return False
         except CheckError as error:
             self._failed("check", error)
             return False
-        if self._untold:
+        except Exception as error:  # noqa: BLE001 (whatever a source says, the loop goes on)
+            self._failed("source", error)
+            return False
+        if self._config.get("tell") is not None and self._folder.untold:
             try:
                 tell(self._config["tell"])
-            except TellError as error:
+            except Exception as error:  # noqa: BLE001 (as above, of an application)
                 self._failed("tell", error)
                 return False
-            self._untold = False
+            self._folder.untold = False
             state.tellings += 1
         state.digest = snapshot.digest
         state.files = len(snapshot.files)
@@ -128,13 +127,15 @@ class Sync:
         first = self._folder.current is None
         with self._folder.candidate(snapshot) as candidate:
             self._check(candidate, snapshot.digest)
+            # Noted before: who is told twice reads twice, who is never told keeps what is old. Before
+            # there was a first one, the application had not started.
+            if self._config.get("tell") is not None and not first:
+                self._folder.untold = True
             self._folder.swap(candidate)
         self._refused = ""
         self.state.generation += 1
         self.state.changed_unix = time.time()
         log.info("swapped: %s, %d files", snapshot.digest, len(snapshot.files))
-        # Before there was a first one, the application had not started.
-        self._untold = self._config.get("tell") is not None and not first
 
     def _check(self, candidate: pathlib.Path, digest: str) -> None:
         command = self._config.get("check")
@@ -162,7 +163,8 @@ class Sync:
 
     def _failed(self, what: str, error: Exception) -> None:
         self.state.failures[what] += 1
-        problem = f"{what}: {error}"
+        # An error that says nothing has a name at least.
+        problem = f"{what}: {str(error) or repr(error)}"
         if problem != self.state.problem:
             log.warning("%s", problem)
         self.state.problem = problem

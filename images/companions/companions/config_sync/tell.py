@@ -1,5 +1,6 @@
 """Telling the application that its files have changed."""
 
+import http.client
 import os
 import pathlib
 import signal
@@ -27,22 +28,29 @@ def _post(url: str) -> None:
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
             return
-    except OSError as error:
-        raise TellError(f"POST {url}: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        # What it answers need not be HTTP.
+        raise TellError(f"POST {url}: {error!r}") from error
 
 
 def _signal(process: str, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]
-    found = pids(process)
-    if not found:
-        raise TellError(f"no process {process}")
-    for pid in found:
+    told, foreign = 0, []
+    for pid in pids(process):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
-        except PermissionError as error:
-            raise TellError(f"process {pid} ({process}) belongs to another user") from error
+        except PermissionError:
+            # Another program of that name; it says nothing of those that may be told.
+            foreign.append(pid)
+        else:
+            told += 1
+    if told:
+        return
+    if foreign:
+        raise TellError(f"process {foreign[0]} ({process}) belongs to another user")
+    raise TellError(f"no process {process}")
 
 
 def pids(process: str) -> list[int]:
