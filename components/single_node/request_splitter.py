@@ -98,6 +98,9 @@ class RequestSplitterArgs(TypedDict):
     """Labels of pods of the namespace that may scrape. Defaults to those that Prometheus has here."""
     connect_timeout_ms: NotRequired[int]
     """Milliseconds for an arm to accept a connection. Defaults to 2000."""
+    header_kib: NotRequired[int]
+    """Longest line of a request's head, and all headers of an answer, in KiB from 8 to 256. Defaults
+    to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from an arm after which it is a 504. Defaults to 60."""
     resources: NotRequired[ResourceRequirementsArgsDict]
@@ -227,7 +230,7 @@ def _job(
 
 _FIXED_BY_SEED = (
     "percent", "sticky", "salt", "force_header", "metrics_port", "line_port", "scrapers",
-    "connect_timeout_ms", "timeout_seconds",
+    "connect_timeout_ms", "header_kib", "timeout_seconds",
 )  # fmt: skip
 
 
@@ -262,6 +265,7 @@ def _checked(where: str, name: str, args: RequestSplitterArgs) -> Split:
         ports=ports,
         connect_timeout=checks.whole(where, args, "connect_timeout_ms", 2000, (1, 600_000)),
         timeout=checks.whole(where, args, "timeout_seconds", 60, (1, 86_400)),
+        header_kib=checks.whole(where, args, "header_kib", 32, (8, 256)),
         ingress=scraped.edges(where, ports.metrics, scrapers),
     )
 

@@ -46,6 +46,7 @@ class Split:
     ports: Ports
     connect_timeout: int
     timeout: int
+    header_kib: int
     ingress: tuple[Edge, ...]
 
     def configuration(self, control: Endpoint, experiment: Endpoint) -> str:
@@ -78,9 +79,18 @@ class Split:
             user = _variable("cookie", self.key)
         if self.by == "address":
             # Each proxy on the way adds the address it sees; the first is the user's.
-            pattern = r"~^\s*(?<first_address>[^,\s]+)"
+            # A port behind it is that of one connection, not the user's.
             found.append(
-                nginx.mapping(user, "user", [("default", ""), (pattern, "$first_address")])
+                nginx.mapping(
+                    user,
+                    "user",
+                    [
+                        ("default", ""),
+                        (r"~^\s*\[(?<bracketed>[^\],\s]+)\]", "$bracketed"),
+                        (r"~^\s*(?<before_port>[^,:\s]+):[0-9]+\s*(?:,|$)", "$before_port"),
+                        (r"~^\s*(?<first_address>[^,\s]+)", "$first_address"),
+                    ],
+                )
             )
             user = "$user"
         found.append(self._hashed(f"{self.salt}:{user}", "by_user"))
@@ -176,6 +186,7 @@ class Split:
             nginx.directive("access_log", receiver, "arms"),
             # What is too large, and what waits in memory, is the arms' business.
             nginx.directive("client_max_body_size", 0),
+            *nginx.headers_as_they_are(self.header_kib),
             nginx.directive("keepalive_requests", 100_000),
             nginx.directive("add_header", self.force_header, "$arm", "always"),
             nginx.block(
@@ -188,6 +199,7 @@ class Split:
                     nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
                     nginx.directive("proxy_set_header", "Upgrade", "$http_upgrade"),
                     nginx.directive("proxy_set_header", self.force_header, "$arm"),
+                    *nginx.without_lookalikes([self.force_header]),
                     nginx.directive("proxy_hide_header", self.force_header),
                     nginx.directive("proxy_request_buffering", False),
                     nginx.directive("proxy_max_temp_file_size", 0),

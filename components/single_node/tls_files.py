@@ -51,6 +51,7 @@ class TlsFiles:
     trusted_proxies: tuple[str, ...]
     hsts_seconds: int
     timeout_seconds: int
+    header_kib: int
     workers: int
 
     def all(self) -> dict[str, str]:
@@ -101,8 +102,7 @@ class TlsFiles:
         found += [
             # The client knows what its processor is fast at; all that is offered is sound.
             nginx.directive("ssl_prefer_server_ciphers", False),
-            nginx.directive("ssl_session_cache", "shared:tls:2m"),
-            nginx.directive("ssl_session_tickets", False),
+            *self._resumption(),
             nginx.Comment(
                 "A variable makes nginx read the files at each handshake: a new certificate needs\n"
                 "no reload, which would close connections that wait for their next request."
@@ -112,8 +112,22 @@ class TlsFiles:
         ]
         return found
 
+    def _resumption(self) -> list[nginx.Statement]:
+        tickets = nginx.directive("ssl_session_tickets", False)
+        if self.client_certificates == "none":
+            return [nginx.directive("ssl_session_cache", "shared:tls:2m"), tickets]
+        return [
+            nginx.Comment(
+                "A session that is taken up again shows no certificate: an authority that is not\n"
+                "trusted any more would go on being so. Every handshake is a whole one."
+            ),
+            nginx.directive("ssl_session_cache", False),
+            tickets,
+        ]
+
     def _proxying(self) -> list[nginx.Statement]:
         found: list[nginx.Statement] = [
+            *nginx.headers_as_they_are(self.header_kib),
             nginx.mapping(
                 "$http_upgrade", "upstream_connection", [("default", "upgrade"), ("", "")]
             ),
@@ -155,7 +169,12 @@ class TlsFiles:
         if self.client_certificates != "none":
             headers["X-Client-Verify"] = "$ssl_client_verify"
             headers["X-Client-Subject"] = "$ssl_client_s_dn"
-        return [nginx.directive("proxy_set_header", *pair) for pair in headers.items()]
+        ours = [name for name in headers if name.startswith("X-")]
+        return [
+            *(nginx.directive("proxy_set_header", *pair) for pair in headers.items()),
+            nginx.Comment("What a client could pass off as these."),
+            *nginx.without_lookalikes(ours),
+        ]
 
     def _https(self) -> nginx.Directive:
         inside: list[nginx.Statement] = [

@@ -102,6 +102,9 @@ class TlsSidecarArgs(TypedDict):
     hsts_seconds: NotRequired[int]
     """For how long browsers must use HTTPS only (Strict-Transport-Security). Defaults to 0, which
     says nothing."""
+    header_kib: NotRequired[int]
+    """Longest line of a request's head, and all headers of an answer, in KiB from 8 to 256. Defaults
+    to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from the application after which it is a 504. Defaults to 60."""
     workers: NotRequired[int]
@@ -196,6 +199,7 @@ def _checked(where: str, name: str, args: TlsSidecarArgs) -> TlsFiles:
         ),
         hsts_seconds=checks.whole(where, args, "hsts_seconds", 0, (0, 315_360_000)),
         timeout_seconds=checks.whole(where, args, "timeout_seconds", 60, (1, 86_400)),
+        header_kib=checks.whole(where, args, "header_kib", 32, (8, 256)),
         workers=checks.whole(where, args, "workers", 1, (1, 16)),
     )
 

@@ -74,6 +74,14 @@ def test_the_application_is_told_the_truth(sidecars: Sidecars, https: dict[str, 
         "X-Forwarded-Proto": "http",
         "X-Client-Verify": "SUCCESS",
         "Forwarded": "for=203.0.113.99",
+        # To what follows CGI these are the same.
+        "X_Forwarded_For": "203.0.113.99",
+        "X-Real_IP": "203.0.113.99",
+        "X_Client_Verify": "SUCCESS",
+        # And these are the application's business.
+        "under_score": "1",
+        "with.dot": "2",
+        "Cookie": "c" * 9000,
     }
     answer = sidecars.ask(https, headers=claimed, method="POST", body="x" * 3_000_000)
     seen = json.loads(answer["body"])
@@ -84,7 +92,9 @@ def test_the_application_is_told_the_truth(sidecars: Sidecars, https: dict[str, 
     assert headers["x-forwarded-port"] == "8443"
     assert headers["host"] == headers["x-forwarded-host"] == f"{https['host']}:{https['port']}"
     assert "203.0.113.99" not in str(headers)
-    assert "x-client-verify" not in headers
+    assert not [name for name in headers if "verify" in name]
+    assert (headers["under_score"], headers["with.dot"]) == ("1", "2")
+    assert headers["cookie"] == "c" * 9000
     assert seen["bytes"] == 3_000_000, "a body of any size gets through"
     assert seen["from"] == "127.0.0.1"
 
@@ -125,6 +135,18 @@ def test_clients_without_a_certificate_of_the_authority_are_refused(
     headers = json.loads(known["body"])["headers"]
     assert headers["x-client-verify"] == "SUCCESS"
     assert headers["x-client-subject"] == "CN=known-client"
+
+
+def test_no_session_is_taken_up_again_where_certificates_decide(
+    sidecars: Sidecars, https: dict[str, Any], guarded: dict[str, Any]
+) -> None:
+    # A session shows no certificate, so an authority that is trusted no more would go on being so.
+    known = {"cert": "/etc/live-known/tls.crt", "key": "/etc/live-known/tls.key"}
+    found = [
+        sidecars.client().ask("resumed", module="tests.live.in_pod.https", at=at)
+        for at in (https, {**guarded, **known})
+    ]
+    assert found == [True, False]
 
 
 # configuration

@@ -6,6 +6,7 @@
 
 import http.client
 import json
+import socket
 import ssl
 import sys
 import threading
@@ -104,6 +105,22 @@ def get(request: dict[str, Any]) -> dict[str, Any]:
 def gets(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The answers to several requests, asked one after the other."""
     return [get(one) for one in request["requests"]]
+
+
+def resumed(request: dict[str, Any]) -> bool:
+    """Whether a second connection could take up the session of a first one."""
+    at = request["at"]
+    context = context_of(at)
+    assert context is not None
+    session = None
+    for _ in range(2):
+        plain = socket.create_connection((at["host"], at["port"]), timeout=10)
+        with context.wrap_socket(plain, server_hostname=at["host"], session=session) as sock:
+            # What a session is taken up with comes with the first answer, from TLS 1.3 on.
+            sock.sendall(f"GET / HTTP/1.1\r\nHost: {at['host']}\r\n\r\n".encode())
+            assert b" 200 " in sock.recv(65536)
+            session, again = sock.session, bool(sock.session_reused)
+    return again
 
 
 class Asker(threading.Thread):

@@ -85,7 +85,7 @@ class Sidecars:
         command = ["sh", "-c", script, "sh", *arguments]
         return self.kube.run(self.pods("source")[0], "source", command)
 
-    def commit(self, **files: str | None) -> None:
+    def commit(self, **files: str | dict[str, str] | None) -> None:
         """A commit to the repository's folder; None removes a file."""
         paths = {f"etc/app/{name}": content for name, content in files.items()}
         program = "python3 /opt/live/git_server.py commit"
