@@ -4,9 +4,11 @@ import os
 import sys
 
 import functions_framework
+from werkzeug.exceptions import HTTPException
 
 from function_runtime import entry_file, health, logs
 from function_runtime.limits import Limited
+from function_runtime.refusals import as_json
 from function_runtime.server import Server
 from function_runtime.settings import SIGNATURES, Settings
 
@@ -28,6 +30,9 @@ class _Function:
             application = functions_framework.create_app(
                 settings.target, settings.source, settings.signature
             )
+        if settings.signature != "http":
+            # Who wrote for Flask's own request has Flask's own errors.
+            application.register_error_handler(HTTPException, as_json)
         self._limited = Limited(application, settings, self._log)
         return self._limited
 
