@@ -2,30 +2,28 @@
 
 import gzip
 import importlib
+import io
 import json
-import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.support.function_image import Got, Served, runtime
 from tests.unit.support.wire import answered, chunked, raw_server
 
-IMAGE = Path(__file__).parents[2] / "images" / "function"
 JSON = "Content-Type: application/json"
 
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The runtime's own modules that need no framework."""
-    monkeypatch.syspath_prepend(str(IMAGE))
-    for name in ("json_text", "service", "settings", "upstream"):
-        importlib.import_module(f"function_runtime.{name}")
-    yield sys.modules["function_runtime"]
-    for name in [name for name in sys.modules if name.startswith("function_runtime")]:
-        del sys.modules[name]
+    with runtime(
+        monkeypatch, ("front", "json_text", "limits", "logs", "service", "settings")
+    ) as made:
+        yield made
 
 
 def asked(modules: Any, target: str, method: str = "POST", **headers: str) -> tuple[str, str]:
@@ -44,11 +42,6 @@ def asked(modules: Any, target: str, method: str = "POST", **headers: str) -> tu
 )
 def test_a_target_arrives_as_it_came(modules: Any, target: str) -> None:
     assert asked(modules, target)[0] == f"POST {target} HTTP/1.1"
-
-
-def test_bytes_that_no_target_has_are_encoded(modules: Any) -> None:
-    raw = "/größe".encode().decode("latin-1")
-    assert asked(modules, raw)[0] == "POST /gr%C3%B6%C3%9Fe HTTP/1.1"
 
 
 def test_headers_of_the_connection_stay_there(modules: Any) -> None:
@@ -95,6 +88,7 @@ def test_a_compressed_answer_is_read(modules: Any, coding: str, make: Any) -> No
         (gzip.compress(b"{}")[:-1], "gzip"),
         (gzip.compress(b" " * 17 * 2**20), "gzip"),
     ],
+    ids=range(8),
 )
 def test_what_cannot_be_read_is_said_and_kept(modules: Any, body: bytes, coding: str) -> None:
     got = called(modules, answered(body, f"Content-Encoding: {coding}"))
@@ -119,25 +113,31 @@ def test_the_length_of_an_answer_to_head_stays(modules: Any) -> None:
 # with the framework, as in the image
 
 
-@pytest.fixture
-def made(modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A decorator in its application."""
-    framework = pytest.importorskip("functions_framework", reason="is in the image only")
+Call = Callable[..., Got]
 
-    def make(code: str, port: int, on_failure: str = "closed", **more: str) -> Any:
+
+@pytest.fixture
+def made(modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Makes a decorator that is served until the test ends, and calls it."""
+    framework = pytest.importorskip("functions_framework", reason="is in the image only")
+    served: list[Served] = []
+
+    def make(code: str, port: int) -> Call:
         (tmp_path / "code.py").write_text(code)
-        for key, value in {
-            "FILE": str(tmp_path / "code.py"), "UPSTREAM": f"127.0.0.1:{port}",
-            "ON_FAILURE": on_failure, **more,
-        }.items():  # fmt: skip
-            monkeypatch.setenv(f"FUNCTION_{key}", value)
+        monkeypatch.setenv("FUNCTION_FILE", str(tmp_path / "code.py"))
+        monkeypatch.setenv("FUNCTION_UPSTREAM", f"127.0.0.1:{port}")
         application = framework.create_app("entry", modules.entry_file(), "http")
         exceptions = importlib.import_module("werkzeug.exceptions")
         refusals = importlib.import_module("function_runtime.refusals")
         application.register_error_handler(exceptions.HTTPException, refusals.as_json)
-        return application.test_client()
+        log = modules.logs.Log("shop", io.StringIO())
+        limited = modules.limits.Limited(application, modules.settings.Settings(), log)
+        served.append(Served(modules, limited))
+        return served[-1].call
 
-    return make
+    yield make
+    for one in served:
+        one.close()
 
 
 PASSING = "def handler(context):\n    return call_my_api(context.json)\n"
@@ -150,42 +150,57 @@ CREATED = answered(
 
 def test_an_answer_that_the_function_did_not_change_is_the_services(made: Any) -> None:
     with raw_server(CREATED) as server:
-        got = made(PASSING, server.port).post("/a%3Fb", json={})
+        call = made(PASSING, server.port)
+        status, headers, body = call(b"{}", target="/a%3Fb?c=d?", x_own="1", accept_encoding="br")
         head = server.requests[0].decode()
-    assert (got.status_code, got.data) == (201, b'{ "a": 1 }')
-    assert [got.headers[k] for k in ("Location", "Set-Cookie", "ETag")] == ["/a/1", "a=1", '"1"']
-    assert head.startswith("POST /a%3Fb HTTP/1.1")
+    assert (status, body) == (201, b'{ "a": 1 }')
+    assert [headers[k] for k in ("location", "set-cookie", "etag")] == ["/a/1", "a=1", '"1"']
+    assert head.startswith("POST /a%3Fb?c=d? HTTP/1.1")
     assert "Accept-Encoding: identity" in head
+    assert "x-own: 1" in head
+    assert head.lower().count("\nhost:") == 1
+    assert head.lower().count("\nx-request-id:") == 1
+
+
+def test_what_is_not_decorated_passes_as_it_came(made: Any) -> None:
+    coded = gzip.compress(b"x")
+    with raw_server(answered(coded, "Content-Encoding: gzip", "X_Under: 1")) as server:
+        call = made(CHANGING, server.port)
+        status, headers, body = call(method="GET", target="/%2e%2e/a", accept_encoding="gzip")
+        head = server.requests[0].decode()
+    assert (status, body, headers["content-encoding"]) == (200, coded, "gzip")
+    assert "content-type" not in headers
+    assert head.startswith("GET /%2e%2e/a HTTP/1.1")
+    assert "accept-encoding: gzip" in head.lower()
 
 
 def test_an_answer_that_the_function_changed_keeps_status_and_headers(made: Any) -> None:
     with raw_server(CREATED) as server:
-        got = made(CHANGING, server.port).post("/", json={})
-    assert (got.status_code, got.json) == (201, {"a": 1, "by": 1})
-    assert got.headers["Location"] == "/a/1"
-    assert got.headers["Content-Type"] == "application/hal+json"
-    assert "ETag" not in got.headers
-    assert got.headers["Content-Length"] == str(len(got.data))
+        status, headers, body = made(CHANGING, server.port)(b"{}")
+    assert (status, json.loads(body)) == (201, {"a": 1, "by": 1})
+    assert headers["location"] == "/a/1"
+    assert headers["content-type"] == "application/hal+json"
+    assert "etag" not in headers
 
 
 def test_a_status_of_the_functions_own_is_its_own(made: Any) -> None:
     code = "def handler(context):\n    return call_my_api(context.json), 202\n"
     with raw_server(CREATED) as server:
-        assert made(code, server.port).post("/", json={}).status_code == 202
+        assert made(code, server.port)(b"{}")[0] == 202
 
 
-@pytest.mark.parametrize("status", ["200 OK", "409 Conflict"])
-def test_an_answer_that_is_no_json_passes_as_it_came(made: Any, status: str) -> None:
-    with raw_server(answered(b"done", "Content-Type: text/plain", status=status)) as server:
-        got = made(CHANGING, server.port).post("/", json={})
+@pytest.mark.parametrize("status", [200, 409])
+def test_an_answer_that_is_no_json_passes_as_it_came(made: Any, status: int) -> None:
+    with raw_server(answered(b"done", "Content-Type: a/b", status=f"{status} Fine")) as server:
+        got, headers, body = made(CHANGING, server.port)(b"{}")
         assert len(server.requests) == 1
-    assert (got.status, got.data, got.content_type) == (status.upper(), b"done", "text/plain")
+    assert (got, body, headers["content-type"]) == (status, b"done", "a/b")
 
 
-@pytest.mark.parametrize("body", [b"{broken", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"{broken", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000], ids=range(4))
 def test_malformed_json_is_refused_in_json(made: Any, body: bytes) -> None:
     with raw_server(b"") as server:
-        got = made(PASSING, server.port).post("/", data=body)
+        status, headers, said = made(PASSING, server.port)(body)
         assert not server.requests
-    assert (got.status_code, got.content_type) == (400, "application/json")
-    assert "not JSON" in json.loads(got.data)["error"]
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert "not JSON" in json.loads(said)["error"]

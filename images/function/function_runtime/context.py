@@ -26,7 +26,7 @@ class Context:
         """The body as it came."""
         self.headers: Mapping[str, str] = request.headers
         """Its headers."""
-        self._identity = identity.current.get() or identity.of(request.environ)
+        self._identity = identity.current.get() or identity.of(request.headers)
 
     @property
     def identity(self) -> Identity:

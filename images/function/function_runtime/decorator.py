@@ -17,6 +17,7 @@ from function_runtime import source
 from function_runtime.context import Context
 from function_runtime.service import Answered, Service, UnreachableError, same
 from function_runtime.settings import Settings
+from function_runtime.wsgi import HEADERS
 
 _log = logging.getLogger("decorator")
 # Made anew where the body is; the function must be able to read the answer.
@@ -137,7 +138,9 @@ class Decorator:
 
 
 def _came(context: Context) -> list[tuple[str, str]]:
-    return [*context.request.headers.items()]
+    """The headers as they came."""
+    headers: list[tuple[str, str]] = context.request.environ[HEADERS]
+    return headers
 
 
 def _response(answered: Answered) -> flask.Response:

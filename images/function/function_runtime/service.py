@@ -101,7 +101,7 @@ class Service:
         # One connection a request: a Service spreads connections, and none is found closed.
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            connection.putrequest(method, upstream.target(raw), skip_accept_encoding=True)
+            connection.putrequest(method, raw, skip_accept_encoding=True)
             for key, value in upstream.end_to_end(headers):
                 if key.lower() != "host":
                     connection.putheader(key, value)
