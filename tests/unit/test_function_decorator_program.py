@@ -197,7 +197,9 @@ def test_an_answer_that_is_no_json_passes_as_it_came(made: Any, status: int) -> 
     assert (got, body, headers["content-type"]) == (status, b"done", "a/b")
 
 
-@pytest.mark.parametrize("body", [b"{broken", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000], ids=range(4))
+@pytest.mark.parametrize(
+    "body", [b"{broken", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000], ids=range(4)
+)
 def test_malformed_json_is_refused_in_json(made: Any, body: bytes) -> None:
     with raw_server(b"") as server:
         status, headers, said = made(PASSING, server.port)(body)

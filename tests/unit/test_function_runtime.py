@@ -362,7 +362,9 @@ def test_the_room_for_bodies_follows_the_memory(
 
 
 @pytest.mark.parametrize("sent", [HEAD % 10 + b"x", HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked") + b"9\r\nx"])  # fmt: skip
-def test_a_body_that_is_cut_short_reaches_no_function(make: Make, sent: bytes) -> None:
+def test_a_body_that_is_cut_short_reaches_no_function(
+    make: Make, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     called: list[int] = []
 
     def function(_: dict[str, Any]) -> bytes:
@@ -375,6 +377,16 @@ def test_a_body_that_is_cut_short_reaches_no_function(make: Make, sent: bytes) -
         assert b"200" not in answers(client)
     assert running.call()[0] == 200
     assert len(called) == 1
+    assert not caplog.records, "a client fills the log"
+
+
+def test_what_is_no_http_is_400_and_not_logged(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = make(lambda _: b"")
+    with begun(running.served.port, b"GET / HTTP/1.1\r\nno header\r\n\r\n") as (client,):
+        assert b" 400 " in answers(client)
+    assert not caplog.records
 
 
 # streams
@@ -400,7 +412,9 @@ def test_what_a_function_yields_is_sent_at_once(make: Make) -> None:
 
 
 @pytest.mark.parametrize("how", ["out of time", "fails"])
-def test_a_stream_without_its_end_is_broken_off(make: Make, how: str) -> None:
+def test_a_stream_without_its_end_is_broken_off(
+    make: Make, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def function(_: dict[str, Any]) -> Iterator[bytes]:
         yield b"one\n"
         while how == "out of time":
@@ -411,6 +425,7 @@ def test_a_stream_without_its_end_is_broken_off(make: Make, how: str) -> None:
     with begun(running.served.port, b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n") as (client,):
         got = answers(client)
     assert not got.endswith(b"0\r\n\r\n")
+    assert not caplog.records
     until(lambda: not running.limited.activity()["busy"])
     assert "the answer did not reach its end" in running.out.getvalue()
 

@@ -5,10 +5,12 @@ KEEPALIVE_SECONDS, and a connection that is idle for as long, are closed.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from function_runtime.answers import only_what_was_given
 
@@ -39,8 +41,18 @@ def runner(handler: Handler, seconds: float) -> web.AppRunner:
 
     :param seconds: how long those that are here may take from then on
     """
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler.answer(request)
+        except ConnectionError:
+            # Nobody is there any more; aiohttp would take it for a fault of ours.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+
     application = web.Application()
-    application.router.add_route("*", "/{target:.*}", handler.answer)
+    application.router.add_route("*", "/{target:.*}", answer)
     application.on_response_prepare.append(only_what_was_given)
 
     async def leaving(_: web.Application) -> None:
@@ -51,9 +63,12 @@ def runner(handler: Handler, seconds: float) -> web.AppRunner:
 
     application.on_shutdown.append(leaving)
     application.on_cleanup.append(answered)
+    log = logging.getLogger("aiohttp.server.function")
+    log.addFilter(_no_fault_of_clients)
     return web.AppRunner(
         application,
         access_log=None,
+        logger=log,
         # What a client has encoded is for the function, or for who is behind it.
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -62,6 +77,11 @@ def runner(handler: Handler, seconds: float) -> web.AppRunner:
         max_field_size=_LONGEST_LINE,
         shutdown_timeout=seconds,
     )
+
+
+def _no_fault_of_clients(record: logging.LogRecord) -> bool:
+    # What is no HTTP was answered with 400; nobody fills our log with it.
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def raw_target(request: web.BaseRequest) -> str:
