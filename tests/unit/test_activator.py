@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +231,60 @@ def test_it_does_not_sleep_while_somebody_asks(
         cluster.waking.give(one.result(5))
     cluster.look(20)
     assert cluster.orders == [0]
+
+
+@pytest.mark.parametrize("takes", [0.0, 3.0, 25.0], ids=["at once", "a while", "longer than idle"])
+def test_slow_steady_traffic_keeps_it_awake(modules: Any, takes: float) -> None:
+    cluster = Cluster(modules, replicas=1, idle_seconds=10.0)
+    cluster.waking.told([cluster.pod()])
+    asked = cluster.now
+
+    def second(busy: int) -> None:
+        # As a pod sees it: it is idle from the end of its last request on.
+        idle = 0.0 if busy else cluster.now - asked
+        cluster.activities["10.0.0.0"] = {"busy": busy, "idle_seconds": idle}
+        cluster.look(1)
+
+    second(0)
+    for _ in range(10):
+        place = cluster.waking.take(0)
+        for _ in range(int(takes)):
+            second(1)
+        cluster.waking.give(place)
+        asked = cluster.now
+        for _ in range(9):
+            second(0)
+    assert cluster.orders == []
+    for _ in range(3):
+        second(0)
+    assert cluster.orders == [0]
+
+
+def test_a_silent_watch_is_noticed_before_who_waits_gives_up(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "namespace").write_text("shop")
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setattr(modules.cluster.ssl, "create_default_context", lambda **_: None)
+    for hold_seconds, watched in ((15, 5), (60, 15), (600, 60)):
+        made = modules.cluster.Cluster("shop", "a=b", hold_seconds, tmp_path)
+        assert made._watch_seconds == watched
+        assert watched + modules.cluster._LATE_SECONDS < hold_seconds
+    monkeypatch.setattr(modules.cluster, "_LATE_SECONDS", 0)
+    made._watch_seconds = 0.2
+    told: list[Any] = []
+    silent = threading.Event()
+    listed = answered(b'{"items": [], "metadata": {"resourceVersion": "7"}}')
+    stream = [chunked(whole=False), b"never"]
+    with raw_server(listed, stream, between=lambda: assert_set(silent)) as api:
+        monkeypatch.setattr(
+            made, "_connection",
+            lambda seconds: http.client.HTTPConnection("127.0.0.1", api.port, timeout=seconds),
+        )  # fmt: skip
+        with pytest.raises(modules.cluster.ClusterError, match="timed out"):
+            made.watch(told.append)
+        silent.set()
+    assert told == [[]]
 
 
 def test_a_pod_that_never_starts_goes_when_nobody_waits_for_it_any_more(modules: Any) -> None:

@@ -231,6 +231,12 @@ def test_printed_lines_of_threads_do_not_mix(modules: Any) -> None:
     assert messages == ["two", "one one", "last"]
 
 
+def test_what_is_no_text_is_a_line_that_others_can_read(modules: Any) -> None:
+    out = io.StringIO()
+    modules.logs.Log("shop", out).write("info", "a\udcffb")
+    assert json.loads(out.getvalue())["message"] == "a?b"
+
+
 def test_logging_with_a_wrong_format_is_a_line_too(modules: Any) -> None:
     out = io.StringIO()
     handler = modules.logs._Handler(modules.logs.Log("shop", out))

@@ -222,7 +222,7 @@ class Activator:
 
 
 def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRunner]]:
-    cluster = Cluster(settings.deployment, settings.selector)
+    cluster = Cluster(settings.deployment, settings.selector, settings.hold_seconds)
     waking = Waking(
         Limits(settings.concurrency, settings.held, settings.idle_seconds),
         cluster,
