@@ -5,6 +5,7 @@ import http.client
 import importlib
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -510,10 +511,16 @@ def assert_set(event: threading.Event) -> None:
     assert event.wait(30)
 
 
-def test_a_client_that_does_not_read_keeps_no_place(before: Before) -> None:
-    with raw_server(answered(b"x" * 200_000)) as pod:
+def test_a_client_that_does_not_read_keeps_no_place(
+    before: Before, modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than the system itself keeps for a client that does not read.
+    monkeypatch.setattr(modules.activator, "_AT_ONCE_BYTES", 2**24)
+    with raw_server(answered(b"x" * 2**23)) as pod:
         made = before(pod.port)
-        with begun(made.served.port, b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"):
+        with socket.socket() as client:
+            client.connect(("127.0.0.1", made.served.port))
+            client.sendall(GET)
             until(lambda: bool(pod.requests))
             assert made.passed == 0
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
@@ -49,7 +49,6 @@ class _Stream:
         self._request = request
         self._who = who
         self._loop = asyncio.get_running_loop()
-        self._now: Future[None] | None = None
         self.response: web.StreamResponse | None = None
         self._left: int | None = None
         """Bytes that it has still to have, if that was said."""
@@ -71,11 +70,6 @@ class _Stream:
             raise broken_off(self._request)
         await self.response.write_eof()
 
-    def stop(self) -> None:
-        """Wake the function's thread, which may wait for a client that does not read."""
-        if self._now is not None:
-            self._now.cancel()
-
     async def _prepare(self, response: web.StreamResponse) -> None:
         await response.prepare(self._request)
 
@@ -87,8 +81,9 @@ class _Stream:
         self._wait_for(self.response.write(piece))
 
     def _wait_for(self, work: Any) -> None:
-        self._now = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._now.result()
+        # A client that does not read keeps the thread here until the time is up: then the
+        # connection is broken off, and what it waits for fails.
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class _Call:
@@ -288,7 +283,6 @@ class Limited:
             call.abandoned = True
             if call.thread:
                 _interrupt(call.thread)
-        call.stream.stop()
         reason = f"not done in {self._settings.timeout:g} s"
         self._log.write("error", f"{reason}, told to end")
         if call.answer is not None and not call.answer.done():
