@@ -374,7 +374,7 @@ def _resources(where: str, args: Mapping[str, Any]) -> dict[str, Any]:
     memory = checks.quantity(where, "memory", args.get("memory", "256Mi"))
     if not checks.is_deferred(memory) and checks.amount(memory) < checks.amount(_REQUESTED_MEMORY):
         raise InputError(
-            where, "memory", memory, f"must be at least {_REQUESTED_MEMORY}, the runtime needs 40Mi"
+            where, "memory", memory, f"must be at least {_REQUESTED_MEMORY}, the runtime needs 50Mi"
         )
     cpu = checks.quantity(where, "cpu", args.get("cpu", "100m"))
     limit = checks.quantity(where, "cpu_limit", args.get("cpu_limit", "1"))

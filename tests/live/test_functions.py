@@ -80,6 +80,18 @@ def test_the_apis_refusal_and_other_requests_pass_unchanged(functions: Functions
     assert isinstance(got["content"], list)
 
 
+def test_target_status_and_headers_pass_as_they_came(functions: Functions) -> None:
+    mark = uuid.uuid4().hex
+    target = "/a%3Fadmin=1/%2e%2e/b%2Fc%20d?q=what?"
+    url = functions.urls["defaults"] + target
+    body = {"name": mark, "color": "red", "create": True}
+    (answer,) = functions.calls([{"url": url, "body": body}])
+    assert (answer["status"], answer["content"]) == (201, {"made": body})
+    assert [answer["headers"][k] for k in ("location", "set-cookie")] == ["/made/1", "a=1"]
+    (reached,) = [one for one in seen(functions) if mark in json.dumps(one["body"])]
+    assert reached["target"] == target
+
+
 def test_a_decorator_that_fails_closed_keeps_the_request_from_the_api(functions: Functions) -> None:
     mark = uuid.uuid4().hex
     answer = functions.call("closed", {"name": mark, "fail": "request"})
@@ -166,6 +178,17 @@ def test_without_a_pod_none_of_many_requests_is_lost(functions: Functions) -> No
     again = functions.call("sleepy", {}, headers={"X-Request-Id": mark}, timeout=90)
     assert again["headers"]["x-request-id"] == mark
     assert functions.lines("sleepy", mark)[-1]["status"] == 200
+
+
+def test_slow_clients_stop_nobody_and_streams_come_as_they_are_made(functions: Functions) -> None:
+    """Once directly and once through the activator, which has just woken it."""
+    for name in ("limited", "sleepy"):
+        url = functions.urls[name]
+        call = {"url": url, "body": {"lines": 2}, "timeout": 90}
+        (answer,) = functions.calls([call], slow=60, slow_url=url)
+        assert (answer["status"], answer["content"]) == (200, "0\n1\n")
+        # Each line is a second's work.
+        assert answer["seconds"] - answer["first"] > 1
 
 
 def test_a_pod_that_cannot_start_is_a_503_that_says_why(functions: Functions) -> None:

@@ -5,10 +5,10 @@ import http.client
 import importlib
 import io
 import json
-import sys
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,21 +16,17 @@ from typing import Any
 
 import pytest
 
-IMAGE = Path(__file__).parents[2] / "images" / "function"
+from tests.unit.support.function_image import Served, runtime
+from tests.unit.support.wire import answered, begun, chunked, raw_server
+
 ASLEEP = {"busy": 0, "idle_seconds": 100.0}
 
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The runtime's own modules, without the server that it runs in."""
-    monkeypatch.syspath_prepend(str(IMAGE))
-    monkeypatch.setitem(sys.modules, "function_runtime.server", type(sys)("server"))
-    sys.modules["function_runtime.server"].Server = object  # type: ignore[attr-defined]
-    for name in ("activator", "cluster", "logs", "waking"):
-        importlib.import_module(f"function_runtime.{name}")
-    yield sys.modules["function_runtime"]
-    for name in [name for name in sys.modules if name.startswith("function_runtime")]:
-        del sys.modules[name]
+    with runtime(monkeypatch, ("activator", "cluster", "logs", "waking")) as made:
+        yield made
 
 
 class Cluster:
@@ -238,6 +234,60 @@ def test_it_does_not_sleep_while_somebody_asks(
     assert cluster.orders == [0]
 
 
+@pytest.mark.parametrize("takes", [0.0, 3.0, 25.0], ids=["at once", "a while", "longer than idle"])
+def test_slow_steady_traffic_keeps_it_awake(modules: Any, takes: float) -> None:
+    cluster = Cluster(modules, replicas=1, idle_seconds=10.0)
+    cluster.waking.told([cluster.pod()])
+    asked = cluster.now
+
+    def second(busy: int) -> None:
+        # As a pod sees it: it is idle from the end of its last request on.
+        idle = 0.0 if busy else cluster.now - asked
+        cluster.activities["10.0.0.0"] = {"busy": busy, "idle_seconds": idle}
+        cluster.look(1)
+
+    second(0)
+    for _ in range(10):
+        place = cluster.waking.take(0)
+        for _ in range(int(takes)):
+            second(1)
+        cluster.waking.give(place)
+        asked = cluster.now
+        for _ in range(9):
+            second(0)
+    assert cluster.orders == []
+    for _ in range(3):
+        second(0)
+    assert cluster.orders == [0]
+
+
+def test_a_silent_watch_is_noticed_before_who_waits_gives_up(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "namespace").write_text("shop")
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setattr(modules.cluster.ssl, "create_default_context", lambda **_: None)
+    for hold_seconds, watched in ((15, 5), (60, 15), (600, 60)):
+        made = modules.cluster.Cluster("shop", "a=b", hold_seconds, tmp_path)
+        assert made._watch_seconds == watched
+        assert watched + modules.cluster._LATE_SECONDS < hold_seconds
+    monkeypatch.setattr(modules.cluster, "_LATE_SECONDS", 0)
+    made._watch_seconds = 0.2
+    told: list[Any] = []
+    silent = threading.Event()
+    listed = answered(b'{"items": [], "metadata": {"resourceVersion": "7"}}')
+    stream = [chunked(whole=False), b"never"]
+    with raw_server(listed, stream, between=lambda: assert_set(silent)) as api:
+        monkeypatch.setattr(
+            made, "_connection",
+            lambda seconds: http.client.HTTPConnection("127.0.0.1", api.port, timeout=seconds),
+        )  # fmt: skip
+        with pytest.raises(modules.cluster.ClusterError, match="timed out"):
+            made.watch(told.append)
+        silent.set()
+    assert told == [[]]
+
+
 def test_a_pod_that_never_starts_goes_when_nobody_waits_for_it_any_more(modules: Any) -> None:
     cluster = Cluster(modules, replicas=1)
     cluster.waking.told([cluster.pod()])
@@ -305,13 +355,12 @@ class Upstream(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if body == b"break":
-            self.close_connection = True
-            return
-        answer = json.dumps({"path": self.path, "body": body.decode(),
-                             "headers": {k.lower(): v for k, v in self.headers.items()}})  # fmt: skip
-        self.send_response(201)
+        headers = [[key.lower(), value] for key, value in self.headers.items()]
+        answer = json.dumps({"path": self.path, "body": body.decode(), "headers": headers})
+        self.send_response(201, "Made")
         self.send_header("X-Own", "yes")
+        self.send_header("Set-Cookie", "a=1")
+        self.send_header("Set-Cookie", "b=2")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer.encode())
@@ -320,84 +369,195 @@ class Upstream(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def activator(modules: Any) -> Iterator[tuple[Any, Cluster]]:
+class Activated:
     """An activator before one pod that is ready."""
+
+    def __init__(self, modules: Any, port: int, bodies: Any = None) -> None:
+        self.cluster = Cluster(modules, replicas=1)
+        self.cluster.activities["127.0.0.1"] = ASLEEP
+        self.cluster.waking.told([self.cluster.pod(address="127.0.0.1")])
+        self.cluster.look()
+        settings = modules.activator.Settings(
+            name="shop", deployment="shop-1", selector="a=b", concurrency=2, most_pods=3, held=5,
+            hold_seconds=0.2, idle_seconds=10, timeout=20, port=port, health_port=0,
+        )  # fmt: skip
+        log = modules.logs.Log("shop", self.cluster.out)
+        self.activator = modules.activator.Activator(self.cluster.waking, settings, log, bodies)
+        self.served = Served(modules, self.activator)
+        self.call = self.served.call
+
+    @property
+    def passed(self) -> int:
+        """Requests that the pod has, once nothing changes any more."""
+        until(lambda: self.cluster.waking.passed == 0, 2)
+        return int(self.cluster.waking.passed)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+Before = Callable[..., Activated]
+
+
+@pytest.fixture
+def before(modules: Any) -> Iterator[Before]:
+    """Makes activators before a port, which run until the test ends."""
+    made: list[Activated] = []
+
+    def make(port: int, bodies: Any = None) -> Activated:
+        made.append(Activated(modules, port, bodies))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.served.close()
+
+
+@pytest.fixture
+def activator(before: Before) -> Iterator[Activated]:
+    """An activator before a pod that says what it got."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    cluster = Cluster(modules, replicas=1)
-    cluster.activities["127.0.0.1"] = ASLEEP
-    cluster.waking.told([cluster.pod(address="127.0.0.1")])
-    cluster.look()
-    settings = modules.activator.Settings(
-        name="shop", deployment="shop-1", selector="a=b", concurrency=2, most_pods=3, held=5,
-        hold_seconds=0.2, idle_seconds=10, timeout=20, port=server.server_port, health_port=0,
-    )  # fmt: skip
-    log = modules.logs.Log("shop", cluster.out)
-    yield modules.activator.Activator(cluster.waking, settings, log), cluster
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield before(server.server_port)
     server.shutdown()
     server.server_close()
 
 
-def call(activator: Any, body: bytes, **headers: str) -> tuple[str, dict[str, str], bytes]:
-    said: list[Any] = []
-    environ = {
-        "REQUEST_METHOD": "POST", "RAW_URI": "/a%2Fb?c=1", "CONTENT_TYPE": "text/plain",
-        "wsgi.input": io.BytesIO(body), **headers,
-    }  # fmt: skip
-    answer = activator(environ, lambda *given: said.extend(given))
-    content = b"".join(answer)
-    with contextlib.suppress(AttributeError):
-        answer.close()
-    return said[0], dict(said[1]), content
+OWN = ("x-request-id", "connection")
+"""Headers that the activator sends for itself."""
 
 
-def test_a_request_is_handed_on_as_it_came(activator: tuple[Any, Cluster]) -> None:
-    made, cluster = activator
-    status, headers, content = call(
-        made, b"hello", HTTP_X_OTHER="1", HTTP_CONNECTION="close", HTTP_HOST="shop.example"
+@pytest.mark.parametrize(
+    "target", ["/a%2Fb?c=1", "/%2e%2e/secret", "/a%3Fb", "/a?", "/a?q=what?", "/a//../b?x=%26#c"]
+)
+def test_a_request_is_handed_on_as_it_came(activator: Activated, target: str) -> None:
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 5\r\nX-Two: 1\r\n"
+        "X-Two: 2\r\nX_Under: 1\r\nContent-Type: text/plain\r\nConnection: close, X-Hop\r\n"
+        "X-Hop: 1\r\nX-Name: größe\r\n\r\nhello"
     )
+    with begun(activator.served.port, head.encode()) as (client,):
+        answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    head, _, content = answer.partition("\r\n\r\n")
     got = json.loads(content)
-    assert (status.split()[0], headers["X-Own"], got["path"], got["body"]) == (
-        "201", "yes", "/a%2Fb?c=1", "hello",
-    )  # fmt: skip
-    assert got["headers"]["content-type"] == "text/plain"
-    assert (got["headers"]["x-other"], got["headers"]["host"]) == ("1", "shop.example")
-    assert len(got["headers"]["x-request-id"]) == 32
-    assert cluster.waking.passed == 0, "its place was not given back"
+    assert head.startswith("HTTP/1.1 201 Made\r\n")
+    assert [line for line in ("X-Own: yes", "Set-Cookie: a=1", "Set-Cookie: b=2")
+            if line not in head.split("\r\n")] == []  # fmt: skip
+    assert (got["path"], got["body"]) == (target, "hello")
+    (number,) = [value for key, value in got["headers"] if key == "x-request-id"]
+    assert len(number) == 32
+    assert [one for one in got["headers"] if one[0] not in OWN] == [
+        ["host", "shop.example"], ["x-two", "1"], ["x-two", "2"], ["x_under", "1"],
+        ["content-type", "text/plain"], ["x-name", "größe".encode().decode("latin-1")],
+        ["content-length", "5"],
+    ]  # fmt: skip
+    assert activator.passed == 0, "its place was not given back"
 
 
-def test_what_a_pod_did_not_answer_is_not_sent_again(activator: tuple[Any, Cluster]) -> None:
-    made, cluster = activator
-    status, _, _ = call(made, b"break")
-    assert status.startswith("502")
-    assert cluster.waking.passed == 0
+def test_what_a_pod_did_not_answer_is_not_sent_again(before: Before) -> None:
+    with raw_server(b"") as pod:
+        made = before(pod.port)
+        assert made.call(b"hello")[0] == 502
+        assert len(pod.requests) == 1
+    assert made.passed == 0
     # It must show that it is there before it gets another.
     with pytest.raises(Exception, match="not ready"):
-        cluster.waking.take(0)
+        made.cluster.waking.take(0)
 
 
-def test_long_bodies_and_too_many_are_refused(
-    activator: tuple[Any, Cluster], modules: Any, monkeypatch: pytest.MonkeyPatch
+LONG = b"x" * 300_000
+GET = b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer", [answered(b"half", length=8), answered(LONG, length=300_001),
+               chunked(b"half", whole=False)],
+    ids=["short", "long", "chunked"],
+)  # fmt: skip
+def test_an_answer_that_a_pod_breaks_off_is_seen_at_once(before: Before, answer: bytes) -> None:
+    with raw_server(answer) as pod:
+        made = before(pod.port)
+        with begun(made.served.port, GET) as (client,):
+            got = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(65536):
+                    got += piece
+    short = got.startswith(b"HTTP/1.1 502")
+    assert short == (len(answer) < 100 and b"Content-Length" in answer)
+    assert short or not got.endswith(b"0\r\n\r\n")
+    assert made.passed == 0
+
+
+def test_what_a_pod_streams_is_passed_on_as_it_comes(before: Before) -> None:
+    go = threading.Event()
+    parts = [chunked(b"one\n", whole=False), b"4\r\ntwo\n\r\n0\r\n\r\n"]
+    with raw_server(parts, between=lambda: assert_set(go)) as pod:
+        made = before(pod.port)
+        connection = http.client.HTTPConnection("127.0.0.1", made.served.port, timeout=30)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert answer.readline() == b"one\n"
+        go.set()
+        assert answer.read() == b"two\n"
+        connection.close()
+    assert made.passed == 0
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(30)
+
+
+def test_a_client_that_does_not_read_keeps_no_place(
+    before: Before, modules: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, _ = activator
-    assert call(made, b"x" * (modules.activator.MOST_BYTES + 1))[0].startswith("413")
-    monkeypatch.setattr(modules.activator, "MOST_HELD_BYTES", 3)
-    status, headers, _ = call(made, b"four")
-    assert (status.split()[0], headers["Retry-After"]) == ("503", "1")
-    assert call(made, b"yes")[0].startswith("201")
-    assert 'activator_refused_total{function="shop",reason="bytes"} 1' in made.measured()
+    # More than the system itself keeps for a client that does not read.
+    monkeypatch.setattr(modules.activator, "_AT_ONCE_BYTES", 2**24)
+    with raw_server(answered(b"x" * 2**23)) as pod:
+        made = before(pod.port)
+        with socket.socket() as client:
+            client.connect(("127.0.0.1", made.served.port))
+            client.sendall(GET)
+            until(lambda: bool(pod.requests))
+            assert made.passed == 0
 
 
-def test_without_a_pod_the_answer_says_why(activator: tuple[Any, Cluster]) -> None:
-    made, cluster = activator
+def test_bodies_count_when_they_arrive(before: Before, modules: Any) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 50\r\n\r\n" + b"x" * 49
+    with raw_server(answered(b"done")) as pod:
+        made = before(pod.port, modules.bodies.Bodies(300, slow_seconds=1000))
+        with begun(made.served.port, head, 6):
+            until(lambda: 'activator_held_bytes{function="shop"} 294' in made.activator.measured())
+            status, headers, _ = made.call(b"x" * 7)
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert made.call(b"yes")[0] == 200
+    assert 'activator_refused_total{function="shop",reason="bytes"} 1' in made.activator.measured()
+
+
+def test_long_bodies_are_refused(
+    activator: Activated, modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules.bodies, "MOST_BYTES", 3)
+    assert activator.call(b"four")[0] == 413
+    assert activator.call(b"yes")[0] == 201
+
+
+def test_slow_clients_stop_nobody(activator: Activated) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nx"
+    with begun(activator.served.port, head, 60), begun(activator.served.port, head[:9], 60):
+        assert activator.call(b"hello")[0] == 201
+
+
+def test_without_a_pod_the_answer_says_why(activator: Activated) -> None:
+    cluster = activator.cluster
     cluster.waking.told([])
 
     def time_passes() -> None:
         # Once somebody waits, who has looked at the clock then.
-        until = time.monotonic() + 20
-        while not cluster.waking.held and time.monotonic() < until:
-            time.sleep(0.01)
+        until(lambda: cluster.waking.held > 0)
         time.sleep(0.1)
         while passing.is_set():
             cluster.now += 60
@@ -409,12 +569,11 @@ def test_without_a_pod_the_answer_says_why(activator: tuple[Any, Cluster]) -> No
     clock = threading.Thread(target=time_passes)
     clock.start()
     try:
-        answer = call(made, b"hello")
+        status, headers, content = activator.call(b"hello")
     finally:
         passing.clear()
         clock.join()
-    status, headers, content = answer
-    assert (status.split()[0], headers["Retry-After"]) == ("503", "1")
+    assert (status, headers["retry-after"]) == (503, "1")
     assert "it has no pod" in json.loads(content)["error"]
 
 
@@ -423,9 +582,8 @@ def cluster_place(cluster: Cluster) -> Any:
     return cluster.modules.waking.Place(cluster.pod(9))
 
 
-def test_health_says_what_is_held(activator: tuple[Any, Cluster]) -> None:
-    made, _ = activator
-    server = importlib.import_module("function_runtime.health").serve(made, 0)
+def test_health_says_what_is_held(activator: Activated) -> None:
+    server = importlib.import_module("function_runtime.health").serve(activator.activator, 0)
     try:
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
         connection.request("GET", "/activity")

@@ -4,28 +4,25 @@ A request waits here until a pod is ready, and is handed on to it. Nothing is ha
 a request was sent, its answer, or that there is none, goes to the caller.
 """
 
-import contextlib
-import http.client
-import io
+import asyncio
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
-from function_runtime import health, identity, logs, upstream
+from aiohttp import web
+
+from function_runtime import front, health, identity, logs
+from function_runtime.answers import SEND_SECONDS, Answer, begun, broken_off, busy, refusal, send
+from function_runtime.bodies import Bodies, RefusedError
 from function_runtime.cluster import Cluster
-from function_runtime.limits import MOST_BYTES, refusal
+from function_runtime.pods import Answering, BrokenError, Pods, UnreachableError
 from function_runtime.server import Server
 from function_runtime.waking import FullError, LateError, Limits, Place, Waking, ask_pod, follow
 
-MOST_HELD_BYTES = 32 * 2**20
-"""Bodies of all requests that are here at a time."""
-
-_CONNECT_SECONDS = 1.0
-_SPARE_THREADS = 8
-_CHUNK = 65536
+_AT_ONCE_BYTES = 256 * 1024
+"""Longest answer that is read to its end before it is passed back."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,11 @@ class Settings:
     port: int
     health_port: int
 
+    @property
+    def longest(self) -> float:
+        """Seconds that a request takes at most until its answer begins."""
+        return self.hold_seconds + 2 * self.timeout
+
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read the environment."""
@@ -65,14 +67,22 @@ class Settings:
 
 
 class Activator:
-    """A WSGI application before the function's pods."""
+    """Answers requests with what the function's pods answer."""
 
-    def __init__(self, waking: Waking, settings: Settings, log: logs.Log) -> None:
+    def __init__(
+        self, waking: Waking, settings: Settings, log: logs.Log, bodies: Bodies | None = None
+    ) -> None:
+        """Describe it; it is used from one event loop."""
         self._waking = waking
         self._settings = settings
         self._log = log
-        self._bytes = 0
-        self._mutex = threading.Lock()
+        self._bodies = bodies or Bodies()
+        # Who waits for a pod has a thread; nobody waits while the pods have places.
+        self._threads = ThreadPoolExecutor(settings.held, "waits")
+        self._waiting = 0
+        # It may wait in the pod for as long as it may run.
+        self._seconds = 2 * settings.timeout + 5
+        self._pods = Pods(settings.port, self._seconds)
         self._refused: dict[str, int] = {}
 
     # for the health port
@@ -95,200 +105,146 @@ class Activator:
             f"activator_held{{{label}}} {waking.held}",
             "# TYPE activator_passed gauge",
             f"activator_passed{{{label}}} {waking.passed}",
+            "# TYPE activator_held_bytes gauge",
+            f"activator_held_bytes{{{label}}} {self._bodies.held_bytes}",
             "# TYPE activator_wakes_total counter",
             f"activator_wakes_total{{{label}}} {waking.wakes}",
             "# TYPE activator_wake_seconds_total counter",
             f"activator_wake_seconds_total{{{label}}} {waking.woken_seconds:.3f}",
             "# TYPE activator_refused_total counter",
         ]
-        with self._mutex:
-            lines += [
-                f'activator_refused_total{{{label},reason="{reason}"}} {count}'
-                for reason, count in sorted(self._refused.items())
-            ]
+        lines += [
+            f'activator_refused_total{{{label},reason="{reason}"}} {count}'
+            for reason, count in sorted(self._refused.copy().items())
+        ]
         return "\n".join(lines) + "\n"
 
     # for requests
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def leaving(self) -> None:
+        """No new requests come: what is still on its way here is told to come again."""
+        self._bodies.close("the activator is told to end")
+
+    async def close(self) -> None:
+        """All are answered: no pod is asked any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._pods.close()
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hand one request on."""
-        who = identity.of(environ)
-        token = identity.current.set(who)
+        who = identity.of(request.headers)
+        identity.current.set(who)
+        answer = await self._answered(request, who)
+        if isinstance(answer, Answer):
+            return await send(request, answer)
+        return answer
+
+    async def _answered(
+        self, request: web.BaseRequest, who: identity.Identity
+    ) -> Answer | web.StreamResponse:
+        """The answer, unless it was sent as it came."""
         try:
-            return self._handed_on(environ, start_response, who)
-        finally:
-            identity.current.reset(token)
+            with await self._bodies.read(request) as body:
+                return await self._handed_on(request, who, body.data)
+        except RefusedError as error:
+            return self._refusal(error.kind, error.answer, who)
+        except FullError:
+            return self._refusal("full", busy("as many requests wait as may"), who)
+        except LateError as error:
+            said = f"no pod within {self._settings.hold_seconds:g} s"
+            self._log.write("error", said, reason=str(error), detail=error.detail)
+            return self._refusal("late", busy(f"{said}: {error}"), who)
+        except TimeoutError:
+            return self._refusal("time", refusal(504, "the function is late"), who)
+        except BrokenError as error:
+            self._log.write("error", str(error))
+            return self._refusal("broken", refusal(502, "the function did not answer"), who)
 
-    def _handed_on(
-        self, environ: dict[str, Any], start_response: Callable[..., Any], who: identity.Identity
-    ) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(MOST_BYTES + 1)
-        size = len(body)
-        if size > MOST_BYTES:
-            return self._refuse(
-                start_response,
-                who,
-                "413 Content Too Large",
-                "length",
-                f"more than {MOST_BYTES} bytes",
-            )
-        with self._mutex:
-            fits = self._bytes + size <= MOST_HELD_BYTES
-            self._bytes += size if fits else 0
-        if not fits:
-            return self._busy(start_response, who, "bytes", "too much is held")
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._free, size)
-            try:
-                place, connection = self._connected()
-            except FullError:
-                return self._busy(start_response, who, "full", "as many requests wait as may")
-            except LateError as error:
-                self._log.write(
-                    "error", f"no pod within {self._settings.hold_seconds:g} s", reason=str(error),
-                    detail=error.detail,
-                )  # fmt: skip
-                said = f"no pod within {self._settings.hold_seconds:g} s: {error}"
-                return self._busy(start_response, who, "late", said)
-            undo.callback(connection.close)
-            lost = undo.enter_context(self._given_back(place))
-            try:
-                _send(connection, environ, who, body)
-                answer = connection.getresponse()
-            except TimeoutError:
-                return self._refuse(
-                    start_response, who, "504 Gateway Timeout", "time", "the function is late"
-                )
-            except (OSError, http.client.HTTPException) as error:
-                lost.append(place)
-                self._log.write("error", f"{place.pod.name}: {type(error).__name__}: {error}")
-                return self._refuse(
-                    start_response, who, "502 Bad Gateway", "broken", "the function did not answer"
-                )
-            start_response(f"{answer.status} {answer.reason}", _passed_back(answer))
-            return _Body(answer, undo.pop_all())
+    def _refusal(self, kind: str, answer: Answer, who: identity.Identity) -> Answer:
+        self._refused[kind] = self._refused.get(kind, 0) + 1
+        return replace(answer, headers=(*answer.headers, *who.headers.items()))
 
-    def _connected(self) -> tuple[Place, http.client.HTTPConnection]:
-        """A connection to a pod; a pod that cannot be reached is asked again later."""
-        until = time.monotonic() + self._settings.hold_seconds
+    async def _handed_on(
+        self, request: web.BaseRequest, who: identity.Identity, body: bytes
+    ) -> Answer | web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.hold_seconds
         while True:
-            place = self._waking.take(max(0.0, until - time.monotonic()))
-            connection = http.client.HTTPConnection(
-                place.pod.address, self._settings.port, timeout=_CONNECT_SECONDS
-            )
+            place = await self._taken(max(0.0, until - loop.time()))
+            lost = False
+            pod = place.pod
             try:
-                connection.connect()
-            except OSError:
-                self._waking.give(place, lost=True)
-                continue
-            # It may wait in the pod for as long as it may run.
-            connection.sock.settimeout(2 * self._settings.timeout + 5)
-            return place, connection
+                async with self._pods.asked(pod.name, pod.address, request, who, body) as answer:
+                    return await self._passed_back(request, answer)
+            except UnreachableError:
+                # It is asked again when it has answered a probe; the request goes to another.
+                lost = True
+            except BrokenError:
+                lost = True
+                raise
+            finally:
+                self._waking.give(place, lost=lost)
 
-    @contextlib.contextmanager
-    def _given_back(self, place: Place) -> Iterator[list[Place]]:
-        lost: list[Place] = []
+    async def _taken(self, seconds: float) -> Place:
+        place = self._waking.take_now()
+        if place is not None:
+            return place
+        if self._waiting >= self._settings.held:
+            raise FullError
+        self._waiting += 1
         try:
-            yield lost
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._waking.take, seconds)
         finally:
-            self._waking.give(place, lost=bool(lost))
+            self._waiting -= 1
 
-    def _free(self, size: int) -> None:
-        with self._mutex:
-            self._bytes -= size
-
-    def _busy(
-        self, start_response: Callable[..., Any], who: identity.Identity, kind: str, said: str
-    ) -> Iterable[bytes]:
-        return self._refuse(
-            start_response, who, "503 Service Unavailable", kind, said, ("Retry-After", "1")
-        )
-
-    def _refuse(
-        self,
-        start_response: Callable[..., Any],
-        who: identity.Identity,
-        status: str,
-        kind: str,
-        said: str,
-        *more: tuple[str, str],
-    ) -> Iterable[bytes]:
-        with self._mutex:
-            self._refused[kind] = self._refused.get(kind, 0) + 1
-        status, headers, body = refusal(status, said, *more)
-        start_response(status, [*headers, *who.headers.items()])
-        return [body]
+    async def _passed_back(
+        self, request: web.BaseRequest, answer: Answering
+    ) -> Answer | web.StreamResponse:
+        if answer.length is not None and answer.length <= _AT_ONCE_BYTES:
+            # The pod is free for others, however slowly the client reads.
+            body = await answer.whole()
+            return Answer(answer.status, answer.reason, tuple(answer.headers), body)
+        response = begun(answer.status, answer.reason, answer.headers)
+        try:
+            async with asyncio.timeout(self._seconds + SEND_SECONDS):
+                await response.prepare(request)
+                while piece := await answer.piece():
+                    await response.write(piece)
+        except BrokenError as error:
+            self._log.write("error", f"in the middle of an answer: {error}")
+            raise broken_off(request) from None
+        except TimeoutError:
+            self._log.write("error", "an answer takes too long")
+            raise broken_off(request) from None
+        await response.write_eof()
+        return response
 
 
-class _Body:
-    """An answer on its way; the place is given back when all of it was sent."""
-
-    def __init__(self, answer: http.client.HTTPResponse, undo: contextlib.ExitStack) -> None:
-        self._answer = answer
-        self._undo = undo
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._answer.read(_CHUNK):
-            yield chunk
-
-    def close(self) -> None:
-        self._undo.close()
-
-
-def _send(
-    connection: http.client.HTTPConnection,
-    environ: Mapping[str, Any],
-    who: identity.Identity,
-    body: bytes,
-) -> None:
-    headers = {
-        key[5:].replace("_", "-").title(): str(value)
-        for key, value in environ.items()
-        if key.startswith("HTTP_")
-    }
-    headers = {k: v for k, v in headers.items() if k.lower() not in upstream.HOPS}
-    if environ.get("CONTENT_TYPE"):
-        headers["Content-Type"] = environ["CONTENT_TYPE"]
-    headers["X-Request-Id"] = who.request_id
-    method = environ["REQUEST_METHOD"]
-    if body or method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
-        headers["Content-Length"] = str(len(body))
-    connection.request(method, environ["RAW_URI"], io.BytesIO(body) if body else None, headers)
-
-
-def _passed_back(answer: http.client.HTTPResponse) -> list[tuple[str, str]]:
-    kept = [(k, v) for k, v in answer.getheaders() if k.lower() not in upstream.HOPS]
-    length = answer.getheader("Content-Length")
-    return kept if length is None else [*kept, ("Content-Length", length)]
-
-
-def main() -> None:
-    """Run until SIGTERM; what is held then is finished."""
-    settings = Settings.load()
-    log = logs.take_over(settings.name, os.environ.get("LOG_LEVEL", "INFO").upper())
-    cluster = Cluster(settings.deployment, settings.selector)
+def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRunner]]:
+    cluster = Cluster(settings.deployment, settings.selector, settings.hold_seconds)
     waking = Waking(
         Limits(settings.concurrency, settings.held, settings.idle_seconds),
         cluster,
         lambda address: ask_pod(address, settings.health_port),
         log,
     )
-    activator = Activator(waking, settings, log)
 
-    def started() -> None:
+    async def made() -> web.AppRunner:
+        activator = Activator(waking, settings, log)
         threading.Thread(target=follow, args=(cluster.watch, waking, log), daemon=True).start()
         threading.Thread(target=waking.run, daemon=True).start()
         health.serve(activator, settings.health_port)
+        return front.runner(activator, settings.longest)
 
-    Server(
-        f"0.0.0.0:{settings.port}",
-        settings.held + settings.concurrency * settings.most_pods + _SPARE_THREADS,
-        int(settings.hold_seconds + 2 * settings.timeout),
-        lambda: activator,
-        started,
-    ).run()
+    return made
+
+
+def main() -> None:
+    """Run until SIGTERM; what is held then is finished."""
+    settings = Settings.load()
+    log = logs.take_over(settings.name, os.environ.get("LOG_LEVEL", "INFO").upper())
+    Server(f"0.0.0.0:{settings.port}", settings.longest, lambda: _load(settings, log)).run()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# A stream that is dead without a word is noticed after as long.
-_WATCH_SECONDS = 60
+_WATCH_SECONDS = (5, 60)
+"""Shortest and longest watch."""
+_LATE_SECONDS = 5
 _CONFLICT = 409
 
 
@@ -79,11 +80,17 @@ class Scale:
 class Cluster:
     """The API, with the account of this pod."""
 
-    def __init__(self, deployment: str, selector: str, account: pathlib.Path = ACCOUNT) -> None:
+    def __init__(
+        self, deployment: str, selector: str, hold_seconds: float, account: pathlib.Path = ACCOUNT
+    ) -> None:
         """Describe whom it is about.
 
         :param selector: labels of the Deployment's pods
+        :param hold_seconds: how long requests wait for a pod. A watch that says nothing more is
+            noticed well before: it must not cost them the pod that is there.
         """
+        shortest, longest = _WATCH_SECONDS
+        self._watch_seconds = int(min(longest, max(shortest, hold_seconds / 4)))
         self._account = account
         namespace = (account / "namespace").read_text().strip()
         self._scale = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale"
@@ -119,10 +126,10 @@ class Cluster:
         query |= {
             "watch": "1",
             "resourceVersion": content["metadata"]["resourceVersion"],
-            "timeoutSeconds": str(_WATCH_SECONDS),
+            "timeoutSeconds": str(self._watch_seconds),
         }
         path = f"{self._pods}?{urlencode(query)}"
-        with self._answer("GET", path, None, _WATCH_SECONDS + 10) as answer:
+        with self._answer("GET", path, None, self._watch_seconds + _LATE_SECONDS) as answer:
             for line in answer:
                 event = json.loads(line)
                 if event["type"] == "ERROR":

@@ -1,16 +1,17 @@
 """What a function of the book's form gets: ``def handler(context)`` with ``context.json``."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import flask
 import werkzeug.exceptions
+from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
 
 from function_runtime import identity
 from function_runtime.identity import Identity
+from function_runtime.json_text import parsed
 
 _STRUCTURED = "application/cloudevents+json"
 
@@ -25,7 +26,7 @@ class Context:
         """The body as it came."""
         self.headers: Mapping[str, str] = request.headers
         """Its headers."""
-        self._identity = identity.current.get() or identity.of(request.environ)
+        self._identity = identity.current.get() or identity.of(request.headers)
 
     @property
     def identity(self) -> Identity:
@@ -60,7 +61,11 @@ class Context:
         time: what the function changes in it stays changed.
         """
         if self._structured:
-            data = from_http(dict(self.headers), self.data).data
+            self._parsed(self.data)
+            try:
+                data = from_http(dict(self.headers), self.data).data
+            except (GenericException, ValueError) as error:
+                raise werkzeug.exceptions.BadRequest(f"not a CloudEvent: {error}") from error
             return self._parsed(data) if isinstance(data, bytes) else data
         return self._parsed(self.data)
 
@@ -73,6 +78,6 @@ class Context:
         if not data.strip():
             return None
         try:
-            return json.loads(data)
+            return parsed(data)
         except ValueError as error:
             raise werkzeug.exceptions.BadRequest(f"not JSON: {error}") from error

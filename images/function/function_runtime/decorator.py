@@ -4,23 +4,24 @@ The function has the book's form: it takes the request's JSON, changes it, and r
 ``call_my_api(obj)``. That function and ``random_name`` are there without being defined.
 """
 
-import http.client
 import json
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import flask
+import werkzeug.datastructures
 
-from function_runtime import source, upstream
+from function_runtime import source
 from function_runtime.context import Context
+from function_runtime.service import Answered, Service, UnreachableError, same
 from function_runtime.settings import Settings
+from function_runtime.wsgi import HEADERS
 
 _log = logging.getLogger("decorator")
-# What is made anew, beside what belongs to one connection.
-_OWN = upstream.HOPS | {"host", "x-request-id", "traceparent"}
+# Made anew where the body is; the function must be able to read the answer.
+_REPLACED = frozenset({"content-type", "content-encoding", "accept-encoding"})
 _FIRST = ("amber", "brave", "calm", "daring", "eager", "fair", "gentle", "hardy", "keen", "lucky")
 _SECOND = (
     "badger",
@@ -34,7 +35,6 @@ _SECOND = (
     "swift",
     "wren",
 )
-_SUCCESS = range(200, 300)
 
 
 def random_name() -> str:
@@ -43,59 +43,12 @@ def random_name() -> str:
     return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{random.randrange(10000):04d}"  # noqa: S311
 
 
-@dataclass(frozen=True)
-class Answered:
-    """What the service answered."""
+class AsItCameError(Exception):
+    """The service's answer goes to the client as it came: it is a refusal, or no JSON."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def response(self) -> flask.Response:
-        """As it came."""
-        headers = [(k, v) for k, v in self.headers if k.lower() not in _OWN]
-        return flask.Response(self.body, self.status, headers)
-
-
-class RefusedError(Exception):
-    """The service answered with something else than success; its answer goes to the client."""
-
-    def __init__(self, answered: Answered) -> None:
-        super().__init__(f"the service answered {answered.status}")
+    def __init__(self, answered: Answered, why: str) -> None:
+        super().__init__(why)
         self.answered = answered
-
-
-class UnreachableError(Exception):
-    """The service did not answer."""
-
-
-class Service:
-    """The service behind the decorator."""
-
-    def __init__(self, address: str, timeout: float) -> None:
-        host, _, port = address.rpartition(":")
-        self._host, self._port = host, int(port)
-        self._timeout = timeout
-
-    def call(self, context: Context, body: bytes, kind: str | None) -> Answered:
-        """Send the request with another body; everything else stays as it came."""
-        request = context.request
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _OWN}
-        headers |= context.trace
-        if kind is not None:
-            headers["Content-Type"] = kind
-        if body or request.method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
-            headers["Content-Length"] = str(len(body))
-        # One connection a request: a Service spreads connections, and none is found closed.
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        try:
-            connection.request(request.method, request.full_path.rstrip("?"), body or None, headers)
-            response = connection.getresponse()
-            return Answered(response.status, tuple(response.getheaders()), response.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(f"{self._host}:{self._port}: {error}") from error
-        finally:
-            connection.close()
 
 
 class _Request:
@@ -133,10 +86,10 @@ class Decorator:
                 decorated = False
             if not decorated:
                 # There is nothing to default: a GET, or a body that is no object.
-                return self._service.call(context, context.data, None).response()
+                return _response(self._passed(context))
             return self._decorated(state)
-        except RefusedError as error:
-            return error.answered.response()
+        except AsItCameError as error:
+            return _response(error.answered)
         except UnreachableError as error:
             _log.error("%s", error)
             return {"error": "the service behind does not answer"}, 502
@@ -146,9 +99,8 @@ class Decorator:
             result = self._change(state.context)
             if self._response is not None:
                 result = self._response(state.context, result)
-            # Flask refuses None with a message of its own: a decorator returns call_my_api(obj).
-            return flask.current_app.make_response(result)
-        except (RefusedError, UnreachableError):
+            return _made(result, state.answered)
+        except (AsItCameError, UnreachableError):
             raise
         except Exception:  # noqa: BLE001 (whatever it is, the client gets an answer)
             _log.exception("the decorator failed; fails %s", "open" if self._open else "closed")
@@ -156,14 +108,63 @@ class Decorator:
                 return {"error": "the decorator failed"}, 500
             if state.answered is not None:
                 # The service has done its work: it is not asked again.
-                return state.answered.response()
-            return self._service.call(state.context, state.context.data, None).response()
+                return _response(state.answered)
+            return _response(self._passed(state.context))
+
+    def _passed(self, context: Context) -> Answered:
+        """Ask the service with the request as it came."""
+        return self._asked(context, _came(context), context.data)
+
+    def _asked(self, context: Context, headers: list[tuple[str, str]], body: bytes) -> Answered:
+        kept = [(k, v) for k, v in headers if k.lower() not in ("x-request-id", "traceparent")]
+        kept += context.trace.items()
+        request = context.request
+        return self._service.call(request.method, request.environ["RAW_URI"], kept, body)
 
     def _call(self, obj: Any) -> Any:
         """The book's ``call_my_api``: what the service answers to the object, as JSON."""
         state: _Request = flask.g.state
-        answered = self._service.call(state.context, json.dumps(obj).encode(), "application/json")
-        state.answered = answered
-        if answered.status not in _SUCCESS:
-            raise RefusedError(answered)
-        return json.loads(answered.body) if answered.body.strip() else {}
+        headers = [(k, v) for k, v in _came(state.context) if k.lower() not in _REPLACED]
+        headers += [("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
+        body = json.dumps(obj, allow_nan=False).encode()
+        state.answered = answered = self._asked(state.context, headers, body)
+        if not answered.success:
+            raise AsItCameError(answered, f"the service answered {answered.status}")
+        try:
+            return answered.json()
+        except ValueError as error:
+            # The service has done its work, whatever it says.
+            raise AsItCameError(answered, f"the service answered no JSON: {error}") from error
+
+
+def _came(context: Context) -> list[tuple[str, str]]:
+    """The headers as they came."""
+    headers: list[tuple[str, str]] = context.request.environ[HEADERS]
+    return headers
+
+
+def _response(answered: Answered) -> flask.Response:
+    """The service's answer as it came."""
+    response = flask.Response(answered.body, answered.status)
+    response.headers = werkzeug.datastructures.Headers(answered.handed_on())
+    return response
+
+
+def _made(result: Any, answered: Answered | None) -> flask.Response:
+    """The client's answer from what the function returned.
+
+    An object has the status and the headers of the service's answer. What has a status of its own
+    is an answer of its own.
+    """
+    # Flask refuses None with a message of its own: a decorator returns call_my_api(obj).
+    response = flask.current_app.make_response(result)
+    if answered is None or not isinstance(result, dict | list):
+        return response
+    if same(result, answered.json()):
+        return _response(answered)
+    kind = [("Content-Type", response.content_type)]
+    headers = answered.changed()
+    given = any(k.lower() == "content-type" for k, _ in headers)
+    response.status_code = answered.status
+    response.headers = werkzeug.datastructures.Headers([*headers, *([] if given else kind)])
+    return response

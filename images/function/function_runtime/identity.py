@@ -34,21 +34,25 @@ current: contextvars.ContextVar[Identity | None] = contextvars.ContextVar("curre
 """The request that the running code works for."""
 
 
-def of(environ: Mapping[str, object]) -> Identity:
-    """The identity of a WSGI request. What is malformed is replaced, never repeated in a log."""
+def of(headers: Mapping[str, str]) -> Identity:
+    """The identity of a request. What is malformed is replaced, never repeated in a log.
+
+    :param headers: a mapping that takes names in any case
+    """
     trace_id, flags = _hex(16), "00"
-    parsed = _TRACEPARENT.fullmatch(str(environ.get("HTTP_TRACEPARENT", "")))
+    parsed = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     traced = parsed is not None and parsed[1] != _NO_TRACE and parsed[2] != _NO_PARENT
     if parsed is not None and traced:
         trace_id, flags = parsed[1], parsed[3]
-    request_id = str(environ.get("HTTP_X_REQUEST_ID", ""))
+    request_id = headers.get("x-request-id", "")
     if not _REQUEST_ID.fullmatch(request_id):
         # A caller that traces finds its request by the trace.
         request_id = trace_id
     event = {
-        key[8:].lower(): str(value)[:256]
-        for key, value in environ.items()
-        if key.startswith("HTTP_CE_")
+        # Bytes that are no UTF-8 are question marks: a log is read by others.
+        key[3:].lower(): value.encode(errors="replace").decode()[:256]
+        for key, value in headers.items()
+        if key.lower().startswith("ce-")
     }
     return Identity(request_id, trace_id, f"00-{trace_id}-{_hex(8)}-{flags}", event)
 

@@ -1,103 +1,134 @@
 """The limits around the function: how many at the same time, and for how long.
 
-The function runs in the thread that has its connection: handing it to another one would cost as
-much as all else together on a busy machine. One thread watches the time. When it is up, that one
-answers over the connection in the other's place and closes it. Python cannot end a thread from
-outside: the function gets an exception, and where it does not see it (it sits in a system call),
-the process is replaced as soon as the other requests are done. Until then its place stays taken, so
-the concurrency is never exceeded.
+The event loop has the connections: it reads a request to its end before it takes a place, and
+answers in time whatever the function does. The function runs in a thread. Python cannot end a
+thread from outside: when its time is up the function gets an exception, and where it does not see
+it (it sits in a system call), the process is replaced as soon as the other requests are done. Until
+then its place stays taken, so the concurrency is never exceeded.
 """
 
+import asyncio
 import contextlib
+import contextvars
 import ctypes
-import io
-import json
 import os
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from function_runtime import identity
+from aiohttp import web
+
+from function_runtime import front, identity, wsgi
+from function_runtime.answers import Answer, begun, broken_off, busy, refusal, send
+from function_runtime.bodies import Bodies, RefusedError
 from function_runtime.identity import Identity
 from function_runtime.logs import Log
 from function_runtime.metrics import Metrics
+from function_runtime.places import Places
 from function_runtime.settings import Settings
 
-MOST_BYTES = 4 * 2**20
-"""Longest body of a request."""
 STUCK_SECONDS = 3.0
 """From the end of a request's time until the process counts as stuck."""
 REPLACED = 70
 """Exit status of a process that gives way to a new one."""
 
-_LOOK_SECONDS = 0.05
-_TIMEOUT = "504 Gateway Timeout"
-
-Answer = tuple[str, list[tuple[str, str]], bytes]
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_LEAVING = "this process gives way to a new one"
 
 
 class OutOfTimeError(BaseException):
     """Raised inside a function whose time is up. No Exception, so that it is not swallowed."""
 
 
+class _Stream:
+    """An answer that is sent as it comes into being."""
+
+    def __init__(self, request: web.BaseRequest, who: Identity) -> None:
+        self._request = request
+        self._who = who
+        self._loop = asyncio.get_running_loop()
+        self.response: web.StreamResponse | None = None
+        self._left: int | None = None
+        """Bytes that it has still to have, if that was said."""
+
+    def begin(self, status: int, reason: str, headers: list[tuple[str, str]]) -> wsgi.Write:
+        """Send its head; from the function's thread."""
+        length = next((v for k, v in headers if k.lower() == "content-length"), None)
+        self._left = None if length is None else int(length)
+        self.response = begun(status, reason, _named(headers, self._who))
+        self._wait_for(self._prepare(self.response))
+        return self._write
+
+    async def end(self) -> None:
+        """Send its end."""
+        if self.response is None:
+            raise RuntimeError("not begun")
+        if self._left:
+            # The client would wait for what does not come.
+            raise broken_off(self._request)
+        await self.response.write_eof()
+
+    async def _prepare(self, response: web.StreamResponse) -> None:
+        await response.prepare(self._request)
+
+    def _write(self, piece: bytes) -> None:
+        if self.response is None:
+            raise RuntimeError("not begun")
+        if self._left is not None:
+            self._left -= len(piece)
+        self._wait_for(self.response.write(piece))
+
+    def _wait_for(self, work: Any) -> None:
+        # A client that does not read keeps the thread here until the time is up: then the
+        # connection is broken off, and what it waits for fails.
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
 class _Call:
-    def __init__(self, environ: dict[str, Any], who: Identity, seconds: float) -> None:
+    """One request that the function works on."""
+
+    def __init__(self, environ: dict[str, Any], stream: _Stream) -> None:
         self.environ = environ
-        self.who = who
-        self.began = time.monotonic()
-        self.deadline = self.began + seconds
-        self.thread = threading.get_ident()
+        self.stream = stream
+        self.thread = 0
+        """0 until it has one."""
         self.ended = False
         self.abandoned = False
-        self.told = 0.0
-        """When an abandoned one was told to end; STUCK_SECONDS count from then."""
-        self.answered = threading.Event()
-        """Set when an abandoned one has its answer."""
-
-
-class _Body:
-    """An answer's body; what is to be done after it was sent is done when the server closes it."""
-
-    def __init__(self, body: bytes, afterwards: Callable[[], None]) -> None:
-        self._body = body
-        self._afterwards = afterwards
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._body
-
-    def close(self) -> None:
-        self._afterwards()
+        self.answer: asyncio.Future[Answer | None] | None = None
+        """None in it where it was sent already."""
 
 
 class Limited:
-    """A WSGI application around another."""
+    """Answers requests with a WSGI application."""
 
     def __init__(
         self,
-        application: Application,
+        application: wsgi.Application,
         settings: Settings,
         log: Log,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
+        """Describe it; it is used from one event loop.
+
+        :param leave: ends the process with a status
+        """
         self._leave = leave
         self._application = application
         self._settings = settings
         self._log = log
-        self._places = threading.BoundedSemaphore(settings.concurrency)
+        self._bodies = Bodies()
+        self._places = Places(settings.concurrency, settings.waiting)
+        self._threads = ThreadPoolExecutor(settings.concurrency, "function")
         self._mutex = threading.Lock()
-        self._running: set[_Call] = set()
-        self._waiting = 0
+        self._running = 0
+        self._here = 0
+        """Requests that have no answer yet."""
         self._last = time.monotonic()
         self._stuck = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self.metrics = Metrics()
-
-    def start(self) -> None:
-        """Start watching; a process that was forked has no thread of its parent's."""
-        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     @property
     def ready(self) -> bool:
@@ -106,79 +137,98 @@ class Limited:
 
     def measured(self) -> str:
         """The metrics."""
-        with self._mutex:
-            running, waiting = len(self._running), self._waiting
-        return self.metrics.text(self._settings.name, running, waiting)
+        return self.metrics.text(self._settings.name, self._running, self._places.waiting)
 
     def activity(self) -> dict[str, float]:
         """Requests that run or wait now, and the seconds without any."""
-        with self._mutex:
-            busy = len(self._running) + self._waiting
-            idle = 0.0 if busy else time.monotonic() - self._last
-        return {"busy": busy, "idle_seconds": round(idle, 3)}
+        count = self._running + self._places.waiting
+        idle = 0.0 if count else time.monotonic() - self._last
+        return {"busy": count, "idle_seconds": round(idle, 3)}
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def leaving(self) -> None:
+        """No new requests come: what is still on its way here is told to come again."""
+        self._bodies.close("it is told to end")
+
+    async def close(self) -> None:
+        """All are answered: no thread has anything to do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         began = time.monotonic()
-        who = identity.of(environ)
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        token = identity.current.set(who)
+        who = identity.of(request.headers)
+        identity.current.set(who)
+        self._here += 1
+        about = {"method": request.method, "path": request.path}
         try:
-            answer = self._answer(environ, who)
+            response = await self._answered(request, who)
+        except ConnectionError:
+            self._log.write("info", "the answer did not reach its end", **about)
+            raise
         finally:
-            identity.current.reset(token)
-        if answer is None:
-            # The connection is closed; what the server sends now goes nowhere.
-            start_response(_TIMEOUT, [("Content-Length", "0"), ("Connection", "close")])
-            return []
-        status, headers, body = answer
+            self._here -= 1
         seconds = time.monotonic() - began
-
-        def sent() -> None:
-            token = identity.current.set(who)
-            try:
-                self._answered(method, path, int(status.split(" ", 1)[0]), seconds)
-            finally:
-                identity.current.reset(token)
-
-        kept = [(k, v) for k, v in headers if k.lower() not in ("x-request-id", "traceparent")]
-        start_response(status, [*kept, *who.headers.items()])
-        return _Body(body, sent)
-
-    def _answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        self.metrics.answered(status, seconds)
+        self.metrics.answered(response.status, seconds)
         self._log.write(
-            "error" if status >= 500 else "info",  # noqa: PLR2004
+            "error" if response.status >= 500 else "info",  # noqa: PLR2004
             "answered",
-            method=method,
-            path=path,
-            status=status,
+            **about,
+            status=response.status,
             milliseconds=round(seconds * 1000, 2),
         )
+        return response
 
-    def _answer(self, environ: dict[str, Any], who: Identity) -> Answer | None:
+    async def _answered(self, request: web.BaseRequest, who: Identity) -> web.StreamResponse:
+        stream = _Stream(request, who)
+        try:
+            with await self._bodies.read(request) as body:
+                environ = wsgi.environ(request, body.data)
+                environ["HTTP_X_REQUEST_ID"] = who.request_id
+                environ["HTTP_TRACEPARENT"] = who.traceparent
+                answer = await self._limited(_Call(environ, stream))
+        except RefusedError as error:
+            answer = error.answer
+        if stream.response is None:
+            answer = answer or refusal(500, "the function failed")
+            named = Answer(
+                answer.status, answer.reason, tuple(_named(answer.headers, who)), answer.body
+            )
+            return await send(request, named, last=self._stuck)
+        if answer is not None:
+            # It failed, or is out of time, in the middle.
+            raise broken_off(request)
+        await stream.end()
+        return stream.response
+
+    async def _limited(self, call: _Call) -> Answer | None:
         """The answer; None if it was sent already."""
-        # Read here: a slow client must not take one of the function's places.
-        body = environ["wsgi.input"].read(MOST_BYTES + 1)
-        if len(body) > MOST_BYTES:
-            return refusal("413 Content Too Large", f"more than {MOST_BYTES} bytes")
-        environ = {
-            **environ,
-            "wsgi.input": io.BytesIO(body),
-            "CONTENT_LENGTH": str(len(body)),
-            "HTTP_X_REQUEST_ID": who.request_id,
-            "HTTP_TRACEPARENT": who.traceparent,
-        }
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        if not self._enter():
-            return refusal("503 Service Unavailable", "busy", ("Retry-After", "1"))
-        call = _Call(environ, who, self._settings.timeout)
-        with self._mutex:
-            self._running.add(call)
+        if not await self._places.take(self._settings.timeout):
+            return busy(_LEAVING if self._stuck else "busy")
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        call.answer = loop.create_future()
+        timer = loop.call_later(self._settings.timeout, self._late, call)
+        try:
+            self._threads.submit(contextvars.copy_context().run, self._work, call, loop)
+            return await call.answer
+        finally:
+            timer.cancel()
+
+    def _done(self, call: _Call, answer: Answer | None) -> None:
+        """The function has ended, whether somebody still waits for its answer or not."""
+        self._running -= 1
+        self._last = time.monotonic()
+        self._places.give()
+        if call.answer is not None and not call.answer.done():
+            call.answer.set_result(answer)
+
+    # in the function's thread
+
+    def _work(self, call: _Call, loop: asyncio.AbstractEventLoop) -> None:
         answer = None
         try:
+            with self._mutex:
+                call.thread = threading.get_ident()
             answer = self._run(call)
         except OutOfTimeError:
             self._log.write("error", "ended, out of time")
@@ -187,27 +237,33 @@ class Limited:
         except OutOfTimeError:
             # It came at the very end. There is one at most.
             self._end(call)
-        if call.abandoned:
-            # What this thread sends must come after that, when the connection is closed.
-            call.answered.wait()
-            return None
-        return answer
+        loop.call_soon_threadsafe(self._done, call, answer)
 
-    def _run(self, call: _Call) -> Answer:
+    def _run(self, call: _Call) -> Answer | None:
         try:
-            answer = _collect(self._application, call.environ)
+            answer = wsgi.run(self._application, call.environ, call.stream.begin)
         except OutOfTimeError:
             raise
+        except ConnectionError as error:
+            if call.stream.response is None:
+                answer = self._failed(error)
+            else:
+                # Whoever asked has gone in the middle.
+                self._log.write("info", "the client has gone")
+                answer = refusal(500, "the client has gone")
         except BaseException as error:  # noqa: BLE001 (SystemExit in a function is an error too)
-            self._log.write("error", f"{type(error).__name__}: {error}")
-            answer = refusal("500 Internal Server Error", "the function failed")
+            answer = self._failed(error)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
         return answer
 
+    def _failed(self, error: BaseException) -> Answer:
+        self._log.write("error", f"{type(error).__name__}: {error}")
+        return refusal(500, "the function failed")
+
     def _end(self, call: _Call) -> None:
-        """Give the place back. From here on nobody interrupts this thread."""
+        """From here on nobody interrupts this thread."""
         while not call.ended:
             with contextlib.suppress(OutOfTimeError), self._mutex:
                 call.ended = True
@@ -215,87 +271,43 @@ class Limited:
             # What has not reached it yet is taken back: the thread goes on to other requests.
             with contextlib.suppress(OutOfTimeError):
                 _interrupt(None)
-        with self._mutex:
-            self._running.discard(call)
-            self._last = time.monotonic()
-        self._places.release()
 
-    def _enter(self) -> bool:
-        """Get a place, after waiting if others may wait; False if there is none."""
-        if self._stuck:
-            return False
-        if self._places.acquire(blocking=False):
-            return True
-        with self._mutex:
-            if self._waiting >= self._settings.waiting:
-                return False
-            self._waiting += 1
-        try:
-            return self._places.acquire(timeout=self._settings.timeout)
-        finally:
-            with self._mutex:
-                self._waiting -= 1
+    # out of time
 
-    def _watch(self) -> None:
-        """End what is out of time, and replace the process when something does not end."""
-        while True:
-            time.sleep(_LOOK_SECONDS)
-            now = time.monotonic()
-            with self._mutex:
-                late = [
-                    c for c in self._running if now >= c.deadline and not (c.abandoned or c.ended)
-                ]
-                stuck = any(
-                    c.abandoned and not c.ended and now >= c.told + STUCK_SECONDS
-                    for c in self._running
-                )
-                for call in late:
-                    call.abandoned = True
-                    call.told = now
-                    _interrupt(call.thread)
-            for call in late:
-                try:
-                    self._answer_late(call)
-                except Exception as error:  # noqa: BLE001 (whoever watches must go on)
-                    self._log.write("error", f"{type(error).__name__}: {error}")
-            if stuck:
-                self._give_way()
+    def _late(self, call: _Call) -> None:
+        """Tell the function to end, and answer."""
+        with self._mutex:
+            if call.ended:
+                # It was done at that moment.
                 return
+            call.abandoned = True
+            if call.thread:
+                _interrupt(call.thread)
+        reason = f"not done in {self._settings.timeout:g} s"
+        self._log.write("error", f"{reason}, told to end")
+        if call.answer is not None and not call.answer.done():
+            call.answer.set_result(refusal(504, reason))
+        asyncio.get_running_loop().call_later(STUCK_SECONDS, self._look_after, call)
 
-    def _answer_late(self, call: _Call) -> None:
-        token = identity.current.set(call.who)
-        try:
-            reason = f"not done in {self._settings.timeout:g} s"
-            self._log.write("error", f"{reason}, told to end")
-            status, headers, body = refusal(_TIMEOUT, reason)
-            lines = [f"HTTP/1.1 {status}", "Connection: close"]
-            lines += [f"{k}: {v}" for k, v in (*headers, *call.who.headers.items())]
-            connection = call.environ["gunicorn.socket"]
-            # The client may have gone.
-            with contextlib.suppress(OSError):
-                connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            environ = call.environ
-            seconds = time.monotonic() - call.began
-            self._answered(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), 504, seconds)
-        finally:
-            call.answered.set()
-            identity.current.reset(token)
+    def _look_after(self, call: _Call) -> None:
+        if not call.ended and not self._stuck:
+            self._stuck = True
+            front.in_background(self._give_way(), self._tasks)
 
-    def _give_way(self) -> None:
-        self._stuck = True
-        self._log.write("error", "a function does not end; this process gives way to a new one")
+    async def _give_way(self) -> None:
+        self._log.write("error", f"a function does not end; {_LEAVING}")
+        self._places.close()
+        self._bodies.close(_LEAVING)
         until = time.monotonic() + self._settings.timeout
-        while time.monotonic() < until:
-            with self._mutex:
-                others = [call for call in self._running if not call.abandoned]
-            if not others:
-                break
-            time.sleep(0.05)
-        # The last answers leave before the threads that send them do.
-        time.sleep(0.2)
+        while self._here and time.monotonic() < until:
+            await asyncio.sleep(0.05)
         self._leave(REPLACED)
+
+
+def _named(headers: Any, who: Identity) -> list[tuple[str, str]]:
+    """An answer's headers with the request's ids, whatever the function says of them."""
+    kept = [(k, v) for k, v in headers if k.lower() not in ("x-request-id", "traceparent")]
+    return [*kept, *who.headers.items()]
 
 
 def _interrupt(thread: int | None) -> None:
@@ -303,26 +315,3 @@ def _interrupt(thread: int | None) -> None:
     target = threading.get_ident() if thread is None else thread
     error = None if thread is None else ctypes.py_object(OutOfTimeError)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(target), error)
-
-
-def _collect(application: Application, environ: dict[str, Any]) -> Answer:
-    said: list[Any] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
-        said[:] = [status, headers]
-
-    result = application(environ, start_response)
-    try:
-        body = b"".join(result)
-    finally:
-        close = getattr(result, "close", None)
-        if close is not None:
-            close()
-    return said[0], list(said[1]), body
-
-
-def refusal(status: str, reason: str, *headers: tuple[str, str]) -> Answer:
-    """An answer that is not the function's."""
-    body = json.dumps({"error": reason}).encode() + b"\n"
-    fixed = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    return status, [*fixed, *headers], body

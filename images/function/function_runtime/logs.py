@@ -29,7 +29,8 @@ class Log:
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "function": self._function,
-            "message": message[:_LONGEST],
+            # A lone surrogate is no text to who reads the line.
+            "message": message[:_LONGEST].encode(errors="replace").decode(),
         }
         who = identity.current.get()
         if who is not None:

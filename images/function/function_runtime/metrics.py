@@ -43,7 +43,7 @@ class Metrics:
             reached += inside
             lines.append(f'function_seconds_bucket{{{label},le="{bound}"}} {reached}')
         lines += [
-            f"function_seconds_sum{{{label}}} {seconds:g}",
+            f"function_seconds_sum{{{label}}} {seconds:.6f}",
             f"function_seconds_count{{{label}}} {reached}",
         ]
         return "\n".join(lines) + "\n"

@@ -1,10 +1,12 @@
-"""gunicorn with one process, and a thread for every request."""
+"""gunicorn, which has the port and replaces the process that serves; that one is aiohttp's."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gunicorn.app.base
 import gunicorn.glogging
+from aiohttp import web
 
 
 class _Logger(gunicorn.glogging.Logger):
@@ -17,39 +19,33 @@ class _Logger(gunicorn.glogging.Logger):
 
 
 class Server(gunicorn.app.base.BaseApplication):
-    """Serves one application until SIGTERM."""
+    """Serves until SIGTERM."""
 
     def __init__(
         self,
         address: str,
-        threads: int,
-        seconds: int,
-        make: Callable[[], Any],
-        started: Callable[[], None],
+        seconds: float,
+        make: Callable[[], Callable[[], Awaitable[web.AppRunner]]],
     ) -> None:
         """Describe the server.
 
         :param address: ``host:port``
-        :param threads: most requests at a time
-        :param seconds: longest that one of them takes
-        :param make: makes the application, in the process that serves
-        :param started: called there when the port is open
+        :param seconds: longest that one request takes
+        :param make: loads what serves, in the process that does, and returns what makes the runner
         """
         self._options = {
             "bind": address,
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": threads,
-            "worker_connections": 4 * threads + 100,
+            "worker_class": "aiohttp.GunicornWebWorker",
             # Its own limit is for a process that is stuck as a whole.
-            "timeout": seconds + 30,
-            "graceful_timeout": seconds + 5,
-            "keepalive": 75,
+            "timeout": int(seconds) + 30,
+            "graceful_timeout": int(seconds) + 5,
             "worker_tmp_dir": "/dev/shm",  # noqa: S108
             "control_socket_disable": True,
             "loglevel": "warning",
             "logger_class": _Logger,
-            "post_worker_init": lambda _: started(),
+            # Collecting garbage would write to all objects that the two processes share.
+            "pre_fork": lambda _, __: gc.freeze(),
         }
         self._make = make
         super().__init__()
@@ -60,5 +56,5 @@ class Server(gunicorn.app.base.BaseApplication):
             self.cfg.set(key, value)
 
     def load(self) -> Any:
-        """Make the application; an error ends the container, and is in its log."""
+        """Make what serves; an error ends the container, and is in its log."""
         return self._make()

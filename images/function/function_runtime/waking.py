@@ -122,6 +122,15 @@ class Waking:
 
     # requests
 
+    def take_now(self) -> Place | None:
+        """A place at a pod, if there is one."""
+        with self._place:
+            self._last = self._clock()
+            place = self._free()
+            if place is not None:
+                place.taken += 1
+            return place
+
     def take(self, seconds: float) -> Place:
         """A place at a pod, after waiting for one.
 

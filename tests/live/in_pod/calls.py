@@ -3,9 +3,11 @@
 One JSON request on stdin, one JSON answer on stdout.
 """
 
+import contextlib
 import http.client
 import json
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -21,13 +23,16 @@ def call(one: dict[str, Any]) -> dict[str, Any]:
     headers = {"Content-Type": "application/json", **one.get("headers", {})}
     connection = http.client.HTTPConnection(url.netloc, timeout=one.get("timeout", 30))
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    began = time.time()
+    began = first = time.time()
     try:
         connection.request(
             one.get("method", "GET" if text is None else "POST"), path, text, headers
         )
         answer = connection.getresponse()
-        content = answer.read().decode(errors="replace")
+        # The first byte alone, to see when it came.
+        content = answer.read(1)
+        first = time.time()
+        content = (content + answer.read()).decode(errors="replace")
         status, got = answer.status, {k.lower(): v for k, v in answer.getheaders()}
     except (OSError, http.client.HTTPException) as error:
         status, got, content = 0, {}, f"{type(error).__name__}: {error}"
@@ -42,12 +47,26 @@ def call(one: dict[str, Any]) -> dict[str, Any]:
         "headers": got,
         "content": parsed,
         "began": began,
+        "first": first - began,
         "seconds": time.time() - began,
     }
 
 
 def calls(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """All of ``calls``, ``at_once`` of them at a time; the answers in their order."""
+    """All of ``calls``, ``at_once`` of them at a time; the answers in their order.
+
+    Beside them ``slow`` clients of ``slow_url``, if any, send one byte of ten and no more.
+    """
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(request.get("slow", 0)):
+            url = urllib.parse.urlsplit(request["slow_url"])
+            address = (str(url.hostname), url.port or 80)
+            client = open_ones.enter_context(socket.create_connection(address, timeout=30))
+            client.sendall(b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 10\r\n\r\nx")
+        return _calls(request)
+
+
+def _calls(request: dict[str, Any]) -> list[dict[str, Any]]:
     with ThreadPoolExecutor(request.get("at_once", 1)) as pool:
         return list(pool.map(call, request["calls"]))
 

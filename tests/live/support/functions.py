@@ -48,10 +48,12 @@ class Functions:
             one["body"] = body
         return self.calls([one])[0]
 
-    def calls(self, calls: Sequence[Mapping[str, Any]], at_once: int = 1) -> list[dict[str, Any]]:
+    def calls(
+        self, calls: Sequence[Mapping[str, Any]], at_once: int = 1, **more: Any
+    ) -> list[dict[str, Any]]:
         """The answers to several requests, in their order."""
         answers: list[dict[str, Any]] = self.client().ask(
-            "calls", module=CALLS, calls=list(calls), at_once=at_once
+            "calls", module=CALLS, calls=list(calls), at_once=at_once, **more
         )
         return answers
 

@@ -11,5 +11,9 @@ def handler(request: flask.Request):
     body = request.get_json()
     if "refuse" in body:
         return {"refused": body["refuse"]}, 409
-    SEEN.append({"body": body, "headers": {k.lower(): v for k, v in request.headers.items()}})
+    target = request.environ["RAW_URI"]
+    headers = {k.lower(): v for k, v in request.headers.items()}
+    SEEN.append({"body": body, "headers": headers, "target": target})
+    if "create" in body:
+        return {"made": body}, 201, {"Location": "/made/1", "Set-Cookie": "a=1"}
     return {"made": body}

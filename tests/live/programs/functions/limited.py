@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 
+import flask
+
 _running: list[int] = []
 _most: list[int] = []
 _mutex = threading.Lock()
@@ -13,6 +15,8 @@ def handler(context):
     order = context.json or {}
     if "fail" in order:
         raise ValueError(order["fail"])
+    if "lines" in order:
+        return flask.Response(lines(order["lines"]))
     with _mutex:
         _running.append(1)
         _most[:] = [max(*_most, len(_running), 0)]
@@ -32,6 +36,13 @@ def handler(context):
         "trace": context.trace,
         "event": context.event,
     }
+
+
+def lines(count):
+    """One each second."""
+    for number in range(count):
+        yield f"{number}\n"
+        time.sleep(1)
 
 
 def on_event(event):
