@@ -169,12 +169,11 @@ def test_a_changed_document_is_read_within_the_interval(sidecars: Sidecars) -> N
 def test_a_commit_is_read_and_a_bad_one_is_not(sidecars: Sidecars) -> None:
     (pod,) = sidecars.pods("from-git")
     # What is no file here, or has an unusual name, keeps nothing away.
-    sidecars.commit(
-        **{
-            "settings.json": '{"value": "second"}', "more.txt": "m", "größe b.txt": "",
-            "module": {"submodule": "1" * 40},
-        }
-    )  # fmt: skip
+    files: dict[str, Any] = {
+        "settings.json": '{"value": "second"}', "more.txt": "m", "größe b.txt": "",
+        "module": {"submodule": "1" * 40},
+    }  # fmt: skip
+    sidecars.commit(**files)
     eventually(
         reads(sidecars, pod, "from-git", lambda files: files.get("more.txt") == "m"),
         SECONDS,

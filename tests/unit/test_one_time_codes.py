@@ -52,7 +52,7 @@ def test_an_event_that_is_late_does_not_replace_the_code_of_a_later_one() -> Non
 
 
 def test_what_is_remembered_of_a_user_has_an_end() -> None:
-    code = None
+    code: Any = None
     for number in range(100):
         code = made(code, f"k{number}", 100.0 + number / 100, 102.0)
     assert len(code.earlier) == 32
