@@ -82,8 +82,9 @@ class TwemproxyAmbassadorArgs(TypedDict):
     stats_interval_ms: NotRequired[int]
     """Milliseconds between two states of the statistics. Defaults to 1000."""
     mbuf_bytes: NotRequired[int]
-    """Size of the proxy's buffers, from 512 to 65536 bytes. A key must fit into one. Smaller ones
-    need less memory a connection. Defaults to 16384."""
+    """Size of the proxy's buffers, from 512 to 65536 bytes. A command's key, with some 80 bytes
+    around it, must fit into one. Each command of a pipeline takes two at least, and what they take
+    is used again but never given back. Defaults to 2048."""
     verbosity: NotRequired[int]
     """From 0 (emergencies) to 6 (every connection). Defaults to 4 (warnings). More is refused, for
     the log would show keys and the password."""
@@ -317,7 +318,7 @@ def _checked(where: str, name: str, args: TwemproxyAmbassadorArgs) -> _Settings:
         pool=pool,
         ports=ports,
         stats_interval=checks.whole(where, args, "stats_interval_ms", 1000, (100, 3_600_000)),
-        mbuf=checks.whole(where, args, "mbuf_bytes", 16384, (512, 65536)),
+        mbuf=checks.whole(where, args, "mbuf_bytes", 2048, (512, 65536)),
         verbosity=checks.whole(where, args, "verbosity", 4, (0, _QUIET)),
     )
 
