@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -34,7 +35,7 @@ def running(text: str, folder: pathlib.Path, port: int) -> Iterator[subprocess.P
     """Nginx with this configuration, once it listens at ``port``."""
     file = folder / "nginx.conf"
     file.write_text(text.replace("/tmp/", f"{folder}/"))
-    command = [str(NGINX), "-e", "stderr", "-c", str(file), "-g", "daemon off; master_process off;"]
+    command = [str(NGINX), "-e", "stderr", "-c", str(file), "-g", "daemon off; user root;"]
     with subprocess.Popen(command) as process:
         try:
             while process.poll() is None:
@@ -49,19 +50,24 @@ def running(text: str, folder: pathlib.Path, port: int) -> Iterator[subprocess.P
             process.terminate()
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A certificate that is its own authority, in a folder."""
-    folder = tmp_path_factory.mktemp("pair")
+def certificate(folder: pathlib.Path, file: str, name: str) -> None:
+    """Make a certificate that is its own authority, and its key."""
     subprocess.run(
         [
             *(str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-subj", "/CN=test", "-days", "2"),
-            *("-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")),
+            *("-nodes", "-subj", f"/CN={name}", "-days", "2"),
+            *("-keyout", str(folder / f"{file}.key"), "-out", str(folder / f"{file}.crt")),
         ],
         check=True,
         capture_output=True,
     )
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A certificate that is its own authority, in a folder."""
+    folder = tmp_path_factory.mktemp("pair")
+    certificate(folder, "tls", "test")
     shutil.copy(folder / "tls.crt", folder / "ca.crt")
     return folder
 
@@ -207,3 +213,30 @@ def test_the_splitter_passes_on_and_a_port_is_no_user(tmp_path: pathlib.Path) ->
                 assert {arm(a) for a in [*spelt, f"[{six}]"]} == {arm(f"{six}, 10.0.0.1")}
     assert all(r.startswith(b"GET /a%2Fb//c?d HTTP/1.1\r\n") for r in server.requests)
     assert all(b"a_b: 1\r\n" in r and b"a.b: 2\r\n" in r for r in server.requests)
+
+
+def test_a_connection_that_is_kept_ends_when_the_authority_changes(
+    pair: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The sidecar's script tells nginx so (SIGHUP) when ca.crt is another."""
+    guarded = {"client_certificates": "required", "client_authority": (pair / "ca.crt").read_text()}
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+    with raw_server(answer) as server:
+        text, port = sidecar(pair, tmp_path, server.port, **guarded)
+        context = ssl.create_default_context(cafile=str(pair / "ca.crt"))
+        context.check_hostname = False
+        context.load_cert_chain(pair / "tls.crt", pair / "tls.key")
+        with (
+            running(text, tmp_path, port) as process,
+            socket.create_connection(("127.0.0.1", port), 60) as plain,
+            context.wrap_socket(plain) as kept,
+        ):
+            kept.sendall(b"GET / HTTP/1.1\r\nHost: legacy\r\n\r\n")
+            seen = b""
+            while not seen.endswith(b"hi"):
+                seen += kept.recv(65536)
+            certificate(tmp_path / "tls" / "current", "ca", "another")
+            process.send_signal(signal.SIGHUP)
+            assert read(kept) == b"", "it is closed"
+            answered = over_tls(pair, port)(get())
+    assert answered.startswith(b"HTTP/1.1 400"), answered[:100]
