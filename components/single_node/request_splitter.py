@@ -103,6 +103,9 @@ class RequestSplitterArgs(TypedDict):
     to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from an arm after which it is a 504. Defaults to 60."""
+    header_kilobytes: NotRequired[int]
+    """KiB for one line of a request's head, and for all headers of an answer, from 8 to 256. More is
+    refused: 414 or 400, and 502. Each running request takes as much memory. Defaults to 32."""
     resources: NotRequired[ResourceRequirementsArgsDict]
     """Requests and limits of nginx; what is left out keeps the default of every container."""
     after: NotRequired[Sequence[pulumi.Resource]]
@@ -230,7 +233,7 @@ def _job(
 
 _FIXED_BY_SEED = (
     "percent", "sticky", "salt", "force_header", "metrics_port", "line_port", "scrapers",
-    "connect_timeout_ms", "header_kib", "timeout_seconds",
+    "connect_timeout_ms", "timeout_seconds", "header_kilobytes",
 )  # fmt: skip
 
 
@@ -265,7 +268,7 @@ def _checked(where: str, name: str, args: RequestSplitterArgs) -> Split:
         ports=ports,
         connect_timeout=checks.whole(where, args, "connect_timeout_ms", 2000, (1, 600_000)),
         timeout=checks.whole(where, args, "timeout_seconds", 60, (1, 86_400)),
-        header_kib=checks.whole(where, args, "header_kib", 32, (8, 256)),
+        header_kilobytes=checks.whole(where, args, "header_kilobytes", 32, nginx.HEADER_KILOBYTES),
         ingress=scraped.edges(where, ports.metrics, scrapers),
     )
 

@@ -193,6 +193,11 @@ resolvers cluster
   timeout resolve 1s
   timeout retry 1s
   hold valid 5s
+  # A name server that is silent or in trouble says nothing of the backend: by default its address is
+  # dropped after 30 s, and its connections end. Whether it lives there is what the checks ask.
+  hold timeout 24h
+  hold refused 24h
+  hold other 24h
 
 frontend application
   mode tcp

@@ -20,6 +20,12 @@ LOOPBACK = "127.0.0.1"
 # used at all, which is less than what Applications drain for (5 s).
 _KEPT, _IDLE_SECONDS, _KEPT_SECONDS = 64, 1, 2
 _WHOLE = 100
+# Some proxies add the port, which is another for each connection and not the user's.
+_ADDRESSES = (
+    (r"~^\s*\[(?<bracketed>[^],]+)\]", "$bracketed"),
+    (r"~^\s*(?<before_port>[^:,\s]+)(:[^:,\s]*)?\s*(,|$)", "$before_port"),
+    (r"~^\s*(?<first_address>[^,\s]+)", "$first_address"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Split:
     ports: Ports
     connect_timeout: int
     timeout: int
-    header_kib: int
+    header_kilobytes: int
     ingress: tuple[Edge, ...]
 
     def configuration(self, control: Endpoint, experiment: Endpoint) -> str:
@@ -58,6 +64,7 @@ class Split:
             "containers of this pod. Generated."
         )
         http = [
+            *nginx.passing(self.header_kilobytes),
             *self._choice(),
             *self._arms(control, experiment),
             *self._lines(),
@@ -79,19 +86,7 @@ class Split:
             user = _variable("cookie", self.key)
         if self.by == "address":
             # Each proxy on the way adds the address it sees; the first is the user's.
-            # A port behind it is that of one connection, not the user's.
-            found.append(
-                nginx.mapping(
-                    user,
-                    "user",
-                    [
-                        ("default", ""),
-                        (r"~^\s*\[(?<bracketed>[^\],\s]+)\]", "$bracketed"),
-                        (r"~^\s*(?<before_port>[^,:\s]+):[0-9]+\s*(?:,|$)", "$before_port"),
-                        (r"~^\s*(?<first_address>[^,\s]+)", "$first_address"),
-                    ],
-                )
-            )
+            found.append(nginx.mapping(user, "user", [("default", ""), *_ADDRESSES]))
             user = "$user"
         found.append(self._hashed(f"{self.salt}:{user}", "by_user"))
         without = CONTROL

@@ -51,7 +51,7 @@ class TlsFiles:
     trusted_proxies: tuple[str, ...]
     hsts_seconds: int
     timeout_seconds: int
-    header_kib: int
+    header_kilobytes: int
     workers: int
 
     def all(self) -> dict[str, str]:
@@ -102,7 +102,8 @@ class TlsFiles:
         found += [
             # The client knows what its processor is fast at; all that is offered is sound.
             nginx.directive("ssl_prefer_server_ciphers", False),
-            *self._resumption(),
+            *self._sessions(),
+            nginx.directive("ssl_session_tickets", False),
             nginx.Comment(
                 "A variable makes nginx read the files at each handshake: a new certificate needs\n"
                 "no reload, which would close connections that wait for their next request."
@@ -112,17 +113,15 @@ class TlsFiles:
         ]
         return found
 
-    def _resumption(self) -> list[nginx.Statement]:
-        tickets = nginx.directive("ssl_session_tickets", False)
+    def _sessions(self) -> list[nginx.Statement]:
         if self.client_certificates == "none":
-            return [nginx.directive("ssl_session_cache", "shared:tls:2m"), tickets]
+            return [nginx.directive("ssl_session_cache", "shared:tls:2m")]
         return [
             nginx.Comment(
-                "A session that is taken up again shows no certificate: an authority that is not\n"
-                "trusted any more would go on being so. Every handshake is a whole one."
+                "A session that is resumed brings the client's certificate as it was judged, by the\n"
+                "authorities of that time; the cache would outlive their change."
             ),
             nginx.directive("ssl_session_cache", False),
-            tickets,
         ]
 
     def _proxying(self) -> list[nginx.Statement]:
@@ -136,6 +135,10 @@ class TlsFiles:
             ),
             nginx.directive("keepalive_requests", _KEPT_REQUESTS),
             nginx.directive("proxy_http_version", "1.1"),
+            *nginx.passing(self.header_kilobytes),
+            # Of the headers below there are other spellings too.
+            nginx.directive("proxy_headers_hash_max_size", 2048),
+            nginx.directive("proxy_headers_hash_bucket_size", 128),
             # What is too large, and what waits in memory, is the application's business.
             nginx.directive("client_max_body_size", 0),
             nginx.directive("proxy_request_buffering", False),
@@ -172,12 +175,11 @@ class TlsFiles:
         if self.client_certificates != "none":
             headers["X-Client-Verify"] = "$ssl_client_verify"
             headers["X-Client-Subject"] = "$ssl_client_s_dn"
-        ours = [name for name in headers if name.startswith("X-")]
-        return [
-            *(nginx.directive("proxy_set_header", *pair) for pair in headers.items()),
-            nginx.Comment("What a client could pass off as these."),
-            *nginx.without_lookalikes(ours),
-        ]
+        # To a server after CGI's example X_Real_IP is X-Real-IP, so the client's must not get there.
+        confused = {
+            other: "" for name in headers for other in _spellings(name) if other not in headers
+        }
+        return [nginx.directive("proxy_set_header", *pair) for pair in (headers | confused).items()]
 
     def _https(self) -> nginx.Directive:
         inside: list[nginx.Statement] = [
@@ -308,6 +310,15 @@ class TlsFiles:
             return ":"
         # nginx reads the authorities of clients only when it starts or is told to.
         return 'cmp -s "$before/ca.crt" "$new/ca.crt" || kill -HUP "$server"'
+
+
+def _spellings(name: str) -> list[str]:
+    """A header's name with each of its hyphens as it is or as an underscore."""
+    first, *rest = name.split("-")
+    found = [first]
+    for part in rest:
+        found = [f"{head}{mark}{part}" for head in found for mark in "-_"]
+    return found
 
 
 _SCRIPT = """\

@@ -107,6 +107,9 @@ class TlsSidecarArgs(TypedDict):
     to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from the application after which it is a 504. Defaults to 60."""
+    header_kilobytes: NotRequired[int]
+    """KiB for one line of a request's head, and for all headers of an answer, from 8 to 256. More is
+    refused: 414 or 400, and 502. Each running request takes as much memory. Defaults to 32."""
     workers: NotRequired[int]
     """nginx's processes, from 1 to 16. Defaults to 1."""
     resources: NotRequired[ResourceRequirementsArgsDict]
@@ -199,7 +202,7 @@ def _checked(where: str, name: str, args: TlsSidecarArgs) -> TlsFiles:
         ),
         hsts_seconds=checks.whole(where, args, "hsts_seconds", 0, (0, 315_360_000)),
         timeout_seconds=checks.whole(where, args, "timeout_seconds", 60, (1, 86_400)),
-        header_kib=checks.whole(where, args, "header_kib", 32, (8, 256)),
+        header_kilobytes=checks.whole(where, args, "header_kilobytes", 32, nginx.HEADER_KILOBYTES),
         workers=checks.whole(where, args, "workers", 1, (1, 16)),
     )
 

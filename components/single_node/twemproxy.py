@@ -82,10 +82,9 @@ class TwemproxyAmbassadorArgs(TypedDict):
     stats_interval_ms: NotRequired[int]
     """Milliseconds between two states of the statistics. Defaults to 1000."""
     mbuf_bytes: NotRequired[int]
-    """Size of the proxy's buffers, from 512 to 65536 bytes. A key must fit into one. Each command of
-    a pipeline has one for itself and one for its answer, and the proxy keeps the memory of its
-    longest one: 10,000 commands need about 40 MB with the default of 2048, and 300 MB with the
-    proxy's own 16384."""
+    """Size of the proxy's buffers, from 512 to 65536 bytes. A command's key, with some 80 bytes
+    around it, must fit into one. Each command of a pipeline takes two at least, and what they take
+    is used again but never given back. Defaults to 2048."""
     verbosity: NotRequired[int]
     """From 0 (emergencies) to 6 (every connection). Defaults to 4 (warnings). More is refused, for
     the log would show keys and the password."""

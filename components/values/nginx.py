@@ -25,6 +25,10 @@ nginx that was killed could not, and the next one would not start."""
 RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
 """Where ``command`` puts what it found in the container's /etc/resolv.conf."""
 
+HEADER_KILOBYTES = (8, 256)
+"""Least and most that ``passing`` takes."""
+
+_COMMANDS = ("Redirect", "Expires", "Limit-Rate", "Charset")
 _PLAIN = re.compile(r"[-+*/~^$=!?.,:@%&()|<>\[\]A-Za-z0-9_]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STORED = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -96,6 +100,30 @@ class _Pair(Directive):
         object.__setattr__(self, "name", _quoted(key))
         object.__setattr__(self, "values", (value,))
         object.__setattr__(self, "inside", None)
+
+
+def passing(header_kilobytes: int) -> list[Statement]:
+    """Of a proxy's ``http``: what nginx would change, cut or refuse by default goes through.
+
+    :param header_kilobytes: most of one request's line or header, and of an answer's headers
+        together, from HEADER_KILOBYTES[0] to [1]; four times as much for all headers of a request
+    """
+    size = f"{header_kilobytes}k"
+    return [
+        # Names with an underscore or a dot are dropped in silence otherwise.
+        directive("ignore_invalid_headers", False),
+        directive("underscores_in_headers", True),
+        directive("large_client_header_buffers", 4, size),
+        directive("proxy_buffer_size", size),
+        # nginx wants room for as much again beside what is being sent.
+        directive("proxy_buffers", 8, f"{header_kilobytes // 4}k"),
+        directive("proxy_busy_buffers_size", size),
+        directive("proxy_redirect", False),
+        # An application's own, and not commands for nginx.
+        directive("proxy_ignore_headers", *(f"X-Accel-{what}" for what in _COMMANDS)),
+        *(directive("proxy_pass_header", name) for name in ("Server", "Date")),
+        *(directive("proxy_pass_header", f"X-Accel-{what}") for what in _COMMANDS),
+    ]
 
 
 def literal(where: str, argument: str, value: Any) -> str:
