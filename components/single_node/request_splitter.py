@@ -98,9 +98,6 @@ class RequestSplitterArgs(TypedDict):
     """Labels of pods of the namespace that may scrape. Defaults to those that Prometheus has here."""
     connect_timeout_ms: NotRequired[int]
     """Milliseconds for an arm to accept a connection. Defaults to 2000."""
-    header_kib: NotRequired[int]
-    """Longest line of a request's head, and all headers of an answer, in KiB from 8 to 256. Defaults
-    to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from an arm after which it is a 504. Defaults to 60."""
     header_kilobytes: NotRequired[int]

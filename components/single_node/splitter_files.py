@@ -181,7 +181,6 @@ class Split:
             nginx.directive("access_log", receiver, "arms"),
             # What is too large, and what waits in memory, is the arms' business.
             nginx.directive("client_max_body_size", 0),
-            *nginx.headers_as_they_are(self.header_kib),
             nginx.directive("keepalive_requests", 100_000),
             nginx.directive("add_header", self.force_header, "$arm", "always"),
             nginx.block(
@@ -194,7 +193,6 @@ class Split:
                     nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
                     nginx.directive("proxy_set_header", "Upgrade", "$http_upgrade"),
                     nginx.directive("proxy_set_header", self.force_header, "$arm"),
-                    *nginx.without_lookalikes([self.force_header]),
                     nginx.directive("proxy_hide_header", self.force_header),
                     nginx.directive("proxy_request_buffering", False),
                     nginx.directive("proxy_max_temp_file_size", 0),

@@ -126,10 +126,6 @@ class TlsFiles:
 
     def _proxying(self) -> list[nginx.Statement]:
         found: list[nginx.Statement] = [
-            *nginx.headers_as_they_are(self.header_kib),
-            # For all the names below.
-            nginx.directive("proxy_headers_hash_max_size", 2048),
-            nginx.directive("proxy_headers_hash_bucket_size", 128),
             nginx.mapping(
                 "$http_upgrade", "upstream_connection", [("default", "upgrade"), ("", "")]
             ),

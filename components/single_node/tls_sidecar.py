@@ -102,9 +102,6 @@ class TlsSidecarArgs(TypedDict):
     hsts_seconds: NotRequired[int]
     """For how long browsers must use HTTPS only (Strict-Transport-Security). Defaults to 0, which
     says nothing."""
-    header_kib: NotRequired[int]
-    """Longest line of a request's head, and all headers of an answer, in KiB from 8 to 256. Defaults
-    to 32; a request under way takes as much memory. Names of any form are passed on."""
     timeout_seconds: NotRequired[int]
     """Seconds without a byte from the application after which it is a 504. Defaults to 60."""
     header_kilobytes: NotRequired[int]

@@ -5,9 +5,8 @@ root filesystem with only TEMPORARY to write to, and logs on the container's out
 ``nginx -e stderr``, which ``command`` gives.
 """
 
-import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,41 +181,6 @@ def document(
     if stream:
         statements.append(block("stream", inside=[*found, *stream]))
     return statements
-
-
-def headers_as_they_are(kib: int) -> list[Directive]:
-    """Headers that a server behind nginx gets and sends without nginx in between.
-
-    nginx by itself leaves out names with ``_`` or ``.`` in silence, refuses a line of more than 8 KiB
-    and an answer whose headers have more than 4.
-
-    :param kib: longest line of a request's head, and all headers of an answer
-    """
-    part = 8
-    return [
-        directive("underscores_in_headers", True),
-        directive("ignore_invalid_headers", False),
-        directive("large_client_header_buffers", 4, f"{kib}k"),
-        directive("proxy_buffer_size", f"{kib}k"),
-        # What is being sent may be as much as all headers, and two parts less than all buffers.
-        directive("proxy_buffers", max(part, kib // part + 2), f"{part}k"),
-        directive("proxy_busy_buffers_size", f"{max(kib, 2 * part)}k"),
-    ]
-
-
-def without_lookalikes(names: Iterable[str]) -> list[Directive]:
-    """Clients' headers that a server may take for those that nginx sets are not sent on.
-
-    CGI and what follows it (WSGI, PHP) knows no difference between ``-`` and ``_`` in a name.
-    """
-    found = []
-    for name in names:
-        parts = name.split("-")
-        for marks in itertools.product("-_", repeat=len(parts) - 1):
-            if "_" in marks:
-                spelt = "".join(itertools.chain(*zip(parts, (*marks, ""), strict=True)))
-                found.append(directive("proxy_set_header", spelt, ""))
-    return found
 
 
 def command(

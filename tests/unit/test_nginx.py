@@ -1,18 +1,14 @@
 """nginx's configuration text, and the command that reads it."""
 
-import http.client
 import pathlib
 import shutil
 import subprocess
-import time
 
 import pytest
 
 from components.values import nginx
 from components.values.endpoint import Endpoint
 from components.values.errors import InputError
-from tests.ports import free_port
-from tests.unit.support.wire import answered, raw_server
 
 SHELL = shutil.which("sh")
 
@@ -154,78 +150,3 @@ def test_the_command_runs_or_checks() -> None:
     assert nginx.command("/a")[-4:] == ["-c", "/a", "-g", "daemon off;"]
     assert nginx.command("/a", check=True) == ["nginx", "-e", "stderr", "-c", "/a", "-t"]
     assert nginx.command("/a", resolver=True)[3:] == ["nginx", *nginx.command("/a")]
-
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-
-
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx-light)")
-def test_headers_pass_as_they_are(tmp_path: pathlib.Path) -> None:
-    port = free_port()
-    long_answer = [f"Set-Cookie: c{number}={'x' * 1000}" for number in range(20)]
-    with raw_server(answered(b"whole", *long_answer)) as server:
-        inside = [
-            nginx.directive("listen", f"127.0.0.1:{port}"),
-            nginx.directive("proxy_set_header", "X-Arm", "ours"),
-            *nginx.without_lookalikes(["X-Arm"]),
-            nginx.block(
-                "location",
-                "/",
-                inside=[nginx.directive("proxy_pass", f"http://127.0.0.1:{server.port}")],
-            ),
-        ]
-        whole = [*nginx.headers_as_they_are(32), nginx.block("server", inside=inside)]
-        text = nginx.text(nginx.document("A test.", http=whole))
-        file = tmp_path / "nginx.conf"
-        file.write_text(text.replace(nginx.TEMPORARY, str(tmp_path)))
-        line = [str(NGINX), "-e", "stderr", "-c", str(file), "-g", "daemon off;"]
-        with subprocess.Popen(line, stderr=subprocess.DEVNULL) as process:
-            try:
-                status, cookies = asked(port)
-            finally:
-                process.terminate()
-        assert (status, len(cookies)) == (200, 20)
-        head = server.requests[-1].decode()
-        for passed in ("under_score: 1", "with.dot: 2", "Cookie: " + "c" * 20_000, "GET /a%2Fb/"):
-            assert passed in head, passed
-        assert head.count("ours") == 1
-        assert "theirs" not in head
-
-
-def asked(port: int) -> tuple[int, list[str]]:
-    """The status and the cookies of an answer, once nginx is there."""
-    headers = {
-        "under_score": "1", "with.dot": "2", "Cookie": "c" * 20_000, "X_Arm": "theirs",
-        "X-Arm": "theirs",
-    }  # fmt: skip
-    for _ in range(1000):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
-            connection.request("GET", "/a%2Fb/../c?d=%20", headers=headers)
-            answer = connection.getresponse()
-            answer.read()
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-        else:
-            return answer.status, answer.headers.get_all("Set-Cookie") or []
-        finally:
-            connection.close()
-    raise AssertionError("nginx does not answer")
-
-
-@pytest.mark.parametrize("kib", [8, 16, 32, 64, 100, 256])
-def test_the_buffers_fit_together(kib: int) -> None:
-    given = {one.name: one.values for one in nginx.headers_as_they_are(kib)}
-
-    def size(name: str, place: int = 0) -> int:
-        return int(given[name][place].removesuffix("k"))
-
-    whole = int(given["proxy_buffers"][0]) * size("proxy_buffers", 1)
-    busy = size("proxy_busy_buffers_size")
-    assert max(size("proxy_buffer_size"), size("proxy_buffers", 1)) <= busy
-    assert busy <= whole - size("proxy_buffers", 1)
-
-
-def test_no_name_is_left_that_could_be_taken_for_ours() -> None:
-    found = {one.values[0] for one in nginx.without_lookalikes(["X-Real-IP", "Forwarded"])}
-    assert found == {"X_Real-IP", "X-Real_IP", "X_Real_IP"}

@@ -1,10 +1,6 @@
 """The splitter: what it tells nginx, what it refuses, and what it adds to a pod."""
 
-import http.client
 import pathlib
-import shutil
-import subprocess
-import time
 from typing import Any
 
 import pulumi
@@ -14,14 +10,12 @@ from components import Application, RequestSplitter
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.errors import InputError
-from tests.ports import free_port
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
 
 IMAGE = "registry.example/nginx:1.0"
 METRICS = "registry.example/companions:1.0"
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 WEB = Edge(ports=(8080,), pods={"app": "web"})
@@ -235,50 +229,3 @@ def test_an_endpoint_is_host_and_port(text: object) -> None:
 def test_an_endpoint_is_read() -> None:
     assert Endpoint.parse("X", "e", "web.shop.svc:80") == Endpoint("web.shop.svc", 80)
     assert str(Endpoint.parse("X", "e", "[fd00::1]:80")) == "[fd00::1]:80"
-
-
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx-light)")
-def test_the_port_of_a_forwarded_address_is_not_the_user(tmp_path: pathlib.Path) -> None:
-    _, graph = made(sticky={"by": "address"})
-    text = configuration(graph)
-    chosen = text[text.index("map $http_x_forwarded_for $user") :]
-    chosen = chosen[: chosen.index("}") + 1]
-    port = free_port()
-    file = tmp_path / "nginx.conf"
-    file.write_text(
-        "worker_processes 1; events { worker_connections 64; } http { access_log off;\n"
-        f"{chosen}\nserver {{ listen 127.0.0.1:{port}; return 200 $user; }} }}\n"
-        f"pid {tmp_path}/pid;\n"
-    )
-    users = {
-        "203.0.113.7": "203.0.113.7",
-        "203.0.113.7:4711": "203.0.113.7",
-        "203.0.113.7:4712, 10.0.0.1": "203.0.113.7",
-        " 203.0.113.7 , 10.0.0.1:80": "203.0.113.7",
-        "2001:db8::1": "2001:db8::1",
-        "2001:db8::1, 10.0.0.1": "2001:db8::1",
-        "[2001:db8::1]": "2001:db8::1",
-        "[2001:db8::1]:4711, 10.0.0.1": "2001:db8::1",
-        "unknown": "unknown",
-    }
-    line = [str(NGINX), "-e", "stderr", "-c", str(file), "-g", "daemon off;"]
-    with subprocess.Popen(line, stderr=subprocess.DEVNULL) as process:
-        try:
-            found = {given: user_seen(port, given) for given in users}
-        finally:
-            process.terminate()
-    assert found == users
-
-
-def user_seen(port: int, forwarded: str) -> str:
-    """What the splitter takes for the user, once nginx is there."""
-    for _ in range(1000):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
-            connection.request("GET", "/", headers={"X-Forwarded-For": forwarded})
-            return connection.getresponse().read().decode()
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-        finally:
-            connection.close()
-    raise AssertionError("nginx does not answer")
