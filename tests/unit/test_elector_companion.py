@@ -16,7 +16,7 @@ from elector.__main__ import arguments, main, make_lock
 from elector.belief import monotonic
 from elector.election import Election
 from elector.errors import StoreError
-from elector.lock import Record, Seen
+from elector.lock import Grant, Record, Seen
 from elector.metrics import Metrics
 from elector.notify import Notifier, Signal
 from elector.observer import Observer
@@ -270,6 +270,33 @@ def test_metrics_have_the_text_form_of_prometheus() -> None:
     assert len(names) == len(set(names))
 
 
+def test_a_term_is_shown_with_all_its_digits() -> None:
+    text = Metrics().text({}, {"term": 1_234_567, "valid_seconds": 2.5}, "")
+    assert "elector_term{} 1234567\n" in text
+    assert "elector_valid_seconds{} 2.5\n" in text
+
+
+def test_what_is_granted_while_it_ends_is_given_back(store: MemoryStore) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow(MemoryLock):
+        def _acquire(self, seen: Record | None) -> Grant | None:
+            asked.set()
+            answer.wait()
+            return super()._acquire(seen)
+
+    election = Election("duty", Slow(store, "a", 60, MARGIN), RENEW, Metrics())
+    election.start()
+    asked.wait()
+    ended = threading.Thread(target=election.stop)
+    ended.start()
+    # The end has begun before the store answers.
+    soon(election._stopped.is_set)
+    answer.set()
+    ended.join()
+    assert (store.owner, store.version) == ("", 1)
+
+
 # Telling
 
 
@@ -338,6 +365,65 @@ def test_a_signal_without_a_process_is_an_error(tmp_path: Path) -> None:
         Signal("web", "SIGHUP", tmp_path).tell({})
     with pytest.raises(KeyError):
         Signal("web", "HANG")
+
+
+def test_a_process_with_a_name_in_no_encoding_ends_nothing(tmp_path: Path) -> None:
+    for number, comm in ((4242, b"\xff\xfe"), (4243, b"web")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "comm").write_bytes(comm + b"\n")
+        (folder / "cmdline").write_bytes(comm + b"\0")
+    assert Signal("web", "HUP", tmp_path).processes() == [4243]
+
+
+def test_whatever_a_target_raises_the_next_change_is_told() -> None:
+    class Broken(Deaf):
+        def tell(self, standing: Mapping[str, Any]) -> None:
+            if standing["number"] == 1:
+                raise ZeroDivisionError
+            super().tell(standing)
+
+    target = Broken(0)
+    notifier = Notifier(target, Metrics())
+    notifier.post({"number": 1})
+    assert notifier.settle(60)
+    notifier.post({"number": 2})
+    soon(lambda: target.heard)
+    assert notifier.alive
+
+
+def test_an_election_whose_telling_has_ended_is_not_alive(store: MemoryStore) -> None:
+    working = True
+    lock = MemoryLock(store, "a", TTL, MARGIN)
+    election = Election("duty", lock, RENEW, Metrics(), telling=lambda: working)
+    election.start()
+    try:
+        soon(lambda: election.alive)
+        working = False
+        assert not election.alive
+    finally:
+        election.stop()
+
+
+@pytest.mark.parametrize("found", [[1, 2], [2, 3]])
+def test_the_own_process_is_told_though_another_users_has_its_name(
+    found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def kill(pid: int, _: int) -> None:
+        if pid != 2:
+            raise PermissionError
+        sent.append(pid)
+
+    monkeypatch.setattr(os, "kill", kill)
+    target = Signal("web", "HUP")
+    target.processes = lambda: found  # type: ignore[method-assign]
+    target.tell({})
+    assert sent == [2]
+    target.processes = lambda: [3]  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="process 3, another user's"):
+        target.tell({})
 
 
 def test_a_signal_arrives() -> None:

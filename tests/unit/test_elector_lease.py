@@ -215,3 +215,33 @@ def test_the_token_is_read_anew(token: Path, locks: tuple[LeaseLock, LeaseLock])
     token.write_text("token-2")
     with pytest.raises(AssertionError):
         one.renew()
+
+
+def test_what_was_refused_once_is_read_again(
+    api: ApiServer, locks: tuple[LeaseLock, LeaseLock]
+) -> None:
+    one, _ = locks
+    # A watch that stands still shows what was there before, again and again.
+    stale = api.record()
+    assert api.lease is not None
+    api.write({**api.lease, "metadata": {**api.lease["metadata"], "annotations": {"a": "b"}}})
+    assert not one.simple_lock(stale)
+    assert one.simple_lock(stale)
+
+
+def test_a_try_that_nobody_answered_is_given_up_at_the_end(
+    api: ApiServer, locks: tuple[LeaseLock, LeaseLock]
+) -> None:
+    one, two = locks
+    free = api.record()
+    api.lose_answers = 1
+    with pytest.raises(StoreError):
+        one.simple_lock(free)
+    one.abandon()
+    assert api.record().owner == "one"
+    one.close()
+    assert api.record().owner == ""
+    assert two.simple_lock()
+    # And one that another has by now is left alone.
+    one.close()
+    assert api.record().owner == "two"

@@ -98,7 +98,8 @@ def test_the_time_counts_from_before_the_request(etcd: EtcdModel, clock: FakeClo
     assert mine.valid_for() == TTL - MARGIN - 2
     clock.sleep(3)
     assert mine.renew()
-    assert mine.valid_for() == TTL - MARGIN - 1
+    # Here as well: the lease, and whose the lock is.
+    assert mine.valid_for() == TTL - MARGIN - 2
 
 
 def test_an_answer_that_is_later_than_the_lock_lasts_is_no_lock(
@@ -240,6 +241,46 @@ def test_a_key_that_is_deleted_by_hand_is_noticed_and_its_successor_is_younger(
     assert other.simple_lock()
     assert other.version is not None
     assert other.version > before
+
+
+def test_a_key_that_is_deleted_by_hand_is_noticed_by_the_next_renewal(
+    etcd: EtcdModel, clock: FakeClock
+) -> None:
+    mine, other = lock(etcd, clock, "mine"), lock(etcd, clock, "other")
+    assert mine.simple_lock()
+    del etcd.keys[KEY]
+    assert other.simple_lock()
+    # Its own lease lives, and no watch says anything.
+    assert not mine.renew()
+    assert mine.held() is None
+    assert other.renew()
+
+
+def test_a_renewal_that_has_no_time_left_to_look_changes_nothing(
+    etcd: EtcdModel, clock: FakeClock
+) -> None:
+    mine = lock(etcd, clock, "mine")
+    assert mine.simple_lock()
+    etcd.on_the_way = lambda: clock.sleep(2)
+    with pytest.raises(StoreError, match="no time was left"):
+        mine.renew(2)
+    assert mine.valid_for() > 0
+
+
+def test_hold_calls_handle_lock_lost_when_the_store_refuses(
+    etcd: EtcdModel, clock: FakeClock
+) -> None:
+    mine = lock(etcd, clock, "mine")
+    assert mine.simple_lock()
+
+    def refuse() -> None:
+        raise RefusedError(403, 7, "permission denied")
+
+    etcd.on_the_way = refuse
+    lost: list[float] = []
+    hold(mine, lambda: lost.append(clock()), Stop(clock, 1000))  # type: ignore[arg-type]
+    assert len(lost) == 1
+    assert mine.held() is None
 
 
 class Stop:

@@ -128,6 +128,7 @@ def main(argv: Sequence[str]) -> int:
         given.renew,
         metrics,
         None if notifier is None else notifier.post,
+        (lambda: True) if notifier is None else (lambda: notifier.alive),
     )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -32,6 +32,7 @@ class Election:
         renew_seconds: float,
         metrics: Metrics,
         told: Callable[[dict[str, Any]], None] | None = None,
+        telling: Callable[[], bool] = lambda: True,
         clock: Clock = monotonic,
     ) -> None:
         """Prepare; ``start`` begins.
@@ -39,6 +40,7 @@ class Election:
         :param name: the election's
         :param renew_seconds: from one renewal to the next
         :param told: called with each change of the standing, in order
+        :param telling: whether what is behind ``told`` still works
         """
         self.name = name
         self.identity = lock.owner
@@ -46,11 +48,14 @@ class Election:
         self._renew_seconds = renew_seconds
         self._metrics = metrics
         self._told = told
+        self._telling = telling
         self._clock = clock
         self._observer = Observer(lock, clock)
         self._stopped = threading.Event()
         self._resigned = threading.Event()
         self._mutex = threading.RLock()
+        self._trying = threading.Lock()
+        """Held while the store is asked for the lock."""
         self._announced: tuple[str | None, bool, int | None] = (None, False, None)
         self._subscribers: set[queue.SimpleQueue[dict[str, Any] | None]] = set()
         self._threads = [
@@ -86,7 +91,8 @@ class Election:
     @property
     def alive(self) -> bool:
         """Whether every thread runs."""
-        return self._observer.alive and all(thread.is_alive() for thread in self._threads)
+        threads = all(thread.is_alive() for thread in self._threads)
+        return self._observer.alive and threads and self._telling()
 
     def metrics(self) -> str:
         """The text for Prometheus."""
@@ -134,6 +140,9 @@ class Election:
         self._stopped.set()
         self._resigned.set()
         released = self._give_up(announce)
+        # What is being asked of the store may be granted, and would then be held by nobody.
+        if self._trying.acquire(timeout=self._lock.ttl):
+            self._trying.release()
         self._observer.stop()
         self._lock.close()
         with self._mutex:
@@ -181,6 +190,10 @@ class Election:
                 self._observer.after(vacancy, 2 * _RETRY_SECONDS)
 
     def _won(self, vacancy: Vacancy) -> bool:
+        with self._trying:
+            return not self._out_of_it() and self._tried(vacancy)
+
+    def _tried(self, vacancy: Vacancy) -> bool:
         self._metrics.count("acquire_attempts_total")
         try:
             won = self._lock.simple_lock(vacancy.record)

@@ -1,7 +1,7 @@
 """The lock on etcd: one key with a lease, created by whoever finds it absent.
 
-Only the holder has a lease, so an election costs one keepalive a renewal however many candidates
-wait; they wait at one watch each. The version is the key's create revision, which grows over the
+Only the holder has a lease, so an election costs a keepalive and a read a renewal however many
+candidates wait; they wait at one watch each. The version is the key's create revision, which grows over the
 whole store: a key that was deleted by hand does not start again.
 """
 
@@ -88,10 +88,20 @@ class EtcdLock(Lock):
         self._lease = lease
         return lease, min(seconds, self.ttl)
 
-    def _extend(self, version: int, within: float | None) -> float | None:  # noqa: ARG002
+    def _extend(self, version: int, within: float | None) -> float | None:
+        began = self._clock()
         # The lease is this acquisition's own, so nobody else's lock is renewed by it.
         seconds = keep_alive(self._etcd, self._lease, within)
-        return min(seconds, self.ttl) if seconds > 0 else None
+        if seconds <= 0:
+            return None
+        # A lease outlives its key that was deleted by hand. The watch tells of that as well, but not
+        # where its connection stands still while other members answer.
+        left = None if within is None else within - (self._clock() - began)
+        if left is not None and left <= 0:
+            raise StoreError("no time was left to see whose the lock is")
+        entry, _ = get(self._etcd, self.key, left)
+        ours = entry is not None and int(entry["create_revision"]) == version
+        return min(seconds, self.ttl) if ours else None
 
     def _release(self, version: int) -> bool:
         answer = self._etcd.call(

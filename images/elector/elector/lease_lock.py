@@ -54,11 +54,14 @@ class LeaseLock(Lock):
         self._token_file = token_file
         self._lease: dict[str, Any] | None = None
         self._unanswered: tuple[int, str] | None = None
+        self._outdated = ""
 
     def _acquire(self, seen: Record | None) -> Grant | None:
-        if seen is not None and seen.raw is not None:
-            lease: dict[str, Any] = seen.raw
+        raw = None if seen is None else seen.raw
+        if raw is not None and raw["metadata"]["resourceVersion"] != self._outdated:
+            lease: dict[str, Any] = raw
         else:
+            # A watch that stands still would offer what was refused again and again.
             lease = self._get()
             if _holder(lease):
                 return None
@@ -79,6 +82,7 @@ class LeaseLock(Lock):
         except RefusedError as error:
             self._unanswered = None
             if error.status == _CONFLICT:
+                self._outdated = lease["metadata"]["resourceVersion"]
                 return None
             raise
         self._unanswered = None
@@ -128,6 +132,18 @@ class LeaseLock(Lock):
         if version is not None:
             self._release(version)
         self._lease = None
+
+    def close(self) -> None:
+        """As ``Lock``; a try that nobody answered may have worked, and nobody would lead then."""
+        super().close()
+        if self._unanswered is None:
+            return
+        try:
+            lease = self._get()
+            if self.claims(_record(lease)):
+                self._put(_with_spec(lease, holderIdentity="", renewTime=_now()))
+        except (StoreError, RefusedError):
+            return
 
     def claims(self, record: Record) -> bool:
         """As ``Lock``: known by the version and by the moment at which it was tried."""

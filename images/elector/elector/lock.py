@@ -255,7 +255,7 @@ def hold(
             if lock.renew():
                 pause = lock.ttl / 3 if renew_seconds is None else renew_seconds
                 continue
-        except StoreError:
+        except Exception:  # noqa: BLE001 (whoever holds it must hear of the end, whatever the reason)
             if lock.valid_for() > 0:
                 pause = 0.1
                 continue

@@ -47,7 +47,10 @@ class Metrics:
         common = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
         lines: list[str] = []
         for name, value in gauges.items():
-            lines += [f"# TYPE elector_{name} gauge", f"elector_{name}{{{common}}} {value:g}"]
+            lines += [
+                f"# TYPE elector_{name} gauge",
+                f"elector_{name}{{{common}}} {_number(value)}",
+            ]
         lines.append("# TYPE elector_leader gauge")
         if leader:
             lines.append(f'elector_leader{{{common},leader="{_escaped(leader)}"}} 1')
@@ -61,9 +64,14 @@ class Metrics:
         for bound, inside in zip((*map(str, _BOUNDS), "+Inf"), buckets, strict=True):
             reached += inside
             lines.append(f'elector_renew_seconds_bucket{{{common},le="{bound}"}} {reached}')
-        lines.append(f"elector_renew_seconds_sum{{{common}}} {total:g}")
+        lines.append(f"elector_renew_seconds_sum{{{common}}} {total:.6f}")
         lines.append(f"elector_renew_seconds_count{{{common}}} {reached}")
         return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    # A term of seven digits is one; "%g" would round it.
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _escaped(text: str) -> str:

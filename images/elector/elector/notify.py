@@ -62,8 +62,20 @@ class Signal:
         found = self.processes()
         if not found:
             raise OSError(f"no process {self._process}")
+        told, foreign = 0, []
         for pid in found:
-            os.kill(pid, self._signal)
+            try:
+                os.kill(pid, self._signal)
+            except ProcessLookupError:
+                continue
+            except PermissionError:
+                # Another program of that name; it says nothing of those that may be told.
+                foreign.append(pid)
+            else:
+                told += 1
+        if not told:
+            what = f"process {foreign[0]}, another user's" if foreign else "its process has ended"
+            raise OSError(f"{self._process}: {what}")
 
     def processes(self) -> list[int]:
         """Numbers of the processes, without this one."""
@@ -72,7 +84,7 @@ class Signal:
             if not folder.name.isdigit() or int(folder.name) == os.getpid():
                 continue
             try:
-                kernel = (folder / "comm").read_text().strip()
+                kernel = (folder / "comm").read_text(errors="replace").strip()
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 # It has ended meanwhile, or belongs to somebody else.
@@ -97,7 +109,13 @@ class Notifier:
         self._number = 0
         self._tried = 0
         self._done = 0
-        threading.Thread(target=self._work, name="notifier", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def post(self, standing: Mapping[str, Any]) -> None:
         """Have it told; what has not been told yet is outdated."""
@@ -142,7 +160,7 @@ class Notifier:
     def _tell(self, standing: Mapping[str, Any], *, first: bool) -> bool:
         try:
             self._target.tell(standing)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the next change must be told)
             self._metrics.count("notification_failures_total")
             if first:
                 _log.warning("the application was not told, which is tried again: %s", error)
