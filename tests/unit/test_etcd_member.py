@@ -2,6 +2,8 @@
 
 import base64
 import datetime
+import hashlib
+import http.client
 import importlib
 import json
 import ssl
@@ -12,6 +14,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tests.unit.support import wire
 
 ROOT = Path(__file__).parents[2]
 URL = "https://etcd-0:2380"
@@ -347,39 +351,154 @@ def test_a_restored_root_with_another_password_is_said(access: Any) -> None:
 # Snapshots
 
 
-def test_snapshots_are_written_whole_and_the_oldest_deleted(
+CONTENT = b"a page of a database" * 100
+WHOLE = CONTENT + hashlib.sha256(CONTENT).digest()
+CHANGED = WHOLE[:100] + b"!" + WHOLE[101:]
+OLD = "etcd-20200101T000000Z.db"
+
+
+def streamed(content: bytes, *, whole: bool = True) -> bytes:
+    """A snapshot as etcd's gateway sends it: a line of JSON in each chunk."""
+    halves = (content[:1000], content[1000:])
+    lines = (
+        json.dumps({"result": {"blob": base64.b64encode(half).decode()}}).encode() + b"\n"
+        for half in halves
+    )
+    return wire.chunked(*lines, whole=whole)
+
+
+@pytest.fixture
+def snapshot(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Take a snapshot from a server on the loopback; ``run.folder`` is where they are kept."""
+    maintenance = member.maintenance
+    run = SimpleNamespace(folder=tmp_path / "snapshots", said=[], keep=1)
+    run.folder.mkdir()
+    (tmp_path / "root").write_text("root-password")
+    monkeypatch.setattr(maintenance, "PLAN", tmp_path / "plan")
+    monkeypatch.setattr(maintenance, "SNAPSHOTS", run.folder)
+    monkeypatch.setattr(member.settings, "ROOT_PASSWORD", tmp_path / "root")
+    monkeypatch.setattr(maintenance, "say", run.said.append)
+    monkeypatch.setattr(maintenance.subprocess, "run", lambda *_, **__: None)
+    plain = http.client.HTTPConnection
+    monkeypatch.setattr(
+        member.gateway.http.client,
+        "HTTPSConnection",
+        lambda host, port, **_: plain(host, port, timeout=30),
+    )
+    monkeypatch.setattr(member.gateway.ssl, "create_default_context", lambda **_: None)
+    state = {"header": {"member_id": "1", "revision": "7"}, "leader": "2"}
+    token, status = ({"token": "t"}, state)
+
+    def take(answer: bytes) -> list[str]:
+        before = (wire.answered(json.dumps(body).encode()) for body in (token, status, status))
+        with wire.raw_server(*before, answer) as server:
+            plan = {"endpoints": [server.url], "name": "etcd", "keep": run.keep}
+            (tmp_path / "plan").write_text(json.dumps(plan))
+            maintenance.snapshot()
+        return run.names()
+
+    run.take = take
+    run.names = lambda: sorted(path.name for path in run.folder.iterdir())
+    return run
+
+
+def test_a_snapshot_is_written_whole_and_the_oldest_deleted(snapshot: Any) -> None:
+    kept = "etcd-20210101T000000Z.db"
+    for old in (OLD, kept):
+        (snapshot.folder / old).write_text("old")
+    snapshot.keep = 2
+    (new,) = set(snapshot.take(streamed(WHOLE))) - {kept}
+    assert (snapshot.folder / new).read_bytes() == WHOLE
+    assert snapshot.said[-1] == f"deleted {OLD}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        streamed(WHOLE, whole=False),
+        # A proxy in between may end it properly.
+        streamed(WHOLE[:1000]),
+        streamed(WHOLE[:-1]),
+        streamed(b""),
+        streamed(CHANGED),
+        wire.answered(b'{"code": 14, "message": "no"}', status="503 Service Unavailable"),
+        wire.chunked(b'{"error": {"code": 14, "message": "no"}}\n', whole=True),
+        wire.chunked(b"[]\n", whole=True),
+    ],
+    ids=["cut", "ended", "byte", "empty", "changed", "refused", "given up", "no object"],
+)
+def test_a_snapshot_that_is_not_whole_replaces_none(snapshot: Any, answer: bytes) -> None:
+    (snapshot.folder / OLD).write_text("old")
+    with pytest.raises(SystemExit, match="no snapshot of http://.*; those before are kept"):
+        snapshot.take(answer)
+    assert snapshot.names() == [OLD]
+
+
+def test_a_cluster_deletes_its_own_snapshots_only(snapshot: Any) -> None:
+    others = ["etcd-b-20200101T000000Z.db", "etcd-b-20200101T000000Z.part", "etcd-mine.db",
+              "etcd-20209999T000000Z.db"]  # fmt: skip
+    for name in [OLD, *others]:
+        (snapshot.folder / name).write_text("old")
+    names = snapshot.take(streamed(WHOLE))
+    assert OLD not in names
+    assert set(others) < set(names)
+    assert len(names) == len(others) + 1
+
+
+def test_what_a_killed_run_left_is_deleted_and_a_running_one_left_alone(snapshot: Any) -> None:
+    running = f"etcd-{NOW - datetime.timedelta(minutes=10):%Y%m%dT%H%M%SZ}.part"
+    for name in ("etcd-20200101T000000Z.part", running):
+        (snapshot.folder / name).write_text("a")
+    names = snapshot.take(streamed(WHOLE))
+    assert [name for name in names if name.endswith(".part")] == [running]
+
+
+WANTED = f"/{OLD}"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        wire.answered(WHOLE[:1000], length=len(WHOLE)),
+        wire.chunked(WHOLE[:1000], whole=False),
+        b"no HTTP\r\n\r\n",
+        b"",
+    ],
+    ids=["length", "chunks", "status", "nothing"],
+)
+def test_a_snapshot_that_comes_in_part_is_fetched_again(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bytes
+) -> None:
+    plain = http.client.HTTPConnection
+    monkeypatch.setattr(
+        member.prepare.http.client,
+        "HTTPSConnection",
+        lambda host, port, **_: plain(host, port, timeout=30),
+    )
+    monkeypatch.setattr(member.prepare, "_POLL_SECONDS", 0)
+    with wire.raw_server(broken, wire.answered(WHOLE)) as server:
+        monkeypatch.setattr(member.settings, "SNAPSHOT_PORT", server.port)
+        member.prepare.download(SimpleNamespace(), "127.0.0.1", OLD, tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == WHOLE
+    assert [head.split()[1].decode() for head in server.requests] == [WANTED, WANTED]
+
+
+def test_a_snapshot_that_was_changed_is_not_restored(
     member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Gateway:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        def call(self, *_: object) -> Any:
-            return {"header": {"member_id": "1", "revision": "7"}, "leader": "2"}
-
-        def stream(self, *_: object) -> Iterator[dict[str, str]]:
-            yield from ({"blob": base64.b64encode(part).decode()} for part in (b"ab", b"cd"))
-
-    maintenance = member.maintenance
-    (tmp_path / "plan").write_text(
-        json.dumps({"endpoints": ["https://x:1"], "name": "etcd", "keep": 2})
-    )
-    for old in ("etcd-20200101T000000Z.db", "etcd-20210101T000000Z.db", "other-2020.db"):
-        (tmp_path / old).write_text("old")
-    checked: list[str] = []
-    monkeypatch.setattr(maintenance, "PLAN", tmp_path / "plan")
-    monkeypatch.setattr(maintenance, "SNAPSHOTS", tmp_path)
-    monkeypatch.setattr(maintenance, "Gateway", Gateway)
+    monkeypatch.setattr(member.settings, "STORAGE", tmp_path)
+    monkeypatch.setattr(member.prepare, "peer_context", lambda _: None)
+    monkeypatch.setattr(member.prepare, "Gateway", lambda *_: None)
     monkeypatch.setattr(
-        maintenance.subprocess, "run", lambda command, **_: checked.append(command[-1])
+        member.prepare, "download", lambda _context, _host, _name, to: to.write_bytes(CHANGED)
     )
-    maintenance.snapshot()
-    left = sorted(path.name for path in tmp_path.glob("*.db"))
-    assert "etcd-20200101T000000Z.db" not in left
-    assert {"etcd-20210101T000000Z.db", "other-2020.db"} < set(left)
-    (new,) = set(left) - {"etcd-20210101T000000Z.db", "other-2020.db"}
-    assert (tmp_path / new).read_bytes() == b"abcd"
-    assert checked[0].endswith(".part")
+    settings = member.settings.Settings(
+        ("etcd-0",), "etcd", NOW, member.settings.Restore("there", OLD)
+    )
+    preparation = member.prepare.Preparation(settings, "etcd-0")
+    with pytest.raises(SystemExit, match=f"{OLD} is not restored.*give another one"):
+        preparation._attempt()
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_snapshots_are_served(

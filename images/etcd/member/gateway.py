@@ -12,6 +12,9 @@ from typing import Any
 
 ROOT = "root"
 _UNAUTHENTICATED = 16
+_PIECE_BYTES = 2**16
+# Far above what is asked for here; a part of a snapshot has 32 KiB.
+_ANSWER_BYTES = 2**24
 _STALE = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
 
@@ -82,16 +85,26 @@ class Gateway:
         return str(answer["token"])
 
     def stream(self, path: str, at: str) -> Iterator[dict[str, Any]]:
-        """The parts of a long answer."""
+        """The parts of a long answer.
+
+        :raises GatewayError: it was refused, or given up by etcd
+        :raises UnreachableError: nobody answered, or the answer was cut short
+        """
+        # A token that is stale is exchanged here.
         self.call("/v3/maintenance/status", at=at)
-        with closing(self._connect(at)) as connection:
-            connection.request("POST", path, b"{}", self._headers())
-            response = connection.getresponse()
-            for line in response:
-                part = json.loads(line)
-                if "error" in part:
-                    raise GatewayError(part["error"].get("code", 0), part["error"]["message"])
-                yield part["result"]
+        try:
+            with closing(self._connect(at)) as connection:
+                connection.request("POST", path, b"{}", self._headers())
+                response = connection.getresponse()
+                if response.status != http.HTTPStatus.OK:
+                    raise _refusal(_document(b"".join(pieces(response, _ANSWER_BYTES))))
+                for line in _lines(response):
+                    part = _document(line)
+                    if "error" in part:
+                        raise _refusal(part["error"])
+                    yield part["result"]
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise UnreachableError(f"{at}: {error or type(error).__name__}") from error
 
     def _ask(self, path: str, body: dict[str, Any], at: str | None) -> Any:
         reasons = []
@@ -100,18 +113,16 @@ class Gateway:
                 with closing(self._connect(endpoint)) as connection:
                     connection.request("POST", path, json.dumps(body), self._headers())
                     response = connection.getresponse()
-                    status, text = response.status, response.read()
-            except (OSError, http.client.HTTPException) as error:
+                    answer = _document(b"".join(pieces(response, _ANSWER_BYTES)))
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 reasons.append(f"{endpoint}: {error or type(error).__name__}")
                 continue
-            answer = json.loads(text or b"{}")
-            if status == http.HTTPStatus.OK:
+            if response.status == http.HTTPStatus.OK:
                 return answer
-            message = str(answer.get("message") or answer.get("error") or answer)
-            if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
-                reasons.append(f"{endpoint}: {message}")
-                continue
-            raise GatewayError(int(answer.get("code", 0)), message)
+            refusal = _refusal(answer)
+            if response.status != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise refusal
+            reasons.append(f"{endpoint}: {refusal}")
         raise UnreachableError("; ".join(reasons))
 
     def _connect(self, endpoint: str) -> http.client.HTTPSConnection:
@@ -125,6 +136,47 @@ class Gateway:
         if self._token is not None:
             headers["Authorization"] = self._token
         return headers
+
+
+def pieces(response: http.client.HTTPResponse, limit: int | None = None) -> Iterator[bytes]:
+    """A body as it arrives, to its end.
+
+    :param limit: most bytes that it may have; by default any number
+    :raises OSError: it stopped coming, or is longer
+    :raises http.client.IncompleteRead: it is cut short
+    """
+    size = 0
+    # The response's own iteration takes the loss of a connection between two chunks for the end.
+    while piece := response.read(_PIECE_BYTES):
+        size += len(piece)
+        if limit is not None and size > limit:
+            raise OSError(f"an answer of more than {limit} bytes")
+        yield piece
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces(response):
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > _ANSWER_BYTES:
+            raise OSError(f"a part of more than {_ANSWER_BYTES} bytes")
+        yield from filter(None, lines)
+    if rest:
+        yield rest
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    document = json.loads(text or b"{}")
+    if not isinstance(document, dict):
+        raise ValueError(f"a JSON object was expected: {text[:100]!r}")  # noqa: TRY004
+    return document
+
+
+def _refusal(answer: dict[str, Any]) -> GatewayError:
+    message = answer.get("message") or answer.get("error") or answer
+    return GatewayError(int(answer.get("code", 0)), str(message))
 
 
 def encoded(key: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from member import settings as at
+from member import snapshots
 from member.gateway import Gateway, GatewayError, UnreachableError
 from member.prepare import serving
 from member.say import say
@@ -20,6 +21,7 @@ SNAPSHOTS = Path("/var/lib/etcd-snapshots")
 # A big file is read and written again; the member answers nothing meanwhile.
 _DEFRAGMENT_SECONDS = 300
 _HEALTHY_SECONDS = 60
+_FAILED = (UnreachableError, GatewayError)
 
 
 def defragment() -> None:
@@ -51,22 +53,31 @@ def snapshot() -> None:
     """Write one snapshot, check it, and delete the oldest."""
     plan = json.loads(PLAN.read_text())
     gateway = _root(plan["endpoints"], 60)
+    cluster, now = plan["name"], datetime.datetime.now(datetime.UTC)
+    for old in snapshots.clear(SNAPSHOTS, cluster, now):
+        say(f"deleted {old.name}, which was never completed")
     endpoint, state = _follower(gateway, plan["endpoints"])
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = SNAPSHOTS / f"{plan['name']}-{stamp}.db"
-    part = target.with_suffix(".part")
-    with part.open("wb") as file:
+    target = SNAPSHOTS / snapshots.name(cluster, now)
+    try:
+        with snapshots.half_written(target) as part:
+            _receive(gateway, endpoint, part)
+            snapshots.check(part)
+            # That the database can be opened.
+            subprocess.run(["etcdutl", "snapshot", "status", str(part)], check=True)
+    except (*_FAILED, snapshots.DamagedError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"no snapshot of {endpoint}; those before are kept: {error}") from error
+    say(f"snapshot {target.name} of {endpoint} at revision {state['header']['revision']}")
+    for old in snapshots.kept(SNAPSHOTS, cluster)[: -plan["keep"]]:
+        old.unlink()
+        say(f"deleted {old.name}")
+
+
+def _receive(gateway: Gateway, endpoint: str, to: Path) -> None:
+    with to.open("wb") as file:
         for piece in gateway.stream("/v3/maintenance/snapshot", endpoint):
             file.write(base64.b64decode(piece.get("blob", "")))
         file.flush()
         os.fsync(file.fileno())
-    # It ends with a digest of its content, which this compares.
-    subprocess.run(["etcdutl", "snapshot", "status", str(part)], check=True)
-    part.rename(target)
-    say(f"snapshot {target.name} of {endpoint} at revision {state['header']['revision']}")
-    for old in sorted(SNAPSHOTS.glob(f"{plan['name']}-*.db"))[: -plan["keep"]]:
-        old.unlink()
-        say(f"deleted {old.name}")
 
 
 def serve() -> None:
@@ -98,7 +109,7 @@ def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, An
     for endpoint in endpoints:
         try:
             state = gateway.call("/v3/maintenance/status", {}, endpoint)
-        except (UnreachableError, GatewayError) as error:
+        except _FAILED as error:
             say(f"{endpoint} does not answer: {error}")
             continue
         found.append((endpoint, state))
@@ -114,7 +125,7 @@ def _wait(gateway: Gateway, endpoint: str) -> None:
     while True:
         try:
             gateway.call("/v3/kv/range", {"key": "AA==", "limit": "1", "keys_only": True}, endpoint)
-        except (UnreachableError, GatewayError) as error:
+        except _FAILED as error:
             if time.monotonic() > end:
                 raise SystemExit(f"{endpoint} is not back: {error}; stopping here") from None
             time.sleep(1)

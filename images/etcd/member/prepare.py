@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from member import settings as at
+from member import snapshots
 from member.decision import Peer, Step, initial_cluster, mine, step
-from member.gateway import Gateway, GatewayError, UnreachableError
+from member.gateway import Gateway, GatewayError, UnreachableError, pieces
 from member.say import say
 from member.settings import Restore, Settings
 
 _POLL_SECONDS = 0.3
 _TIMEOUT_SECONDS = 3
+_ANSWER_BYTES = 2**20
 # Restored, the cluster's revisions go on far above all that clients may have seen after the
 # snapshot: a fencing token never goes back.
 _BUMP = 1_000_000_000
@@ -133,6 +135,14 @@ class Preparation:
         settings = self._settings
         file, part = at.STORAGE / "restored.db", at.STORAGE / "data.part"
         download(peer_context(ssl.Purpose.SERVER_AUTH), restore.host, restore.file, file)
+        try:
+            snapshots.check(file)
+        except snapshots.DamagedError as error:
+            file.unlink()
+            raise SystemExit(
+                f"the snapshot {restore.file} is not restored, {error}; give another one "
+                "(argument restore)"
+            ) from None
         shutil.rmtree(part, ignore_errors=True)
         subprocess.run(
             [
@@ -176,7 +186,7 @@ class Preparation:
         with closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
-            text = response.read()
+            text = b"".join(pieces(response, _ANSWER_BYTES))
         return response.status, json.loads(text) if response.status == http.HTTPStatus.OK else None
 
     @contextmanager
@@ -258,13 +268,13 @@ def download(context: ssl.SSLContext, host: str, name: str, target: Path) -> Non
                 if response.status != http.HTTPStatus.OK:
                     raise SystemExit(f"{host} has no snapshot {name}: status {response.status}")
                 with target.open("wb") as file:
-                    shutil.copyfileobj(response, file)
-            if target.stat().st_size == int(response.headers["Content-Length"]):
-                return
-            say(f"{name} came in part only")
-        except OSError as error:
+                    for piece in pieces(response):
+                        file.write(piece)
+        except (OSError, http.client.HTTPException) as error:
             say(f"waiting for the snapshot {name} of {host}: {error}")
-        time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _static(settings: Settings) -> str:
