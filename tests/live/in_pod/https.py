@@ -198,7 +198,7 @@ def kind(error: Exception) -> str:
     return f"error: {error}"
 
 
-ACTIONS = {action.__name__: action for action in (get, gets, load)}
+ACTIONS = {action.__name__: action for action in (get, gets, load, resumed)}
 
 if __name__ == "__main__":
     asked = json.loads(sys.stdin.readline())
