@@ -453,6 +453,89 @@ def test_what_a_killed_run_left_is_deleted_and_a_running_one_left_alone(snapshot
     assert [name for name in names if name.endswith(".part")] == [running]
 
 
+# Upkeep
+
+
+QUOTA = 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("revision", "left", "free", "end"),
+    [
+        (9, QUOTA // 2, ["1=7", "2=8", "3=9"], ["2", "3"]),
+        # Too few versions to give each member one of its own.
+        (2, QUOTA // 2, ["2=1", "3=2"], ["2", "3"]),
+        (9, QUOTA, ["1=7", "2=8", "3=9"], None),
+    ],
+    ids=["room", "young", "none"],
+)
+def test_at_the_quota_all_members_give_up_former_versions(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    revision: int, left: int, free: list[str], end: list[str] | None,
+) -> None:  # fmt: skip
+    """Member 1 leads and still has room; the others raised the alarm."""
+    sizes = {"1": QUOTA // 2, "2": QUOTA, "3": QUOTA}
+    done: dict[str, list[str]] = {"compaction": [], "defragment": [], "ended": []}
+
+    class Gateway:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def call(self, path: str, body: Any = None, at: str = "") -> Any:
+            verb = path.rsplit("/", 1)[-1]
+            if verb == "compaction":
+                assert body["physical"]
+                done["compaction"].append(f"{at}={body['revision']}")
+                # As from a run before, which did not end.
+                raise member.gateway.GatewayError(11, "required revision has been compacted")
+            if verb == "defragment":
+                done["defragment"].append(at)
+                sizes[at] = left
+            elif verb == "alarm" and body["action"] == "GET":
+                return {"alarms": [{"memberID": m, "alarm": "NOSPACE"} for m in ("2", "3")]}
+            elif verb == "alarm":
+                assert body["action"] == "DEACTIVATE"
+                done["ended"].append(body["memberID"])
+            elif verb == "status":
+                return {
+                    "header": {"member_id": at, "revision": str(revision)}, "leader": "1",
+                    "dbSize": str(sizes[at]), "dbSizeInUse": "1", "dbSizeQuota": str(QUOTA),
+                    "errors": ["memberID:2 alarm:NOSPACE "],
+                }  # fmt: skip
+            return {}
+
+    plan = {"endpoints": ["1", "2", "3"], "least_bytes": 2**40, "free_fraction": 1.0}
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    monkeypatch.setattr(member.maintenance, "PLAN", tmp_path / "plan")
+    monkeypatch.setattr(member.maintenance, "Gateway", Gateway)
+    if end is None:
+        with pytest.raises(SystemExit, match="raise quota_mb"):
+            member.maintenance.defragment()
+    else:
+        member.maintenance.defragment()
+    assert done == {"compaction": free, "defragment": ["2", "3"], "ended": end or []}
+
+
+def test_a_member_with_another_fault_is_left_alone(
+    member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gateway:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def call(self, *_: object) -> Any:
+            return {"errors": ["memberID:2 alarm:NOSPACE ", "memberID:2 alarm:CORRUPT "]}
+
+    (tmp_path / "plan").write_text(json.dumps({"endpoints": ["1"]}))
+    monkeypatch.setattr(member.maintenance, "PLAN", tmp_path / "plan")
+    monkeypatch.setattr(member.maintenance, "Gateway", Gateway)
+    with pytest.raises(SystemExit, match="alarm:CORRUPT.*nothing is done"):
+        member.maintenance.defragment()
+
+
+# Restoring
+
+
 WANTED = f"/{OLD}"
 
 

@@ -1,16 +1,18 @@
-"""The generated configuration, the users and a restore, with a real etcd on loopback."""
+"""The generated configuration, users, a restore and a full store, with a real etcd on loopback."""
 
 import base64
 import http.client
 import importlib
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,3 +231,48 @@ def test_a_member_its_users_its_upkeep_and_its_way_back(
         assert int(elector.call("/v3/kv/put", put)["header"]["revision"]) > revision + 10**8
         with pytest.raises(refused, match="user name is empty"):
             member.gateway().call("/v3/kv/put", put)
+
+
+def test_a_store_at_its_quota_is_repaired_once_there_is_room(
+    member: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused: Any = sys.modules["member.gateway"].GatewayError
+    member.etcd.common = re.sub(
+        r"quota-backend-bytes: .*", f"quota-backend-bytes: {16 * 2**20}", member.etcd.common
+    )
+    value = base64.b64encode(b"x" * 2**20).decode()
+    root = member.gateway()
+
+    def fill(name: Callable[[int], str]) -> None:
+        for number in range(40):
+            root.call("/v3/kv/put", {"key": key(name(number)), "value": value})
+
+    with member.etcd.running():
+        # Former versions only.
+        with pytest.raises(refused, match="database space exceeded"):
+            fill(lambda _: "/one/same")
+        assert root.call("/v3/maintenance/status")["errors"]
+        member.maintenance.defragment()
+        root.call("/v3/kv/put", {"key": key("/one/a"), "value": value})
+        assert "there is room" in capsys.readouterr().out
+        # Present versions: the room that a defragmentation makes is soon full as well.
+        numbers = itertools.count()
+
+        def full_again() -> None:
+            with pytest.raises(refused, match="database space exceeded"):
+                fill(lambda _: f"/one/{next(numbers)}")
+            member.maintenance.defragment()
+
+        def full_for_good() -> None:
+            for _ in range(8):
+                full_again()
+
+        with pytest.raises(SystemExit, match="Delete keys, which is still taken, or raise"):
+            full_for_good()
+        # Nothing is left to be given up, and nothing ends the alarm.
+        with pytest.raises(SystemExit, match="Delete keys"):
+            full_again()
+        root.call("/v3/kv/deleterange", {"key": key("/one/"), "range_end": key("/one0")})
+        member.maintenance.defragment()
+        root.call("/v3/kv/put", {"key": key("/one/a"), "value": value})
+        assert "errors" not in root.call("/v3/maintenance/status")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from member import settings as at
-from member import snapshots
+from member import snapshots, space
 from member.gateway import Gateway, GatewayError, UnreachableError
 from member.prepare import serving
 from member.say import say
@@ -25,11 +25,19 @@ _FAILED = (UnreachableError, GatewayError)
 
 
 def defragment() -> None:
-    """Give free pages back to the disk, where that is worth it and all members are well."""
+    """Give free pages back to the disk, where that is worth it and all members are well.
+
+    At the quota, former versions are given up first, and the alarm is ended once there is room.
+    """
     plan = json.loads(PLAN.read_text())
     endpoints = plan["endpoints"]
     gateway = _root(endpoints, _DEFRAGMENT_SECONDS)
     states = {endpoint: _status(gateway, endpoint) for endpoint in endpoints}
+    full = bool(space.alarms(gateway))
+    if full:
+        revision = max(int(state["header"]["revision"]) for state in states.values())
+        space.compact(gateway, endpoints, revision)
+        states = {endpoint: _status(gateway, endpoint) for endpoint in endpoints}
     leader = next(iter(states.values()))["leader"]
     # The leader comes last: by then nobody else is busy and one of them can take over.
     order = sorted(
@@ -38,7 +46,8 @@ def defragment() -> None:
     for endpoint in order:
         state = states[endpoint]
         size, used = int(state["dbSize"]), int(state.get("dbSizeInUse", 0))
-        if size < plan["least_bytes"] or (size - used) / size < plan["free_fraction"]:
+        little = size < plan["least_bytes"] or (size - used) / size < plan["free_fraction"]
+        if space.room(state) if full else little:
             say(f"{endpoint}: {used} of {size} bytes in use: nothing to do")
             continue
         if state["header"]["member_id"] == leader and len(order) > 1:
@@ -47,6 +56,8 @@ def defragment() -> None:
         gateway.call("/v3/maintenance/defragment", {}, endpoint)
         _wait(gateway, endpoint)
         say(f"{endpoint}: {size} bytes before, {_status(gateway, endpoint)['dbSize']} after")
+    if full:
+        space.disarm(gateway, endpoints, lambda endpoint: _status(gateway, endpoint))
 
 
 def snapshot() -> None:
@@ -99,8 +110,10 @@ def _root(endpoints: list[str], timeout: float) -> Gateway:
 
 def _status(gateway: Gateway, endpoint: str) -> dict[str, Any]:
     status: dict[str, Any] = gateway.call("/v3/maintenance/status", {}, endpoint)
-    if status.get("errors"):
-        raise SystemExit(f"{endpoint} is not well: {status['errors']}; nothing is done")
+    # What a lack of space needs is done here.
+    others = [error for error in status.get("errors", ()) if f"alarm:{space.ALARM}" not in error]
+    if others:
+        raise SystemExit(f"{endpoint} is not well: {others}; nothing is done")
     return status
 
 
