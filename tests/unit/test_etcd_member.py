@@ -395,7 +395,8 @@ def snapshot(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
             plan = {"endpoints": [server.url], "name": "etcd", "keep": run.keep}
             (tmp_path / "plan").write_text(json.dumps(plan))
             maintenance.snapshot()
-        return run.names()
+        names: list[str] = run.names()
+        return names
 
     run.take = take
     run.names = lambda: sorted(path.name for path in run.folder.iterdir())

@@ -22,7 +22,7 @@ def test_the_newest_client_works_as_the_page_says(tmp_path: pathlib.Path) -> Non
     listen, stats, shard = ports.free_ports(3)
     ambassador, graph = made(listen_port=listen, stats_port=stats, role="store", timeout_ms=60_000)
     file = tmp_path / "nutcracker.yaml"
-    command = [str(word) for word in ambassador.companion.containers[0]["command"]]  # type: ignore[union-attr]
+    command = [str(word) for word in ambassador.companion.containers[0]["command"]]
     command[command.index("--conf-file") + 1] = str(file)
     head, found, _ = configuration(graph).partition("  - cache-0:6379:1")
     file.write_text(f"{head}{found}".replace("cache-0:6379", f"127.0.0.1:{shard}") + " one\n")

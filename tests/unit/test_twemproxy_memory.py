@@ -88,7 +88,7 @@ def test_an_ordinary_pipeline_stays_far_below_the_containers_memory(tmp_path: pa
     listen, stats = ports.free_ports(2)
     ambassador, graph = made(listen_port=listen, stats_port=stats, role="store", timeout_ms=600_000)
     file = tmp_path / "nutcracker.yaml"
-    command = [str(word) for word in ambassador.companion.containers[0]["command"]]  # type: ignore[union-attr]
+    command = [str(word) for word in ambassador.companion.containers[0]["command"]]
     command[command.index("--conf-file") + 1] = str(file)
     with late_shard() as shard:
         # One shard: who waits for all commands has all of them.

@@ -30,9 +30,9 @@ def call(one: dict[str, Any]) -> dict[str, Any]:
         )
         answer = connection.getresponse()
         # The first byte alone, to see when it came.
-        content = answer.read(1)
+        body = answer.read(1)
         first = time.time()
-        content = (content + answer.read()).decode(errors="replace")
+        content = (body + answer.read()).decode(errors="replace")
         status, got = answer.status, {k.lower(): v for k, v in answer.getheaders()}
     except (OSError, http.client.HTTPException) as error:
         status, got, content = 0, {}, f"{type(error).__name__}: {error}"
