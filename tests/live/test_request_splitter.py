@@ -69,7 +69,10 @@ def test_connections_to_the_arms_are_used_again(split: Split) -> None:
 
     before = to_arms()
     split.seen("front", 8080, requests, headers=USER)
-    assert 0 < len(to_arms() - before) < requests / 10
+    after = to_arms()
+    # Some are seen at all; none need be new, where those of a moment ago are used again.
+    assert after
+    assert len(after - before) < requests / 10
 
 
 def test_a_header_forces_an_arm(split: Split, at_ten: list[str]) -> None:
