@@ -8,6 +8,7 @@ Environment: CODES_URL, SMS_URL, SMS_ACCOUNT, SMS_FROM, SMS_TOKEN_FILE.
 """
 
 import base64
+import http.client
 import json
 import os
 import pathlib
@@ -43,13 +44,32 @@ class HttpGateway:
         post(self._url, {"to": to, "from": self._sender, "body": body}, headers)
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Whoever is asked answers: a token must not follow to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Take the redirect for the answer, which is none of those that are good."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
 def post(url: str, content: dict[str, str], headers: dict[str, str]) -> Any:
-    """The JSON that a service answers with; an HTTPError (an OSError) for any other answer."""
+    """The JSON that a service answers with.
+
+    An OSError where there is no whole answer; an HTTPError, which is one, for a status that is not
+    from 200 to 299.
+    """
     request = urllib.request.Request(  # noqa: S310 (the URLs are the operator's)
         url, json.dumps(content).encode(), {"Content-Type": "application/json", **headers}
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-        return json.load(answer)
+    try:
+        with _OPENER.open(request, timeout=5) as answer:
+            return json.loads(answer.read())
+    except (http.client.HTTPException, ValueError) as error:
+        if isinstance(error, OSError):
+            raise
+        raise OSError(f"{url}: the answer is not whole: {type(error).__name__}") from error
 
 
 def two_factor(context: Any, sms: SmsProvider | None = None) -> dict[str, str]:

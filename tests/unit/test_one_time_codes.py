@@ -54,10 +54,18 @@ def test_an_event_that_is_late_does_not_replace_the_code_of_a_later_one() -> Non
 def test_what_is_remembered_of_a_user_has_an_end() -> None:
     code: Any = None
     for number in range(100):
-        code = made(code, f"k{number}", 100.0 + number / 100, 102.0)
+        code = made(code, f"k{number}", 100.0 + number / 5, 120.0)
     assert len(code.earlier) == 32
     # Whatever is forgotten, the order of the events says it.
-    assert made(code, "k0", 100.0, 103.0) is None
+    assert made(code, "k0", 100.0, 121.0) is None
+
+
+def test_clocks_that_differ_a_little_keep_nobody_from_a_code() -> None:
+    first = made(None, "k1", 105.0, 105.0)
+    assert made(first, "k2", 103.5, 106.0) is not None
+    # One that is far ahead counts as now.
+    ahead = made(None, "k1", 500.0, 100.0)
+    assert made(ahead, "k2", 101.0, 101.0) is not None
 
 
 def test_a_code_is_good_once_before_its_end_and_after_few_wrong_ones() -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from stacks.sources import signup, two_factor
 from tests.unit.support.programs import program
+from tests.unit.support.wire import answered, chunked, raw_server
 
 sms: Any = program("toolbox/sms_gateway.py")
 TOKEN = "swordfish"
@@ -124,6 +125,32 @@ def test_without_keys_a_lost_answer_is_sent_twice(gateway: Any) -> None:
 def test_a_code_that_has_ended_is_not_sent(gateway: Any) -> None:
     assert two_factor.two_factor(event("late")) == {"status": "expired"}
     assert gateway.inbox()["requests"] == 0
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_redirect_does_not_take_the_token_to_another_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with raw_server(answered(b"{}")) as other:
+        moved = answered(b"", f"Location: {other.url}/", status="302 Found")
+        with raw_server(moved) as first:
+            monkeypatch.setenv("SMS_URL", first.url)
+            with pytest.raises(urllib.error.HTTPError, match="302"):
+                two_factor.two_factor(event())
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    "cut", [answered(b"{}", length=9), chunked(b"{}", whole=False), answered(b"{"), b"HTTQ"]
+)
+@pytest.mark.usefixtures("gateway")
+def test_an_answer_that_is_not_whole_is_no_message_that_was_sent(
+    monkeypatch: pytest.MonkeyPatch, cut: bytes
+) -> None:
+    with raw_server(cut) as server:
+        monkeypatch.setenv("SMS_URL", server.url)
+        with pytest.raises(OSError, match="whole|BadStatus"):
+            two_factor.two_factor(event())
 
 
 def test_a_wrong_token_is_refused(gateway: Any, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 _EARLIER = 32
+_SKEW_SECONDS = 5.0
+"""By which the clocks of those that say when something was asked may differ."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def made(
         return now if moment < now.ends and not now.used else None
     if moment >= event + seconds:
         return None
-    if now is not None and (key in now.earlier or event < now.event):
+    # A clock that is ahead must not keep the user's next event from its code.
+    event = min(event, moment)
+    if now is not None and (key in now.earlier or event < now.event - _SKEW_SECONDS):
         return None
     earlier = () if now is None else (now.key, *now.earlier)[:_EARLIER]
     return Code(key, digits(count), moment + seconds, event=event, earlier=earlier)
