@@ -1,8 +1,8 @@
 """The lock on etcd: one key with a lease, created by whoever finds it absent.
 
 Only the holder has a lease, so an election costs a keepalive and a read a renewal however many
-candidates wait; they wait at one watch each. The version is the key's create revision, which grows over the
-whole store: a key that was deleted by hand does not start again.
+candidates wait; they wait at one watch each. The version is the key's create revision, which grows
+over the whole store: a key that was deleted by hand does not start again.
 """
 
 import math
@@ -94,8 +94,8 @@ class EtcdLock(Lock):
         seconds = keep_alive(self._etcd, self._lease, within)
         if seconds <= 0:
             return None
-        # A lease outlives its key that was deleted by hand. The watch tells of that as well, but not
-        # where its connection stands still while other members answer.
+        # A lease outlives its key that was deleted by hand. The watch tells of that as well, but
+        # not where its connection stands still while other members answer.
         left = None if within is None else within - (self._clock() - began)
         if left is not None and left <= 0:
             raise StoreError("no time was left to see whose the lock is")
