@@ -274,6 +274,69 @@ def test_what_was_not_told_is_told_by_the_next_run(
     assert shown(tmp_path) == {"a": "2"}
 
 
+def test_an_application_starts_though_it_is_still_to_be_told(tmp_path: pathlib.Path) -> None:
+    # All of a pod started again in between: whom to tell is there once the files are.
+    (tmp_path / "..untold").touch()
+    told = {"process": "no-such-process", "signal": "HUP"}
+    sync = syncs.Sync(config(tmp_path, tell=told), Given(a="1"))
+    page = pages.Page(config(tmp_path), sync)
+    assert page.started(ASKED).status == 503
+    assert not sync.turn()
+    assert page.started(ASKED).status == 200
+    assert sync.state.success is None
+
+
+def test_a_telling_that_fails_ends_the_watch_to_be_tried_again(tmp_path: pathlib.Path) -> None:
+    source = Given(a="1")
+    told = {"process": "no-such-process", "signal": "HUP"}
+    sync = syncs.Sync(config(tmp_path, tell=told), source)
+    assert sync.turn()
+    source.files = {"a": "2"}
+    ended: list[bool] = []
+
+    def watch(changed: Callable[[], None]) -> None:
+        changed()
+        ended.append(False)
+
+    source.waits = [watch]
+    sync._watch(0.01)
+    assert ended == []
+    assert sync.state.failures["tell"] == 1
+
+
+def test_what_a_swap_could_not_do_is_done_by_the_next_turn(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Given(a="1", b="1")
+    sync = syncs.Sync(config(tmp_path), source)
+
+    def full(_: Any) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folders.Folder, "_link", full)
+        assert not sync.turn()
+    assert sync.turn()
+    assert shown(tmp_path) == {"a": "1", "b": "1"}
+
+
+def test_whoever_the_application_names_is_not_told() -> None:
+    with raw_server(answered(b"")) as other:
+        moved = answered(b"", f"Location: {other.url}/", status="302 Found")
+        with raw_server(moved) as at, pytest.raises(tells.TellError, match="302"):
+            tells.tell({"url": at.url})
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "206 Partial Content"])
+def test_nothing_and_a_part_are_no_document(status: str) -> None:
+    with (
+        raw_server(answered(b"", status=status)) as at,
+        pytest.raises(snapshot.SourceError, match="no whole document"),
+    ):
+        sources.HttpDocument({"url": at.url, "file": "a.conf"}).read(100)
+
+
 def test_an_application_that_answers_nonsense_does_not_end_the_loop(tmp_path: pathlib.Path) -> None:
     source = Given(a="1")
     with raw_server(b"nonsense\r\n\r\n", answered(b"")) as listening:

@@ -32,7 +32,7 @@ class Page:
 
     def started(self, _: Request) -> Answer:
         """Whether the application may start."""
-        good = self._sync.state.success is not None
+        good = self._sync.state.placed
         return as_json({"started": good, "problem": self._sync.state.problem}, 200 if good else 503)
 
     def live(self, _: Request) -> Answer:

@@ -23,6 +23,13 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Whoever is asked answers."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Take the redirect for the answer, which is none of success."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows, but takes no credential to another origin and leaves HTTPS for nothing."""
 
@@ -58,6 +65,9 @@ def whole(url: str, answer: Any, most_bytes: int) -> bytes:
 
     :raises SourceError: it breaks off before, has more bytes than that, or takes too long
     """
+    if answer.status != http.HTTPStatus.OK:
+        # Nothing, or a part, of what there is.
+        raise SourceError(f"{url}: {answer.status} is no whole document")
     body = bytearray()
     until = time.monotonic() + WHOLE_SECONDS
     try:

@@ -29,6 +29,8 @@ class State:
     began: float = dataclasses.field(default_factory=time.monotonic)
     turn: float = dataclasses.field(default_factory=time.monotonic)
     """When the loop was last alive."""
+    placed: bool = False
+    """Whether the folder has held what a source said; the application may start then."""
     success: float | None = None
     """When the folder was last known to be what the source says."""
     success_unix: float = 0.0
@@ -48,6 +50,10 @@ class State:
 
 class CheckError(Exception):
     """The command does not accept the files."""
+
+
+class _AgainError(Exception):
+    """A turn has failed while the source was watched."""
 
 
 class Sync:
@@ -79,13 +85,17 @@ class Sync:
         """Take over each change as it comes; afterwards all is read again, whatever was said."""
         try:
             self._source.wait(seconds, self._take)
+        except _AgainError:
+            time.sleep(min(seconds, _RETRY_SECONDS))
         except Exception as error:  # noqa: BLE001 (as in turn)
             self._failed("source", error)
             time.sleep(min(seconds, _RETRY_SECONDS))
 
     def _take(self) -> None:
         time.sleep(_GATHER_SECONDS)
-        self.turn()
+        if not self.turn():
+            # Tried again soon, and not only when the watch ends.
+            raise _AgainError
 
     def turn(self) -> bool:
         """Read once, and take over what has changed; whether all went well."""
@@ -98,6 +108,11 @@ class Sync:
                 raise SourceError("there is no file; what was before stays")  # noqa: TRY301
             if snapshot.digest != self._folder.current:
                 self._take_over(snapshot)
+            else:
+                # What the last swap could not do, for want of space or of life.
+                self._folder.tidy()
+            # Before it is told: one that has not started yet cannot be.
+            state.placed = True
         except CheckError as error:
             self._failed("check", error)
             return False

@@ -8,6 +8,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from companions.config_sync.fetch import NoRedirects
+
 _SECONDS = 5
 
 
@@ -26,7 +28,8 @@ def tell(how: Mapping[str, Any]) -> None:
 def _post(url: str) -> None:
     request = urllib.request.Request(url, data=b"", method="POST")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+        # The application itself is told, and nobody that it names.
+        with urllib.request.build_opener(NoRedirects).open(request, timeout=_SECONDS):
             return
     except (OSError, http.client.HTTPException) as error:
         # What it answers need not be HTTP.
