@@ -110,10 +110,10 @@ def test_an_order_with_a_gift_is_wrapped(eventful: dict[str, Stack], kube: Kube)
     order = {"order": 7, "gift": "ribbon"}
     event = posted(kube, stack, "orders", "events", "/events/orders", order)["id"]
 
-    def wrapped() -> bool:
+    def said() -> str:
         labels = {"app.kubernetes.io/instance": "wrap"}
         pods = [p for p in kube.pods(stack.outputs()["namespace"], labels) if p.ready]
-        says = f"wrapped in ribbon once for {event}/check/wrap"
-        return any(says in kube.logs(pod, "wrap") for pod in pods)
+        return "\n".join(kube.logs(pod, "wrap") for pod in pods)
 
-    eventually(wrapped, 60, "the gift is wrapped", 0.5)
+    says = f"wrapped in ribbon once for {event}/orders/check/wrap"
+    eventually(lambda: says in said(), 60, lambda: f"it says {says!r}, not\n{said()}", 0.5)
