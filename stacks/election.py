@@ -31,6 +31,7 @@ _REPLICAS = 3
 # Between the question and the write, which in any application is longer than nothing, and from one
 # write to the next question. A pause most likely begins in the former.
 _GAP_SECONDS, _PERIOD_SECONDS = 0.4, 0.1
+_WORKER_SECONDS = 10
 
 
 def fenced_store(image: pulumi.Input[str], *, fenced: bool = True) -> SingletonArgs:
@@ -78,6 +79,9 @@ def deploy(settings: Settings) -> None:
         "image": images.reference("elector"),
         "backend": settings.backend,
         "ttl_seconds": settings.ttl_seconds,
+        # The ticker asks more often than once in two seconds; a write that its store does not
+        # answer makes it five.
+        "worker_seconds": _WORKER_SECONDS,
         # The ticker would hear of changes without it too; with it the pod's processes see each
         # other, and a reader can pause and kill them. This signal harms no process that has not
         # said yet what to do with it.

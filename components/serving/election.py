@@ -40,6 +40,8 @@ _LONGEST_TTL = 3600
 # Two clocks that run at different speeds, and the answer's way to the application.
 _LEAST_MARGIN = 0.1
 _LEAST_MARGIN_PART, _MOST_MARGIN_PART = 0.02, 0.25
+# A busy machine stops any process for about so long.
+_SHORTEST_SILENCE = 1
 _PORTS = (1024, 65535)
 
 
@@ -64,6 +66,12 @@ class ElectionArgs(TypedDict):
     margin_seconds: NotRequired[float]
     """Seconds by which the leader stops believing before the store lets go: at least 0.1 and 2 %
     of the TTL, at most a quarter of it. Defaults to a tenth, at least 0.2."""
+    worker_seconds: NotRequired[float]
+    """Seconds, from 1 to 3600, without a question of the application (``GET /``, ``POST /resign``
+    or ``/campaign``) after which it counts as gone: its elector gives leadership up and does not
+    campaign until it is asked again, nor before it is asked at all. No answer is good for longer.
+    By default an application may be silent, for one that waits for ``on_change`` or listens to
+    ``/events`` may ask nothing for as long as nothing changes, and neither shows that it works."""
     on_change: NotRequired[OnChangeArgs]
     """By default the application is not told, it asks or listens to ``/events``."""
     port: NotRequired[int]
@@ -180,6 +188,7 @@ class _Settings:
     ttl: int
     renew: float
     margin: float
+    worker: float | None
     port: int
     metrics_port: int
 
@@ -238,12 +247,14 @@ class _Settings:
             *("--backend", self.backend),
             *("--election", self.name),
             *("--key", key),
-            *("--ttl", f"{self.ttl:g}"),
-            *("--renew", f"{self.renew:g}"),
-            *("--margin", f"{self.margin:g}"),
+            *("--ttl", _digits(self.ttl)),
+            *("--renew", _digits(self.renew)),
+            *("--margin", _digits(self.margin)),
             *("--port", str(self.port)),
             *("--metrics-port", str(self.metrics_port)),
         ]
+        if self.worker is not None:
+            flags += ["--worker-seconds", _digits(self.worker)]
         if self.backend == "etcd":
             for endpoint in self.args["store"].endpoints:
                 flags += ["--endpoint", endpoint]
@@ -290,6 +301,16 @@ def _checked(where: str, name: str, args: ElectionArgs) -> _Settings:
         minimum=max(_LEAST_MARGIN, _rounded(ttl * _LEAST_MARGIN_PART)),
         maximum=ttl * _MOST_MARGIN_PART,
     )
+    worker = None
+    if "worker_seconds" in args:
+        worker = checks.plain(where, "worker_seconds", args["worker_seconds"], _DECIDES)
+        checks.number(
+            where,
+            "worker_seconds",
+            worker,
+            minimum=_SHORTEST_SILENCE,
+            maximum=_LONGEST_TTL,
+        )
     port = checks.integer(
         where, "port", args.get("port", 4040), minimum=_PORTS[0], maximum=_PORTS[1]
     )
@@ -307,7 +328,7 @@ def _checked(where: str, name: str, args: ElectionArgs) -> _Settings:
         )
     if "on_change" in args:
         check_change(where, args["on_change"])
-    return _Settings(name, args, backend, ttl, renew, margin, port, metrics_port)
+    return _Settings(name, args, backend, ttl, renew, margin, worker, port, metrics_port)
 
 
 _DECIDES = "it is compared with the others before anything is deployed"
@@ -315,6 +336,11 @@ _DECIDES = "it is compared with the others before anything is deployed"
 
 def _rounded(seconds: float) -> float:
     return round(seconds, 3)
+
+
+def _digits(seconds: float) -> str:
+    """All of them: ``:g`` would keep six."""
+    return str(int(seconds)) if seconds == int(seconds) else repr(float(seconds))
 
 
 def _check_store(where: str, backend: str, args: ElectionArgs) -> None:

@@ -10,7 +10,8 @@ It does with its elector what any application should:
 Between the question and the write something can always come in between. GAP_SECONDS makes it long,
 so that a pause falls into it; the store then refuses what comes too late.
 
-GET /        what it believes and what became of its writes; /livez, /readyz for probes.
+GET /        what it believes and what became of its writes; /livez, /readyz for probes. It lives
+             while its loop turns.
 
     ticker.py                 runs until SIGTERM
     ticker.py leader          prints who leads, as the elector of this pod knows it
@@ -26,6 +27,7 @@ PERIOD_SECONDS (0.5), GAP_SECONDS (0), PORT (8080), OBSTINATE (false; true goes 
 it is killed, so that a second one is seen beside it).
 """
 
+import contextlib
 import http.client
 import http.server
 import json
@@ -43,6 +45,8 @@ from typing import Any
 import serving
 
 TIMEOUT = 5.0
+# For a turn of the loop, beside its pauses: a question and at most three writes, and some patience.
+TURN_SECONDS = 6 * TIMEOUT
 REMEMBERED = 100
 
 
@@ -76,13 +80,17 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise OSError(f"{method} {path}: {error or type(error).__name__}") from error
-        try:
+        given = None
+        with contextlib.suppress(ValueError, RecursionError):
             given = json.loads(text)
-        except ValueError:
-            given = {"error": text.decode(errors="replace")[:200]}
+        if not isinstance(given, dict):
+            given = None
         if answer.status != http.HTTPStatus.OK:
-            raise RefusedError(answer.status, given)
-        return dict(given)
+            said = {"error": text.decode(errors="replace")[:200]} if given is None else given
+            raise RefusedError(answer.status, said)
+        if given is None:
+            raise OSError(f"{method} {path}: no object but {text[:80]!r}")
+        return given
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,18 @@ class Elector:
         self.changed.clear()
         try:
             answer = self._client.ask("GET", "/")
-        except (OSError, RefusedError):
+            leading = answer["leading"] is True
+            belief = Belief(
+                int(answer["token"]) if leading else 0,
+                time.monotonic(),
+                asked + float(answer["valid_for"]),
+            )
+        except (OSError, RefusedError, KeyError, TypeError, ValueError, OverflowError):
+            # An answer without sense is none.
             self.answers = False
             return None
         self.answers = True
-        if not answer["leading"]:
-            return None
-        return Belief(int(answer["token"]), time.monotonic(), asked + float(answer["valid_for"]))
+        return belief if leading else None
 
     def resign(self) -> None:
         """Say that this one has stopped; the elector may be gone already."""
@@ -194,11 +207,17 @@ class Ticker:
         self._period = period
         self._gap = gap
         self._stop = threading.Event()
+        self._turned = time.monotonic()
         self.belief: Belief | None = None
         self.beliefs: deque[Belief] = deque(maxlen=REMEMBERED)
         self.value: int | None = None
         self.accepted = 0
         self.refused = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether the loop has turned lately."""
+        return time.monotonic() - self._turned < TURN_SECONDS + self._gap + self._period
 
     def stop(self) -> None:
         """Let the loop end after what it is at."""
@@ -208,6 +227,7 @@ class Ticker:
     def run(self) -> None:
         """Count while leading, until told to stop."""
         while not self._stop.is_set():
+            self._turned = time.monotonic()
             believed = self.elector.ask()
             if believed is None or (self.belief and believed.token != self.belief.token):
                 self._end(time.monotonic())
@@ -248,7 +268,10 @@ class Ticker:
             self.refused += 1
             raise
         self.accepted += 1
-        return int(answer["value"])
+        try:
+            return int(answer["value"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise OSError(f"{action}: no value in {answer}") from None
 
     def _believe(self, believed: Belief) -> Belief:
         if self.belief is None:
@@ -295,7 +318,7 @@ class Handler(serving.Handler):
         """Answer one question."""
         ticker: Ticker = self.server.ticker  # type: ignore[attr-defined]
         if self.path == "/livez":
-            self.answer(200, {"live": True})
+            self.answer(200 if ticker.live else 503, {"live": ticker.live})
         elif self.path == "/readyz":
             self.answer(200 if ticker.elector.answers else 503, {"ready": ticker.elector.answers})
         elif self.path == "/":

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import signal
 import socket
@@ -35,6 +36,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ttl", type=float, required=True, help="seconds, at least 2")
     parser.add_argument("--renew", type=float, required=True, help="seconds, at most half the TTL")
     parser.add_argument("--margin", type=float, required=True, help="seconds")
+    parser.add_argument(
+        "--worker-seconds",
+        type=float,
+        help="without a question of the application after which it counts as gone; by default never",
+    )
     parser.add_argument("--port", type=int, default=4040, help="on loopback, for the pod")
     parser.add_argument("--metrics-port", type=int, default=4041, help="for the cluster")
     parser.add_argument(
@@ -59,8 +65,15 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--renew must be at most half of --ttl")
     if not 0 < given.margin <= given.ttl / 4:
         parser.error("--margin must be at most a quarter of --ttl")
+    if given.worker_seconds is not None and not 0 < given.worker_seconds < math.inf:
+        parser.error("--worker-seconds must be above 0")
     if given.backend == "etcd" and not given.endpoint:
         parser.error("--endpoint is needed for etcd")
+    if given.on_change_url:
+        try:
+            Url(given.on_change_url)
+        except ValueError as error:
+            parser.error(f"--on-change-url {error}")
     if bool(given.on_change_signal) != bool(given.on_change_process):
         parser.error("--on-change-signal and --on-change-process belong together")
     return given
@@ -129,6 +142,7 @@ def main(argv: Sequence[str]) -> int:
         metrics,
         None if notifier is None else notifier.post,
         (lambda: True) if notifier is None else (lambda: notifier.alive),
+        worker_seconds=given.worker_seconds,
     )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """One candidate: it campaigns, leads, renews, and says at any time how it stands."""
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -13,6 +14,7 @@ from elector.errors import RefusedError, StoreError
 from elector.lock import Lock
 from elector.metrics import Metrics
 from elector.observer import Observer, Vacancy
+from elector.worker import Worker
 
 _log = logging.getLogger(__name__)
 # Candidates that wait see a vacancy at the same moment. Each waits a random part of this and looks
@@ -34,6 +36,7 @@ class Election:
         told: Callable[[dict[str, Any]], None] | None = None,
         telling: Callable[[], bool] = lambda: True,
         clock: Clock = monotonic,
+        worker_seconds: float | None = None,
     ) -> None:
         """Prepare; ``start`` begins.
 
@@ -41,6 +44,9 @@ class Election:
         :param renew_seconds: from one renewal to the next
         :param told: called with each change of the standing, in order
         :param telling: whether what is behind ``told`` still works
+        :param worker_seconds: without a call of ``asked`` after which the application counts as
+            gone: leadership is given up, and taken again only when it asks. By default it may be
+            silent
         """
         self.name = name
         self.identity = lock.owner
@@ -62,13 +68,21 @@ class Election:
             threading.Thread(target=self._campaign, name="campaign", daemon=True),
             threading.Thread(target=self._watch_the_clock, name="clock", daemon=True),
         ]
+        self._worker: Worker | None = None
+        if worker_seconds is not None:
+            self._worker = Worker(worker_seconds, clock)
+            self._threads.append(
+                threading.Thread(
+                    target=self._watch_the_worker, args=[self._worker], name="worker", daemon=True
+                )
+            )
 
     # how it stands
 
     def standing(self) -> dict[str, Any]:
         """What ``GET /`` answers. Whether it leads is worked out from the clock at this moment."""
         record = self._observer.record()
-        held = self._lock.held()
+        held = self._held()
         leader: str | None = None
         if held is not None:
             leader = self.identity
@@ -82,6 +96,18 @@ class Election:
             "token": None if held is None else held[0],
             "valid_for": 0 if held is None else round(held[1], 6),
         }
+
+    def _held(self) -> tuple[int, float] | None:
+        """As ``Lock.held``, for no longer than the application may be silent from now on.
+
+        What it is told ends before leadership is given up because it asks no more.
+        """
+        held = self._lock.held()
+        left = self._worker_left()
+        return None if held is None or left <= 0 else (held[0], min(held[1], left))
+
+    def _worker_left(self) -> float:
+        return math.inf if self._worker is None else self._worker.left()
 
     @property
     def ready(self) -> bool:
@@ -104,7 +130,7 @@ class Election:
                 "leading": float(standing["leading"]),
                 "valid_seconds": standing["valid_for"],
                 "term": standing["token"] or (record.version if record is not None else 0),
-                "campaigning": float(not self._resigned.is_set()),
+                "campaigning": float(not self._out_of_it()),
                 "store_in_touch": float(self._observer.in_touch),
             },
             standing["leader"] or "",
@@ -117,6 +143,11 @@ class Election:
         self._observer.start()
         for thread in self._threads:
             thread.start()
+
+    def asked(self) -> None:
+        """Note that the application asks, and so is there."""
+        if self._worker is not None and self._worker.asked():
+            self._wake()
 
     def resign(self) -> bool:
         """Give up leadership now, and do not campaign until ``campaign`` is called.
@@ -252,8 +283,32 @@ class Election:
                 self._observer.changed.wait(min(1.0, left) if left > 0 else 1.0)
             self._announce()
 
+    def _watch_the_worker(self, worker: Worker) -> None:
+        """Give leadership up when the application asks no more, until it asks again."""
+        while not self._stopped.is_set():
+            with self._observer.changed:
+                if not worker.back():
+                    self._observer.changed.wait(1.0)
+                    continue
+            _log.info("the application asks, so this one takes part")
+            self._wake()
+            self._until_silent(worker)
+            if self._stopped.is_set():
+                return
+            self._metrics.count("workers_lost_total")
+            _log.warning("the application asks no more, so this one leads no more")
+            self._give_up()
+
+    def _until_silent(self, worker: Worker) -> None:
+        while not self._stopped.is_set():
+            with self._observer.changed:
+                left = worker.left()
+                if left <= 0:
+                    return
+                self._observer.changed.wait(min(1.0, left))
+
     def _out_of_it(self) -> bool:
-        return self._stopped.is_set() or self._resigned.is_set()
+        return self._stopped.is_set() or self._resigned.is_set() or self._worker_left() <= 0
 
     def _give_up(self, announce: Callable[[], None] | None = None) -> bool:
         self._lock.lose()

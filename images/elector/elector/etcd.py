@@ -181,7 +181,9 @@ def keep_alive(etcd: Gateway, lease: str, within: float | None = None) -> float:
     """Start the lease's time anew; its seconds, 0 if there is no such lease any more."""
     # The request is a stream with one message, so its answer is one line and then the end.
     answer = etcd.call("lease/keepalive", {"ID": lease}, within)
-    return float(answer.get("result", {}).get("TTL", 0))
+    if "result" not in answer:
+        raise StoreError(f"no answer to a keepalive: {str(answer)[:80]}")
+    return float(answer["result"].get("TTL", 0))
 
 
 def revoke_lease(etcd: Gateway, lease: str, within: float | None = None) -> bool:

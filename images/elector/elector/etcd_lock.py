@@ -23,6 +23,8 @@ from elector.etcd import (
 )
 from elector.lock import Grant, Lock, Record, Seen
 
+# A watch that stands still is not told apart from a lock that nobody changes, so it is asked anew
+# after so long, and at the latest after a TTL.
 _SILENCE_SECONDS = 30.0
 
 
@@ -124,7 +126,8 @@ class EtcdLock(Lock):
         yield Seen(_record(entry), at)
         request = {"create_request": {"key": encoded(self.key), "start_revision": at + 1}}
         try:
-            with self._etcd.stream("watch", request, _SILENCE_SECONDS, self._opened) as results:
+            silence = min(_SILENCE_SECONDS, self.ttl)
+            with self._etcd.stream("watch", request, silence, self._opened) as results:
                 for result in results:
                     for event in result.get("events", []):
                         entry = event["kv"]

@@ -174,7 +174,8 @@ class LeaseLock(Lock):
                 f"{self._folder}?{query}",
                 None,
                 self._headers(),
-                _SILENCE_SECONDS,
+                # A leader renews it more often than once a TTL.
+                min(_SILENCE_SECONDS, self.ttl),
                 self._opened,
             ) as lines:
                 for line in lines:

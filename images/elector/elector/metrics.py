@@ -21,6 +21,7 @@ class Metrics:
             "acquire_attempts_total": 0,
             "notifications_total": 0,
             "notification_failures_total": 0,
+            "workers_lost_total": 0,
         }
 
     def count(self, name: str) -> None:

@@ -1,21 +1,26 @@
 """Telling the application of a change: a signal to its process, or a POST to its server."""
 
+import contextlib
+import http.client
+import json
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-import requests
-
+from elector.belief import monotonic
 from elector.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 _NAME_LIMIT = 15
+_PIECE = 65536
 
 
 class Target(Protocol):
@@ -27,23 +32,63 @@ class Target(Protocol):
 
 
 class Url:
-    """POST the JSON that ``GET /`` answers with."""
+    """POST the JSON that ``GET /`` answers with.
 
-    def __init__(self, url: str) -> None:
+    The application itself is told, and nobody that it names: a redirect is an error.
+    """
+
+    def __init__(self, url: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Take the address.
+
+        :param url: begins with ``http://``
+        :param timeout: seconds for all of it
+        :raises ValueError: a URL that cannot be right
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"must begin with http:// and have a host: {url}")
         self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._host, self._port = parts.hostname, parts.port or http.client.HTTP_PORT
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._timeout = timeout
 
     def tell(self, standing: Mapping[str, Any]) -> None:
-        """Post it; anything but a 2xx is an error."""
+        """Post it; anything but a whole answer with a 2xx is an error."""
+        deadline = monotonic() + self._timeout
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            response = self._session.post(
-                self._url, json=dict(standing), timeout=_TIMEOUT_SECONDS, allow_redirects=False
+            connection.connect()
+            # The socket's own timeout starts anew with each byte.
+            breaking = threading.Timer(max(0.0, deadline - monotonic()), _shut, [connection.sock])
+            breaking.daemon = True
+            breaking.start()
+            try:
+                self._post(connection, json.dumps(dict(standing)).encode())
+            finally:
+                breaking.cancel()
+        except (OSError, http.client.HTTPException) as error:
+            late = (
+                f"no whole answer in {self._timeout} s" if monotonic() >= deadline else repr(error)
             )
-        except requests.RequestException as error:
-            raise OSError(str(error)) from None
-        if not response.ok:
-            raise OSError(f"{self._url} answered {response.status_code}")
+            raise OSError(f"{self._url}: {late}") from None
+        finally:
+            connection.close()
+
+    def _post(self, connection: http.client.HTTPConnection, body: bytes) -> None:
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        connection.request("POST", self._path, body, headers)
+        answer = connection.getresponse()
+        while answer.read(_PIECE):
+            pass
+        if answer.length:
+            raise OSError("its answer was cut short")
+        if not http.HTTPStatus.OK <= answer.status < http.HTTPStatus.MULTIPLE_CHOICES:
+            raise OSError(f"it answered {answer.status}")
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class Signal:

@@ -11,7 +11,7 @@ from elector.lock import Lock, Record, Seen
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
-# A stream that lasted so long was a good one.
+# A stream that lasted so long, or half a TTL, was a good one: it may have ended by its silence.
 _GOOD_SECONDS = 5.0
 
 
@@ -135,7 +135,7 @@ class Observer:
                     if self._out_of_touch_since is None:
                         self._out_of_touch_since = self._clock()
                     self.changed.notify_all()
-            if self._clock() - began > _GOOD_SECONDS:
+            if self._clock() - began > min(_GOOD_SECONDS, self._lock.ttl / 2):
                 pause = _FIRST_PAUSE
             else:
                 pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)

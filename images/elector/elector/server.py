@@ -3,12 +3,14 @@
 import http.server
 import json
 import queue
+import re
 import threading
 from typing import Any
 
 from elector.election import Election
 
 _HEARTBEAT_SECONDS = 15.0
+_MOST_BODY = 65536
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -32,10 +34,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def swallow(self) -> None:
-        """Read a request's body, which nobody needs, so that the connection can be used again."""
+    def swallow(self) -> bool:
+        """Read a request's body, which nobody needs, so that the connection can be used again.
+
+        :returns: False if it cannot be read to its end, which the client knows by then
+        """
         length = self.headers.get("Content-Length", "0")
-        self.rfile.read(min(int(length) if length.isdigit() else 0, 65536))
+        # Python's digits are also those of other scripts.
+        if (
+            "Transfer-Encoding" not in self.headers
+            and re.fullmatch("[0-9]{1,15}", length)
+            and int(length) <= _MOST_BODY
+            and len(self.rfile.read(int(length))) == int(length)
+        ):
+            return True
+        self.close_connection = True
+        self.answer(400, {"error": f"a body has a length in digits, of at most {_MOST_BODY}"})
+        return False
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log no request: the application asks often."""
@@ -47,6 +62,7 @@ class Local(_Handler):
     def do_GET(self) -> None:
         """How it stands, once or at each change."""
         if self.path == "/":
+            self.election.asked()
             self.answer(200, self.election.standing())
         elif self.path == "/events":
             self._events()
@@ -55,11 +71,14 @@ class Local(_Handler):
 
     def do_POST(self) -> None:
         """Resign, or take part again."""
-        self.swallow()
+        if not self.swallow():
+            return
         if self.path == "/resign":
+            self.election.asked()
             released = self.election.resign()
             self.answer(200, {**self.election.standing(), "released": released})
         elif self.path == "/campaign":
+            self.election.asked()
             self.election.campaign()
             self.answer(200, self.election.standing())
         else:

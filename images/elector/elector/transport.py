@@ -152,7 +152,8 @@ class Transport:
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """The JSON lines of an endless answer, as they come.
 
-        :param silence: seconds without a line after which the stream ends, without an error
+        :param silence: seconds without a line after which the stream ends, without an error; the
+            next one is asked of another endpoint, for this one may stand still
         :param opened: gets what another thread may call to break the stream
         :raises RefusedError: the store said no
         :raises StoreError: the stream broke; the next one is asked of another endpoint
@@ -172,15 +173,18 @@ class Transport:
                 _check(response.status_code, _decoded(response))
             if opened is not None:
                 opened(lambda: _break(response))
-            yield _lines(response)
+            yield _lines(response, self._stream_elsewhere)
         except StoreError:
-            self._streaming = (self._streaming + 1) % len(self.endpoints)
+            self._stream_elsewhere()
             raise
         except (requests.RequestException, OSError, ValueError) as error:
-            self._streaming = (self._streaming + 1) % len(self.endpoints)
+            self._stream_elsewhere()
             raise StoreError(f"{endpoint}: {_short(error)}") from None
         finally:
             session.close()
+
+    def _stream_elsewhere(self) -> None:
+        self._streaming = (self._streaming + 1) % len(self.endpoints)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -199,7 +203,7 @@ class Transport:
         return session
 
 
-def _lines(response: requests.Response) -> Iterator[dict[str, Any]]:
+def _lines(response: requests.Response, silent: Callable[[], None]) -> Iterator[dict[str, Any]]:
     try:
         for line in response.iter_lines():
             if line:
@@ -210,6 +214,7 @@ def _lines(response: requests.Response) -> Iterator[dict[str, Any]]:
     except requests.ConnectionError as error:
         # requests has no type of its own for a read that took too long in a stream.
         if "timed out" in str(error).lower():
+            silent()
             return
         raise
 
@@ -224,8 +229,10 @@ def _break(response: requests.Response) -> None:
 
 
 def _decoded(response: requests.Response) -> dict[str, Any]:
-    # The keepalive is a stream of one line; its end is the end of the answer.
-    content = json.loads(response.content or b"{}")
+    # The keepalive is a stream of one line; its end is the end of the answer. Only a refusal may
+    # have nothing more to say than its status.
+    refused = response.status_code >= _CLIENT_ERROR
+    content = json.loads(response.content or (b"{}" if refused else b""))
     if not isinstance(content, dict):
         # As for JSON that is none.
         raise ValueError(f"no object: {response.content[:80]!r}")  # noqa: TRY004
