@@ -422,7 +422,7 @@ def test_an_election_costs_a_keepalive_and_a_read_a_renewal(
                 other.signal(signal.SIGSTOP)
                 kept.callback(other.signal, signal.SIGCONT)
         electors = kept.enter_context(
-            contest(etcd, tmp_path / "electors", count=3, ttl=15, renew=0.5)
+            contest(etcd, tmp_path / "electors", count=3, ttl=60, renew=0.5)
         )
         leader = electors.leader()
 

@@ -259,6 +259,20 @@ def test_the_times_follow_the_ttl(ttl: int, renew: str, margin: str) -> None:
     assert (given["--ttl"], given["--renew"], given["--margin"]) == (str(ttl), renew, margin)
 
 
+def test_times_keep_all_their_digits() -> None:
+    _, _, container = made(ttl_seconds=3600, renew_seconds=1234.5678, margin_seconds=123.4567)
+    given = flags(container)
+    assert (given["--renew"], given["--margin"]) == ("1234.5678", "123.4567")
+
+
+@pytest.mark.parametrize(("seconds", "flag"), [(10, "10"), (10.0, "10"), (1234.5678, "1234.5678")])
+def test_the_elector_is_told_how_long_the_application_may_be_silent(
+    seconds: float, flag: str
+) -> None:
+    _, _, container = made("lease", worker_seconds=seconds)
+    assert flags(container)["--worker-seconds"] == flag
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ttl_seconds": 1}, "ttl_seconds is 1; must be from 2"),
     ({"ttl_seconds": 2.5}, "whole number"),
@@ -267,6 +281,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"margin_seconds": 0}, "margin_seconds is 0; must be from 0.3"),
     ({"ttl_seconds": 10, "margin_seconds": 2.6}, "must be from 0.2 to 2.5"),
     ({"ttl_seconds": 2, "margin_seconds": 0.05}, "must be from 0.1 to 0.5"),
+    ({"worker_seconds": 0}, "worker_seconds is 0; must be from 1 to 3600"),
+    ({"worker_seconds": -1}, "must be from 1 to 3600"),
+    ({"worker_seconds": 0.9}, "must be from 1 to 3600"),
+    ({"worker_seconds": 3601}, "must be from 1 to 3600"),
+    ({"worker_seconds": float("nan")}, "must be a finite number"),
+    ({"worker_seconds": True}, "must be a number"),
+    ({"worker_seconds": "10"}, "must be a number"),
     ({"ttl_second": 5}, "did you mean ttl_seconds"),
     ({"image": "elector"}, "must have a tag"),
     ({"backend": "zookeeper"}, "must be one of etcd, lease"),
@@ -325,6 +346,12 @@ def test_the_longest_name_fits() -> None:
 def test_a_ttl_that_is_known_later_is_refused() -> None:
     assert "plain value" in refusal(
         {"backend": "lease", "ttl_seconds": lambda: pulumi.Output.from_input(5)}
+    )
+
+
+def test_a_silence_that_is_known_later_is_refused() -> None:
+    assert "plain value" in refusal(
+        {"backend": "lease", "worker_seconds": lambda: pulumi.Output.from_input(5)}
     )
 
 

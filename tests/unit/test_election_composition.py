@@ -74,6 +74,8 @@ def test_only_the_tickers_have_an_elector() -> None:
     ticker = pod_of(graph, "Deployment", "ticker")
     assert [c["name"] for c in ticker["initContainers"]] == ["elector"]
     assert ticker["shareProcessNamespace"] is True
+    command = ticker["initContainers"][0]["command"]
+    assert command[command.index("--worker-seconds") + 1] == "10"
     singleton = pod_of(graph, "StatefulSet", "singleton")
     assert "initContainers" not in singleton
     assert environment(singleton)["ELECTOR"] == ""

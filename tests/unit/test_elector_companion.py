@@ -18,12 +18,13 @@ from elector.election import Election
 from elector.errors import StoreError
 from elector.lock import Grant, Record, Seen
 from elector.metrics import Metrics
-from elector.notify import Notifier, Signal
+from elector.notify import Notifier, Signal, Url
 from elector.observer import Observer
 from elector.server import Local, Public, serve
 
 from tests.ports import free_port
 from tests.unit.support.memory_lock import MemoryLock, MemoryStore
+from tests.unit.support.wire import answered, chunked, raw_server
 
 # Long enough for a machine that is busy with other tests.
 TTL, RENEW, MARGIN = 3.0, 0.4, 0.3
@@ -253,6 +254,30 @@ def test_two_ports_and_what_each_offers(enter: Enter) -> None:
             server.server_close()
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Content-Length: \xb2",
+        b"Content-Length: -1",
+        b"Content-Length: 65537",
+        b"Transfer-Encoding: chunked",
+    ],
+)
+def test_a_body_whose_end_is_not_known_is_refused(enter: Enter, header: bytes) -> None:
+    one = enter("one")
+    soon(one.leads)
+    server = serve(one.election, Local, "127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as client:
+            client.sendall(b"POST /resign HTTP/1.1\r\nHost: here\r\n" + header + b"\r\n\r\n")
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert one.leads()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_metrics_have_the_text_form_of_prometheus() -> None:
     metrics = Metrics()
     metrics.renewed(0.004)
@@ -426,6 +451,52 @@ def test_the_own_process_is_told_though_another_users_has_its_name(
         target.tell({})
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [answered(b""), answered(b"heard"), b"HTTP/1.1 204 No Content\r\n\r\n",
+     chunked(b"heard", whole=True)],
+)  # fmt: skip
+def test_a_url_gets_the_standing(answer: bytes) -> None:
+    with raw_server(answer) as server:
+        Url(f"{server.url}/leadership?of=duty").tell({"leading": True})
+        assert server.requests[0].startswith(b"POST /leadership?of=duty HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (answered(b"", status="503 Busy"), "answered 503"),
+        # Not followed either: where it leads to nobody would answer.
+        (answered(b"", "Location: http://127.0.0.1:1/", status="302 Found"), "answered 302"),
+        (answered(b"hea", length=5), "cut short"),
+        (chunked(b"hea", whole=False), "IncompleteRead"),
+        (b"200 fine\r\n\r\n", "BadStatusLine"),
+        (b"", "RemoteDisconnected"),
+    ],
+)
+def test_anything_but_a_whole_2xx_of_a_url_is_an_error(answer: bytes, message: str) -> None:
+    with raw_server(answer) as server, pytest.raises(OSError, match=message):
+        Url(server.url).tell({})
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 200 OK\r\nA: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"],
+    ids=["head", "body", "body without length"],
+)  # fmt: skip
+def test_an_answer_that_trickles_has_an_end(beginning: bytes) -> None:
+    over = threading.Event()
+    parts = [beginning, *[b"x"] * 3000]
+    with raw_server(parts, between=lambda: over.wait(0.1) and None) as server:
+        began = monotonic()
+        with pytest.raises(OSError, match="no whole answer in 1 s"):
+            Url(server.url, timeout=1).tell({})
+        over.set()
+    # It would have trickled for five minutes.
+    assert monotonic() - began < 60
+
+
 def test_a_signal_arrives() -> None:
     heard = threading.Event()
     before = signal.signal(signal.SIGUSR2, lambda *_: heard.set())
@@ -463,6 +534,12 @@ def test_a_good_command_line_makes_a_lock() -> None:
         (["--margin", "2.6"], "--margin must be at most a quarter"),
         (["--backend", "zookeeper"], "invalid choice"),
         (["--on-change-signal", "HUP"], "belong together"),
+        (["--on-change-url", "https://localhost/"], "must begin with http://"),
+        (["--on-change-url", "http://localhost:99999/"], "--on-change-url"),
+        (["--worker-seconds", "0"], "--worker-seconds must be above 0"),
+        (["--worker-seconds", "-1"], "--worker-seconds must be above 0"),
+        (["--worker-seconds", "nan"], "--worker-seconds must be above 0"),
+        (["--worker-seconds", "inf"], "--worker-seconds must be above 0"),
         (["--colour", "green"], "unrecognized arguments"),
     ],
 )

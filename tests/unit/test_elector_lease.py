@@ -1,5 +1,7 @@
 """The lock on a Lease, against a model of what the API server does with one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +247,19 @@ def test_a_try_that_nobody_answered_is_given_up_at_the_end(
     # And one that another has by now is left alone.
     one.close()
     assert api.record().owner == "two"
+
+
+def test_a_watch_is_asked_anew_after_a_ttl_without_a_word(
+    api: ApiServer, locks: tuple[LeaseLock, LeaseLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silences: list[float] = []
+
+    @contextmanager
+    def lines(*given: Any) -> Iterator[Iterator[dict[str, Any]]]:
+        silences.append(given[4])
+        yield iter(())
+
+    monkeypatch.setattr(api, "lines", lines)
+    one, _ = locks
+    assert [seen.revision for seen in one.observe()] == [10]
+    assert silences == [TTL]

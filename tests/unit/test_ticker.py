@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.support.programs import program
+from tests.unit.support.wire import answered, raw_server
 
 fenced_store = program("fenced-store/fenced_store.py")
 ticker = program("toolbox/ticker.py")
@@ -292,4 +293,92 @@ def test_its_state_can_be_asked_for(run: Callable[..., Run], serving: Callable[[
     running.until(lambda: not running.ticker.elector.answers)
     with pytest.raises(ticker.RefusedError, match="503"):
         client.ask("GET", "/readyz")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[1]",
+        b"null",
+        b"[" * 100_000,
+        b"{}",
+        b'{"leading": true, "token',
+        b'{"leading": true, "valid_for": 5}',
+        b'{"leading": true, "token": null, "valid_for": 5}',
+        b'{"leading": true, "token": 1e999, "valid_for": 5}',
+        b'{"leading": true, "token": 1, "valid_for": []}',
+    ],
+    ids=lambda body: body[:50],
+)
+@pytest.mark.parametrize("length", [None, 100_001], ids=["whole", "cut"])
+def test_an_elector_whose_answer_has_no_sense_has_not_answered(
+    body: bytes, length: int | None
+) -> None:
+    with raw_server(answered(body, length=length)) as server:
+        elector = ticker.Elector(f"127.0.0.1:{server.port}")
+        elector.answers = True
+        assert elector.ask() is None
+        assert not elector.answers
+        elector.close()
+
+
+def test_a_refusal_is_read_whatever_it_is() -> None:
+    with raw_server(answered(b"[1]", status="500 Oh")) as server:
+        client = ticker.Client(f"127.0.0.1:{server.port}")
+        with pytest.raises(ticker.RefusedError, match=r"500: \[1\]"):
+            client.ask("GET", "/")
+        client.close()
+
+
+def test_a_store_whose_answer_has_no_sense_is_asked_again(serving: Callable[[Any], str]) -> None:
+    with raw_server(answered(b"{}")) as store:
+        elector = FakeElector()
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ElectorHandler)
+        server.elector = elector  # type: ignore[attr-defined]
+        server.daemon_threads = True
+        made = ticker.Ticker(
+            ticker.Elector(serving(server)),
+            ticker.Client(f"127.0.0.1:{store.port}"),
+            counter="ticks", identity="me", period=0.01, gap=0,
+        )  # fmt: skip
+        thread = threading.Thread(target=made.run, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while len(store.requests) < 3:
+            assert time.monotonic() < deadline
+            assert thread.is_alive()
+            time.sleep(0.01)
+        made.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_it_lives_while_its_loop_turns(
+    run: Callable[..., Run],
+    serving: Callable[[Any], str],
+    monkeypatch: pytest.MonkeyPatch,
+    gap: Gap,
+) -> None:
+    running = run(FakeElector(), gap=GAP)
+    assert gap.begun.wait(10)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ticker.Handler)
+    server.ticker = running.ticker  # type: ignore[attr-defined]
+    client = ticker.Client(serving(server))
+    # It waits in the gap, which is as long as it is.
+    assert client.ask("GET", "/livez") == {"live": True}
+    running.ticker._gap = 0.0
+    monkeypatch.setattr(ticker, "TURN_SECONDS", 0.05)
+
+    def hangs() -> bool:
+        try:
+            return not client.ask("GET", "/livez")
+        except ticker.RefusedError as error:
+            return bool(error.status == 503)
+
+    running.until(hangs)
+    monkeypatch.setattr(ticker, "TURN_SECONDS", 600)
+    gap.over.set()
+    running.until(lambda: client.ask("GET", "/livez")["live"])
     client.close()

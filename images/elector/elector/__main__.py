@@ -158,8 +158,9 @@ def main(argv: Sequence[str]) -> int:
     election.start()
     ended.wait()
     election.stop(None if notifier is None else lambda: _settle(notifier))
-    local.shutdown()
-    public.shutdown()
+    for server in (local, public):
+        server.shutdown()
+        server.server_close()
     return 0
 
 

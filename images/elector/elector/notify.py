@@ -66,6 +66,9 @@ class Url:
                 self._post(connection, json.dumps(dict(standing)).encode())
             finally:
                 breaking.cancel()
+            # A head, or a body without a length, that was broken looks like one that ended.
+            if monotonic() >= deadline:
+                raise TimeoutError
         except (OSError, http.client.HTTPException) as error:
             late = (
                 f"no whole answer in {self._timeout} s" if monotonic() >= deadline else repr(error)
