@@ -326,6 +326,69 @@ def test_who_was_paused_beyond_its_time_knows_it_first_thing(electors: Contest) 
     )
 
 
+_WORKER = """
+import sys, time, urllib.request
+while True:
+    with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
+        answer.read()
+    time.sleep(0.2)
+"""
+
+
+def test_a_worker_that_hangs_or_has_ended_costs_the_leadership(
+    keeper: Store, tmp_path: Path
+) -> None:
+    # Who is renewed for until then, leads for two hundred seconds more at least.
+    patience, ttl = 60.0, 300.0
+    silence = ["--worker-seconds", "10"]
+    more = {0: silence, 1: silence}
+    with (
+        contest(keeper, tmp_path / "electors", count=2, ttl=ttl, more=more) as electors,
+        ExitStack() as kept,
+    ):
+
+        def metric(elector: Any, name: str) -> float:
+            # Whoever asks at the other port counts as the worker.
+            return float(elector.metrics()[f"elector_{name}"])
+
+        def leader() -> Any:
+            leading = [e for e in electors.electors if metric(e, "leading") == 1]
+            return leading[0] if len(leading) == 1 else None
+
+        # Nobody campaigns for a worker that was never there.
+        time.sleep(1)
+        assert leader() is None
+
+        def worker(elector: Any) -> subprocess.Popen[bytes]:
+            url = f"http://127.0.0.1:{elector.port}/"
+            process = subprocess.Popen([sys.executable, "-c", _WORKER, url])
+            kept.callback(process.wait)
+            kept.callback(process.kill)
+            return process
+
+        workers = {elector.identity: worker(elector) for elector in electors.electors}
+        first = eventually(leader, patience, electors.describe)
+        (second,) = electors.others(first)
+        token = metric(first, "term")
+        eventually(lambda: metric(second, "campaigning") == 1, patience, electors.describe)
+        # It hangs.
+        since = monotonic()
+        workers[first.identity].send_signal(signal.SIGSTOP)
+        eventually(lambda: leader() is second, patience, electors.describe)
+        assert monotonic() - since < ttl / 2
+        assert metric(first, "workers_lost_total") >= 1
+        assert metric(first, "campaigning") == 0
+        assert metric(second, "term") > token
+        # It goes on, and takes part again.
+        workers[first.identity].send_signal(signal.SIGCONT)
+        eventually(lambda: metric(first, "campaigning") == 1, patience, electors.describe)
+        # It has ended.
+        since = monotonic()
+        workers[second.identity].kill()
+        eventually(lambda: leader() is first, patience, electors.describe)
+        assert monotonic() - since < ttl / 2
+
+
 def _follows(elector: Any, identity: str) -> bool:
     try:
         return bool(elector.standing()["leader"] == identity)

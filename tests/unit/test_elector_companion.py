@@ -488,7 +488,11 @@ def test_anything_but_a_whole_2xx_of_a_url_is_an_error(answer: bytes, message: s
 def test_an_answer_that_trickles_has_an_end(beginning: bytes) -> None:
     over = threading.Event()
     parts = [beginning, *[b"x"] * 3000]
-    with raw_server(parts, between=lambda: over.wait(0.1) and None) as server:
+
+    def wait() -> None:
+        over.wait(0.1)
+
+    with raw_server(parts, between=wait) as server:
         began = monotonic()
         with pytest.raises(OSError, match="no whole answer in 1 s"):
             Url(server.url, timeout=1).tell({})

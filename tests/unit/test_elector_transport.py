@@ -65,12 +65,16 @@ def test_a_watch_that_says_nothing_for_a_ttl_is_asked_anew_elsewhere() -> None:
     }
     line = json.dumps({"result": {"header": {"revision": "8"}, "events": [event]}}).encode() + b"\n"
     over = threading.Event()
+
+    def wait() -> None:
+        over.wait()
+
     # Of the same member that answers what else it is asked.
     silent = [chunked(CREATED, whole=False), b""]
     speaking = [chunked(CREATED, line, whole=False), b""]
     with (
-        raw_server(NOBODY, silent, NOBODY, between=over.wait) as first,
-        raw_server(speaking, between=over.wait) as second,
+        raw_server(NOBODY, silent, NOBODY, between=wait) as first,
+        raw_server(speaking, between=wait) as second,
     ):
         transport = Transport([first.url, second.url], attempt_seconds=30)
         transport._current = transport._streaming = 0
