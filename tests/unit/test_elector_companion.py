@@ -458,7 +458,7 @@ def test_the_own_process_is_told_though_another_users_has_its_name(
 )  # fmt: skip
 def test_a_url_gets_the_standing(answer: bytes) -> None:
     with raw_server(answer) as server:
-        Url(f"{server.url}/leadership?of=duty").tell({"leading": True})
+        Url(f"{server.url}/leadership?of=duty", 60).tell({"leading": True})
         assert server.requests[0].startswith(b"POST /leadership?of=duty HTTP/1.1\r\n")
 
 
@@ -476,7 +476,7 @@ def test_a_url_gets_the_standing(answer: bytes) -> None:
 )
 def test_anything_but_a_whole_2xx_of_a_url_is_an_error(answer: bytes, message: str) -> None:
     with raw_server(answer) as server, pytest.raises(OSError, match=message):
-        Url(server.url).tell({})
+        Url(server.url, 60).tell({})
 
 
 @pytest.mark.parametrize(
