@@ -43,8 +43,7 @@ _LABEL_KEY = re.compile(
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?")
 _LABEL_LIMIT = 63
 _BRANCH = re.compile(r"[A-Za-z0-9][-._/A-Za-z0-9]*")
-_FILE = re.compile(r"(?!\.\.)[-._A-Za-z0-9]{1,240}")
-_PATH = re.compile(r"(?!\.\.)[-._A-Za-z0-9]+(/(?!\.\.)[-._A-Za-z0-9]+)*")
+_LONGEST_PART = 255
 _PORTS = (1024, 65535)
 _LONGEST_SECONDS = 86_400
 # Old and new files, and what a check may write beside them.
@@ -335,7 +334,7 @@ def _http(where: str, http: HttpSourceArgs) -> tuple[dict[str, Any], dict[str, p
     source: dict[str, Any] = {"kind": "http", "url": _url(where, "http.url", http["url"], form)}
     secrets: dict[str, pulumi.Input[str]] = {}
     if "file" in http:
-        source["file"] = _matching(where, "http.file", http["file"], _FILE, "the name of a file")
+        source["file"] = _named(where, "http.file", http["file"], "the name of a file")
     if "authorization" in http:
         secrets["authorization"] = http["authorization"]
         source["authorization_file"] = f"{_SECRET}/authorization"
@@ -354,8 +353,8 @@ def _git(where: str, git: GitSourceArgs) -> tuple[dict[str, Any], dict[str, pulu
     }
     secrets: dict[str, pulumi.Input[str]] = {}
     if git.get("folder"):
-        source["folder"] = _matching(
-            where, "git.folder", git["folder"], _PATH, "a folder such as etc/app"
+        source["folder"] = _named(
+            where, "git.folder", git["folder"], "a folder such as etc/app", folders=True
         )
     if "authority" in git:
         secrets["authority.crt"] = git["authority"]
@@ -391,6 +390,21 @@ def _url(
 
 def _matching(where: str, argument: str, value: Any, form: re.Pattern[str], what: str) -> str:
     if not isinstance(value, str) or not form.fullmatch(value):
+        raise InputError(where, argument, value, f"must be {what}")
+    return value
+
+
+def _named(where: str, argument: str, value: Any, what: str, *, folders: bool = False) -> str:
+    """A name as the program takes it from a source."""
+    if (
+        not isinstance(value, str)
+        or not value.isprintable()
+        or ("/" in value and not folders)
+        or any(
+            part in ("", ".") or part.startswith("..") or len(part.encode()) > _LONGEST_PART
+            for part in value.split("/")
+        )
+    ):
         raise InputError(where, argument, value, f"must be {what}")
     return value
 

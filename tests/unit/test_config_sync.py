@@ -181,6 +181,19 @@ def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
     assert config(graph)["source"]["authorization_file"] == "/etc/config-sync-secret/authorization"
 
 
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("http", {"file": "größe (1).conf"}),
+        ("git", {"folder": "etc/my app"}),
+    ],
+)
+def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
+    given = HTTP if kind == "http" else GIT
+    graph = made(**{**given, kind: {**given[kind], **source}})[1]
+    assert source.items() <= config(graph)["source"].items()
+
+
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(
     ("args", "expected"),
@@ -197,6 +210,8 @@ def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
         ({**HTTP, "http": {"url": "ftp://x/y"}}, "http(s)://host/path"),
         ({**HTTP, "http": {"url": "https://user:secret@x/y"}}, "without a password"),
         ({**HTTP, "http": {"url": "https://x/y", "file": "../z"}}, "the name of a file"),
+        ({**HTTP, "http": {"url": "https://x/y", "file": "y/z"}}, "the name of a file"),
+        ({**HTTP, "http": {"url": "https://x/y", "file": "ü" * 128}}, "the name of a file"),
         ({**HTTP, "http": {"url": "http://x/y", "authorization": "t"}}, "must be https://"),
         ({**HTTP, "http": {"url": "http://x/y", "name": "z"}}, "is not an argument"),
         ({**GIT, "git": {"url": "git@x:y"}}, "http(s)://host/path"),

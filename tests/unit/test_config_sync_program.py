@@ -145,6 +145,11 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: pathlib.Pat
 CHECK = [sys.executable, "-c", "import json, sys; json.load(open(sys.argv[1] + '/a'))", "{folder}"]
 
 
+def test_a_name_is_a_file_or_a_folder() -> None:
+    with pytest.raises(snapshot.SourceError, match="'a' is a file and a folder"):
+        snapshot.Snapshot({"a/b/c": b"", "a": b""})
+
+
 @pytest.mark.parametrize("name", ["a b", "größe.conf", "x" * 255, ".hidden", "a/b c/ü"])
 def test_an_unusual_name_is_a_name(name: str, tmp_path: pathlib.Path) -> None:
     assert syncs.Sync(config(tmp_path), Given(**{name: "x"})).turn()
@@ -644,6 +649,16 @@ def test_nothing_leads_from_https_to_plain_http() -> None:
     for to, kept in (("https://a.example:443/y", True), ("https://a.example:444/y", False)):
         followed = redirects.redirect_request(request, None, 302, "Found", {}, to)
         assert followed.has_header("Authorization") is kept
+
+
+def test_one_unusual_entry_of_a_document_keeps_no_other_away(tmp_path: pathlib.Path) -> None:
+    entries = {"a": "1", "a/b/c": "2", "../d": "3", "e/f": "4", "g": "\ud800", "h\n": "5"}
+    with raw_server(answered(json.dumps(entries).encode())) as at:
+        sync = syncs.Sync(config(tmp_path), sources.HttpDocument({"url": at.url}))
+        assert sync.turn(), sync.state.problem
+    assert (tmp_path / "a").read_text() == "1"
+    assert (tmp_path / "e" / "f").read_text() == "4"
+    assert {file.name for file in (tmp_path / "..data").iterdir()} == {"a", "e"}
 
 
 def test_a_document_is_not_sent_again_while_it_is_the_same(api: Any) -> None:

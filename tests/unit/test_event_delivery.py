@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,9 +159,7 @@ def test_an_error_of_its_own_does_not_end_a_worker(
 
 def test_a_worker_that_ends_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> int:
-        made = buses.program("deliver").Program(
-            {"name": "p", "accepts": {}, "firsts": {}, "subscriptions": []}
-        )
+        made = program()
 
         async def broken() -> None:
             raise ZeroDivisionError("gone")
@@ -170,6 +170,77 @@ def test_a_worker_that_ends_ends_the_program(capsys: pytest.CaptureFixture[str])
 
     assert asyncio.run(main()) == 1
     assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def program(*subscriptions: Any) -> Any:
+    """The whole, without what it does before its tasks are made."""
+    made = buses.program("deliver").Program(
+        {"name": "p", "accepts": {}, "firsts": {}, "subscriptions": []}
+    )
+    made._subscriptions = list(subscriptions)
+    made._connection = SimpleNamespace(is_connected=True)
+    return made
+
+
+def test_a_program_is_not_ready_without_one_of_its_workers() -> None:
+    async def main() -> list[int]:
+        made = program()
+        made._consumers = SimpleNamespace(complete=True)
+        forever, short = (asyncio.create_task(asyncio.sleep(one)) for one in (3600, 0))
+        made._tasks = {forever, short}
+        statuses = [(await made._ready(None)).status]
+        await short
+        statuses.append((await made._ready(None)).status)
+        forever.cancel()
+        return statuses
+
+    assert asyncio.run(main()) == [200, 503]
+
+
+def test_a_stop_waits_for_the_slowest_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = buses.program("deliver")
+    monkeypatch.setattr(deliver, "_FETCH_SECONDS", 0)
+    monkeypatch.setattr(deliver, "_ROOM_SECONDS", 0)
+
+    async def main() -> bool:
+        made = program(subscription("a", "p.a", "http://x/", timeout=600))
+        step = asyncio.create_task(asyncio.sleep(0.2))
+        made._tasks = {step}
+        made._stopping.set()
+        await made._ended()
+        return step.done() and not step.cancelled()
+
+    assert asyncio.run(main())
+
+
+def test_places_are_looked_after_until_the_stop() -> None:
+    looks: list[bool] = []
+
+    async def main() -> None:
+        made = program()
+
+        async def keep() -> None:
+            looks.append(True)
+            made._stopping.set()
+
+        made._consumers = SimpleNamespace(complete=True, keep=keep)
+        await asyncio.wait_for(made._upkeep(), 60)
+
+    asyncio.run(main())
+    assert looks
+
+
+def test_a_message_that_is_too_long_for_a_letter_is_cut(nats: int) -> None:
+    async def body(bus: Bus) -> None:
+        one = subscription("a", "p.a", "http://127.0.0.1:1/")
+        await bus.consumers("p", one).keep()
+        await bus.publish("p.a", b"x" * 2000)
+        bus.longest = 1000
+        await bus.deliverer("p").handle(await bus.take("p", one))
+        (letter,) = await bus.stored("dead")
+        assert letter.data == b"x" * 1000
+
+    buses.run(nats, body)
 
 
 def test_pipelines_with_a_step_of_one_name_both_run(nats: int) -> None:
@@ -306,7 +377,12 @@ class served:  # noqa: N801 (used as a function)
         await self._runner.cleanup()
 
 
-def test_a_stop_while_the_bus_is_full_gives_the_event_back(nats: int) -> None:
+def test_a_stop_while_the_bus_is_full_gives_the_event_back(
+    nats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It comes again because it was given back, and not because nothing was heard of it.
+    monkeypatch.setattr(buses.program("consumers"), "ACK_SECONDS", 3600)
+
     async def body(bus: Bus) -> None:
         with raw_server(answered(b'{"more": "%s"}' % (b"z" * 400_000))) as step:
             first, second = pair(step.url)
@@ -415,6 +491,18 @@ def test_what_cannot_be_stored_or_delivered_is_refused(
         assert len(await bus.stored("events")) == (status == 202)
 
     buses.run(nats, test)
+
+
+def test_no_more_of_a_bomb_is_unpacked_than_an_event_may_have() -> None:
+    front, rules = buses.program("front"), buses.program("rules")
+    bomb = bytearray(gzip.compress(b" " * 50_000_000))
+    tracemalloc.start()
+    try:
+        request = SimpleNamespace(headers={"content-encoding": "gzip"})
+        assert len(front._plain(request, bomb)) == rules.MOST_BYTES + 1
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_event_that_nobody_subscribes_to_is_not_accepted(nats: int) -> None:

@@ -265,7 +265,6 @@ class Deliverer:
             "dds-attempts": str(delivery.attempt),
             "dds-topic": delivery.subscription.topic,
         }
-        headers.pop(rules.HEADER_DEDUPLICATION, None)
         await bus.publish(
             self._stream,
             f"{rules.DEAD}.{self._name}.{name}",

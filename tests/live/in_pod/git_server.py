@@ -11,11 +11,11 @@ import wsgiref.simple_server
 from pathlib import Path
 from typing import Any
 
-from dulwich.index import IndexEntry  # type: ignore[import-not-found]
-from dulwich.objects import S_IFGITLINK  # type: ignore[import-not-found]
-from dulwich.repo import Repo  # type: ignore[import-not-found]
-from dulwich.server import DictBackend  # type: ignore[import-not-found]
-from dulwich.web import make_wsgi_chain  # type: ignore[import-not-found]
+from dulwich.index import IndexEntry
+from dulwich.objects import S_IFGITLINK
+from dulwich.repo import Repo
+from dulwich.server import DictBackend
+from dulwich.web import make_wsgi_chain
 
 AUTHOR = b"live <live@example.org>"
 

@@ -19,8 +19,8 @@ from companions.config_sync.sync import Sync
 from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
 from companions.web import Answer, Request, Server, as_json
 
-# A turn may read (10 s), check (30 s) and tell (5 s), all of them with bounds.
-_TURN_SECONDS = 60
+# A turn may read (30 s, and 10 s for the last part), check (30 s) and tell (5 s), each with a bound.
+_TURN_SECONDS = 90
 
 
 class Page:

@@ -1,22 +1,52 @@
 """A folder of a git repository that is reached over HTTP."""
 
-import logging
 import stat
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import urllib3
-from dulwich.client import HttpGitClient, get_transport_and_path
+from dulwich.client import HttpGitClient
 from dulwich.config import ConfigDict
 from dulwich.objects import S_ISGITLINK, Blob, Tree
 from dulwich.repo import MemoryRepo
 
-from companions.config_sync.snapshot import Snapshot, SourceError, can_be_named
+from companions.config_sync.fetch import CONNECT_SECONDS, WHOLE_SECONDS
+from companions.config_sync.snapshot import Snapshot, SourceError, left_out
 
-log = logging.getLogger(__name__)
+# A commit is sent with all its folders, though compressed.
+_COMMIT_FACTOR, _COMMIT_BYTES = 8, 1 << 20
 
-_CONNECT_SECONDS = 10
+
+class _Client(HttpGitClient):
+    """Reads no more than that, and for no longer."""
+
+    def __init__(self, url: str, pool: urllib3.PoolManager, most_bytes: int) -> None:
+        super().__init__(url, pool_manager=pool, config=ConfigDict())
+        self._url = url
+        self._most, self._left = most_bytes, most_bytes
+        self._until = time.monotonic() + WHOLE_SECONDS
+
+    def _http_request(self, *args: Any, **kwargs: Any) -> Any:
+        response, read = super()._http_request(*args, **kwargs)
+        # None is followed. Some versions of urllib3 say a path here, which is taken for one.
+        response.redirect_location = ""
+        if not (response.content_type or "").startswith("application/x-git-"):
+            # What else it says would be read without a bound.
+            response.close()
+            raise SourceError(f"{self._url}: no git server that speaks the smart protocol")
+
+        def bounded(*size: int) -> Any:
+            # Not more than one byte too many, whatever was asked for.
+            piece = read(min(*size, self._left + 1))
+            self._left -= len(piece)
+            if self._left < 0:
+                raise SourceError(f"{self._url}: the commit is more than {self._most} bytes")
+            if time.monotonic() > self._until:
+                raise SourceError(f"{self._url}: not whole after {WHOLE_SECONDS} s")
+            return piece
+
+        return response, bounded
 
 
 class Repository:
@@ -32,17 +62,14 @@ class Repository:
 
     def read(self, most_bytes: int) -> Snapshot:
         """Ask for the branch's commit; fetch it unless it is the one we have."""
-        pool = urllib3.PoolManager(
-            timeout=_CONNECT_SECONDS, retries=False, ca_certs=self._authority
-        )
-        client, path = get_transport_and_path(self._url, config=ConfigDict(), pool_manager=pool)
-        if not isinstance(client, HttpGitClient):
-            raise SourceError(f"{self._url}: must be http or https")
+        pool = urllib3.PoolManager(timeout=CONNECT_SECONDS, retries=False, ca_certs=self._authority)
+        most = _COMMIT_FACTOR * most_bytes + _COMMIT_BYTES
+        client = _Client(self._url, pool, most)
         try:
-            commit = self._tip(client.get_refs(path))
+            commit = self._tip(client.get_refs(""))
             if commit != self._commit or self._last is None:
                 repository = MemoryRepo()
-                client.fetch(path, repository, determine_wants=lambda *_, **__: [commit], depth=1)
+                client.fetch("", repository, determine_wants=lambda *_, **__: [commit], depth=1)
                 self._last = self._snapshot(repository, commit, most_bytes)
                 self._commit = commit
         except SourceError:
@@ -73,11 +100,11 @@ class Repository:
         def walk(folder: Any, prefix: str) -> None:
             nonlocal left
             for entry in folder.items():
-                name = prefix + entry.path.decode(errors="backslashreplace")
+                # What is not UTF-8 is no name that a file can be asked for by.
+                name = prefix + entry.path.decode(errors="surrogateescape")
                 # A link could lead anywhere, and a submodule's commit is not in this repository.
-                # One entry that cannot be a file here must not keep all others away.
-                if stat.S_ISLNK(entry.mode) or S_ISGITLINK(entry.mode) or not can_be_named(name):
-                    log.warning("%s: left out: %r", self._url, name)
+                if stat.S_ISLNK(entry.mode) or S_ISGITLINK(entry.mode):
+                    left_out(self._url, name)
                     continue
                 found = repository.object_store[entry.sha]
                 if isinstance(found, Tree):
@@ -89,7 +116,7 @@ class Repository:
                     files[name] = found.data
 
         walk(tree, "")
-        return Snapshot(files)
+        return Snapshot.of_those_that_can_be(self._url, files)
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:  # noqa: ARG002
         """Nothing tells of a change; time passes."""

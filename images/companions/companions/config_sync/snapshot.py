@@ -2,7 +2,10 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+
+log = logging.getLogger(__name__)
 
 _LONGEST_PART, _LONGEST_NAME = 255, 1024
 
@@ -29,6 +32,17 @@ def can_be_named(name: str) -> bool:
     )
 
 
+def left_out(origin: str, name: str | bytes) -> None:
+    """Say that an entry of a source can be no file here."""
+    log.warning("%s: left out: %r", origin, name)
+
+
+def _folders(name: str) -> Iterator[str]:
+    """The folders that a file of the name makes."""
+    while name := name.rpartition("/")[0]:
+        yield name
+
+
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
     """All files, by name."""
@@ -39,9 +53,27 @@ class Snapshot:
         for name in self.files:
             if not can_be_named(name):
                 raise SourceError(f"{name!r} is no name for a file")
-            parent = name.rpartition("/")[0]
-            if parent and parent in self.files:
-                raise SourceError(f"{parent!r} is a file and a folder")
+            for folder in _folders(name):
+                if folder in self.files:
+                    raise SourceError(f"{folder!r} is a file and a folder")
+
+    @classmethod
+    def of_those_that_can_be(cls, origin: str, files: Mapping[str, bytes]) -> "Snapshot":
+        """Without the entries that can be no file here: one of them keeps no other away.
+
+        Where a name is that of a file and of a folder, it is the file.
+
+        :param origin: what the log calls the source of an entry that is left out
+        """
+        named = {name: content for name, content in files.items() if can_be_named(name)}
+        kept = {
+            name: content
+            for name, content in named.items()
+            if not any(folder in named for folder in _folders(name))
+        }
+        for name in files.keys() - kept.keys():
+            left_out(origin, name)
+        return cls(kept)
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from companions.config_sync.fetch import CONNECT_SECONDS, opened, whole
-from companions.config_sync.snapshot import Snapshot, SourceError
+from companions.config_sync.snapshot import Snapshot, SourceError, left_out
 
 _ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A list has each text once more in its managed fields and annotations, and escaped.
@@ -165,7 +165,14 @@ class HttpDocument:
             raise SourceError(f"{self._url}: no JSON: {error}") from error
         if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
             raise SourceError(f"{self._url}: must be an object of names and texts")
-        return Snapshot({name: text.encode() for name, text in document.items()})
+        files: dict[str, bytes] = {}
+        for name, text in document.items():
+            try:
+                files[name] = text.encode()
+            except UnicodeEncodeError:
+                # Half of a surrogate pair, which JSON can say and no file can hold.
+                left_out(self._url, name)
+        return Snapshot.of_those_that_can_be(self._url, files)
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:  # noqa: ARG002
         """Nothing tells of a change; time passes."""
