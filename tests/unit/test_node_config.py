@@ -189,7 +189,8 @@ def test_a_server_with_another_token_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "signature", ["", "a.b.c", "..", "bm90IGpzb24..x", "eyJhbGciOiJub25lIn0.."]
+    "signature",
+    ["", "a.b.c", "..", "bm90IGpzb24..x", "eyJhbGciOiJub25lIn0..", "eyJhbGciOiJIUzI1NiJ9..\u00e9"],
 )
 def test_what_is_no_signature_is_refused(signature: str) -> None:
     assert not join.signed(signature, "content", "secret")
