@@ -298,9 +298,19 @@ def test_who_answers_nonsense_is_not_the_server_yet(
 # DNS
 
 
+def closed(datagrams: socket.socket, streams: socket.socket, *threads: str) -> None:
+    """Closes two sockets after the threads that wait for an arrival have had one and ended."""
+    by_datagram(datagrams.getsockname()[1], answer=False)
+    socket.create_connection(streams.getsockname()).close()
+    wait(lambda: not {*threads} & {thread.name for thread in threading.enumerate()})
+    datagrams.close()
+    streams.close()
+
+
 @pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> str:
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A name server that answers every query with its bytes turned round."""
+    over = threading.Event()
     streams = socket.create_server(("127.0.0.1", 0))
     port = streams.getsockname()[1]
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -308,20 +318,22 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(dns_relay, "PORT", port)
 
     def receive() -> None:
-        while True:
+        while not over.is_set():
             query, client = datagrams.recvfrom(100)
             datagrams.sendto(query[::-1], client)
 
     def accept() -> None:
-        while True:
+        while not over.is_set():
             client, _ = streams.accept()
             with client:
                 query = client.recv(100)
                 client.sendall(query[:2] + query[:1:-1])
 
     for loop in (receive, accept):
-        threading.Thread(target=loop, daemon=True).start()
-    return "127.0.0.1"
+        threading.Thread(target=loop, name=f"upstream {loop.__name__}", daemon=True).start()
+    yield "127.0.0.1"
+    over.set()
+    closed(datagrams, streams, "upstream receive", "upstream accept")
 
 
 class Unsteady(socket.socket):
@@ -344,22 +356,24 @@ class Unsteady(socket.socket):
 
 
 @pytest.fixture
-def relay(upstream: str, stop: threading.Event) -> tuple[int, int]:
+def relay(upstream: str, stop: threading.Event) -> Iterator[tuple[int, int]]:
     datagrams = Unsteady(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(("127.0.0.1", 0))
     streams = Unsteady(socket.AF_INET, socket.SOCK_STREAM)
     streams.bind(("127.0.0.1", 0))
     streams.listen(64)
     dns_relay.relay(datagrams, streams, [upstream], stop)
-    return datagrams.getsockname()[1], streams.getsockname()[1]
+    yield datagrams.getsockname()[1], streams.getsockname()[1]
+    stop.set()
+    closed(datagrams, streams, "dns udp", "dns tcp")
 
 
-def by_datagram(port: int) -> bytes:
+def by_datagram(port: int, answer: bool = True) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SECONDS)
         client.connect(("127.0.0.1", port))
         client.send(b"abc")
-        return client.recv(100)
+        return client.recv(100) if answer else b""
 
 
 def by_stream(port: int) -> bytes:
