@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LABEL = "dds.instance"
 FIELD_MANAGER = "pulumi-kubernetes"
 GONE_TIMEOUT = 120.0
-ANSWER_SECONDS = 30.0
+# With three further attempts.
+ANSWER_SECONDS = 10.0
 DOCKER_KINDS = {
     "docker:index/container:Container": "containers",
     "docker:index/network:Network": "networks",
