@@ -133,6 +133,7 @@ def test_a_watch_that_says_nothing_is_an_error_within_half_a_minute() -> None:
         with pytest.raises(OSError, match="timed out"):
             list(silent.watch("/list", "1"))
         over.set()
+        wait(lambda: server.requests)
         (request,) = server.requests
     # The server itself ends a watch a little earlier.
     (bound,) = silent.asked
