@@ -70,9 +70,14 @@ def ensure(client: docker.DockerClient, pull: bool) -> str:
         return REFERENCE
     tarball = _tarball()
     with progress.heartbeat("base image", f"importing {tarball.name} as {REFERENCE}"):
-        client.api.import_image_from_file(
+        said = client.api.import_image_from_file(
             str(tarball), repository=REPOSITORY, tag=TAG, changes=['CMD ["bash"]']
         )
+    # The daemon answers 200 before it begins; what goes wrong then stands in its text only.
+    try:
+        client.images.get(REFERENCE)
+    except docker.errors.ImageNotFound:
+        raise ToolchainError(f"base image: {tarball} cannot be imported: {said}") from None
     return REFERENCE
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LABEL = "dds.instance"
 FIELD_MANAGER = "pulumi-kubernetes"
 GONE_TIMEOUT = 120.0
+# With three further attempts.
+ANSWER_SECONDS = 10.0
 DOCKER_KINDS = {
     "docker:index/container:Container": "containers",
     "docker:index/network:Network": "networks",
@@ -86,6 +88,8 @@ def _delete_object(environment: Mapping[str, str], resource: Mapping[str, Any]) 
         connection = kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
             config_file=environment.get("KUBECONFIG"), context=context
         )
+        # What follows has no bound of its own: a cluster that hangs would be waited for without end.
+        kubernetes.client.VersionApi(connection).get_code(_request_timeout=ANSWER_SECONDS)
         client = dynamic.DynamicClient(connection)  # type: ignore[no-untyped-call]
         api = client.resources.get(api_version=inputs["apiVersion"], kind=inputs["kind"])
         where = {"name": name, "namespace": namespace or None}

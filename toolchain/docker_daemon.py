@@ -131,7 +131,7 @@ def answers(path: Path, timeout: float = 3.0) -> bool:
     try:
         connection.request("GET", "/_ping")
         return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

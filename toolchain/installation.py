@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import shutil
 import subprocess
 import urllib.request
 from typing import TYPE_CHECKING
 
-from toolchain import builds, machine, progress
+from toolchain import builds, cache, machine, progress
 from toolchain.errors import ToolchainError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from toolchain.machine import Mode
     from toolchain.paths import Checkout
 
@@ -26,12 +30,18 @@ def ensure_cli(checkout: Checkout, mode: Mode) -> None:
     target = checkout.private / "pulumi"
     if (target / "bin" / "pulumi").exists():
         return
-    what = f"no CLI is installed: fetching {builds.PULUMI_VERSION} from {INSTALLER} into {target}"
+    # A folder without it is what an earlier version of this driver left of a killed run.
+    shutil.rmtree(target, ignore_errors=True)
+    cache.made_once(target, "pulumi", _install)
+
+
+def _install(target: Path) -> None:
+    what = f"no CLI is installed: fetching {builds.PULUMI_VERSION} from {INSTALLER}"
     with progress.heartbeat("pulumi", what):
         try:
             with urllib.request.urlopen(INSTALLER, timeout=60) as answer:
                 script = answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ToolchainError(
                 f"pulumi: {INSTALLER} cannot be read ({error}); install the Pulumi CLI "
                 f"{builds.PULUMI_VERSION} or newer, or set DDS_MODE=packages to build it with Go"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import http
+import http.client
 import os
 import shutil
 import urllib.error
@@ -51,7 +52,7 @@ def reachable(address: str) -> bool:
     except urllib.error.HTTPError as error:
         # A registry asks for a token; a proxy that refuses an address says 403 or 5xx.
         return error.code == http.HTTPStatus.UNAUTHORIZED
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
         after = render_tree(paths.ROOT, folder / "after")
         compared = [
             compare(name, before.get(name, []), after.get(name, []))
-            for name in sorted({*before, *after})
+            for name in sorted({*before, *after, *notes} - {""})
         ]
     for comparison in compared:
         comparison.note = notes.get(comparison.name, notes.get("", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -36,7 +37,9 @@ class Process:
         for number in (signal.SIGINT, signal.SIGKILL):
             if not self.alive:
                 return
-            os.kill(self.pid, number)
+            # It may end in this moment.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
             deadline = time.monotonic() + grace
             while time.monotonic() < deadline and self.alive:
                 time.sleep(0.1)

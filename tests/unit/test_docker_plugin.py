@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Callable
@@ -15,7 +16,17 @@ from typing import IO, Any
 import docker.errors
 import pytest
 
-from toolchain.plugins.docker import container, container_config, context, engine, ownership, schema
+from tests.unit.support.wire import RESET, answered, chunked, raw_server
+from toolchain.plugins.docker import (
+    container,
+    container_config,
+    context,
+    engine,
+    image,
+    ownership,
+    remote_image,
+    schema,
+)
 from toolchain.plugins.docker.provider import RESOURCE_TYPES, DockerProvider
 from toolchain.plugins.docker.resources import PartlyDoneError
 from toolchain.plugins.provider.cancellation import Cancellation
@@ -558,3 +569,92 @@ def test_a_changed_file_is_an_update_of_the_image(provider: DockerProvider, fold
 def test_canonical_forms_leave_out_zero_values() -> None:
     field = schema.Field("object", fields={"a": schema.Field("integer"), "b": schema.Field("map")})
     assert schema.canonical(field, {"a": 0, "b": {}}) == schema.canonical(field, {"c": 1})
+
+
+# answers of the daemon that break off
+
+OLD, NEW = (f"sha256:{digit * 64}" for digit in "12")
+NAME = "localhost:5000/a:1"
+
+
+class Builder:
+    """A daemon that has an image of the name, and says of a new one what it is given."""
+
+    def __init__(self, *messages: dict[str, Any], named: str = OLD, held: str = OLD) -> None:
+        self.messages = messages
+        self.named = named
+        self.held = held
+
+    def build(self, **_: object) -> Any:
+        return iter(self.messages)
+
+    def push(self, *_: object, **__: object) -> Any:
+        return iter(self.messages)
+
+    def inspect_image(self, _name: str) -> dict[str, Any]:
+        return {"Id": self.named, "RepoDigests": [f"localhost:5000/a@{self.named}"]}
+
+    def inspect_distribution(self, _name: str, _login: object) -> dict[str, Any]:
+        return {"Descriptor": {"digest": self.held}}
+
+
+def build(daemon: Builder, folder: Path) -> None:
+    made = {"context": str(folder), "dockerfile": str(folder / "Dockerfile")}
+    image._build(operation(daemon), NAME, {**made, "platform": image.host_platform()})
+
+
+STEP, ID = {"stream": "Step 1/2 : FROM a\n"}, {"aux": {"ID": NEW}}
+
+
+def test_a_build_is_one_when_its_image_has_the_name(folder: Path) -> None:
+    build(Builder(STEP, ID, named=NEW), folder)
+
+
+@pytest.mark.parametrize("messages", [[STEP], [STEP, ID]])
+def test_a_build_whose_end_is_not_said_is_none(messages: Any, folder: Path) -> None:
+    with pytest.raises(ProviderError, match="ends before the build does"):
+        build(Builder(*messages), folder)
+
+
+def test_a_push_gives_the_digest_that_the_daemon_or_the_registry_says() -> None:
+    said = Builder({"status": "Pushed"}, {"aux": {"Digest": NEW}})
+    assert image._push(operation(said), NAME, {}) == f"localhost:5000/a@{NEW}"
+    held = Builder({"status": "Pushed"})
+    assert image._push(operation(held), NAME, {}) == f"localhost:5000/a@{OLD}"
+
+
+def test_the_digest_of_an_earlier_push_is_not_this_ones() -> None:
+    with pytest.raises(ProviderError, match="the registry has another one"):
+        image._push(operation(Builder({"status": "Pushing"}, held=NEW)), NAME, {})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        chunked(json.dumps(STEP).encode(), whole=False),
+        chunked(b'{"stream": "St', whole=True),
+        [chunked(json.dumps(STEP).encode(), whole=False), RESET],
+    ],
+    ids=["cut", "half a line", "reset"],
+)
+@pytest.mark.parametrize("what", ["build", "push", "pull"])
+def test_an_answer_that_breaks_off_is_one_clear_line(answer: Any, what: str, folder: Path) -> None:
+    def run(address: str) -> None:
+        with engine.connect(address) as client:
+            if what == "build":
+                build(client, folder)
+            elif what == "push":
+                image._push(operation(client), NAME, {})
+            else:
+                remote_image.ensure_present(operation(client), NAME, None)
+
+    # The first question is for the version of its interface, a pull's second for the image.
+    version = answered(b'{"ApiVersion": "1.41"}', "Connection: close")
+    missing = answered(b'{"message": "no such image"}', "Connection: close", status="404 Not Found")
+    before = [version, missing] if what == "pull" else [version]
+    with raw_server(*before, answer) as server:
+        address = f"tcp://127.0.0.1:{server.port}"
+        with pytest.raises(ProviderError) as error:
+            run(address)
+    assert str(error.value).startswith(f"the Docker daemon at {address} went away")
+    assert "\n" not in str(error.value)

@@ -55,6 +55,8 @@ def test_an_agent_by_environment() -> None:
         (("agent", "--tls-san=a"), AGENT_ENV, "--tls-san"),
         (("agent",), {"K3S_TOKEN": "secret"}, "K3S_URL"),
         (("agent",), {**AGENT_ENV, "K3S_URL": "http://server"}, "http://server"),
+        (("agent",), {**AGENT_ENV, "K3S_URL": "https://server:port"}, "https://server:port"),
+        (("agent",), {**AGENT_ENV, "K3S_URL": "https://:6443"}, "https://:6443"),
         (("agent",), {"K3S_URL": "https://server:6443"}, "K3S_TOKEN"),
         ((*SERVER[:1], "--token-file=/nonexistent/file"), {}, "/nonexistent/file"),
     ],
@@ -189,7 +191,8 @@ def test_a_server_with_another_token_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "signature", ["", "a.b.c", "..", "bm90IGpzb24..x", "eyJhbGciOiJub25lIn0.."]
+    "signature",
+    ["", "a.b.c", "..", "bm90IGpzb24..x", "eyJhbGciOiJub25lIn0..", "eyJhbGciOiJIUzI1NiJ9..\u00e9"],
 )
 def test_what_is_no_signature_is_refused(signature: str) -> None:
     assert not join.signed(signature, "content", "secret")

@@ -206,6 +206,15 @@ def test_a_base_without_a_renderer_is_empty(
     assert out.splitlines()[-1] == "- demo: 1 added"
 
 
+def test_a_composition_that_is_removed_and_could_not_be_rendered_is_named(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "ROOT", repository)
+    monkeypatch.setattr(pr_preview, "render_base", lambda *_: ({}, {"gone": "no such colour"}))
+    assert pr_preview.main(["--base", "rendered"]) == 0
+    assert "### gone\n\n> no such colour" in capsys.readouterr().out
+
+
 def test_a_base_that_fails_says_so(repository: Path, tmp_path: Path) -> None:
     (repository / "toolchain" / "__main__.py").write_text("raise SystemExit('no such colour')")
     rendered, notes = pr_preview.render_base(repository, tmp_path / "out")

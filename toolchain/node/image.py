@@ -116,6 +116,10 @@ def ensure(
             _write_context(target, tools)
         file.seek(0)
         _build(client, file, tag, say)
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        raise BuildError("node image: the daemon's answer ends before the build does") from None
     return tag
 
 

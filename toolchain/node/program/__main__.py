@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 from toolchain.node.program import agent, containerd, dns_relay, host, network, server
@@ -28,7 +29,7 @@ def _start(supervisor: Supervisor, arguments: list[str]) -> None:
     resolv, upstreams = host.pod_resolv(host.RESOLV.read_text())
     host.write(host.POD_RESOLV, resolv)
     if upstreams:
-        dns_relay.start(upstreams)
+        dns_relay.start(upstreams, supervisor.stopping)
     {"server": server, "agent": agent}[config.role].start(supervisor, config, node_ip)
 
 
@@ -63,6 +64,10 @@ def main(arguments: list[str]) -> int:
         status = 1
     except StoppedError:
         pass
+    # A fault of this program; what runs already is stopped in order all the same.
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        status = 1
     say("stopping")
     supervisor.stopping.set()
     _stop(supervisor)

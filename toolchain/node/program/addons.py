@@ -98,10 +98,16 @@ def apply_addons(api: Api, config: NodeConfig, stop: threading.Event) -> None:
 def label_server(api: Api, name: str, stop: threading.Event) -> None:
     """Marks this node as the control plane, which a kubelet may not do itself."""
     where = f"/api/v1/nodes/{name}"
-    until(f"node {name}", lambda: bool(api.call("GET", where)), stop, timeout=120)
     item = {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {ROLE_LABEL: "true"}},
     }
-    api.call("PATCH", f"{where}?fieldManager={FIELD_MANAGER}&force=true", item, APPLY)
+
+    def labelled() -> bool:
+        # Applying alone would make a node that is not there yet.
+        api.call("GET", where)
+        api.call("PATCH", f"{where}?fieldManager={FIELD_MANAGER}&force=true", item, APPLY)
+        return True
+
+    until(f"node {name}", labelled, stop, timeout=120)

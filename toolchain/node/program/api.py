@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -14,9 +15,19 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from toolchain.node.program import background
+
 RUN = Path("/run/node")
 FIELD_MANAGER = "node"
-WATCH_SECONDS = 240
+# For how long a server that hangs is taken for one that has nothing to say: it ends a watch after the first
+# and is given the second on top.
+WATCH_SECONDS = 20
+LATE_SECONDS = 10
+# A list of everything, and one object: etcd takes no object beyond 1.5 MiB.
+MOST_BYTES = 512 << 20
+MOST_LINE_BYTES = 16 << 20
+# Between two watches, so that a server that ends each at once is not asked without a pause.
+PAUSE_SECONDS = 0.2
 APPLY = "application/apply-patch+yaml"
 
 # Seconds until the first question, between two, and how many remain unanswered: 10 s in all.
@@ -31,6 +42,28 @@ class ApiError(OSError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def whole(response: http.client.HTTPResponse, most_bytes: int, seconds: float) -> bytes:
+    """The body to its end.
+
+    Raises OSError if it breaks off before, has more than `most_bytes`, or takes more than `seconds`.
+    """
+    end = time.monotonic() + seconds
+    body = bytearray()
+    try:
+        while piece := response.read1(65536):
+            body += piece
+            if len(body) > most_bytes:
+                raise OSError(f"the answer has more than {most_bytes} bytes")
+            if time.monotonic() > end:
+                raise TimeoutError(f"the answer is not whole after {seconds:.0f} s")
+    except http.client.HTTPException as error:
+        raise OSError(f"the answer breaks off: {error!r}") from error
+    # The end of the connection is the end of a read, however much was announced.
+    if response.length:
+        raise OSError(f"the answer breaks off, {response.length} bytes are missing")
+    return bytes(body)
 
 
 class Api:
@@ -58,13 +91,13 @@ class Api:
             loaded = yaml.load(self._path.read_text(), Loader=yaml.CSafeLoader)
             cluster = loaded["clusters"][0]["cluster"]
             user = loaded["users"][0]["user"]
-        except (KeyError, IndexError, TypeError, yaml.YAMLError) as error:
+            where = urlsplit(cluster["server"])
+            authority = self._file(cluster, "certificate-authority")
+            credential = (self._file(user, "client-certificate"), self._file(user, "client-key"))
+        except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError) as error:
             raise LookupError(f"{self._path} is not complete: {error}") from error
-        context = ssl.create_default_context(cafile=self._file(cluster, "certificate-authority"))
-        context.load_cert_chain(
-            self._file(user, "client-certificate"), self._file(user, "client-key")
-        )
-        where = urlsplit(cluster["server"])
+        context = ssl.create_default_context(cafile=authority)
+        context.load_cert_chain(*credential)
         connection = http.client.HTTPSConnection(
             where.hostname or "", where.port or 443, timeout=timeout, context=context
         )
@@ -83,7 +116,11 @@ class Api:
         content_type: str = "application/json",
         timeout: float = 10.0,
     ) -> Any:
-        """The decoded answer to one request. Raises ApiError, or OSError where no answer comes."""
+        """The decoded answer to one request, or its text where it is no JSON.
+
+        Raises ApiError, or OSError where no whole answer comes: nothing for `timeout` seconds, or not its
+        end in ten times as many.
+        """
         connection = self._connect(timeout)
         try:
             connection.request(
@@ -93,7 +130,7 @@ class Api:
                 headers={"Content-Type": content_type, "Accept": "application/json"},
             )
             response = connection.getresponse()
-            text = response.read()
+            text = whole(response, MOST_BYTES, timeout * 10)
         except http.client.HTTPException as error:
             raise OSError(f"{method} {path}: {error!r}") from error
         finally:
@@ -103,15 +140,18 @@ class Api:
         try:
             return json.loads(text)
         except ValueError:
-            return text.decode()
+            return text.decode(errors="replace")
 
     def ready(self) -> bool:
         """Whether the API server says that it is ready."""
         return bool(self.call("GET", "/readyz", timeout=5) == "ok")
 
     def watch(self, path: str, version: str) -> Iterator[Object]:
-        """The events after a resource version, until the server ends the watch (240 s)."""
-        connection = self._connect(WATCH_SECONDS + 30)
+        """The events after a resource version, until the server ends the watch (after 20 s).
+
+        Raises ApiError, or OSError where it breaks off in an event or says nothing for 30 s.
+        """
+        connection = self._connect(WATCH_SECONDS + LATE_SECONDS)
         try:
             joint = "&" if "?" in path else "?"
             connection.request(
@@ -121,8 +161,10 @@ class Api:
             )
             response = connection.getresponse()
             if response.status >= HTTPStatus.BAD_REQUEST:
-                raise ApiError(response.status, f"watch {path}: {response.read()[:500]!r}")
-            while line := response.readline():
+                raise ApiError(response.status, f"watch {path}: {response.read(500)!r}")
+            while line := response.readline(MOST_LINE_BYTES):
+                if not line.endswith(b"\n"):
+                    raise OSError(f"watch {path}: an event breaks off after {len(line)} bytes")
                 yield json.loads(line)
         except http.client.HTTPException as error:
             raise OSError(f"watch {path}: {error!r}") from error
@@ -133,7 +175,8 @@ class Api:
 class Copy:
     """A copy of a list in the API, kept by a watch in a thread of its own.
 
-    `changed` is called after every change. The last copy stays while the API cannot be reached.
+    `changed` is called after every change. The last copy stays while the API cannot be reached; after
+    whatever goes wrong the list is read anew.
     """
 
     def __init__(
@@ -146,7 +189,7 @@ class Copy:
         self._objects: dict[tuple[str, str], Object] = {}
         self._lock = threading.Lock()
         self.complete = threading.Event()
-        threading.Thread(target=self._run, name=f"watch {path}", daemon=True).start()
+        background.start(f"watch {path}", stop, self._run)
 
     def objects(self) -> list[Object]:
         """The objects as last seen."""
@@ -165,16 +208,13 @@ class Copy:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                listed = self._api.call("GET", self._path, timeout=30)
-                with self._lock:
-                    self._objects = {self._key(item): item for item in listed["items"]}
-                self.complete.set()
-                self._changed()
-                self._follow(listed["metadata"]["resourceVersion"])
-            except (OSError, LookupError, ValueError):
-                # Not logged: while the API server is down this is every watch, every second.
-                self._stop.wait(1.0)
+            listed = self._api.call("GET", self._path, timeout=30)
+            with self._lock:
+                self._objects = {self._key(item): item for item in listed["items"]}
+            self.complete.set()
+            self._changed()
+            self._follow(listed["metadata"]["resourceVersion"])
+            self._stop.wait(PAUSE_SECONDS)
 
     def _follow(self, version: str) -> None:
         while not self._stop.is_set():
@@ -191,3 +231,4 @@ class Copy:
                     else:
                         self._objects[self._key(item)] = item
                 self._changed()
+            self._stop.wait(PAUSE_SECONDS)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 POD_RANGE = "10.42.0.0/16"
 SERVICE_RANGE = "10.43.0.0/16"
@@ -106,6 +107,14 @@ def _address(flag: str, value: str) -> str:
         raise ConfigError(f"{flag} is {value!r}; it must be an IPv4 address") from None
 
 
+def _is_https(url: str) -> bool:
+    try:
+        where = urlsplit(url)
+        return where.scheme == "https" and bool(where.hostname) and where.port != 0
+    except ValueError:
+        return False
+
+
 def _disabled(values: Sequence[str]) -> frozenset[str]:
     known = (*ADDONS, *NEVER_PRESENT)
     chosen = _split(values)
@@ -188,7 +197,7 @@ def parse(
     token = _token(flags, env)
     if role == "agent":
         url = (flags.server or env.get("K3S_URL", "")).rstrip("/")
-        if not url.startswith("https://"):
+        if not _is_https(url):
             raise ConfigError(f"--server (K3S_URL) is {url!r}; it must be https://<host>:<port>")
         if not token:
             raise ConfigError("--token (K3S_TOKEN) is empty; an agent needs its server's token")

@@ -22,6 +22,11 @@ PLUGINS = Path("/usr/lib/cni")
 # Written when the image of the node is built: <name>.tar and its reference in <name>.ref.
 IMAGES = Path("/usr/share/node/images")
 ON_EVERY_NODE = ("pause", "busybox")
+ANSWER_SECONDS = 10.0
+# While the node is stopped nobody waits longer.
+LIST_SECONDS = 3.0
+# The time of all images together is up to 20 s on a busy machine.
+IMPORT_SECONDS = 300.0
 
 _CONFIG = """\
 version = 2
@@ -66,7 +71,7 @@ def start(supervisor: Supervisor) -> None:
 
 def answers() -> bool:
     """Whether containerd answers."""
-    run("ctr", "--connect-timeout", "1s", "version")
+    run("ctr", "--connect-timeout", "1s", "version", seconds=ANSWER_SECONDS)
     return True
 
 
@@ -81,13 +86,18 @@ def import_images(names: tuple[str, ...], stop: threading.Event) -> None:
     present = run("ctr", "-n", "k8s.io", "images", "list", "-q").split()
     for name in names:
         if images()[name] not in present:
-            run("ctr", "-n", "k8s.io", "images", "import", str(IMAGES / f"{name}.tar"))
+            file = str(IMAGES / f"{name}.tar")
+            run("ctr", "-n", "k8s.io", "images", "import", file, seconds=IMPORT_SECONDS)
             say(f"image {name}: imported")
 
 
 def _pids() -> list[int]:
     """The first process of every container, pods' own included; none if containerd does not answer."""
-    listed = run("ctr", "--timeout", "2s", "-n", "k8s.io", "tasks", "list", check=False)
+    asked = ("ctr", "--timeout", "2s", "-n", "k8s.io", "tasks", "list")
+    try:
+        listed = run(*asked, check=False, seconds=LIST_SECONDS)
+    except OSError:
+        return []
     words = [line.split() for line in listed.splitlines()[1:]]
     return [int(entry[1]) for entry in words if entry[2:] == ["RUNNING"]]
 

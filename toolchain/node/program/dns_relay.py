@@ -6,38 +6,81 @@ CoreDNS stands in front and caches, so one thread a query is enough.
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
+from toolchain.node.program import background
 from toolchain.node.program.host import RELAY_ADDRESS, run
 from toolchain.node.program.supervisor import say
 
 PORT = 53
 ANSWER_SECONDS = 4.0
 LONGEST = 65535
+PLACES = 64
+
+Arrival = TypeVar("Arrival")
 
 
-def start(upstreams: Sequence[str]) -> None:
+def start(upstreams: Sequence[str], stop: threading.Event) -> None:
     """Listens on the relay's address, UDP and TCP, and passes queries to the first upstream that answers."""
     run("ip", "addr", "replace", f"{RELAY_ADDRESS}/32", "dev", "lo")
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind((RELAY_ADDRESS, PORT))
-    streams = socket.create_server((RELAY_ADDRESS, PORT), backlog=64)
-    workers = ThreadPoolExecutor(max_workers=64, thread_name_prefix="dns")
+    relay(datagrams, socket.create_server((RELAY_ADDRESS, PORT), backlog=64), upstreams, stop)
+    say(f"dns: pods reach {', '.join(upstreams)} through {RELAY_ADDRESS}")
+
+
+def relay(
+    datagrams: socket.socket,
+    streams: socket.socket,
+    upstreams: Sequence[str],
+    stop: threading.Event,
+) -> None:
+    """Passes on the queries that arrive at two sockets, in threads of its own."""
+    asked, carried = _Places("dns udp"), _Places("dns tcp")
 
     def receive() -> None:
-        while True:
-            query, client = datagrams.recvfrom(LONGEST)
-            workers.submit(_answer, datagrams, query, client, upstreams)
+        while not stop.is_set():
+            asked.fill(
+                lambda: datagrams.recvfrom(LONGEST),
+                lambda arrived: _answer(datagrams, *arrived, upstreams),
+            )
 
     def accept() -> None:
-        while True:
-            client, _ = streams.accept()
-            workers.submit(_carry, client, upstreams)
+        while not stop.is_set():
+            carried.fill(lambda: streams.accept()[0], lambda client: _carry(client, upstreams))
 
-    for loop in (receive, accept):
-        threading.Thread(target=loop, name=f"dns {loop.__name__}", daemon=True).start()
-    say(f"dns: pods reach {', '.join(upstreams)} through {RELAY_ADDRESS}")
+    background.start("dns udp", stop, receive)
+    background.start("dns tcp", stop, accept)
+
+
+class _Places:
+    """So many queries at a time. What finds no place waits in the kernel, which drops what is too much.
+
+    Datagrams and streams have places of their own: slow streams leave those of the datagrams alone,
+    which nearly every query is.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._free = threading.Semaphore(PLACES)
+        self._workers = ThreadPoolExecutor(PLACES, thread_name_prefix=name)
+
+    def fill(self, arrive: Callable[[], Arrival], work: Callable[[Arrival], None]) -> None:
+        """Once a place is free, gives what arrives next to a worker."""
+        self._free.acquire()
+        try:
+            self._workers.submit(work, arrive()).add_done_callback(self._done)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def _done(self, work: Future[None]) -> None:
+        self._free.release()
+        if error := work.exception():
+            say(f"{self._name}: {error!r}")
 
 
 def _answer(
@@ -54,31 +97,41 @@ def _answer(
 
 
 def _carry(client: socket.socket, upstreams: Sequence[str]) -> None:
-    """One query and its answer over TCP, each preceded by its length in two bytes."""
-    with client:
-        client.settimeout(ANSWER_SECONDS)
-        try:
-            query = _message(client)
-            for upstream in upstreams:
-                try:
-                    with socket.create_connection((upstream, PORT), ANSWER_SECONDS) as asked:
-                        asked.sendall(query)
-                        client.sendall(_message(asked))
-                        return
-                except OSError:
-                    continue
-        except OSError:
-            return
+    """One query and its answer over TCP, each preceded by its length in two bytes.
+
+    The client has 4 s for the whole query and as many to take the answer, and so has each upstream.
+    """
+    with client, contextlib.suppress(OSError):
+        query = _message(client)
+        for upstream in upstreams:
+            answer = b""
+            with contextlib.suppress(OSError):
+                answer = _asked(upstream, query)
+            if answer:
+                client.settimeout(ANSWER_SECONDS)
+                client.sendall(answer)
+                return
+
+
+def _asked(upstream: str, query: bytes) -> bytes:
+    with socket.create_connection((upstream, PORT), ANSWER_SECONDS) as asked:
+        asked.sendall(query)
+        return _message(asked)
 
 
 def _message(stream: socket.socket) -> bytes:
-    head = _exactly(stream, 2)
-    return head + _exactly(stream, int.from_bytes(head, "big"))
+    end = time.monotonic() + ANSWER_SECONDS
+    head = _exactly(stream, 2, end)
+    return head + _exactly(stream, int.from_bytes(head, "big"), end)
 
 
-def _exactly(stream: socket.socket, length: int) -> bytes:
+def _exactly(stream: socket.socket, length: int, end: float) -> bytes:
     got = b""
     while len(got) < length:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the message is not whole in time")
+        stream.settimeout(left)
         part = stream.recv(length - len(got))
         if not part:
             raise OSError("the other side has closed the connection")

@@ -16,6 +16,8 @@ RESOLV = Path("/etc/resolv.conf")
 POD_RESOLV = Path("/run/node/resolv.conf")
 # Link-local, so that it means the same in every pod on every node and never collides with a network.
 RELAY_ADDRESS = "169.254.20.10"
+# A command that asks a program which hangs would hang as well, and with it who waits for its answer.
+COMMAND_SECONDS = 60.0
 _SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     # Otherwise only one refusal a second is answered, and further clients wait for their timeout.
@@ -25,19 +27,29 @@ _SYSCTLS = {
 }
 
 
-def run(*argv: str, check: bool = True) -> str:
-    """The output of a command; CalledProcessError carries its messages."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise OSError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
+def run(*argv: str, check: bool = True, seconds: float = COMMAND_SECONDS) -> str:
+    """The output of a command; OSError carries its messages.
+
+    A command that takes more than `seconds` (60) is killed, which is an OSError whatever `check` says.
+    """
+    return _run(argv, check, seconds)
 
 
 def feed(text: str, *argv: str) -> None:
-    """Runs a command with `text` as its input; OSError carries its messages."""
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
+    """Runs a command with `text` as its input, at most 60 s; OSError carries its messages."""
+    _run(argv, True, COMMAND_SECONDS, text)
+
+
+def _run(argv: Sequence[str], check: bool, seconds: float, text: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{' '.join(argv)}: not done within {seconds:.0f} s") from None
+    if check and done.returncode:
         raise OSError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def prepare() -> None:

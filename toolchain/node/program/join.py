@@ -19,11 +19,15 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from toolchain.node.program.api import whole
 from toolchain.node.program.config import ConfigError, ca_hash, password
 
 _ALPHABET = string.digits + string.ascii_lowercase
 _SIGNATURE = "jws-kubeconfig-"
 _CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
+# Whoever answers is not known yet: neither for how much nor for how long is trusted.
+_MOST_BYTES = 1 << 20
+_WHOLE_SECONDS = 10.0
 
 
 def _characters(purpose: str, secret: str, length: int) -> str:
@@ -52,13 +56,13 @@ def signed(signature: str, content: str, secret: str) -> bool:
         return False
     try:
         header = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not isinstance(header, dict) or header.get("alg") != "HS256":
         return False
     text = f"{encoded}.{_encoded(content.encode())}"
     own = hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()
-    return hmac.compare_digest(_encoded(own), mac)
+    return hmac.compare_digest(_encoded(own).encode(), mac.encode())
 
 
 def verified_ca(data: Mapping[str, str], token: str) -> str:
@@ -83,8 +87,10 @@ def verified_ca(data: Mapping[str, str], token: str) -> str:
 
 
 def discover(url: str, token: str) -> str:
-    """Asks the server at `url` for its CA and verifies it with the token. OSError and LookupError mean
-    that the server is not there or not ready yet.
+    """Asks the server at `url` for its CA and verifies it with the token.
+
+    OSError and LookupError mean that the server is not there or not ready yet, or that somebody else
+    answers there; ConfigError is as in `verified_ca`.
     """
     where = urlsplit(url)
     # The answer is verified by its signature.
@@ -97,15 +103,25 @@ def discover(url: str, token: str) -> str:
     try:
         connection.request("GET", _CLUSTER_INFO)
         response = connection.getresponse()
-        body = response.read()
+        body = whole(response, _MOST_BYTES, _WHOLE_SECONDS)
     except http.client.HTTPException as error:
         raise OSError(str(error)) from error
     finally:
         connection.close()
     if response.status != HTTPStatus.OK:
         raise LookupError(f"{url}{_CLUSTER_INFO}: {response.status} {response.reason}")
-    found: Any = json.loads(body)
-    return verified_ca(found["data"], token)
+    return verified_ca(_data(url, body), token)
+
+
+def _data(url: str, body: bytes) -> dict[str, str]:
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise LookupError(f"{url}{_CLUSTER_INFO}: no JSON: {error}") from error
+    data = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(data, dict) or not all(isinstance(text, str) for text in data.values()):
+        raise LookupError(f"{url}{_CLUSTER_INFO}: no ConfigMap")
+    return data
 
 
 def bootstrap_kubeconfig(url: str, ca: str, token: str) -> str:

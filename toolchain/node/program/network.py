@@ -126,8 +126,9 @@ class Network:
             self._changed.clear()
             self._configure()
             set_routes(wanted_routes(self.nodes.objects(), self._name, self._ip))
-            # The bound is for routes that somebody else removed.
-            self._changed.wait(REPAIR_SECONDS)
+            # The bound is for routes and rules that somebody else removed.
+            if not self._changed.wait(REPAIR_SECONDS):
+                keep_inside()
 
     def _configure(self) -> None:
         own = self.nodes.get("", self._name)

@@ -26,6 +26,7 @@ KUBELET = FOLDER / "kubelet.conf"
 LOCAL_API = f"https://127.0.0.1:{API_PORT}"
 # kubeadm's certificates last a year.
 RENEW_AFTER_SECONDS = 270 * 24 * 3600
+MAKE_SECONDS = 300.0
 # What identifies the cluster. Everything else is made again when it no longer fits.
 _KEPT = ("ca.crt", "ca.key", "sa.key", "sa.pub", "front-proxy-ca.crt", "front-proxy-ca.key")
 _KEPT_ETCD = ("ca.crt", "ca.key")
@@ -86,9 +87,10 @@ def ensure(config: NodeConfig, node_ip: str, version: str) -> None:
             path.unlink()
     file = FOLDER / "kubeadm.yaml"
     write(file, text, 0o600)
-    run("kubeadm", "init", "phase", "certs", "all", "--config", str(file))
-    run("kubeadm", "init", "phase", "kubeconfig", "all", "--config", str(file),
-        "--kubeconfig-dir", str(FOLDER))  # fmt: skip
+    made = ("--config", str(file))
+    run("kubeadm", "init", "phase", "certs", "all", *made, seconds=MAKE_SECONDS)
+    run("kubeadm", "init", "phase", "kubeconfig", "all", *made,
+        "--kubeconfig-dir", str(FOLDER), seconds=MAKE_SECONDS)  # fmt: skip
     for kubeconfig in (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KUBELET):
         _use_local_api(kubeconfig)
     write(stamp, json.dumps({"for": wanted, "made": time.time()}))

@@ -4,21 +4,40 @@ import json
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.node.program import background, network_policy
-from toolchain.node.program.api import Api, Copy
+from toolchain.node.program.api import Api, Copy, Object
 from toolchain.node.program.config import POD_RANGE
 from toolchain.node.program.host import feed
+from toolchain.node.program.network import REPAIR_SECONDS
 from toolchain.node.program.supervisor import say
 from toolchain.node.program.waiting import until
 
 SOCKET = Path("/run/node/policy.sock")
+MIRROR = "kubernetes.io/config.mirror"
 # Changes come in bursts; collecting them for a moment costs less than it delays.
 SETTLE_SECONDS = 0.05
 COVER_SECONDS = 10.0
+MOST_CHARACTERS = 65536
 
 Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Address:
+    """What the CNI plugin said of a pod; `uid` tells it from one of the same name before it."""
+
+    sandbox: str
+    ip: str
+    uid: str
+
+
+def _uids(pod: Object) -> tuple[str, ...]:
+    """What the kubelet may call a pod: a static one has another UID in the API, and its own beside it."""
+    metadata = pod["metadata"]
+    return metadata["uid"], (metadata.get("annotations") or {}).get(MIRROR, metadata["uid"])
 
 
 class Policies:
@@ -30,8 +49,8 @@ class Policies:
         self._changed = threading.Event()
         # Guards what follows; notified after each application.
         self._applied = threading.Condition()
-        self._addresses: dict[Key, tuple[str, str]] = {}
-        self._covered: dict[Key, str] = {}
+        self._addresses: dict[Key, _Address] = {}
+        self._covered: dict[Key, _Address] = {}
         self._text = ""
         self._pods = Copy(api, "/api/v1/pods", stop, self._changed.set)
         self._namespaces = Copy(api, "/api/v1/namespaces", stop, self._changed.set)
@@ -50,19 +69,22 @@ class Policies:
         copies = (self._pods, self._namespaces, self._policies)
         for copy in copies:
             until("the lists of the API", copy.complete.is_set, self._stop, timeout=float("inf"))
+        self._apply()
         say("network policies: enforced")
         while not self._stop.is_set():
+            if not self._changed.wait(REPAIR_SECONDS):
+                # The table may have been removed by somebody else, and replacing it costs little.
+                self._text = ""
+            self._stop.wait(SETTLE_SECONDS)
             self._changed.clear()
             self._apply()
-            self._changed.wait()
-            self._stop.wait(SETTLE_SECONDS)
 
     def _apply(self) -> None:
         objects = self._pods.objects()
-        present = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects}
+        present = {(o["metadata"]["namespace"], o["metadata"]["name"]): _uids(o) for o in objects}
         with self._applied:
-            known = {key: ip for key, (_, ip) in self._addresses.items()}
-        every_pod = network_policy.pods(objects, known)
+            known = dict(self._addresses)
+        every_pod = network_policy.pods(objects, {key: one.ip for key, one in known.items()})
         text = network_policy.rules(
             every_pod,
             self._namespaces.objects(),
@@ -74,7 +96,10 @@ class Policies:
             feed(text, "nft", "-f", "-")
             self._text = text
         with self._applied:
-            self._covered = {key: ip for key, ip in known.items() if key in present}
+            # A pod has the name of the one before it, and maybe other labels: its own must have been seen.
+            self._covered = {
+                key: one for key, one in known.items() if one.uid in present.get(key, ())
+            }
             self._applied.notify_all()
 
     def _serve(self) -> None:
@@ -86,28 +111,29 @@ class Policies:
         with stream:
             stream.settimeout(COVER_SECONDS)
             try:
-                asked = json.loads(stream.makefile().readline())
+                asked = json.loads(stream.makefile().readline(MOST_CHARACTERS))
                 stream.sendall(self._asked(asked).encode() + b"\n")
-            except (OSError, ValueError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 the pod is not started, and the kubelet asks again
                 say(f"network policies: a request of the CNI plugin failed: {error!r}")
 
     def _asked(self, asked: dict[str, str]) -> str:
         key = (asked["namespace"], asked["name"])
         if asked["command"] == "DEL":
             with self._applied:
-                if self._addresses.get(key, ("", ""))[0] == asked["sandbox"]:
+                if key in self._addresses and self._addresses[key].sandbox == asked["sandbox"]:
                     del self._addresses[key]
             self._changed.set()
             return "forgotten"
+        wanted = _Address(asked["sandbox"], asked["ip"], asked["uid"])
         with self._applied:
-            for other, (_, ip) in list(self._addresses.items()):
-                if ip == asked["ip"]:
+            for other, one in list(self._addresses.items()):
+                if one.ip == wanted.ip:
                     del self._addresses[other]
-            self._addresses[key] = (asked["sandbox"], asked["ip"])
+            self._addresses[key] = wanted
         self._changed.set()
         end = time.monotonic() + COVER_SECONDS
         with self._applied:
-            while self._covered.get(key) != asked["ip"]:
+            while self._covered.get(key) != wanted:
                 if not self._applied.wait(end - time.monotonic()):
                     return f"pod {'/'.join(key)} is not covered by the node's policies yet"
         return "covered"

@@ -41,6 +41,7 @@ def main() -> int:
         "command": command,
         "namespace": arguments.get("K8S_POD_NAMESPACE", ""),
         "name": arguments.get("K8S_POD_NAME", ""),
+        "uid": arguments.get("K8S_POD_UID", ""),
         "sandbox": os.environ.get("CNI_CONTAINERID", ""),
     }
     if command == "DEL":

@@ -77,8 +77,8 @@ class Supervisor:
         pause = FIRST_PAUSE
         while not running.ending.is_set():
             started = time.monotonic()
-            with (self._logs / f"{running.name}.log").open("ab") as log:
-                try:
+            try:
+                with (self._logs / f"{running.name}.log").open("ab") as log:
                     running.process = subprocess.Popen(
                         running.argv,
                         stdin=subprocess.DEVNULL,
@@ -86,10 +86,11 @@ class Supervisor:
                         stderr=subprocess.STDOUT,
                         env={**os.environ, **running.env},
                     )
-                except OSError as error:
-                    say(f"{running.name}: cannot be started: {error}")
-                    running.ending.wait(LONGEST_PAUSE)
-                    continue
+            # Whatever it was: without this thread nobody would start the program again.
+            except Exception as error:  # noqa: BLE001
+                say(f"{running.name}: cannot be started: {error}")
+                running.ending.wait(LONGEST_PAUSE)
+                continue
             if running.ending.is_set():
                 running.process.terminate()
             code = running.process.wait()
@@ -104,6 +105,10 @@ class Supervisor:
     def limit_logs(self) -> None:
         """Empties logs that have grown beyond 64 MiB (they are opened for appending)."""
         for log in self._logs.glob("*.log"):
-            if log.stat().st_size > LOG_LIMIT:
-                os.truncate(log, 0)
-                say(f"{log}: emptied, it had grown beyond {LOG_LIMIT >> 20} MiB")
+            try:
+                if log.stat().st_size > LOG_LIMIT:
+                    os.truncate(log, 0)
+                    say(f"{log}: emptied, it had grown beyond {LOG_LIMIT >> 20} MiB")
+            except OSError as error:
+                # It is no reason for the node to end.
+                say(f"{log}: cannot be limited: {error}")

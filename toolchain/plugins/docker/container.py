@@ -8,10 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
-import requests
 
 from toolchain.plugins.docker import container_config
-from toolchain.plugins.docker.engine import DockerError, Operation, explain, found
+from toolchain.plugins.docker.engine import BROKEN_OFF, DockerError, Operation, explain, found
 from toolchain.plugins.docker.ownership import clear_container, label_pairs, labels_of
 from toolchain.plugins.docker.remote_image import ensure_present
 from toolchain.plugins.docker.resources import PartlyDoneError, ResourceType
@@ -41,7 +40,7 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
             client.put_archive(identity, "/", _archive(path.lstrip("/"), content, mode))
         if inputs.get("start", True):
             _start(operation, identity, inputs)
-    except (ProviderError, docker.errors.DockerException, requests.RequestException) as error:
+    except (ProviderError, docker.errors.DockerException, *BROKEN_OFF) as error:
         reason = explain(error) if isinstance(error, docker.errors.APIError) else str(error)
         raise PartlyDoneError(
             identity, _state_of_failed(operation, identity, inputs), reason
@@ -100,7 +99,7 @@ def _update(
     if inputs.get("start", True) and inputs.get("mustRun", True):
         try:
             _start(operation, identity, inputs)
-        except (ProviderError, docker.errors.DockerException, requests.RequestException) as error:
+        except (ProviderError, docker.errors.DockerException, *BROKEN_OFF) as error:
             reason = explain(error) if isinstance(error, docker.errors.APIError) else str(error)
             failed = _state_of_failed(operation, identity, inputs)
             raise PartlyDoneError(identity, failed, reason) from None
@@ -228,7 +227,7 @@ def _start(operation: Operation, identity: str, inputs: Properties) -> None:
 def _log(operation: Operation, identity: str) -> list[str]:
     try:
         raw: bytes = operation.client.logs(identity, tail=_LOG_LINES)
-    except (docker.errors.DockerException, requests.RequestException):
+    except (docker.errors.DockerException, *BROKEN_OFF):
         return []
     return raw.decode(errors="replace").splitlines()
 
@@ -242,7 +241,7 @@ def _quoted(title: str, lines: list[str]) -> str:
 def _state_of_failed(operation: Operation, identity: str, inputs: Properties) -> Properties:
     try:
         current = _read(operation, identity, inputs)
-    except (ProviderError, docker.errors.DockerException, requests.RequestException):
+    except (ProviderError, docker.errors.DockerException, *BROKEN_OFF):
         current = None
     if current is not None:
         return current[1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 import requests
+import urllib3
 
 from toolchain.plugins.provider.errors import ProviderError
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 120
+# While an answer is read in parts, urllib3's errors come as they are.
+BROKEN_OFF = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    docker.errors.StreamParseError,
+)
 
 
 class DockerError(ProviderError):
@@ -77,7 +84,7 @@ def connect(host: str | None) -> Iterator[Any]:
             yield client
         except docker.errors.APIError as error:
             raise DockerError(explain(error)) from None
-        except requests.RequestException as error:
+        except BROKEN_OFF as error:
             raise DockerError(
                 f"the Docker daemon at {address} went away ({_cause(error)})"
             ) from None
@@ -101,6 +108,8 @@ def _knock(address: str) -> None:
     # The SDK does not close its socket where the daemon does not answer.
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            # A daemon that hangs takes no more connections after a while.
+            knocking.settimeout(_ANSWER_SECONDS)
             knocking.connect(address.removeprefix("unix://"))
 
 

@@ -155,6 +155,7 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
 def _build(operation: Operation, name: str, build: Properties) -> None:
     wanted = build.get("platform")
     said: list[str] = []
+    made = ""
     with context.archive(Path(build["context"]), Path(build["dockerfile"])) as (tar, dockerfile):
         messages = operation.client.build(
             fileobj=tar,
@@ -175,6 +176,7 @@ def _build(operation: Operation, name: str, build: Properties) -> None:
         )
         for message in messages:
             operation.pause(0)
+            made = (message.get("aux") or {}).get("ID") or made
             if message.get("stream", "").strip():
                 said.append(message["stream"].rstrip())
                 operation.status(said[-1])
@@ -183,6 +185,9 @@ def _build(operation: Operation, name: str, build: Properties) -> None:
             if "error" in message:
                 last = "\n".join(f"    {line}" for line in "\n".join(said).splitlines()[-_TAIL:])
                 raise DockerError(f"image {name} cannot be built: {message['error']}\n{last}")
+    # The name may be that of an older build; without its end said, this one has none.
+    if not made or operation.client.inspect_image(name)["Id"] != made:
+        raise DockerError(f"image {name}: the daemon's answer ends before the build does")
 
 
 def _progress(message: dict[str, Any]) -> str:
@@ -207,11 +212,12 @@ def _push(operation: Operation, name: str, registry: Properties) -> str:
         if message.get("status"):
             operation.status(_progress(message))
     if digest is None:
+        # What the daemon remembers may be of an earlier push: the registry says what it has.
+        held = operation.client.inspect_distribution(name, login)["Descriptor"]["digest"]
         known = operation.client.inspect_image(name).get("RepoDigests") or []
-        digests = [one for one in known if one.startswith(f"{repository}@")]
-        if not digests:
-            raise DockerError(f"the registry gave no digest for {name}")
-        return str(digests[0])
+        if f"{repository}@{held}" not in known:
+            raise DockerError(f"image {name}: the registry has another one after the push: {held}")
+        digest = held
     return f"{repository}@{digest}"
 
 

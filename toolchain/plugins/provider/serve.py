@@ -69,5 +69,8 @@ def serve(
 
 
 def _wind_up(cancellation: Cancellation, servicer: Servicer, ended: threading.Event) -> None:
-    cancellation.request()
-    servicer.calls.when_idle(ended.set)
+    try:
+        cancellation.request()
+    finally:
+        # Whatever one of those that were told does: the plugin ends.
+        servicer.calls.when_idle(ended.set)
