@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.support.programs import program
 
-fenced_store = program("fenced-store/fenced_store.py")
+fenced_store = program("toolbox/fenced_store.py")
 ticker = program("toolbox/ticker.py")
 
 
