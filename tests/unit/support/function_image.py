@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.ports import free_port
+
 IMAGE = Path(__file__).parents[3] / "images" / "function"
 
 Got = tuple[int, dict[str, str], bytes]
@@ -39,7 +41,8 @@ class Served:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._runner = modules.front.runner(handler, 20)
+        self.health_port = free_port()
+        self._runner = self._in_loop(modules.front.runner(handler, 20, self.health_port))
         self.port = self._in_loop(self._started())
 
     def _in_loop(self, work: Any) -> Any:
