@@ -1,6 +1,7 @@
 """The check of the sign-up: it publishes until an answer says that the event is accepted."""
 
 import json
+import time
 
 import pytest
 
@@ -30,7 +31,7 @@ ACCEPTED = answered(json.dumps({"id": "e1", "known": False}).encode(), status="2
 def test_an_answer_that_does_not_accept_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
-    monkeypatch.setattr(events_check.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with raw_server(bad, ACCEPTED) as front:
         assert events_check.publish(front.url, {"user": "ada"}, "e1") == "e1"
         assert len(front.requests) == 2

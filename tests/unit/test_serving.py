@@ -218,9 +218,9 @@ def test_those_that_are_slow_for_longest_go_and_the_newest_is_answered(
 ) -> None:
     server = request.getfixturevalue(name)
     monkeypatch.setattr(serving, "MOST_CONNECTIONS", 4)
-    for name in ("timeout", "request_seconds"):
+    for bound in ("timeout", "request_seconds"):
         # It is not for their slowness alone that they go.
-        monkeypatch.setattr(serving.Handler, name, 600.0)
+        monkeypatch.setattr(serving.Handler, bound, 600.0)
     with begun(port(server), b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n", 4) as slow:
         # Only then it is known who is the oldest.
         until(lambda: len(server.places._read) == 4)
