@@ -8,7 +8,7 @@ import functions_framework
 from aiohttp import web
 from werkzeug.exceptions import HTTPException
 
-from function_runtime import entry_file, front, logs
+from function_runtime import entry_file, front, health, logs
 from function_runtime.limits import Limited
 from function_runtime.refusals import as_json
 from function_runtime.server import Server
@@ -29,7 +29,8 @@ def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRu
 
     async def made() -> web.AppRunner:
         limited = Limited(application, settings, log)
-        return await front.runner(limited, settings.timeout, settings.health_port)
+        probes = await health.serve(limited, settings.health_port)
+        return front.runner(limited, settings.timeout, probes)
 
     return made
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from function_runtime import front, identity, logs
+from function_runtime import front, health, identity, logs
 from function_runtime.answers import SEND_SECONDS, Answer, begun, broken_off, busy, refusal, send
 from function_runtime.bodies import Bodies, RefusedError
 from function_runtime.cluster import Cluster
@@ -234,7 +234,8 @@ def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRu
         activator = Activator(waking, settings, log)
         threading.Thread(target=follow, args=(cluster.watch, waking, log), daemon=True).start()
         threading.Thread(target=waking.run, daemon=True).start()
-        return await front.runner(activator, settings.longest, settings.health_port)
+        probes = await health.serve(activator, settings.health_port)
+        return front.runner(activator, settings.longest, probes)
 
     return made
 

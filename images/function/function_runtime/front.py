@@ -13,7 +13,6 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from function_runtime import health
 from function_runtime.answers import only_what_was_given
 from function_runtime.connections import Runner
 
@@ -26,7 +25,7 @@ LINGER_SECONDS = 5.0
 _LONGEST_LINE = 16384
 
 
-class Handler(health.Watched, Protocol):
+class Handler(Protocol):
     """What every request goes to."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -39,12 +38,12 @@ class Handler(health.Watched, Protocol):
         """Called when all are answered."""
 
 
-async def runner(handler: Handler, seconds: float, health_port: int) -> web.AppRunner:
-    """A server for one handler, with its health on a port of its own until all are answered.
+def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRunner:
+    """A server for one handler.
 
     :param seconds: how long those that are here may take from then on
+    :param probes: its health, which is answered until then
     """
-    probes = await health.serve(handler, health_port)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:

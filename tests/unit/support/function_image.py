@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.ports import free_port
-
 IMAGE = Path(__file__).parents[3] / "images" / "function"
 
 Got = tuple[int, dict[str, str], bytes]
@@ -41,8 +39,10 @@ class Served:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.health_port = free_port()
-        self._runner = self._in_loop(modules.front.runner(handler, 20, self.health_port))
+        health: Any = importlib.import_module("function_runtime.health")
+        probes = self._in_loop(health.serve(handler, 0))
+        self.health_port = int(probes.addresses[0][1])
+        self._runner = modules.front.runner(handler, 20, probes)
         self.port = self._in_loop(self._started())
 
     def _in_loop(self, work: Any) -> Any:
