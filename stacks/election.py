@@ -26,6 +26,7 @@ STORE_CLIENT = {"dds/client-of-fenced-store": "true"}
 """Label of pods that may reach the fenced store."""
 
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "election_check.py"
+_STORE = "/opt/examples/fenced_store.py"
 _TICKER = "/opt/examples/ticker.py"
 _REPLICAS = 3
 # Between the question and the write, which in any application is longer than nothing, and from one
@@ -39,6 +40,7 @@ def fenced_store(image: pulumi.Input[str], *, fenced: bool = True) -> SingletonA
     return {
         "image": image,
         "application": "fenced-store",
+        "command": ["python3", _STORE],
         "env": {"FENCED": json.dumps(fenced)},
         "ports": [{"name": "http", "port": STORE_PORT}],
         "clients": [STORE_CLIENT],
@@ -74,7 +76,7 @@ def deploy(settings: Settings) -> None:
     """Deploy it all; export what a user wants to try."""
     here = target(settings)
     etcd = ["etcd"] if settings.backend == "etcd" else []
-    images = here.images([*etcd, "elector", "fenced-store", "toolbox"])
+    images = here.images([*etcd, "elector", "toolbox"])
     election_args: ElectionArgs = {
         "image": images.reference("elector"),
         "backend": settings.backend,
@@ -105,7 +107,7 @@ def deploy(settings: Settings) -> None:
     store = Singleton(
         "fenced-store",
         {
-            **fenced_store(images.reference("fenced-store"), fenced=settings.fenced),
+            **fenced_store(images.reference("toolbox"), fenced=settings.fenced),
             "namespace": here.namespace,
         },
         here.opts,

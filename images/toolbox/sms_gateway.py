@@ -16,6 +16,7 @@ import base64
 import hmac
 import http.server
 import json
+import math
 import os
 import pathlib
 import threading
@@ -24,8 +25,11 @@ from typing import Any
 
 import serving
 
-MOST_BODY = 65536
 _EVERYBODY = ""
+
+
+class RequestError(Exception):
+    """A request that cannot be right, and why."""
 
 
 class Gateway:
@@ -85,6 +89,52 @@ class Gateway:
             }  # fmt: skip
 
 
+def checked_message(given: dict[str, Any]) -> dict[str, str]:
+    """A message's parts; no others are taken over.
+
+    :raises RequestError: one is missing, or is no text
+    """
+    message = {name: given.get(name) for name in ("to", "from", "body")}
+    if not all(isinstance(part, str) for part in message.values()):
+        raise RequestError("a JSON object with to, from and body, each a text")
+    return message
+
+
+def checked_behaviour(given: dict[str, Any]) -> dict[str, Any]:
+    """How to behave.
+
+    :raises RequestError: that is not possible
+    """
+    if not isinstance(given.get("to", _EVERYBODY), str):
+        raise RequestError("to is a number, as a text")
+    down, lose = given.get("down", 0), given.get("lose", 0)
+    if isinstance(down, bool) or not isinstance(down, int | float) or not _finite(down):
+        raise RequestError("down is a number of seconds")
+    if isinstance(lose, bool) or not isinstance(lose, int):
+        raise RequestError("lose is a whole number")
+    if not isinstance(given.get("keys", True), bool):
+        raise RequestError("keys is true or false")
+    return given
+
+
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        # A whole number may have more digits than a float.
+        return False
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise RequestError("the body is a JSON object")
+    return given
+
+
 class Handler(serving.Handler):
     """Takes messages."""
 
@@ -99,26 +149,24 @@ class Handler(serving.Handler):
 
     def do_POST(self) -> None:
         """Send a message, or behave otherwise."""
-        body = self.body(MOST_BODY)
-        if body is None:
+        checked = {"/behave": checked_behaviour, "/messages": checked_message}.get(self.path)
+        if checked is None:
+            self.answer(404, {"error": "there is /messages and /behave"})
             return
         try:
-            given = json.loads(body)
-            words = {name: given[name] for name in ("to", "from", "body") if self.path != "/behave"}
-        except (ValueError, KeyError, TypeError, RecursionError):
-            self.answer(400, {"error": "a JSON object with to, from and body"})
+            given = checked(_object(self.body))
+        except RequestError as error:
+            self.answer(400, {"error": str(error)})
             return
         gateway: Gateway = self.server.gateway  # type: ignore[attr-defined]
         if self.path == "/behave":
             gateway.behave(given)
             self.answer(200, given)
-        elif self.path != "/messages":
-            self.answer(404, {"error": "there is /messages"})
         elif not self._authentic():
             self.answer(401, {"error": "account and token"})
-        elif (sent := gateway.send(words, self.headers.get("Idempotency-Key", ""))) is None:
+        elif (sent := gateway.send(given, self.headers.get("Idempotency-Key", ""))) is None:
             self.answer(503, {"error": "down"})
-        elif gateway.loses_the_answer(words["to"]):
+        elif gateway.loses_the_answer(given["to"]):
             self.close_connection = True
         else:
             self.answer(201, sent)

@@ -5,6 +5,7 @@ SIGNUP and LOGINS (environment) are URLs at which events are published, INBOX is
 gateway, WAYS has the ways of a signup with a newsletter.
 """
 
+import http.client
 import json
 import os
 import subprocess
@@ -41,9 +42,11 @@ def publish(url: str, data: dict[str, Any], event: str) -> str:
         try:
             with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
                 return str(json.load(answer)["id"])
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+            # Also what is cut short, or comes from whoever else stands behind the name. The event
+            # has an id, so it is accepted once.
             if time.monotonic() > deadline:
-                sys.exit(f"FAILED: {url} does not accept events: {error}")
+                sys.exit(f"FAILED: {url} does not accept events: {error!r}")
             time.sleep(1)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import importlib
 import io
 import json
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -583,13 +583,36 @@ def cluster_place(cluster: Cluster) -> Any:
 
 
 def test_health_says_what_is_held(activator: Activated) -> None:
-    server = importlib.import_module("function_runtime.health").serve(activator.activator, 0)
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-        connection.request("GET", "/activity")
-        answer = connection.getresponse()
-        assert (answer.status, json.loads(answer.read())) == (200, {"held": 0, "passed": 0})
-        connection.close()
-    finally:
-        server.shutdown()
-        server.server_close()
+    port = activator.served.health_port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/activity")
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (200, {"held": 0, "passed": 0})
+    connection.close()
+
+
+def test_a_watch_that_ends_at_once_is_begun_again_after_a_pause(
+    modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DoneError(BaseException):
+        """Enough."""
+
+    now, lasts, paused = [0.0], [0.0, 0.25, 60.0, 0.0], []
+
+    def watch(_: Any) -> None:
+        if not lasts:
+            raise DoneError
+        now[0] += lasts.pop(0)
+
+    def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(
+        modules.waking, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    )
+    with pytest.raises(DoneError):
+        modules.waking.follow(
+            watch, Cluster(modules).waking, modules.logs.Log("shop", io.StringIO())
+        )
+    assert paused == [1.0, 0.75, 0.0, 1.0]

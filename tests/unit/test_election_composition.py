@@ -87,7 +87,6 @@ def test_a_lease_needs_no_etcd() -> None:
     assert graph.all("EtcdCluster") == []
     assert [node.name for node in graph.all("docker:index/image:Image")] == [
         "images-elector",
-        "images-fenced-store",
         "images-toolbox",
     ]
     assert graph.all("Lease")

@@ -7,6 +7,7 @@ import http.client
 import importlib
 import json
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -346,6 +347,104 @@ def test_a_restored_root_with_another_password_is_said(access: Any) -> None:
     access(store)
     with pytest.raises(SystemExit, match="does not take root's password"):
         access(store, root="another")
+
+
+# What others say, and what they are told
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ((wire.answered(b'{"empty": true, "decided": true}'),), {"empty": True, "decided": True}),
+        ((wire.answered(b'{"empty": true}'),), {"empty": True}),
+        ((wire.answered(b'{"empty": true, "decided": "no"}'),), {"empty": True}),
+        ((wire.answered(b'{"empty": false, "decided": true}'),), {}),
+        *(((wire.answered(odd),), {}) for odd in (b"[]", b"null", b"7", b"{}", b"[" * 90_000)),
+        ((None, wire.answered(b"[]")), {"members": []}),
+        ((None, wire.answered(b'[{"peerURLs": ["a"]}]')), {"members": [{"peerURLs": ["a"]}]}),
+        *(
+            ((None, wire.answered(odd)), {})
+            for odd in (b"{}", b"null", b"7", b"[7]", b"[null]", b'[{"peerURLs": null}]')
+        ),
+    ],
+    ids=lambda one: str(one)[-60:],
+)  # fmt: skip
+def test_an_odd_answer_of_another_member_is_none(
+    member: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: tuple[bytes | None, ...],
+    expected: dict[str, Any],
+) -> None:
+    plain = http.client.HTTPConnection
+    monkeypatch.setattr(
+        member.prepare.http.client,
+        "HTTPSConnection",
+        lambda host, port, **_: plain(host, port, timeout=30),
+    )
+    monkeypatch.setattr(member.prepare, "peer_context", lambda _: None)
+    monkeypatch.setattr(member.prepare, "Gateway", lambda *_: None)
+    missing = wire.answered(b"", status="404 Not Found")
+    settings = member.settings.Settings(("etcd-0", "127.0.0.1"), "etcd", NOW, None)
+    preparation = member.prepare.Preparation(settings, "etcd-0")
+    with wire.raw_server(*(answer or missing for answer in answers)) as server:
+        monkeypatch.setattr(member.settings, "PEER_PORT", server.port)
+        (said,) = preparation._survey()
+    assert said == member.decision.Peer("127.0.0.1", **expected)
+
+
+# Waits, as a member does that prepares, while its server ends.
+_ENDING = """
+import http.server, signal, sys, time
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from member import __main__ as program, prepare
+prepare.peer_context = lambda _: SimpleNamespace(wrap_socket=lambda one, **_: one)
+def broken(_):
+    raise RuntimeError("broken")
+http.server.ThreadingHTTPServer.service_actions = broken
+signal.signal(signal.SIGTERM, program._end)
+with prepare.serving(0, lambda _: None):
+    signal.pause() if sys.argv[2] == "pause" else time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("waits", ["pause", "sleep"])
+def test_a_program_whose_server_ends_ends_with_it(waits: str) -> None:
+    folder = str(ROOT / "images" / "etcd")
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", _ENDING, folder, waits],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 143, ended.stderr
+    assert "has ended: RuntimeError('broken')" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("leaders", "expected"),
+    [
+        # Members 1, 2 and 3, each with the leader that it knows.
+        (("0", "3", "3"), 2),
+        ((None, "3", "3"), 2),
+        (("1", "0", None), 1),
+        (("1", "1", "1"), 2),
+        ((None, "0", None), None),
+    ],
+)
+def test_a_snapshot_is_of_a_member_that_has_a_leader(
+    member: Any, leaders: tuple[str | None, ...], expected: int | None
+) -> None:
+    def call(_path: str, _body: Any, endpoint: str) -> dict[str, Any]:
+        leader = leaders[int(endpoint) - 1]
+        state: dict[str, Any] = {"header": {"member_id": endpoint}}
+        return state if leader is None else {**state, "leader": leader}
+
+    gateway = SimpleNamespace(call=call)
+    if expected is None:
+        with pytest.raises(SystemExit, match="no member answers that has a leader"):
+            member.maintenance._follower(gateway, ["1", "2", "3"])
+    else:
+        found, state = member.maintenance._follower(gateway, ["1", "2", "3"])
+        assert (found, state["header"]["member_id"]) == (str(expected), str(expected))
 
 
 # Snapshots

@@ -310,6 +310,72 @@ def test_a_letter_is_replayed_once_and_again_when_it_failed_again(
     buses.run(nats, body)
 
 
+def test_a_letter_that_nobody_takes_any_more_is_not_called_replayed(
+    nats: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = buses.program("trace")
+
+    async def body(bus: Bus) -> None:
+        async def connected(*_: Any) -> Any:
+            return await bus.again()
+
+        monkeypatch.setattr(trace, "_connected", connected)
+
+        async def replayed() -> Any:
+            await trace.dead("e1", True)
+            (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()
+                       if "replayed" in text]  # fmt: skip
+            return line["replayed"], line.get("why")
+
+        with raw_server(answered(b"", status="500 Broken")) as step:
+            one = subscription("a", "p.a", step.url, attempts=1)
+            await delivered(bus, one, {})
+            durable = buses.program("rules").consumer("p", "a")
+            await bus.stream.delete_consumer("events", durable)
+            assert await replayed() == (False, "nobody subscribes to p.a")
+            assert await bus.stored("events") == []
+            # Back again, it gets it: nothing was taken for known.
+            await bus.consumers("p", one).keep()
+            assert await replayed() == (True, None)
+            assert (await bus.take("p", one)).event == "e1"
+
+    buses.run(nats, body)
+
+
+def test_what_expires_while_it_is_read_is_not_waited_for(
+    nats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = buses.program("trace")
+    # It would be waited for in vain.
+    monkeypatch.setattr(trace, "_FETCH_SECONDS", 60, raising=False)
+
+    async def body(bus: Bus) -> None:
+        for number in range(120):
+            await bus.stream.publish("records.e1", str(number).encode())
+        add = bus.stream.add_consumer
+
+        async def added(*given: Any, **more: Any) -> Any:
+            info = await add(*given, **more)
+            await bus.stream.purge_stream("records", keep=5)
+            return info
+
+        monkeypatch.setattr(bus.stream, "add_consumer", added)
+        found = await trace.messages(bus.stream, "records", "records.e1")
+        assert [one.data for one in found] == [str(n).encode() for n in range(115, 120)]
+        await bus.stream.purge_stream("records")
+        await bus.stream.publish("records.e1", b"last")
+
+        async def emptied(*given: Any, **more: Any) -> Any:
+            info = await add(*given, **more)
+            await bus.stream.purge_stream("records")
+            return info
+
+        monkeypatch.setattr(bus.stream, "add_consumer", emptied)
+        assert await trace.messages(bus.stream, "records", "records.e1") == []
+
+    buses.run(nats, body)
+
+
 def test_a_full_bus_repeats_no_step_and_delivers_all(nats: int) -> None:
     async def body(bus: Bus) -> None:
         calls: Counter[str] = Counter()

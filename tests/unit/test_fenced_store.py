@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.support.programs import program
 
-fenced_store = program("fenced-store/fenced_store.py")
+fenced_store = program("toolbox/fenced_store.py")
 
 
 def from_(value: int) -> dict[str, Any]:

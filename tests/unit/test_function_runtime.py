@@ -244,7 +244,7 @@ def test_logging_with_a_wrong_format_is_a_line_too(modules: Any) -> None:
     assert json.loads(out.getvalue())["level"] == "error"
 
 
-def test_health_answers_while_every_place_is_taken(modules: Any, make: Make) -> None:
+def test_health_answers_while_every_place_is_taken(make: Make) -> None:
     release, taken = threading.Event(), threading.Event()
 
     def function(_: dict[str, Any]) -> bytes:
@@ -256,11 +256,12 @@ def test_health_answers_while_every_place_is_taken(modules: Any, make: Make) -> 
     busy = threading.Thread(target=running.call)
     busy.start()
     assert taken.wait(10)
-    server = modules.health.serve(running.limited, 0)
     try:
         answers = {}
         for path in ("/healthz", "/readyz", "/metrics", "/other"):
-            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", running.served.health_port, timeout=10
+            )
             connection.request("GET", path)
             answer = connection.getresponse()
             answers[path] = (answer.status, answer.read().decode())
@@ -268,8 +269,6 @@ def test_health_answers_while_every_place_is_taken(modules: Any, make: Make) -> 
     finally:
         release.set()
         busy.join()
-        server.shutdown()
-        server.server_close()
     assert [answers[p][0] for p in ("/healthz", "/readyz", "/metrics", "/other")] == [
         200, 200, 200, 404,
     ]  # fmt: skip
@@ -314,6 +313,57 @@ def test_clients_that_send_one_byte_of_ten_stop_nobody(make: Make) -> None:
             assert running.call(b"hello")[2] == b"hello"
         assert trickled(slow, b"123456789") == 60
         assert answers_one(slow[0]).endswith(b"x123456789")
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether it is ended, or will be."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD[:20], HEAD % 10 + b"x"], ids=["none", "head", "body"])
+def test_connections_that_wait_for_longest_end_where_there_are_too_many(
+    make: Make, modules: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(modules.connections, "MOST_CONNECTIONS", 4, raising=False)
+    release, taken = threading.Event(), threading.Event()
+
+    def function(environ: dict[str, Any]) -> bytes:
+        if environ["PATH_INFO"] == "/held":
+            taken.set()
+            release.wait(30)
+        body: bytes = environ["wsgi.input"].read()
+        return body
+
+    running = make(function, concurrency=2)
+    whole = (HEAD % 10 + b"0123456789").replace(b"POST / ", b"POST /held ")
+    with begun(running.served.port, whole) as (held,):
+        assert taken.wait(30)
+        with (
+            begun(running.served.port, sent, 4) as older,
+            begun(running.served.port, sent, 4) as newer,
+        ):
+            assert all(ended(one) for one in older)
+            # The newest has room too.
+            assert running.call(b"hello")[2] == b"hello"
+            assert ended(newer[0])
+        release.set()
+        assert answers_one(held).endswith(b"0123456789"), "who is answered is not ended"
+
+
+def test_health_has_no_thread_for_each_who_asks_and_the_newest_is_answered(make: Make) -> None:
+    running = make(lambda _: b"")
+    running.call()
+    before = threading.active_count()
+    with begun(running.served.health_port, b"GET /", 100) as slow:
+        connection = http.client.HTTPConnection("127.0.0.1", running.served.health_port, timeout=30)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert threading.active_count() < before + 10
+        assert ended(slow[0])
 
 
 def answers_one(connection: socket.socket) -> bytes:

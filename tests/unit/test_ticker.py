@@ -14,7 +14,7 @@ import pytest
 from tests.unit.support.programs import program
 from tests.unit.support.wire import answered, raw_server
 
-fenced_store = program("fenced-store/fenced_store.py")
+fenced_store = program("toolbox/fenced_store.py")
 ticker = program("toolbox/ticker.py")
 
 

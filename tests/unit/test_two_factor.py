@@ -10,6 +10,7 @@ import socket
 import threading
 import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,38 @@ def test_the_steps_of_the_signup_have_their_effect_once_for_each_key() -> None:
     for step, key in ((signup.email_user, "e/m"), (signup.subscribe_user, "e/s")):
         context = SimpleNamespace(json=data, headers={"Idempotency-Key": key})
         assert "ada@example.org" in str(step(context))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        ("messages", {"to": [], "from": "+1", "body": "x"}, "each a text"),
+        ("messages", {"to": "+49", "from": "+1"}, "each a text"),
+        ("messages", [], "a JSON object"),
+        ("behave", [], "a JSON object"),
+        ("behave", {"down": "x"}, "down is a number"),
+        ("behave", {"down": float("nan")}, "down is a number"),
+        ("behave", {"down": 10**400}, "down is a number"),
+        ("behave", {"lose": []}, "lose is a whole number"),
+        ("behave", {"down": 60, "to": []}, "to is a number"),
+    ],
+)
+def test_the_gateway_says_what_is_wrong_with_a_request(
+    gateway: Any, path: str, body: Any, why: str
+) -> None:
+    login = base64.b64encode(f"account:{TOKEN}".encode()).decode()
+    request = urllib.request.Request(  # noqa: S310
+        urllib.parse.urljoin(os.environ["SMS_URL"], path),
+        json.dumps(body).encode(),
+        {"Authorization": f"Basic {login}"},
+    )
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        urllib.request.urlopen(request, timeout=30)  # noqa: S310
+    with refused.value as answer:
+        assert why in json.load(answer)["error"]
+    # Nothing of it counts.
+    assert two_factor.two_factor(event()) == {"status": "ok"}
+    assert gateway.inbox()["requests"] == 1
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,10 @@ def _status(gateway: Gateway, endpoint: str) -> dict[str, Any]:
 
 
 def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, Any]]:
+    """The first member that follows a leader, or else the leader.
+
+    One that has no leader may be far behind what the cluster has acknowledged.
+    """
     found: list[tuple[str, dict[str, Any]]] = []
     for endpoint in endpoints:
         try:
@@ -125,11 +129,15 @@ def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, An
         except _FAILED as error:
             say(f"{endpoint} does not answer: {error}")
             continue
+        # JSON's form of a number of 64 bits; what is 0 is left out.
+        if state.get("leader", "0") in ("0", 0):
+            say(f"{endpoint} has no leader")
+            continue
         found.append((endpoint, state))
-        if state["header"]["member_id"] != state.get("leader"):
+        if state["header"]["member_id"] != state["leader"]:
             break
     if not found:
-        raise SystemExit("no member answers")
+        raise SystemExit("no member answers that has a leader; the snapshots before are kept")
     return found[-1]
 
 

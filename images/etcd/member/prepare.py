@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -168,14 +169,15 @@ class Preparation:
         return [self._ask(member) for member in self._settings.others(self._me)]
 
     def _ask(self, member: str) -> Peer:
+        # What is not as it is to be counts as no answer: taken for one it could begin a cluster.
         try:
             status, answer = self._get(member, "/state")
             if status == http.HTTPStatus.OK:
-                return Peer(member, empty=True, decided=bool(answer["decided"]))
+                return _preparing(member, answer)
             status, answer = self._get(member, "/members")
             if status == http.HTTPStatus.OK:
-                return Peer(member, members=answer)
-        except (OSError, http.client.HTTPException, ValueError):
+                return _running(member, answer)
+        except (OSError, http.client.HTTPException, ValueError, RecursionError):
             pass
         return Peer(member)
 
@@ -200,6 +202,22 @@ class Preparation:
             yield
 
 
+def _preparing(member: str, answer: Any) -> Peer:
+    if not isinstance(answer, dict) or answer.get("empty") is not True:
+        say(f"{member} gives no state: {str(answer)[:100]}")
+        return Peer(member)
+    return Peer(member, empty=True, decided=answer.get("decided") is True)
+
+
+def _running(member: str, answer: Any) -> Peer:
+    if not isinstance(answer, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("peerURLs"), list) for entry in answer
+    ):
+        say(f"{member} gives no members: {str(answer)[:100]}")
+        return Peer(member)
+    return Peer(member, members=answer)
+
+
 def peer_context(purpose: ssl.Purpose) -> ssl.SSLContext:
     """TLS between members: both sides have a certificate of the peers' authority."""
     context = ssl.create_default_context(purpose, cafile=str(at.PEER / "ca.crt"))
@@ -210,7 +228,10 @@ def peer_context(purpose: ssl.Purpose) -> ssl.SSLContext:
 
 @contextmanager
 def serving(port: int, answer: Any) -> Iterator[None]:
-    """An HTTPS server for peers only. ``answer`` gives bytes or a path for a request's path."""
+    """An HTTPS server for peers only. ``answer`` gives bytes or a path for a request's path.
+
+    If it ends before its time, the program is ended as by SIGTERM: others would wait in vain.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 10
@@ -243,9 +264,17 @@ def serving(port: int, answer: Any) -> Iterator[None]:
     server.socket = peer_context(ssl.Purpose.CLIENT_AUTH).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
-    thread.daemon = True
-    thread.start()
+
+    def serve() -> None:
+        try:
+            server.serve_forever(poll_interval=0.1)
+        except BaseException as error:
+            say(f"the server of port {port} has ended: {error!r}")
+            # To the thread that waits, wherever it does; another's would not wake it.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            raise
+
+    threading.Thread(target=serve, daemon=True).start()
     try:
         yield
     finally:

@@ -5,9 +5,13 @@ POST /codes        {"user": ..., "key": ...}   makes the user's code, which repl
                                                410 when that has ended, was used or was replaced.
                    {..., "time": RFC 3339}     when it was asked; 410 when that is longer ago than a
                                                code lasts. Without it, now.
+                                               A key has at most 4096 letters: a pipeline's grows
+                                               by the name of each step. A user, a code and a time
+                                               have at most 256.
 POST /codes/check  {"user": ..., "code": ...}  200 if it is right, which uses it up; else 403 with
                                                the reason: wrong, expired, none, too many attempts.
 
+What is no such object is 400, and a body that does not arrive within 10 s is 408.
 The answers to a check never say what would have been right. Environment: BUCKET (codes),
 CODE_SECONDS (300), CODE_ATTEMPTS (5), DIGITS (6).
 """
@@ -19,18 +23,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import aiohttp
 import nats.js.errors
 from aiohttp import web
 
 from events import bus
+from events.front import BODY_SECONDS
 from events.onetime import Code, judged, made
 
 _TRIES = 20
 _LONGEST = 256
+_LONGEST_KEY = 4096
+_MOST_BODY = 32 * 1024
 
 
 class ConflictError(Exception):
@@ -48,8 +57,8 @@ class Codes:
 
     async def make(self, request: web.Request) -> web.Response:
         """POST /codes."""
-        user, key, when = await _words(request, "user", "key", time="")
-        event = _moment(when)
+        given = await _words(request, "user", "key", time="")
+        user, key, event = given["user"], _kept(given["key"]), _moment(given["time"])
         for _ in range(_TRIES):
             now, revision = await self._read(user)
             code = made(now, key, event, time.time(), self._seconds, self._count)
@@ -65,7 +74,8 @@ class Codes:
 
     async def check(self, request: web.Request) -> web.Response:
         """POST /codes/check."""
-        user, code = await _words(request, "user", "code")
+        given = await _words(request, "user", "code")
+        user, code = given["user"], given["code"]
         for _ in range(_TRIES):
             now, revision = await self._read(user)
             verdict, then = judged(now, code, time.time(), self._attempts)
@@ -101,6 +111,11 @@ def _place(user: str) -> str:
     return hashlib.sha256(user.encode()).hexdigest()
 
 
+def _kept(key: str) -> str:
+    # Those of many codes are remembered; a short one as it is, as it always was.
+    return key if len(key) <= _LONGEST else hashlib.sha256(key.encode()).hexdigest()
+
+
 def _moment(text: str) -> float:
     if not text:
         return time.time()
@@ -113,16 +128,47 @@ def _moment(text: str) -> float:
     return moment.timestamp()
 
 
-async def _words(request: web.Request, *names: str, **optional: str) -> list[str]:
+async def _words(request: web.Request, *names: str, **optional: str) -> dict[str, str]:
+    """The texts of these names.
+
+    :param optional: those that need not be there, with what they are then
+    """
+    given = await _object(request)
+    words = {**optional, **{name: given[name] for name in (*names, *optional) if name in given}}
+    for name in (*names, *(one for one in optional if one in given)):
+        most = _LONGEST_KEY if name == "key" else _LONGEST
+        if not _is_text(words.get(name), most):
+            raise web.HTTPBadRequest(text=f'"{name}" is a text of 1 to {most} letters')
+    return words
+
+
+def _is_text(word: Any, most: int) -> bool:
+    if not isinstance(word, str) or not 0 < len(word) <= most:
+        return False
     try:
-        given = await request.json()
-        words = [given[name] for name in names]
-        words += [given[name] for name in optional if name in given]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        words = []
-    if not words or not all(isinstance(one, str) and 0 < len(one) <= _LONGEST for one in words):
-        raise web.HTTPBadRequest(text=f"a JSON object with {' and '.join(names)}")
-    return [*words, *optional.values()][: len(names) + len(optional)]
+        word.encode()
+    except UnicodeEncodeError:
+        # JSON's escapes can write half of a letter.
+        return False
+    return True
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            given = json.loads(await request.read())
+    except TimeoutError:
+        late = web.HTTPRequestTimeout(text=f"the body took more than {BODY_SECONDS:g} s")
+        # What else this client would send is not waited for.
+        late.force_close()
+        raise late from None
+    except (ValueError, RecursionError):
+        given = None
+    except (aiohttp.ClientError, web.PayloadAccessError, OSError):
+        raise web.HTTPBadRequest(text="the body is not whole") from None
+    if not isinstance(given, dict):
+        raise web.HTTPBadRequest(text="the body is a JSON object")
+    return given
 
 
 @web.middleware
@@ -132,6 +178,27 @@ async def _unstored(request: web.Request, handler: Any) -> web.StreamResponse:
     except bus.BUS_ERRORS as error:
         return web.json_response({"error": type(error).__name__}, status=503)
     return response
+
+
+def served(codes: Codes, connected: Callable[[], bool]) -> web.AppRunner:
+    """The service, and its probes.
+
+    :param connected: whether the bus is there
+    """
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.Response(status=200 if connected() else 503)
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application(middlewares=[_unstored], client_max_size=_MOST_BODY)
+    app.router.add_post("/codes", codes.make)
+    app.router.add_post("/codes/check", codes.check)
+    app.router.add_get("/healthz", live)
+    app.router.add_get("/readyz", ready)
+    # What is encoded is no JSON.
+    return web.AppRunner(app, access_log=None, auto_decompress=False)
 
 
 async def run() -> int:
@@ -154,18 +221,7 @@ async def run() -> int:
         int(os.environ.get("DIGITS", "6")),
     )
 
-    async def ready(_: web.Request) -> web.Response:
-        return web.Response(status=200 if connection.is_connected else 503)
-
-    async def live(_: web.Request) -> web.Response:
-        return web.Response()
-
-    app = web.Application(middlewares=[_unstored], client_max_size=4096)
-    app.router.add_post("/codes", codes.make)
-    app.router.add_post("/codes/check", codes.check)
-    app.router.add_get("/healthz", live)
-    app.router.add_get("/readyz", ready)
-    runner = web.AppRunner(app, access_log=None)
+    runner = served(codes, lambda: bool(connection.is_connected))
     await runner.setup()
     await web.TCPSite(runner, port=8080).start()
     await stopping.wait()

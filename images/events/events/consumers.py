@@ -108,8 +108,16 @@ class Consumers:
 
     async def wanted(self, topic: str) -> bool:
         """Whether anybody subscribes to a topic; what nobody does the bus does not keep."""
-        subject = f"{rules.EVENTS}.{topic}"
         if any(one.topic == topic for one in self._subscriptions.values()):
             return self.complete
-        found = await self._stream.consumers_info(rules.EVENTS)
-        return any(one.config.filter_subject == subject for one in found)
+        return await subscribed(self._stream, topic)
+
+
+async def subscribed(stream: "JetStreamContext", topic: str) -> bool:
+    """Whether the bus keeps a topic's events for anybody.
+
+    :raises nats.errors.Error: the bus did not answer
+    """
+    subject = f"{rules.EVENTS}.{topic}"
+    found = await stream.consumers_info(rules.EVENTS)
+    return any(one.config.filter_subject == subject for one in found)

@@ -8,12 +8,17 @@ from typing import Any
 from nats.js import JetStreamContext, api
 
 from events import bus, path, rules
+from events.consumers import subscribed
 
 _BATCH = 100
+_FETCH_SECONDS = 5
 
 
 async def messages(stream: JetStreamContext, name: str, subject: str) -> list[Any]:
-    """All stored messages with a subject, by a consumer that lasts no longer than this."""
+    """All stored messages with a subject, by a consumer that lasts no longer than this.
+
+    :raises TimeoutError: the bus has more of them and does not give them
+    """
     config = api.ConsumerConfig(
         filter_subject=subject,
         deliver_policy=api.DeliverPolicy.ALL,
@@ -23,13 +28,25 @@ async def messages(stream: JetStreamContext, name: str, subject: str) -> list[An
     info = await stream.add_consumer(name, config)
     source = await stream.pull_subscribe_bind(info.name, stream=name)
     found: list[Any] = []
-    left = int(info.num_pending or 0)
-    while left > 0:
-        batch = await source.fetch(min(left, _BATCH), timeout=5)
-        found += batch
-        left -= len(batch)
+    missed = False
+    # It is asked each time: what was there at the beginning may be too old meanwhile, and gone.
+    while left := await _outstanding(stream, name, info.name, len(found)):
+        try:
+            found += await source.fetch(min(left, _BATCH), timeout=_FETCH_SECONDS)
+        except TimeoutError:
+            if missed:
+                raise
+            missed = True
+        else:
+            missed = False
     await source.unsubscribe()
     return found
+
+
+async def _outstanding(stream: JetStreamContext, name: str, consumer: str, found: int) -> int:
+    info = await stream.consumer_info(name, consumer)
+    sent = info.delivered.consumer_seq if info.delivered else 0
+    return int(info.num_pending or 0) + sent - found
 
 
 async def show(event: str, as_json: bool) -> int:
@@ -89,8 +106,9 @@ async def dead(event: str | None, replay: bool) -> int:
 
     What is published again has the same id and the same idempotency key as before, and as many
     attempts as the first time. The letter stays, and ``replayed`` says whether the bus has taken
-    the event: not, where an event has a later letter, and where the same letter was replayed
-    already within the time for which the bus remembers that.
+    the event. If not, ``why`` says that the event has a later letter, that this one was replayed
+    already within the time for which the bus remembers that, or that nobody subscribes to its topic
+    any more, so that the bus would not keep it.
     """
     if event is not None:
         _check(event)
@@ -102,13 +120,24 @@ async def dead(event: str | None, replay: bool) -> int:
     for message, letter in pairs:
         if event is not None and letter["id"] != event:
             continue
-        again = replay and letter["sequence"] in last and await _replayed(stream, message, letter)
-        sys.stdout.write(json.dumps({**letter, "replayed": again}) + "\n")
+        said: dict[str, Any] = {"replayed": False}
+        if replay:
+            why = (
+                await _replayed(stream, message, letter)
+                if letter["sequence"] in last
+                else "there is a later letter"
+            )
+            said = {"replayed": False, "why": why} if why else {"replayed": True}
+        sys.stdout.write(json.dumps({**letter, **said}) + "\n")
     await connection.close()
     return 0
 
 
-async def _replayed(stream: JetStreamContext, message: Any, letter: dict[str, Any]) -> bool:
+async def _replayed(stream: JetStreamContext, message: Any, letter: dict[str, Any]) -> str:
+    """Publish a letter's event; why the bus has not taken it, if it has not."""
+    if not await subscribed(stream, letter["topic"]):
+        # The bus would acknowledge it, and keep it for nobody.
+        return f"nobody subscribes to {letter['topic']}"
     headers = {
         key: value
         for key, value in (message.headers or {}).items()
@@ -118,4 +147,4 @@ async def _replayed(stream: JetStreamContext, message: Any, letter: dict[str, An
     key = f"replay/{letter['sequence']}"
     subject = f"{rules.EVENTS}.{letter['topic']}"
     known = await bus.publish(stream, subject, message.data, key, headers)
-    return not known
+    return "it was replayed a short while ago" if known else ""

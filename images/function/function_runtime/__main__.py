@@ -29,8 +29,8 @@ def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRu
 
     async def made() -> web.AppRunner:
         limited = Limited(application, settings, log)
-        health.serve(limited, settings.health_port)
-        return front.runner(limited, settings.timeout)
+        probes = await health.serve(limited, settings.health_port)
+        return front.runner(limited, settings.timeout, probes)
 
     return made
 

@@ -234,8 +234,8 @@ def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRu
         activator = Activator(waking, settings, log)
         threading.Thread(target=follow, args=(cluster.watch, waking, log), daemon=True).start()
         threading.Thread(target=waking.run, daemon=True).start()
-        health.serve(activator, settings.health_port)
-        return front.runner(activator, settings.longest)
+        probes = await health.serve(activator, settings.health_port)
+        return front.runner(activator, settings.longest, probes)
 
     return made
 

@@ -1,7 +1,8 @@
 """What listens: aiohttp's server, with every request going to one handler as it came.
 
 It reads the heads of requests before anybody has a place or a thread; a head that takes longer than
-KEEPALIVE_SECONDS, and a connection that is idle for as long, are closed.
+KEEPALIVE_SECONDS, and a connection that is idle for as long, are closed, and the one that is so for
+longest where there are too many.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from function_runtime.answers import only_what_was_given
+from function_runtime.connections import Runner
 
 KEEPALIVE_SECONDS = 75.0
 """From the end of an answer to the head of the next request, and for the first head."""
@@ -36,10 +38,11 @@ class Handler(Protocol):
         """Called when all are answered."""
 
 
-def runner(handler: Handler, seconds: float) -> web.AppRunner:
+def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRunner:
     """A server for one handler.
 
     :param seconds: how long those that are here may take from then on
+    :param probes: its health, which is answered until then
     """
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -60,12 +63,13 @@ def runner(handler: Handler, seconds: float) -> web.AppRunner:
 
     async def answered(_: web.Application) -> None:
         await handler.close()
+        await probes.cleanup()
 
     application.on_shutdown.append(leaving)
     application.on_cleanup.append(answered)
     log = logging.getLogger("aiohttp.server.function")
     log.addFilter(_no_fault_of_clients)
-    return web.AppRunner(
+    return Runner(
         application,
         access_log=None,
         logger=log,

@@ -22,6 +22,8 @@ _CALM_SECONDS = 1.0
 _ORDER_SECONDS = 0.25
 _PROBE_SECONDS = 0.25
 _MISSES = 3
+_FOLLOW_SECONDS = 1.0
+"""From one question after the pods to the next, at least."""
 
 
 class FullError(Exception):
@@ -310,12 +312,12 @@ def ask_pod(address: str, port: int) -> dict[str, Any] | None:
 def follow(watch: Callable[[Callable[[list[Pod]], None]], None], waking: Waking, log: Log) -> None:
     """Keep the pods up to date, for ever."""
     while True:
+        began = time.monotonic()
         try:
             watch(waking.told)
         except ClusterError as error:
             log.write("error", f"the pods are not followed: {error}")
         except Exception as error:  # noqa: BLE001 (as above)
             log.write("error", f"the pods are not followed: {type(error).__name__}: {error}")
-        else:
-            continue
-        time.sleep(1)
+        # Also one that ends without an error may end at once, each time.
+        time.sleep(max(0.0, began + _FOLLOW_SECONDS - time.monotonic()))

@@ -20,7 +20,7 @@ from tests.live.support.nodes import Nodes
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
 from tests.live.support.waiting import eventually
 
-IMAGES = ("etcd", "elector", "fenced-store", "toolbox")
+IMAGES = ("etcd", "elector", "toolbox")
 TICKER = "ticker"
 PATIENCE = 240.0
 """Seconds for what must happen at last; a machine that is busy enough loses leaders by itself."""

@@ -39,7 +39,10 @@ class Served:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._runner = modules.front.runner(handler, 20)
+        health: Any = importlib.import_module("function_runtime.health")
+        probes = self._in_loop(health.serve(handler, 0))
+        self.health_port = int(probes.addresses[0][1])
+        self._runner = modules.front.runner(handler, 20, probes)
         self.port = self._in_loop(self._started())
 
     def _in_loop(self, work: Any) -> Any:

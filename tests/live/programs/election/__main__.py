@@ -41,7 +41,7 @@ user = cluster.user("elections", "/elections/")
 stores = {
     fenced: Singleton(
         "fenced" if fenced else "unfenced",
-        {**fenced_store(images["fenced-store"], fenced=fenced), "resources": SMALL},
+        {**fenced_store(images["toolbox"], fenced=fenced), "resources": SMALL},
         options,
     )
     for fenced in (True, False)

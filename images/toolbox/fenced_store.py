@@ -25,13 +25,12 @@ happens then).
 """
 
 import contextlib
-import http.server
+import http
 import json
 import math
 import os
 import pathlib
 import re
-import signal
 import sys
 import threading
 import time
@@ -40,6 +39,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+
+import serving
 
 ACTIONS = ("claim", "increment", "release")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -328,14 +329,11 @@ def _finite(number: float) -> float:
     return number
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(serving.Handler):
     """Answers with JSON."""
 
-    protocol_version = "HTTP/1.1"
-    # The head and the body of an answer are two packets; the second must not wait for the first.
-    disable_nagle_algorithm = True
-    # A client that sends nothing must not hold a thread for ever.
     timeout = 60
+    most_body = MOST_BODY
 
     def do_GET(self) -> None:
         """Answer a question."""
@@ -357,18 +355,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raise RequestError(404, "there is /counters/<name> and /log")
 
     def _post(self) -> dict[str, Any]:
-        length = self.headers.get("Content-Length", "")
-        # Python's digits are also those of other scripts.
-        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > MOST_BODY:
-            self.close_connection = True
-            raise RequestError(413, f"the body must have a length of at most {MOST_BODY}")
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            self.close_connection = True
-            raise RequestError(400, "the body is not whole")
         match urllib.parse.urlsplit(self.path).path.strip("/").split("/"):
             case ["counters", name, action] if action in ACTIONS:
-                return self._store.attempt(checked_name(name), action, checked_request(body))
+                return self._store.attempt(checked_name(name), action, checked_request(self.body))
         raise RequestError(404, f"there is /counters/<name>/ and one of {', '.join(ACTIONS)}")
 
     @property
@@ -381,12 +370,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status, content = 200, answer()
         except RequestError as error:
             status, content = error.status, error.answer
-        body = json.dumps(content).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(status, content)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say what was refused; the rest is in /log."""
@@ -394,15 +378,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             super().log_request(code, size)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """One thread a connection."""
+class Server(serving.Server):
+    """Knows its store."""
 
+    # Who waits for the log is not waited for.
     daemon_threads = True
-    # Many clients that come back at once must not wait for a second try of their kernel.
-    request_queue_size = 128
 
     def __init__(self, port: int, store: Store, address: str = "") -> None:
-        super().__init__((address, port), Handler)
+        super().__init__(address, port, Handler)
         self.store = store
 
 
@@ -410,11 +393,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     fenced = {"true": True, "false": False}[os.environ.get("FENCED", "true")]
     journal = Journal(pathlib.Path(os.environ.get("JOURNAL", "/data/journal")))
-    server = Server(int(os.environ.get("PORT", "8080")), Store(journal, fenced))
-    # shutdown() waits for the loop below, so it must not run in its thread.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    server.serve_forever(poll_interval=0.1)
-    server.server_close()
+    Server(int(os.environ.get("PORT", "8080")), Store(journal, fenced)).run()
 
 
 if __name__ == "__main__":
