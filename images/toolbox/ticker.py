@@ -28,8 +28,8 @@ it is killed, so that a second one is seen beside it).
 """
 
 import contextlib
+import http
 import http.client
-import http.server
 import json
 import os
 import pathlib
@@ -348,7 +348,8 @@ def run(environment: dict[str, str]) -> None:
         period=float(environment.get("PERIOD_SECONDS", "0.5")),
         gap=float(environment.get("GAP_SECONDS", "0")),
     )
-    server = http.server.ThreadingHTTPServer(("", int(environment.get("PORT", "8080"))), Handler)
+    server = serving.Server("", int(environment.get("PORT", "8080")), Handler)
+    # It ends when the loop has, whoever still asks.
     server.daemon_threads = True
     server.ticker = ticker  # type: ignore[attr-defined]
     obstinate = environment.get("OBSTINATE") == "true"
