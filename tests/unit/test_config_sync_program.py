@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.unit.support.companions import program
+from tests.unit.support.starting import starting
 from tests.unit.support.wire import answered, chunked, raw_server
 
 snapshot = program("config_sync.snapshot")
@@ -377,6 +378,7 @@ def test_the_own_process_is_told_once_though_another_users_has_its_name(
         sent.append(pid)
 
     monkeypatch.setattr(tells.os, "kill", kill)
+    monkeypatch.setattr(tells, "hears", lambda *_: True)
     for found, told in (([1, 2], [2]), ([2, 3], [2])):
         monkeypatch.setattr(tells, "pids", lambda _, found=found: found)
         sent.clear()
@@ -385,6 +387,18 @@ def test_the_own_process_is_told_once_though_another_users_has_its_name(
     monkeypatch.setattr(tells, "pids", lambda _: [1])
     with pytest.raises(tells.TellError, match="process 1 .app. belongs to another user"):
         tells.tell({"process": "app", "signal": "HUP"})
+
+
+@pytest.mark.parametrize("listens", ["handler", "wait"])
+def test_a_process_that_is_starting_is_told_once_it_listens(
+    tmp_path: pathlib.Path, listens: str
+) -> None:
+    with starting(tmp_path, listens) as (name, go_on):
+        how = {"process": name, "signal": "USR1"}
+        with pytest.raises(tells.TellError, match="does not listen for SIGUSR1"):
+            tells.tell(how)
+        go_on()
+        tells.tell(how)
 
 
 def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from elector.server import Local, Public, serve
 
 from tests.ports import free_port
 from tests.unit.support.memory_lock import MemoryLock, MemoryStore
+from tests.unit.support.starting import starting
 from tests.unit.support.wire import answered, chunked, raw_server
 
 # Long enough for a machine that is busy with other tests.
@@ -392,6 +394,26 @@ def test_a_signal_without_a_process_is_an_error(tmp_path: Path) -> None:
         Signal("web", "HANG")
 
 
+@pytest.mark.parametrize("listens", ["handler", "wait"])
+def test_a_process_that_is_starting_is_told_once_it_listens(tmp_path: Path, listens: str) -> None:
+    with starting(tmp_path, listens) as (name, go_on):
+        target = Signal(name, "USR1")
+        with pytest.raises(OSError, match="does not listen for SIGUSR1"):
+            target.tell({})
+        go_on()
+        target.tell({})
+
+
+def test_a_signal_that_may_be_meant_to_end_a_program_is_sent_whoever_listens() -> None:
+    seconds = f"600.{os.getpid()}"
+    with subprocess.Popen(["sleep", seconds]) as process:
+        # Before it has its own name, it has this program's.
+        target = Signal(seconds, "TERM")
+        soon(target.processes)
+        target.tell({})
+        assert process.wait() == -signal.SIGTERM
+
+
 def test_a_process_with_a_name_in_no_encoding_ends_nothing(tmp_path: Path) -> None:
     for number, comm in ((4242, b"\xff\xfe"), (4243, b"web")):
         folder = tmp_path / str(number)
@@ -432,7 +454,7 @@ def test_an_election_whose_telling_has_ended_is_not_alive(store: MemoryStore) ->
 
 @pytest.mark.parametrize("found", [[1, 2], [2, 3]])
 def test_the_own_process_is_told_though_another_users_has_its_name(
-    found: list[int], monkeypatch: pytest.MonkeyPatch
+    found: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
 
@@ -442,7 +464,7 @@ def test_the_own_process_is_told_though_another_users_has_its_name(
         sent.append(pid)
 
     monkeypatch.setattr(os, "kill", kill)
-    target = Signal("web", "HUP")
+    target = Signal("web", "HUP", tmp_path)
     target.processes = lambda: found  # type: ignore[method-assign]
     target.tell({})
     assert sent == [2]

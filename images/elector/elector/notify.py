@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 _NAME_LIMIT = 15
+# They may be meant to end a program, which is then started anew.
+_ENDING = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _PIECE = 65536
 
 
@@ -110,8 +112,11 @@ class Signal:
         found = self.processes()
         if not found:
             raise OSError(f"no process {self._process}")
-        told, foreign = 0, []
+        told, foreign, deaf = 0, [], []
         for pid in found:
+            if self._signal not in _ENDING and not self._hears(pid):
+                deaf.append(pid)
+                continue
             try:
                 os.kill(pid, self._signal)
             except ProcessLookupError:
@@ -122,8 +127,34 @@ class Signal:
             else:
                 told += 1
         if not told:
-            what = f"process {foreign[0]}, another user's" if foreign else "its process has ended"
+            if deaf:
+                what = f"process {deaf[0]} does not listen for {self._signal.name} (yet)"
+            elif foreign:
+                what = f"process {foreign[0]}, another user's"
+            else:
+                what = "its process has ended"
             raise OSError(f"{self._process}: {what}")
+
+    def _hears(self, pid: int) -> bool:
+        """Whether the signal means something to a process: it is caught, or blocked to be fetched.
+
+        One that is still starting would be ended by most signals, and miss the others.
+        """
+        process = self._proc / str(pid)
+        try:
+            status = (process / "status").read_text(errors="replace")
+        except OSError:
+            # It has ended, which sending will show.
+            return True
+        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        # A sandbox may not say.
+        masks = [int(lines[key], 16) for key in ("SigCgt", "SigBlk") if key in lines]
+        if not masks or any(mask >> (self._signal - 1) & 1 for mask in masks):
+            return True
+        # In sigwait() it is not blocked for as long.
+        with contextlib.suppress(OSError):
+            return "sigtimedwait" in (process / "wchan").read_text()
+        return False
 
     def processes(self) -> list[int]:
         """Numbers of the processes, without this one."""

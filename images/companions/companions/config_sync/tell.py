@@ -1,5 +1,6 @@
 """Telling the application that its files have changed."""
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -11,6 +12,8 @@ from typing import Any
 from companions.config_sync.fetch import NoRedirects
 
 _SECONDS = 5
+_ENDING = ("INT", "QUIT", "TERM")
+"""Signals that may be meant to end a program, which is then started with the new files."""
 
 
 class TellError(Exception):
@@ -38,8 +41,11 @@ def _post(url: str) -> None:
 
 def _signal(process: str, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]
-    told, foreign = 0, []
+    told, foreign, deaf = 0, [], []
     for pid in pids(process):
+        if name not in _ENDING and not hears(pid, number):
+            deaf.append(pid)
+            continue
         try:
             os.kill(pid, number)
         except ProcessLookupError:
@@ -51,9 +57,33 @@ def _signal(process: str, name: str) -> None:
             told += 1
     if told:
         return
+    if deaf:
+        raise TellError(f"process {deaf[0]} ({process}) does not listen for SIG{name} (yet)")
     if foreign:
         raise TellError(f"process {foreign[0]} ({process}) belongs to another user")
     raise TellError(f"no process {process}")
+
+
+def hears(pid: int, number: int) -> bool:
+    """Whether a signal means something to a process: it is caught, or blocked to be fetched.
+
+    One that is still starting would be ended by most signals, and miss the others.
+    """
+    process = pathlib.Path(f"/proc/{pid}")
+    try:
+        status = (process / "status").read_text(errors="replace")
+    except OSError:
+        # It has ended, which sending will show.
+        return True
+    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    # A sandbox may not say.
+    masks = [int(lines[key], 16) for key in ("SigCgt", "SigBlk") if key in lines]
+    if not masks or any(mask >> (number - 1) & 1 for mask in masks):
+        return True
+    # In sigwait() it is not blocked for as long.
+    with contextlib.suppress(OSError):
+        return "sigtimedwait" in (process / "wchan").read_text()
+    return False
 
 
 def pids(process: str) -> list[int]:
