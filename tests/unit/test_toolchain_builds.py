@@ -38,6 +38,16 @@ def test_what_does_not_reach_the_program_leaves_the_pin(tool: GoTool) -> None:
     assert builds.pin(tool, "go1.26") == before
 
 
+def test_a_module_of_ours_inside_and_what_is_embedded_change_the_pin(tool: GoTool) -> None:
+    pins = {builds.pin(tool, "go1.26")}
+    (tool.folder / "sdk").mkdir()
+    (tool.folder / "sdk" / "types.go").write_text("package sdk\n")
+    pins.add(builds.pin(tool, "go1.26"))
+    embedding = dataclasses.replace(tool, module="example.test/m", embedded=("a.json",))
+    pins.add(builds.pin(embedding, "go1.26"))
+    assert len(pins) == 3
+
+
 def test_flags_programs_and_go_change_the_pin(tool: GoTool) -> None:
     changed = [
         dataclasses.replace(tool, link=("-X a=b",)),
@@ -73,6 +83,9 @@ def test_every_tool_has_its_pins() -> None:
 def test_the_pinned_version_is_the_linked_one() -> None:
     requirement = f"github.com/pulumi/pulumi/pkg/v3 v{builds.PULUMI_VERSION}"
     assert requirement in (builds.TOOLS["pulumi"].folder / "go.mod").read_text()
+    # Of the provider's module there are commits only, so the release is said with the pin.
+    linked = f"version.Version=v{builds.KUBERNETES_PROVIDER_VERSION}"
+    assert any(one.endswith(linked) for one in builds.TOOLS["kubernetes-provider"].link)
     requirement = f"k8s.io/kubernetes v{builds.KUBERNETES_VERSION}"
     assert requirement in (builds.TOOLS["kubernetes"].folder / "go.mod").read_text()
 
