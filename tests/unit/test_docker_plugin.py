@@ -476,6 +476,31 @@ def digest(folder: Path) -> str:
     return context.digest(folder, folder / "Dockerfile")
 
 
+@pytest.mark.parametrize(
+    ("ignore", "kept"),
+    [
+        ("*\n!projects/*/src\n", {"projects/a/src/x", "projects/a/src/deep/y"}),
+        ("*\n!projects/*/src\n**/deep\n", {"projects/a/src/x"}),
+        ("projects\n!projects/a/README.md\n", {"README.md", "UPPER", "projects/a/README.md"}),
+        ("**/src\n", {"README.md", "UPPER", "projects/a/README.md"}),
+        ("upper\n/projects/\n", {"README.md", "UPPER"}),
+        ("[^R]*\n", {"README.md"}),
+        (".\n# projects\n*/*/src\nREADME.md\n", {"UPPER", "projects/a/README.md"}),
+        ("!projects\n*\n", set()),
+    ],
+)
+def test_what_is_ignored_is_what_buildkit_ignores(
+    tmp_path: Path, ignore: str, kept: set[str]
+) -> None:
+    for name in ("README.md", "UPPER", "projects/a/README.md", "projects/a/src/x",
+                 "projects/a/src/deep/y"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "Dockerfile.dockerignore").write_text(ignore + "Dockerfile.dockerignore\n")
+    patterns = context.ignore_patterns(tmp_path, tmp_path / "Dockerfile")
+    assert {name for name, _ in context.files(tmp_path, patterns)} == kept
+
+
 def test_the_digest_follows_what_is_built(folder: Path) -> None:
     first = digest(folder)
     os.utime(folder / "b.txt", (1, 1))

@@ -9,11 +9,12 @@ import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from docker.utils.build import PatternMatcher
+from docker.utils.build import Pattern
+from docker.utils.fnmatch import fnmatchcase
 
 _OUTSIDE = ".dds.Dockerfile"
 
@@ -23,29 +24,58 @@ _TYPES = (
 )  # fmt: skip
 
 
-def ignore_patterns(context: Path, dockerfile: Path) -> list[str]:
+def ignore_patterns(context: Path, dockerfile: Path) -> list[Pattern]:
     """Patterns from ``<Dockerfile>.dockerignore``, or else from the context's .dockerignore."""
     for candidate in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
                       context / ".dockerignore"):  # fmt: skip
         if candidate.is_file():
             lines = (line.strip() for line in candidate.read_text().splitlines())
-            return [line for line in lines if line and not line.startswith("#")]
+            patterns = [Pattern(line) for line in lines if line and not line.startswith("#")]
+            # Of "." and the like nothing is left.
+            return [pattern for pattern in patterns if pattern.cleaned_pattern]
     return []
 
 
-def files(context: Path, patterns: list[str]) -> Iterator[tuple[str, Path]]:
-    """Everything but folders that is not ignored, each folder's entries in the order of names."""
-    kept = set(PatternMatcher(patterns).walk(str(context))) if patterns else None
+def files(context: Path, patterns: Sequence[Pattern]) -> Iterator[tuple[str, Path]]:
+    """Everything but folders that is not ignored, each folder's entries in the order of names.
 
-    def walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    As BuildKit reads the patterns: the last one that matches a path, or a folder that it is in,
+    decides; so an exception counts under a folder that is ignored as well.
+    """
+    exceptions = any(pattern.exclusion for pattern in patterns)
+
+    def walk(folder: Path, prefix: str, matched: Sequence[bool]) -> Iterator[tuple[str, Path]]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             relative = prefix + entry.name
+            ignored, found = _ignored(patterns, relative, matched)
             if entry.is_dir(follow_symlinks=False):
-                yield from walk(Path(entry.path), f"{relative}/")
-            elif kept is None or relative in kept:
+                if exceptions or not ignored:
+                    yield from walk(Path(entry.path), f"{relative}/", found)
+            elif not ignored:
                 yield relative, Path(entry.path)
 
-    yield from walk(context, "")
+    yield from walk(context, "", [False] * len(patterns))
+
+
+def _ignored(
+    patterns: Sequence[Pattern], path: str, matched: Sequence[bool]
+) -> tuple[bool, list[bool]]:
+    """Whether a path is ignored, and which patterns match it.
+
+    :param matched: which of them match the folder that it is in
+    """
+    ignored = False
+    found = []
+    for pattern, above in zip(patterns, matched, strict=True):
+        # A pattern that would change nothing is not looked at.
+        match = above or (
+            pattern.exclusion == ignored
+            and fnmatchcase(path, pattern.cleaned_pattern.replace("[^", "[!"))
+        )
+        found.append(match)
+        if match:
+            ignored = not pattern.exclusion
+    return ignored, found
 
 
 def digest(context: Path, dockerfile: Path) -> str:
