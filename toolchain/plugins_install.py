@@ -111,8 +111,9 @@ def _write(plugins: Path, plugin: Plugin, text: str | None, target: Path | None)
         executable.unlink(missing_ok=True)
         executable.write_text(text)
         executable.chmod(0o755)
-    # The engine's own marks of a complete installation.
-    (folder / "PulumiPlugin.yaml").write_text("runtime: python\n")
+    # With it, which earlier versions wrote, the CLI would have the language host run the folder.
+    (folder / "PulumiPlugin.yaml").unlink(missing_ok=True)
+    # The engine's own mark of a complete installation.
     (plugins / f"{plugin.folder}.lock").touch()
 
 

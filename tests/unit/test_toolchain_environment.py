@@ -133,8 +133,13 @@ def test_an_unknown_mode_is_refused(checkout: Checkout, monkeypatch: pytest.Monk
 
 
 def test_plugins_of_ours_are_installed_where_the_engine_looks(checkout: Checkout) -> None:
-    plugins_install.install(checkout, packages_only=True)
     plugins = checkout.pulumi_home / "plugins"
+    plugins_install.install(checkout, packages_only=True)
+    # Of an earlier version: with it, `pulumi package get-schema` asks the language host to run it.
+    mark = plugins / plugins_install.PROVIDERS[0].folder / "PulumiPlugin.yaml"
+    mark.write_text("runtime: python\n")
+    plugins_install.install(checkout, packages_only=True)
+    assert not mark.exists()
     for plugin in (*plugins_install.PROVIDERS, *plugins_install.LANGUAGE):
         executable = plugins / plugin.folder / plugin.executable
         assert executable.stat().st_mode & 0o111

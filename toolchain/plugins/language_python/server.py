@@ -22,11 +22,13 @@ from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from toolchain.plugins.language_python import packages
+from toolchain.plugins.refusal import refusing_the_rest
 
 VERSION = "3.256.0"
 WORKERS = 16
 
 
+@refusing_the_rest(language_pb2_grpc.LanguageRuntimeServicer, "the project's language host")
 class PythonLanguage(LanguageServer):
     """Runs `__main__.py` of the program's folder in this process, once for each Run."""
 

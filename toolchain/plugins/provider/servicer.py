@@ -27,6 +27,7 @@ from toolchain.plugins.provider.provider import (
     UpdateRequest,
 )
 from toolchain.plugins.provider.values import decode, encode
+from toolchain.plugins.refusal import refusing_the_rest
 
 _Answer = TypeVar("_Answer")
 _Method = Callable[["Servicer", Any, grpc.ServicerContext], _Answer]
@@ -110,6 +111,7 @@ class Calls:
             callback()
 
 
+@refusing_the_rest(provider_pb2_grpc.ResourceProviderServicer, "the project's provider plugin")
 class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Serves one `Provider` to the engine."""
 
