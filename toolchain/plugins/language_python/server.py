@@ -21,7 +21,7 @@ from pulumi.automation._server import LanguageServer
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
-from toolchain.plugins.language_python import packages
+from toolchain.plugins.language_python import interpreter, packages
 from toolchain.plugins.refusal import refusing_the_rest
 
 VERSION = "3.256.0"
@@ -36,6 +36,24 @@ class PythonLanguage(LanguageServer):
         super().__init__(lambda: None)
         self._engine = engine
         self._runs = 0
+        self._hosts: dict[Path, Any] = {}
+
+    def _elsewhere(self, info: Any, context: Any) -> Any:
+        """This host in the program's own virtual environment; None if it has none."""
+        try:
+            folder = interpreter.environment(info)
+            if folder is None:
+                return None
+            if folder not in self._hosts:
+                self._hosts[folder] = interpreter.host(interpreter.python(folder), self._engine)
+            return self._hosts[folder]
+        except interpreter.OptionError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+    def About(self, request: Any, context: Any) -> Any:
+        """Name the interpreter, for `pulumi about`."""
+        elsewhere = self._elsewhere(request.info, context)
+        return elsewhere.About(request) if elsewhere else super().About(request, context)  # type: ignore[no-untyped-call]
 
     def end(self, *_: object) -> None:
         """What SIGINT does.
@@ -58,6 +76,8 @@ class PythonLanguage(LanguageServer):
 
     def GetRequiredPackages(self, request: Any, context: Any) -> Any:
         """Name the providers whose SDKs are installed, so that the engine finds their plugins."""
+        if elsewhere := self._elsewhere(request.info, context):
+            return elsewhere.GetRequiredPackages(request)
         return language_pb2.GetRequiredPackagesResponse(
             packages=[
                 plugin_pb2.PackageDependency(
@@ -69,6 +89,8 @@ class PythonLanguage(LanguageServer):
 
     def GetProgramDependencies(self, request: Any, context: Any) -> Any:
         """List the installed distributions, for `pulumi about`."""
+        if elsewhere := self._elsewhere(request.info, context):
+            return elsewhere.GetProgramDependencies(request)
         return language_pb2.GetProgramDependenciesResponse(
             dependencies=[
                 language_pb2.DependencyInfo(name=name, version=version)
@@ -77,8 +99,18 @@ class PythonLanguage(LanguageServer):
         )
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
-        """Do nothing: the environment is made from its pins before the engine runs."""
-        return iter(())
+        """Make the program's own virtual environment.
+
+        This project's is made from its pins before the engine runs.
+        """
+        try:
+            folder = interpreter.environment(request.info)
+            if folder is not None:
+                requirements = Path(request.info.program_directory, "requirements.txt")
+                for line in interpreter.install(folder, requirements):
+                    yield language_pb2.InstallDependenciesResponse(stdout=line.encode())
+        except interpreter.OptionError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:
         """Ask nothing."""
@@ -90,6 +122,12 @@ class PythonLanguage(LanguageServer):
 
     def Run(self, request: Any, context: Any) -> Any:
         """Run the program to its end; what went wrong is logged, not returned."""
+        if elsewhere := self._elsewhere(request.info, context):
+            self._runs += 1
+            try:
+                return elsewhere.Run(request)
+            finally:
+                self._runs -= 1
         folder = Path(request.info.program_directory or request.pwd)
         os.chdir(request.pwd or folder)
         self.program = _program(folder, request.info.entry_point, list(request.args))

@@ -1,0 +1,65 @@
+"""Which Python runs a program: the one that its Pulumi.yaml names, or an error in a sentence."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pulumi.runtime.proto import language_pb2
+
+from toolchain.plugins.language_python import interpreter
+
+
+def info(root: Path, **options: Any) -> Any:
+    made = language_pb2.ProgramInfo(root_directory=str(root), program_directory=str(root))
+    made.options.update(options)
+    return made
+
+
+def test_a_program_without_an_environment_runs_in_this_one(tmp_path: Path) -> None:
+    assert interpreter.environment(info(tmp_path)) is None
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    assert interpreter.environment(info(tmp_path, toolchain="pip", virtualenv=".venv")) is None
+
+
+def test_another_environment_is_the_programs(tmp_path: Path) -> None:
+    folder = interpreter.environment(info(tmp_path, virtualenv="venv"))
+    assert folder == tmp_path / "venv"
+    with pytest.raises(interpreter.OptionError, match="does not exist; `pulumi install` makes it"):
+        interpreter.python(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"toolchain": "uv"}, "toolchain is 'uv'; the project's language host has pip only"),
+        ({"typechecker": "mypy"}, "typechecker is not an option of the project's language host"),
+    ],
+)
+def test_an_option_that_it_does_not_have_is_refused(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(interpreter.OptionError, match=message):
+        interpreter.environment(info(tmp_path, **options))
+
+
+def test_an_interpreter_without_the_sdk_is_named(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    with pytest.raises(interpreter.OptionError, match="is pulumi in its environment?"):
+        interpreter.host(bare, "127.0.0.1:1")
+
+
+def test_an_install_that_fails_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    pip = tmp_path / "bin" / "python"
+    pip.write_text("#!/bin/sh\necho no such package\nexit 3\n")
+    pip.chmod(0o755)
+    requirements = tmp_path / "requirements.txt"
+    assert list(interpreter.install(tmp_path, requirements)) == []
+    requirements.touch()
+    installing = interpreter.install(tmp_path, requirements)
+    assert next(installing) == "no such package\n"
+    with pytest.raises(interpreter.OptionError, match="ended with code 3"):
+        next(installing)
