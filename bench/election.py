@@ -24,7 +24,7 @@ from tests.live.support.nodes import Nodes
 from tests.live.support.waiting import eventually
 
 TTL = 5
-LEASES = 100
+LOCKS = 100
 CRASH_GOAL, HANDOVER_GOAL, LOCK_GOAL = 1.2, 0.04, 4.0
 GAP = 0.15
 SECONDS_OF_RENEWALS = 10
@@ -74,7 +74,7 @@ def _measured(
     access = deployed.stack.outputs()["access"]
     locks = client.ask("locks", module="bench.in_pod.locks", rounds=40 * kills, **access)
     renewals = client.ask(
-        "renewals", module="bench.in_pod.locks", leases=LEASES, processes=4, threads=8,
+        "renewals", module="bench.in_pod.locks", locks=LOCKS, processes=4, threads=8,
         seconds=SECONDS_OF_RENEWALS, **access,
     )  # fmt: skip
     single = _singleton(deployed, rolls)
@@ -225,8 +225,8 @@ def _figure(found: dict[str, Any], quick: bool) -> Figure:
         Ratio.of("acquire and release / one put of etcd",
                  [(statistics.median(found["lock_seconds"]),
                    statistics.median(found["put_seconds"]))], LOCK_GOAL),
-        Ratio.of(f"renewals that etcd carries / those of {LEASES} elections",
-                 [(carried, LEASES * 3 / TTL)]),
+        Ratio.of(f"renewals that etcd carries / those of {LOCKS} elections",
+                 [(carried, LOCKS * 3 / TTL)]),
     ]  # fmt: skip
     return Figure(
         name="election",
@@ -239,7 +239,7 @@ def _figure(found: dict[str, Any], quick: bool) -> Figure:
             "Crash: SIGKILL for application and elector. Handover: the pod is deleted, in one "
             "election after the other. Singleton: the same application, in one pod; its crash is of "
             "the container, which is restarted where it is. Lock: acquire and release and one put in turn, one client. Renewals: "
-            f"{LEASES} leases, 32 clients in a pod for {SECONDS_OF_RENEWALS} s, as fast as they are "
+            f"{LOCKS} held locks, 32 clients in a pod for {SECONDS_OF_RENEWALS} s, as fast as they are "
             "answered; what is compared with is a renewal each third of the TTL. Everything shares "
             "the processors."
         ),

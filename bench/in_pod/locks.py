@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, "/opt/elector")
 
-from elector.etcd import Etcd, encoded, grant_lease, keep_alive, revoke_lease
+from elector.etcd import Etcd, encoded
 from elector.etcd_lock import EtcdLock
 from elector.transport import Transport
 
@@ -49,31 +49,41 @@ def locks(request: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def renewals(request: dict[str, Any]) -> dict[str, Any]:
-    """Renewals of ``leases`` leases by ``processes`` times ``threads`` clients in ``seconds``."""
-    etcd = gateway(request)
-    leases = [grant_lease(etcd, TTL)[0] for _ in range(request["leases"])]
+    """Renewals of ``locks`` held locks by ``processes`` times ``threads`` clients in ``seconds``.
+
+    A renewal is all that it takes: the lease is kept alive, and the key is read.
+    """
     counts = multiprocessing.Array("l", request["processes"])
     failures = multiprocessing.Value("l", 0)
 
-    def renew(client: Etcd, mine: list[str], until: float, process: int) -> None:
-        done = 0
-        while time.monotonic() < until:
-            for lease in mine:
-                if keep_alive(client, lease) <= 0:
-                    with failures.get_lock():
-                        failures.value += 1
+    held = multiprocessing.Barrier(request["processes"] * request["threads"] + 1)
+    over = multiprocessing.Event()
+
+    def renew(process: int, numbers: range) -> None:
+        client = gateway(request)
+        mine = [
+            EtcdLock(client, f"{request['prefix']}bench-{number}", "bench", TTL, 1)
+            for number in numbers
+        ]
+        if not all(lock.simple_lock() for lock in mine):
+            raise RuntimeError("a lock is somebody else's")
+        held.wait()
+        done = lost = 0
+        while not over.is_set():
+            for lock in mine:
+                lost += not lock.renew()
                 done += 1
         with counts.get_lock():
             counts[process] += done
+        with failures.get_lock():
+            failures.value += lost
+        for lock in mine:
+            lock.unlock()
 
     def work(process: int) -> None:
-        own = leases[process :: request["processes"]]
-        until = time.monotonic() + request["seconds"]
+        own = range(process, request["locks"], request["processes"])
         threads = [
-            threading.Thread(
-                target=renew,
-                args=(gateway(request), own[n :: request["threads"]], until, process),
-            )
+            threading.Thread(target=renew, args=(process, own[n :: request["threads"]]))
             for n in range(request["threads"])
         ]
         for thread in threads:
@@ -81,15 +91,16 @@ def renewals(request: dict[str, Any]) -> dict[str, Any]:
         for thread in threads:
             thread.join()
 
-    began = time.monotonic()
     workers = [multiprocessing.Process(target=work, args=(n,)) for n in range(request["processes"])]
     for worker in workers:
         worker.start()
+    held.wait(120)
+    began = time.monotonic()
+    time.sleep(request["seconds"])
+    over.set()
+    took = time.monotonic() - began
     for worker in workers:
         worker.join()
-    took = time.monotonic() - began
-    for lease in leases:
-        revoke_lease(etcd, lease)
     return {"renewals": sum(counts[:]), "seconds": took, "lost": failures.value}
 
 
