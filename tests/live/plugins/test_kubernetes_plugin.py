@@ -487,6 +487,7 @@ def test_an_object_that_exists_already_is_not_taken(objects: Program, kube: Kube
         assert "exists already and does not belong to this stack" in output
         command = f"pulumi import kubernetes:core/v1:ConfigMap ours {objects.namespace}/theirs"
         assert command in " ".join(output.split())
+        assert "give its former name in the option aliases" in " ".join(output.split())
     objects.provider["upsertExistingObjects"] = True
     assert objects.up(ours)["ours"] == "create"
 

@@ -454,8 +454,9 @@ def _target(kind: Kind, body: Mapping[str, Any]) -> Target:
 
 def _exists(request: ResourceRequest, target: Target) -> str:
     return (
-        f"{target.where} exists already and does not belong to this stack. Take it in with "
-        f"pulumi import {request.type} {request.name} {target.identity}, or delete it, or set "
+        f"{target.where} exists already and does not belong to this stack under this name. If the "
+        "resource was renamed or moved, give its former name in the option aliases; else take the "
+        f"object in with pulumi import {request.type} {request.name} {target.identity}, or delete it, or set "
         "upsertExistingObjects on the provider to take over whatever exists"
     )
 
