@@ -7,26 +7,12 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 
 from tests.ports import free_port
+from tests.unit.support.listening import wait_for
 
 BINARY = shutil.which("nutcracker") or shutil.which("nutcracker", path="/usr/sbin:/usr/local/bin")
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
-    """Wait until the process accepts connections on a loopback port; fail if it ends instead."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", port), timeout=1),
-        ):
-            return
-        assert process.poll() is None, f"{process.args!r} ended"
-        assert time.monotonic() < deadline, f"{process.args!r} does not listen"
-        time.sleep(0.02)
 
 
 class NotingServer:

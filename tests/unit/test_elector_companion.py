@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from elector.observer import Observer
 from elector.server import Local, Public, serve
 
 from tests.ports import free_port
+from tests.unit.support import waiting
 from tests.unit.support.memory_lock import MemoryLock, MemoryStore
 from tests.unit.support.starting import starting
 from tests.unit.support.wire import answered, chunked, raw_server
@@ -68,15 +70,7 @@ def enter(store: MemoryStore) -> Iterator[Callable[..., Candidate]]:
         candidate.election.stop()
 
 
-def soon(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = monotonic() + seconds
-    while monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"not within {seconds} s")
-
-
+soon = partial(waiting.soon, seconds=10)
 Enter = Callable[..., Candidate]
 
 

@@ -6,23 +6,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 
 import elector.__main__
 import pytest
-from elector.belief import monotonic
 from elector.election import Election
 from elector.metrics import Metrics
 from elector.server import Local, Public, serve
 from elector.worker import Worker
 
 from tests.ports import free_ports
+from tests.unit.support import waiting
 from tests.unit.support.etcd_model import FakeClock
 from tests.unit.support.memory_lock import MemoryLock, MemoryStore
 
 # The time to live is never over: it is not by that that somebody follows.
 TTL, RENEW, MARGIN, SILENCE = 600.0, 200.0, 1.0, 5.0
 Enter = Callable[..., Election]
+soon = partial(waiting.soon, seconds=60)
 
 
 @pytest.fixture
@@ -51,15 +52,6 @@ def enter(store: MemoryStore, clock: FakeClock) -> Iterator[Enter]:
     yield one
     for election in entered:
         election.stop()
-
-
-def soon(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = monotonic() + seconds
-    while monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"not within {seconds} s")
 
 
 def leads(election: Election) -> bool:

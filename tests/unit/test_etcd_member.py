@@ -352,6 +352,16 @@ def test_a_restored_root_with_another_password_is_said(access: Any) -> None:
 # What others say, and what they are told
 
 
+def without_tls(member: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a member ask others over plain HTTP, as the raw servers speak it."""
+    plain = http.client.HTTPConnection
+    monkeypatch.setattr(
+        member.prepare.http.client,
+        "HTTPSConnection",
+        lambda host, port, **_: plain(host, port, timeout=30),
+    )
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
@@ -375,12 +385,7 @@ def test_an_odd_answer_of_another_member_is_none(
     answers: tuple[bytes | None, ...],
     expected: dict[str, Any],
 ) -> None:
-    plain = http.client.HTTPConnection
-    monkeypatch.setattr(
-        member.prepare.http.client,
-        "HTTPSConnection",
-        lambda host, port, **_: plain(host, port, timeout=30),
-    )
+    without_tls(member, monkeypatch)
     monkeypatch.setattr(member.prepare, "peer_context", lambda _: None)
     monkeypatch.setattr(member.prepare, "Gateway", lambda *_: None)
     missing = wire.answered(b"", status="404 Not Found")
@@ -652,12 +657,7 @@ WANTED = f"/{OLD}"
 def test_a_snapshot_that_comes_in_part_is_fetched_again(
     member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bytes
 ) -> None:
-    plain = http.client.HTTPConnection
-    monkeypatch.setattr(
-        member.prepare.http.client,
-        "HTTPSConnection",
-        lambda host, port, **_: plain(host, port, timeout=30),
-    )
+    without_tls(member, monkeypatch)
     monkeypatch.setattr(member.prepare, "_POLL_SECONDS", 0)
     with wire.raw_server(broken, wire.answered(WHOLE)) as server:
         monkeypatch.setattr(member.settings, "SNAPSHOT_PORT", server.port)

@@ -5,7 +5,7 @@ import gzip
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -275,21 +275,33 @@ def test_an_event_that_is_dead_twice_is_two_letters(nats: int) -> None:
     buses.run(nats, body)
 
 
+def replaying(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], Awaitable[list[tuple[bool, str | None]]]]:
+    """What replays the letters of event e1: of each, whether that was done, or why not."""
+    trace = buses.program("trace")
+
+    async def connected(*_: Any) -> Any:
+        return await bus.again()
+
+    monkeypatch.setattr(trace, "_connected", connected)
+
+    async def replayed() -> list[tuple[bool, str | None]]:
+        await trace.dead("e1", True)
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        return [(line["replayed"], line.get("why")) for line in lines if "replayed" in line]
+
+    return replayed
+
+
 def test_a_letter_is_replayed_once_and_again_when_it_failed_again(
     nats: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace = buses.program("trace")
-
     async def body(bus: Bus) -> None:
-        async def connected(*_: Any) -> Any:
-            return await bus.again()
-
-        monkeypatch.setattr(trace, "_connected", connected)
+        replay = replaying(bus, monkeypatch, capsys)
 
         async def replayed() -> list[bool]:
-            await trace.dead("e1", True)
-            lines = map(json.loads, capsys.readouterr().out.splitlines())
-            return [line["replayed"] for line in lines if "replayed" in line]
+            return [done for done, _ in await replay()]
 
         broken = answered(b"", status="500 Broken")
         with raw_server(broken, broken, answered(b"")) as step:
@@ -313,30 +325,18 @@ def test_a_letter_is_replayed_once_and_again_when_it_failed_again(
 def test_a_letter_that_nobody_takes_any_more_is_not_called_replayed(
     nats: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace = buses.program("trace")
-
     async def body(bus: Bus) -> None:
-        async def connected(*_: Any) -> Any:
-            return await bus.again()
-
-        monkeypatch.setattr(trace, "_connected", connected)
-
-        async def replayed() -> Any:
-            await trace.dead("e1", True)
-            (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()
-                       if "replayed" in text]  # fmt: skip
-            return line["replayed"], line.get("why")
-
+        replayed = replaying(bus, monkeypatch, capsys)
         with raw_server(answered(b"", status="500 Broken")) as step:
             one = subscription("a", "p.a", step.url, attempts=1)
             await delivered(bus, one, {})
             durable = buses.program("rules").consumer("p", "a")
             await bus.stream.delete_consumer("events", durable)
-            assert await replayed() == (False, "nobody subscribes to p.a")
+            assert await replayed() == [(False, "nobody subscribes to p.a")]
             assert await bus.stored("events") == []
             # Back again, it gets it: nothing was taken for known.
             await bus.consumers("p", one).keep()
-            assert await replayed() == (True, None)
+            assert await replayed() == [(True, None)]
             assert (await bus.take("p", one)).event == "e1"
 
     buses.run(nats, body)

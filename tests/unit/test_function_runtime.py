@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.support import waiting
 from tests.unit.support.function_image import Served, runtime
 from tests.unit.support.wire import begun, trickled
 
@@ -285,15 +287,8 @@ def test_a_missing_function_is_named(modules: Any, tmp_path: Path) -> None:
 
 # slow clients
 
+until = partial(waiting.soon, seconds=30)
 HEAD = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: %d\r\n\r\n"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.005)
 
 
 def answers(connection: socket.socket) -> bytes:

@@ -7,14 +7,14 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from tests import ports
+from tests.unit.support import listening
 from tests.unit.support.wire import raw_server
 from tests.unit.test_request_splitter import configuration as splitter_configuration
 from tests.unit.test_request_splitter import made as splitter_made
@@ -30,24 +30,14 @@ pytestmark = pytest.mark.skipif(
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n"
 
 
-@contextmanager
-def running(text: str, folder: pathlib.Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    text: str, folder: pathlib.Path, port: int
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Nginx with this configuration, once it listens at ``port``."""
     file = folder / "nginx.conf"
     file.write_text(text.replace("/tmp/", f"{folder}/"))
     command = [str(NGINX), "-e", "stderr", "-c", str(file), "-g", "daemon off; user root;"]
-    with subprocess.Popen(command) as process:
-        try:
-            while process.poll() is None:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 5).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.01)
-            assert process.poll() is None, "nginx ended"
-            yield process
-        finally:
-            process.terminate()
+    return listening.running(command, port)
 
 
 def certificate(folder: pathlib.Path, file: str, name: str) -> None:

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.ports import free_port
+from tests.unit.support import waiting
 from tests.unit.support.programs import program
 from tests.unit.support.wire import begun, trickled
 
@@ -136,12 +138,7 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to that")
+until = partial(waiting.soon, seconds=60)
 
 
 def said(server: Any, *sent: bytes, end: bool = False) -> bytes:

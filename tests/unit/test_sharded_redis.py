@@ -16,8 +16,8 @@ from components.serving.sharded_redis import forecast, movement
 from components.values.errors import InputError
 from components.values.ring import plan
 from tests.ports import free_port
-from tests.unit.nutcracker import wait_for
 from tests.unit.support.hardening import violations
+from tests.unit.support.listening import wait_for
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
 

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from tests import ports
+from tests.unit.support.listening import running
 from tests.unit.test_twemproxy import configuration, made
-from tests.unit.test_twemproxy_memory import running
 
 redis = pytest.importorskip("redis", minversion="8", reason="redis-py 8 is not installed")
 REDIS = shutil.which("redis-server")

@@ -5,13 +5,13 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests import ports
+from tests.unit.support.listening import running
 from tests.unit.test_twemproxy import configuration, made
 
 NUTCRACKER = shutil.which("nutcracker")
@@ -58,23 +58,6 @@ def late_shard() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
         yield listener.getsockname()[1]
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A program, once it listens at ``port``."""
-    with subprocess.Popen(command) as process:
-        try:
-            while process.poll() is None:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 5).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.01)
-            assert process.poll() is None, f"{command[0]} ended"
-            yield process
-        finally:
-            process.terminate()
 
 
 def most_memory(process: subprocess.Popen[bytes]) -> int:

@@ -1,0 +1,19 @@
+"""Waiting for what a thread or a process does in its own time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+def soon(condition: Callable[[], Found], seconds: float) -> Found:
+    """The first true answer of a condition.
+
+    :param seconds: after which it fails
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.005)
+    return found
