@@ -18,7 +18,7 @@ class OnChangeArgs(TypedDict):
     signal: NotRequired[str]
     """Sent to every process named ``process`` in the pod: HUP, INT, QUIT, TERM, USR1, USR2 or
     WINCH. The containers of the pod then see each other's processes. All but INT, QUIT and TERM are
-    sent only to a process that catches or blocks them; one that is starting is told afterwards."""
+    sent only to a process that catches, blocks or awaits them; one that is starting is told later."""
     process: NotRequired[str]
     """Name of the program's file, or of the script that an interpreter runs."""
     url: NotRequired[str]

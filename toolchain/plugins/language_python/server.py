@@ -122,22 +122,20 @@ class PythonLanguage(LanguageServer):
 
     def Run(self, request: Any, context: Any) -> Any:
         """Run the program to its end; what went wrong is logged, not returned."""
-        if elsewhere := self._elsewhere(request.info, context):
-            self._runs += 1
-            try:
-                return elsewhere.Run(request)
-            finally:
-                self._runs -= 1
+        elsewhere = self._elsewhere(request.info, context)
+        self._runs += 1
+        try:
+            return elsewhere.Run(request) if elsewhere else self._run(request, context)
+        finally:
+            self._runs -= 1
+
+    def _run(self, request: Any, context: Any) -> Any:
         folder = Path(request.info.program_directory or request.pwd)
         os.chdir(request.pwd or folder)
         self.program = _program(folder, request.info.entry_point, list(request.args))
         # The base class takes the engine's address for its log from here.
         request.args.insert(0, self._engine)
-        self._runs += 1
-        try:
-            response = super().Run(request, context)  # type: ignore[no-untyped-call]
-        finally:
-            self._runs -= 1
+        response = super().Run(request, context)  # type: ignore[no-untyped-call]
         # What went wrong has been shown by then; an error here would show it a second time.
         return language_pb2.RunResponse(bail=True) if response.error else response
 

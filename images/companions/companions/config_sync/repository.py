@@ -36,9 +36,9 @@ class _Client(HttpGitClient):
             response.close()
             raise SourceError(f"{self._url}: no git server that speaks the smart protocol")
 
-        def bounded(*size: int) -> Any:
+        def bounded(size: int) -> Any:
             # Not more than one byte too many, whatever was asked for.
-            piece = read(min(*size, self._left + 1))
+            piece = read(min(size, self._left + 1))
             self._left -= len(piece)
             if self._left < 0:
                 raise SourceError(f"{self._url}: the commit is more than {self._most} bytes")
