@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.unit.support.companions import program
-from tests.unit.support.starting import starting
+from tests.unit.support.starting import at_last, starting
 from tests.unit.support.wire import answered, chunked, raw_server
 
 snapshot = program("config_sync.snapshot")
@@ -398,7 +398,7 @@ def test_a_process_that_is_starting_is_told_once_it_listens(
         with pytest.raises(tells.TellError, match="does not listen for SIGUSR1"):
             tells.tell(how)
         go_on()
-        tells.tell(how)
+        at_last(lambda: tells.tell(how), tells.TellError)
 
 
 def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.unit.support.waiting import soon
+
 # Its first line is its signals' state, and it goes on when something is written to it.
 _SCRIPT = """
 import signal, sys
@@ -55,3 +57,20 @@ def starting(folder: Path, listens: str) -> Iterator[tuple[str, Callable[[], Non
             said("told")
         finally:
             process.kill()
+
+
+def at_last(tell: Callable[[], None], refused: type[Exception]) -> None:
+    """Tell such a process, again for as long as it is refused, as the programs do.
+
+    One that enters sigwait() has its signal unblocked a moment before it sleeps, and seems not to
+    listen for that moment.
+    """
+
+    def told() -> bool:
+        try:
+            tell()
+        except refused:
+            return False
+        return True
+
+    soon(told, 60)
