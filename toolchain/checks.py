@@ -19,7 +19,8 @@ from toolchain.paths import Checkout
 STACK = "ambassadors"
 # pytest's answer to a folder or selection that holds no test.
 NO_TESTS = 5
-UNIT_PROCESSES = ("-n", "2", "--dist", "loadfile")
+# Many of them wait: a third process uses what two leave of two processors.
+UNIT_PROCESSES = ("-n", "3", "--dist", "loadfile")
 PLUGIN_PROCESSES = ("-n", "4", "--dist", "load")
 # Tests that share a deployment form a group, which stays in one process. With two, pods and nodes
 # keep both processors of a small machine busy already; more only wait for one another.
