@@ -1,13 +1,16 @@
-"""Which Python runs a program: the one that its Pulumi.yaml names, or an error in a sentence."""
+"""The language host: which Python runs a program, and what is written of one that was imported."""
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pulumi.runtime.proto import language_pb2
 
-from toolchain.plugins.language_python import interpreter
+from toolchain import builds
+from toolchain.errors import ToolchainError
+from toolchain.plugins.language_python import interpreter, server
 
 
 def info(root: Path, **options: Any) -> Any:
@@ -63,3 +66,49 @@ def test_an_install_that_fails_says_so(tmp_path: Path) -> None:
     assert next(installing) == "no such package\n"
     with pytest.raises(interpreter.OptionError, match="ended with code 3"):
         next(installing)
+
+
+class Refused(Exception):
+    """What a call is ended with."""
+
+
+def _abort(_: object, message: str) -> None:
+    raise Refused(message)
+
+
+CALL = SimpleNamespace(abort=_abort)
+
+
+def generator(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    program = folder / server.GENERATOR
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(builds, "ensure", lambda name: folder if name == program.name else None)
+
+
+def test_a_program_is_written_by_the_generator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = language_pb2.GenerateProgramResponse(source={"__main__.py": b"import pulumi\n"})
+    (tmp_path / "answer").write_bytes(answer.SerializeToString())
+    generator(monkeypatch, tmp_path, f"cat > {tmp_path}/asked; cat {tmp_path}/answer")
+    request = language_pb2.GenerateProgramRequest(source={"a.pp": "x"}, loader_target="here")
+    assert server.PythonLanguage("").GenerateProgram(request, CALL) == answer
+    asked = (tmp_path / "asked").read_bytes()
+    assert language_pb2.GenerateProgramRequest.FromString(asked) == request
+
+
+def test_a_generator_that_fails_or_cannot_be_built_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, request = server.PythonLanguage(""), language_pb2.GenerateProgramRequest()
+    generator(monkeypatch, tmp_path, "echo no such schema >&2; exit 1")
+    with pytest.raises(Refused, match="^no such schema$"):
+        host.GenerateProgram(request, CALL)
+
+    def unbuilt(_: str) -> Path:
+        raise ToolchainError("no Go")
+
+    monkeypatch.setattr(builds, "ensure", unbuilt)
+    with pytest.raises(Refused, match="^no Go$"):
+        host.GenerateProgram(request, CALL)

@@ -1,14 +1,18 @@
 """The language host, driven by the real CLI."""
 
+import json
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.live.support.cluster import Cluster
+from tests.live.support.kube import Kube
 from tests.live.support.stacks import Stack, UpdateError
+from toolchain import builds
 
 PROJECT = """\
 name: prefix
@@ -52,3 +56,28 @@ def test_what_it_does_not_have_is_said_in_a_sentence(program: Stack) -> None:
     output = " ".join(refused.value.output.split())
     assert "the project's language host has no Generate" in output
     assert "Traceback" not in output
+
+
+def test_an_import_prints_the_program_of_what_it_found(
+    program: Stack, kube: Kube, namespace: str
+) -> None:
+    body: Any = {"metadata": {"name": "theirs"}, "data": {"a": "1"}}
+    kube.core.create_namespaced_config_map(namespace, body)
+    (program.work / "Pulumi.yaml").write_text("name: prefix\nruntime: python\n")
+    token, name = "kubernetes:core/v1:ConfigMap", f"{namespace}/theirs"
+    out = program.folder / "found.py"
+    program.run(
+        "import", token, "ours", name, "--out", str(out), "--yes", "--stack", program.name
+    )  # fmt: skip
+    # The program declares it, and there is nothing left to do.
+    (program.work / "__main__.py").write_text(out.read_text())
+    assert "import pulumi_kubernetes as" in out.read_text()
+    assert program.up().changed == {}
+    program.run("state", "unprotect", "--all", "--yes", "--stack", program.name)
+    program.destroy()
+
+
+def test_the_providers_schema_is_shown(program: Stack) -> None:
+    schema = json.loads(program.run("package", "get-schema", "kubernetes"))
+    assert schema["version"] == builds.KUBERNETES_PROVIDER_VERSION
+    assert "kubernetes:core/v1:ConfigMap" in schema["resources"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,10 +22,12 @@ from pulumi.automation._server import LanguageServer
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
+from toolchain import builds
+from toolchain.errors import ToolchainError
 from toolchain.plugins.language_python import interpreter, packages
 from toolchain.plugins.refusal import refusing_the_rest
 
-VERSION = "3.256.0"
+GENERATOR = "generate-program"
 WORKERS = 16
 
 
@@ -72,7 +75,7 @@ class PythonLanguage(LanguageServer):
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
         """Answer with the engine's version, as the official plugin does."""
-        return plugin_pb2.PluginInfo(version=VERSION)
+        return plugin_pb2.PluginInfo(version=builds.PULUMI_VERSION)
 
     def GetRequiredPackages(self, request: Any, context: Any) -> Any:
         """Name the providers whose SDKs are installed, so that the engine finds their plugins."""
@@ -111,6 +114,22 @@ class PythonLanguage(LanguageServer):
                     yield language_pb2.InstallDependenciesResponse(stdout=line.encode())
         except interpreter.OptionError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+    def GenerateProgram(self, request: Any, context: Any) -> Any:
+        """Write objects that `pulumi import` has found as a program in Python."""
+        try:
+            program = builds.ensure(GENERATOR) / GENERATOR
+            done = subprocess.run(
+                [program],
+                input=request.SerializeToString(),
+                capture_output=True,
+                check=False,
+            )
+        except ToolchainError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        if done.returncode:
+            context.abort(grpc.StatusCode.UNKNOWN, done.stderr.decode(errors="replace").strip())
+        return language_pb2.GenerateProgramResponse.FromString(done.stdout)
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:
         """Ask nothing."""
