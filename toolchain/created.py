@@ -2,6 +2,7 @@
 
 The name that was chosen stands in the recorded inputs. Nothing is deleted that does not carry the
 mark of this project: the instance label on a Docker resource, Pulumi's field manager on an object.
+An object, whose creation takes over one that is there, must have come with the killed run as well.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from toolchain import progress
+from toolchain import api_server, progress
 from toolchain.errors import ToolchainError
 
 if TYPE_CHECKING:
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
 
 LABEL = "dds.instance"
 FIELD_MANAGER = "pulumi-kubernetes"
+AUTONAMED = "pulumi.com/autonamed"
 GONE_TIMEOUT = 120.0
-# With three further attempts.
-ANSWER_SECONDS = 10.0
 DOCKER_KINDS = {
     "docker:index/container:Container": "containers",
     "docker:index/network:Network": "networks",
@@ -38,16 +39,23 @@ def identity(resource: Mapping[str, Any]) -> tuple[str, ...]:
     return (str(inputs.get("name") or resource.get("urn") or ""),)
 
 
-def delete(checkout: Checkout, environment: Mapping[str, str], resource: Mapping[str, Any]) -> None:
+def delete(
+    checkout: Checkout,
+    environment: Mapping[str, str],
+    resource: Mapping[str, Any],
+    began: float | None,
+) -> None:
     """Delete what the creation of `resource` made, if it made anything, and wait until it is gone.
 
     Types that leave nothing outside the state are left alone.
+
+    :param began: when the run of this creation began, in seconds of the epoch; None: unknown
     """
     kind = str(resource.get("type"))
     if kind in DOCKER_KINDS:
         _delete_docker(checkout, environment, DOCKER_KINDS[kind], resource)
     elif kind.startswith("kubernetes:") and "metadata" in (resource.get("inputs") or {}):
-        _delete_object(environment, resource)
+        _delete_object(environment, resource, began)
 
 
 def _delete_docker(
@@ -76,20 +84,16 @@ def _delete_docker(
     progress.say("recovery", f"deleted {kind.rstrip('s')} {name}")
 
 
-def _delete_object(environment: Mapping[str, str], resource: Mapping[str, Any]) -> None:
-    import kubernetes
+def _delete_object(
+    environment: Mapping[str, str], resource: Mapping[str, Any], began: float | None
+) -> None:
     from kubernetes import dynamic
     from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
     inputs = resource["inputs"]
     namespace, name = identity(resource)
-    context = os.environ.get("KUBECONTEXT") or None
     try:
-        connection = kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=environment.get("KUBECONFIG"), context=context
-        )
-        # What follows has no bound of its own: a cluster that hangs would be waited for without end.
-        kubernetes.client.VersionApi(connection).get_code(_request_timeout=ANSWER_SECONDS)
+        connection = api_server.connect(environment)
         client = dynamic.DynamicClient(connection)  # type: ignore[no-untyped-call]
         api = client.resources.get(api_version=inputs["apiVersion"], kind=inputs["kind"])
         where = {"name": name, "namespace": namespace or None}
@@ -99,9 +103,8 @@ def _delete_object(environment: Mapping[str, str], resource: Mapping[str, Any]) 
     except Exception as error:  # noqa: BLE001 whatever keeps the cluster from answering
         progress.say("recovery", f"{inputs['kind']} {name}: the cluster does not answer ({error})")
         return
-    managers = [entry.get("manager", "") for entry in found.metadata.managedFields or []]
-    if not any(manager.startswith(FIELD_MANAGER) for manager in managers):
-        progress.say("recovery", f"{inputs['kind']} {name} is not Pulumi's; left alone")
+    if reason := _not_made(found.metadata, inputs["metadata"], began):
+        progress.say("recovery", f"{inputs['kind']} {name} {reason}; left alone")
         return
     api.delete(**where, body={"propagationPolicy": "Foreground"})
     deadline = time.monotonic() + GONE_TIMEOUT
@@ -117,3 +120,23 @@ def _delete_object(environment: Mapping[str, str], resource: Mapping[str, Any]) 
             )
         time.sleep(0.5)
     progress.say("recovery", f"deleted {inputs['kind']} {name}")
+
+
+def _not_made(metadata: Any, declared: Mapping[str, Any], began: float | None) -> str:
+    """Why an object was not made by the killed run; empty if it was.
+
+    :param metadata: the object's
+    :param declared: what the creation asked for
+    """
+    managers = [entry.get("manager", "") for entry in metadata.managedFields or []]
+    if not any(manager.startswith(FIELD_MANAGER) for manager in managers):
+        return "is not Pulumi's"
+    if (declared.get("annotations") or {}).get(AUTONAMED) == "true":
+        # Half of the name is random: nobody else has it.
+        return ""
+    if began is None:
+        return "may be older than the killed run"
+    # Whole seconds in what the server says.
+    if datetime.fromisoformat(metadata.creationTimestamp).timestamp() < int(began):
+        return "is older than the killed run"
+    return ""

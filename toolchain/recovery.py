@@ -2,7 +2,8 @@
 
 Three things can be left: the CLI itself, still running; its lock on the stack; and operations
 that the state calls pending. What a pending creation really made is deleted, so that the next
-update makes it again under the same name.
+update makes it again under the same name. A creation of an object that is there already takes it
+over, so what is older than the killed run is left alone.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def recover(cli: PulumiCli, stacks: list[str]) -> None:
     if not cli.uses_own_backend:
         return
     for stack in stacks:
-        remove_stale_locks(cli.checkout, stack)
+        began = remove_stale_locks(cli.checkout, stack)
         if _pending(checkpoint(cli.checkout, stack)):
-            settle(cli, stack)
+            settle(cli, stack, began)
 
 
 def end_orphan(checkout: Checkout) -> None:
@@ -52,8 +53,13 @@ def end_orphan(checkout: Checkout) -> None:
     checkout.run_record.unlink(missing_ok=True)
 
 
-def remove_stale_locks(checkout: Checkout, stack: str) -> None:
-    """Remove the locks of dead processes on a stack; raise ToolchainError for one that lives."""
+def remove_stale_locks(checkout: Checkout, stack: str) -> float | None:
+    """Remove the locks of dead processes on a stack; raise ToolchainError for one that lives.
+
+    Returns when the first of them was taken, which is when the killed run began; None if there was
+    no lock.
+    """
+    began: list[float] = []
     folder = checkout.state / ".pulumi" / "locks" / "organization" / PROJECT / stack
     for lock in sorted(folder.glob("*.json")):
         holder = _holder(lock)
@@ -70,6 +76,8 @@ def remove_stale_locks(checkout: Checkout, stack: str) -> None:
             )
         progress.say("recovery", f"stack {stack}: removing the lock of process {pid}, now gone")
         lock.unlink(missing_ok=True)
+        began.append(taken)
+    return min(began, default=None)
 
 
 def _holder(lock: Path) -> tuple[int, str, float] | None:
@@ -106,13 +114,16 @@ def _pending(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(deployment.get("pending_operations") or [])
 
 
-def settle(cli: PulumiCli, stack: str) -> None:
-    """Delete what pending creations of a stack made, and clear the pending operations."""
+def settle(cli: PulumiCli, stack: str, began: float | None = None) -> None:
+    """Delete what pending creations of a stack made, and clear the pending operations.
+
+    :param began: when the killed run began, in seconds of the epoch; unknown by default
+    """
     state = cli.export(stack)
     deployment = state["deployment"]
     for resource in unfinished_creations(deployment):
         progress.say("recovery", f"stack {stack}: {resource['urn']} was being created")
-        created.delete(cli.checkout, cli.environment, resource)
+        created.delete(cli.checkout, cli.environment, resource, began)
     count = len(_pending(deployment))
     deployment["pending_operations"] = []
     cli.import_(stack, state)

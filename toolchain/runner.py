@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain import (
+    api_server,
     cache,
     docker_daemon,
     environment,
@@ -19,6 +21,7 @@ from toolchain import (
     plugins_install,
     progress,
     recovery,
+    unready,
 )
 from toolchain.created import LABEL
 from toolchain.errors import ToolchainError
@@ -90,7 +93,13 @@ def _up(cli: PulumiCli, stack: str, *options: str) -> None:
     with progress.step(f"pulumi up {stack}"):
         cli.ensure_stack(stack)
         recovery.recover(cli, [stack])
-        cli.run(["up", "--stack", stack, "--yes", "--skip-preview", *options])
+        began = time.time()
+        try:
+            cli.run(["up", "--stack", stack, "--yes", "--skip-preview", *options])
+        except ToolchainError:
+            for reason in unready.reasons(cli, stack, began):
+                progress.say("not ready", reason)
+            raise
 
 
 def write_kubeconfig(cli: PulumiCli) -> None:
@@ -176,13 +185,8 @@ def cluster_answers(cli: PulumiCli) -> bool:
     kubeconfig = Path(cli.environment.get("KUBECONFIG", cli.checkout.kubeconfig))
     if not kubeconfig.exists():
         return False
-    import kubernetes
-
     try:
-        client = kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=str(kubeconfig)
-        )
-        kubernetes.client.VersionApi(client).get_code(_request_timeout=10)
+        api_server.connect({"KUBECONFIG": str(kubeconfig)})
     except Exception:  # noqa: BLE001 any failure means no
         return False
     return True

@@ -15,15 +15,11 @@ import docker.errors
 import pytest
 
 from tests.unit.support.wire import answered, raw_server
-from toolchain import base_image, created, docker_daemon, installation, machine, process
+from toolchain import api_server, base_image, created, docker_daemon, installation, machine, process
 from toolchain.errors import ToolchainError
 from toolchain.machine import Mode
 from toolchain.node import image
 from toolchain.paths import Checkout
-from toolchain.plugins.provider import serve
-from toolchain.plugins.provider.cancellation import Cancellation
-from toolchain.plugins.provider.provider import Provider
-from toolchain.plugins.provider.servicer import Servicer
 
 
 def test_what_does_not_speak_http_is_not_reachable() -> None:
@@ -121,17 +117,6 @@ def test_a_node_image_whose_build_ends_early_is_none(monkeypatch: pytest.MonkeyP
         image.ensure(client, {}, lambda _: None)
 
 
-def test_a_plugin_ends_whatever_those_do_that_are_told_of_the_end() -> None:
-    def fail() -> None:
-        raise RuntimeError("told")
-
-    cancellation, ended = Cancellation(), threading.Event()
-    servicer = Servicer(Provider(None, cancellation), "1")  # type: ignore[arg-type]
-    with cancellation.calling(fail), pytest.raises(RuntimeError, match="told"):
-        serve._wind_up(cancellation, servicer, ended)
-    assert ended.is_set()
-
-
 def test_a_process_that_ends_while_it_is_stopped_is_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -163,7 +148,7 @@ def test_a_cluster_that_hangs_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(created, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(api_server, "ANSWER_SECONDS", 0.2)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
         f"""
@@ -176,5 +161,5 @@ def test_a_cluster_that_hangs_is_not_waited_for(
         "type": "kubernetes:core/v1:ConfigMap",
         "inputs": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}},
     }
-    created.delete(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)}, resource)
+    created.delete(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)}, resource, None)
     assert "the cluster does not answer" in capsys.readouterr().err

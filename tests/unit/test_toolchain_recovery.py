@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,8 +62,10 @@ def dead_pid() -> int:
 
 def test_the_lock_of_a_dead_process_goes(checkout: Checkout) -> None:
     file = lock(checkout, pid=dead_pid())
-    recovery.remove_stale_locks(checkout, "x")
+    before = time.time()
+    assert recovery.remove_stale_locks(checkout, "x") == pytest.approx(before, abs=60)
     assert not file.exists()
+    assert recovery.remove_stale_locks(checkout, "x") is None
 
 
 def test_the_lock_of_a_live_process_is_an_error_that_names_it(checkout: Checkout) -> None:
@@ -209,13 +212,15 @@ def test_pending_operations_are_settled(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleted = []
-    monkeypatch.setattr(created, "delete", lambda _checkout, _env, found: deleted.append(found))
+    lock(checkout, pid=dead_pid(), timestamp="2001-02-03T04:05:06Z")
+    began = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp()
+    monkeypatch.setattr(created, "delete", lambda _checkout, _env, *found: deleted.append(found))
     held = [{**CONTAINER, "id": "1"}]
     cli = FakeCli(
         checkout, deployment(("creating", CONFIG_MAP), ("updating", CONTAINER), held=held)
     )
     recovery.recover(cli, ["x"])  # type: ignore[arg-type]
-    assert deleted == [CONFIG_MAP]
+    assert deleted == [(CONFIG_MAP, began)]
     assert cli.imported is not None
     assert cli.imported["deployment"]["pending_operations"] == []
     assert cli.imported["deployment"]["resources"] == held
@@ -225,3 +230,27 @@ def test_a_clean_state_is_not_written(checkout: Checkout) -> None:
     cli = FakeCli(checkout, deployment(held=[{**CONTAINER, "id": "1"}]))
     recovery.recover(cli, ["x", "never-made"])  # type: ignore[arg-type]
     assert cli.imported is None
+
+
+MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("manager", "autonamed", "began", "reason"),
+    [
+        ("pulumi-kubernetes-12ab", False, MADE.timestamp() + 0.9, ""),
+        ("pulumi-kubernetes-12ab", False, MADE.timestamp() + 1.0, "is older than the killed run"),
+        # A creation takes over what is there: without a time nobody knows whose it was.
+        ("pulumi-kubernetes-12ab", False, None, "may be older than the killed run"),
+        ("pulumi-kubernetes-12ab", True, None, ""),
+        ("kubectl", True, MADE.timestamp(), "is not Pulumi's"),
+    ],
+)
+def test_only_what_the_killed_run_made_is_deleted(
+    manager: str, autonamed: bool, began: float | None, reason: str
+) -> None:
+    found = SimpleNamespace(
+        managedFields=[{"manager": manager}], creationTimestamp="2026-01-02T03:04:05Z"
+    )
+    declared = {"annotations": {"pulumi.com/autonamed": "true"}} if autonamed else {}
+    assert created._not_made(found, declared, began) == reason

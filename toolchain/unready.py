@@ -1,0 +1,64 @@
+"""Why what did not get ready is not: the cluster's warnings, which the provider does not print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from toolchain import api_server
+
+if TYPE_CHECKING:
+    from toolchain.pulumi_cli import PulumiCli
+
+MOST_OF_ONE = 3
+
+
+def reasons(cli: PulumiCli, stack: str, began: float) -> Iterator[str]:
+    """A line for each recent warning about an object that the last update waited for in vain.
+
+    :param began: when that update began, in seconds of the epoch
+    """
+    import kubernetes
+
+    unready = list(_unready(cli.export(stack)["deployment"]))
+    if not unready:
+        return
+    try:
+        core = kubernetes.client.CoreV1Api(api_server.connect(cli.environment))
+        for kind, namespace, name in unready:
+            listed = core.list_namespaced_event(
+                namespace, field_selector="type=Warning", _request_timeout=api_server.ANSWER_SECONDS
+            )
+            for line in warnings(listed.items, name, began):
+                yield f"{kind} {namespace}/{name}: {line}"
+    except Exception as error:  # noqa: BLE001 whatever keeps the cluster from answering
+        yield f"the cluster's events cannot be read ({error})"
+
+
+def _unready(deployment: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for resource in deployment.get("resources") or []:
+        metadata = (resource.get("outputs") or {}).get("metadata") or {}
+        if resource.get("initErrors") and metadata.get("namespace"):
+            yield resource["outputs"]["kind"], metadata["namespace"], metadata["name"]
+
+
+def warnings(events: Iterable[Any], name: str, began: float) -> list[str]:
+    """The last warnings since `began` about the object `name` and what is named after it."""
+    recent = [
+        event
+        for event in events
+        if f"{event.involved_object.name}-".startswith(f"{name}-")
+        and _seen(event).timestamp() >= int(began)
+    ]
+    # Of one reason one is enough: every try has its own numbers in the message.
+    said: dict[str, str] = {}
+    for event in sorted(recent, key=_seen, reverse=True):
+        said.setdefault(event.reason, f"{event.reason}: {event.message}")
+    return list(said.values())[:MOST_OF_ONE]
+
+
+def _seen(event: Any) -> datetime:
+    """When it was last seen; an event has one of three forms."""
+    seen: datetime = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    return seen
