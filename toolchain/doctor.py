@@ -38,8 +38,8 @@ def findings(checkout: Checkout, mode: Mode) -> Iterator[tuple[str, str, str]]:
         yield "ok" if cli else "--", "pulumi", text
     for plugin in plugins_install.PROVIDERS:
         theirs = plugins_install.official(plugin)
-        own = "the project's own" if mode.packages_only else "fetched by the engine"
-        yield "ok", f"plugin {plugin.name}", f"official: {theirs}" if theirs else own
+        stand_in = plugins_install.stand_in(plugin, mode.packages_only)
+        yield "ok", f"plugin {plugin.name}", f"official: {theirs}" if theirs else stand_in
     stacks = sorted((checkout.state / ".pulumi" / "stacks" / PROJECT).glob("*.json"))
     yield "ok", "stacks", ", ".join(path.stem for path in stacks) or "none yet"
     ports = f"{checkout.registry_port} (registry) and {checkout.api_port} (API)"
@@ -68,7 +68,7 @@ def _builds() -> Iterator[tuple[str, str, str]]:
         yield (
             "ok" if there else "--",
             f"build of {name}",
-            ("in the cache" if there else f"up builds it: {tool.expected}"),
+            ("in the cache" if there else f"built when it is needed: {tool.expected}"),
         )
 
 

@@ -1,7 +1,8 @@
 """Puts the plugins where the engine finds them: the project's own PULUMI_HOME.
 
 An official plugin is linked where one is present (DDS_OFFICIAL_PLUGINS, or the user's own
-PULUMI_HOME); otherwise an executable is written that runs the project's.
+PULUMI_HOME). Where none is and only package registries are reachable, Kubernetes' is built from its
+Go module, and for the others an executable is written that runs the project's.
 """
 
 from __future__ import annotations
@@ -9,24 +10,31 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolchain import builds
 from toolchain.paths import ROOT, Checkout
 
-KUBERNETES_VERSION = "4.34.2"
 DOCKER_VERSION = "5.2.0"
+# Where a plugin comes from, as `up` and `doctor` say it.
+BUILT = "official, built from its Go module"
+FETCHED = "official, fetched by the engine"
+OWN = "the project's own"
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin of the engine: its kind, name and version, and the module that is ours."""
+    """A plugin of the engine, and what stands for it where no official one is present.
+
+    That is the program of the tool `built_by` in `builds.TOOLS`, or the project's own `module`.
+    """
 
     kind: str
     name: str
     version: str
-    module: str
+    module: str = ""
+    built_by: str = ""
 
     @property
     def folder(self) -> str:
@@ -40,8 +48,13 @@ class Plugin:
 
 
 PROVIDERS = (
-    Plugin("resource", "kubernetes", KUBERNETES_VERSION, "toolchain.plugins.kubernetes"),
-    Plugin("resource", "docker", DOCKER_VERSION, "toolchain.plugins.docker"),
+    Plugin(
+        "resource",
+        "kubernetes",
+        builds.KUBERNETES_PROVIDER_VERSION,
+        built_by="kubernetes-provider",
+    ),
+    Plugin("resource", "docker", DOCKER_VERSION, module="toolchain.plugins.docker"),
 )
 LANGUAGE = (
     Plugin("language", "python", builds.PULUMI_VERSION, "toolchain.plugins.language_python"),
@@ -73,21 +86,40 @@ def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
     sources: dict[str, str] = {}
     for plugin in PROVIDERS:
         theirs = official(plugin)
-        if theirs is not None:
-            _write(plugins, plugin, None, theirs)
-            sources[plugin.name] = f"official ({theirs})"
-        elif packages_only:
-            _write(plugins, plugin, launcher(plugin), None)
-            sources[plugin.name] = "the project's own"
-        else:
-            _forget_ours(plugins, plugin)
-            sources[plugin.name] = "official (fetched by the engine)"
+        sources[plugin.name] = f"official ({theirs})" if theirs else stand_in(plugin, packages_only)
+        if theirs is None and packages_only and plugin.built_by:
+            theirs = (builds.ensure(plugin.built_by) / plugin.executable).resolve()
+        for version in (plugin, *_of_earlier_pins(plugins, plugin)):
+            _install(plugins, version, theirs, packages_only)
     for plugin in LANGUAGE:
-        if packages_only:
-            _write(plugins, plugin, launcher(plugin), None)
-        else:
-            _forget_ours(plugins, plugin)
+        _install(plugins, plugin, None, packages_only)
     return sources
+
+
+def _install(plugins: Path, plugin: Plugin, program: Path | None, packages_only: bool) -> None:
+    if program is not None:
+        _write(plugins, plugin, None, program)
+    elif packages_only:
+        _write(plugins, plugin, launcher(plugin), None)
+    else:
+        _forget_ours(plugins, plugin)
+
+
+def _of_earlier_pins(plugins: Path, plugin: Plugin) -> list[Plugin]:
+    """Versions that were installed here before.
+
+    A stack's state asks for the version that it was made with until its next update.
+    """
+    found = sorted(plugins.glob(f"{plugin.kind}-{plugin.name}-v*/{plugin.executable}"))
+    versions = [path.parent.name.rpartition("-v")[2] for path in found if _is_ours(path)]
+    return [replace(plugin, version=one) for one in versions if one != plugin.version]
+
+
+def stand_in(plugin: Plugin, packages_only: bool) -> str:
+    """What is used where no official plugin is present, in words."""
+    if not packages_only:
+        return FETCHED
+    return BUILT if plugin.built_by else OWN
 
 
 def launcher(plugin: Plugin) -> str:
@@ -118,11 +150,16 @@ def _write(plugins: Path, plugin: Plugin, text: str | None, target: Path | None)
 
 
 def _forget_ours(plugins: Path, plugin: Plugin) -> None:
-    executable = plugins / plugin.folder / plugin.executable
-    try:
-        ours = "plugins/launch.py" in executable.read_text()
-    except (OSError, UnicodeDecodeError):
-        return
-    if ours:
+    if _is_ours(plugins / plugin.folder / plugin.executable):
         shutil.rmtree(plugins / plugin.folder)
         (plugins / f"{plugin.folder}.lock").unlink(missing_ok=True)
+
+
+def _is_ours(executable: Path) -> bool:
+    """Whether `install` has put it there: a link to what was built, or a launcher."""
+    if executable.is_symlink():
+        return executable.readlink().is_relative_to(builds.tools().resolve())
+    try:
+        return "plugins/launch.py" in executable.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -95,7 +95,7 @@ def test_a_changed_file_rolls_only_the_workload_that_mounts_it(rollout: Rollout)
     assert len(named) == 1, "the old ConfigMap is gone, the new one has a new name"
 
 
-def test_drift_is_shown_and_repaired(rollout: Rollout) -> None:
+def test_drift_is_shown_and_repaired(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = rollout.kube.objects(
         "apps/v1", "Deployment", rollout.namespace, "app.kubernetes.io/instance=one"
     )[0]
@@ -104,6 +104,7 @@ def test_drift_is_shown_and_repaired(rollout: Rollout) -> None:
         name, rollout.namespace, {"metadata": {"labels": {"app.kubernetes.io/part-of": "drift"}}}
     )
     rollout.stack.run("refresh", "--yes", "--skip-preview", "--stack", rollout.stack.name)
+    monkeypatch.setitem(rollout.stack.cluster.environment, "PULUMI_K8S_ENABLE_PATCH_FORCE", "true")
     changed = rollout.stack.up().changed
     assert list(changed.values()) == ["update"], changed
     repaired = rollout.kube.apps.read_namespaced_deployment(name, rollout.namespace)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import builds, cache, images
+from toolchain import builds, cache, images, paths
 from toolchain.builds import GoTool
 
 
@@ -86,6 +86,9 @@ def test_the_pinned_version_is_the_linked_one() -> None:
     # Of the provider's module there are commits only, so the release is said with the pin.
     linked = f"version.Version=v{builds.KUBERNETES_PROVIDER_VERSION}"
     assert any(one.endswith(linked) for one in builds.TOOLS["kubernetes-provider"].link)
+    # The SDK of another version makes the engine warn, and look for a provider of that one.
+    pinned = (paths.ROOT / "requirements.txt").read_text().splitlines()
+    assert f"pulumi_kubernetes=={builds.KUBERNETES_PROVIDER_VERSION}" in pinned
     requirement = f"k8s.io/kubernetes v{builds.KUBERNETES_VERSION}"
     assert requirement in (builds.TOOLS["kubernetes"].folder / "go.mod").read_text()
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import docker_daemon, environment, machine, plugins_install
+from toolchain import builds, docker_daemon, environment, machine, plugins_install
 from toolchain.errors import ToolchainError
 from toolchain.machine import Mode
 from toolchain.paths import Checkout
 
 PACKAGES = Mode("packages", "test")
 ORDINARY = Mode("ordinary", "test")
+KUBERNETES, DOCKER = plugins_install.PROVIDERS
+ELF = b"\x7fELF\xff"
 OURS = (
     "DDS_MODE",
     "DDS_NODE_IMAGE",
@@ -132,57 +134,106 @@ def test_an_unknown_mode_is_refused(checkout: Checkout, monkeypatch: pytest.Monk
         machine.decide(checkout, lambda _: True)
 
 
-def test_plugins_of_ours_are_installed_where_the_engine_looks(checkout: Checkout) -> None:
+@pytest.fixture
+def built(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program of a build that takes minutes elsewhere."""
+    assert builds.tools().is_relative_to(checkout.root.parent), "not the machine's own cache"
+
+    def ensure(name: str) -> Path:
+        folder = builds.tools() / f"{name}-0" / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / KUBERNETES.executable).write_bytes(ELF)
+        return folder
+
+    monkeypatch.setattr(builds, "ensure", ensure)
+    return builds.tools().resolve() / f"{KUBERNETES.built_by}-0" / "bin" / KUBERNETES.executable
+
+
+def test_plugins_are_installed_where_the_engine_looks(checkout: Checkout, built: Path) -> None:
     plugins = checkout.pulumi_home / "plugins"
     plugins_install.install(checkout, packages_only=True)
     # Of an earlier version: with it, `pulumi package get-schema` asks the language host to run it.
-    mark = plugins / plugins_install.PROVIDERS[0].folder / "PulumiPlugin.yaml"
+    mark = plugins / DOCKER.folder / "PulumiPlugin.yaml"
     mark.write_text("runtime: python\n")
     plugins_install.install(checkout, packages_only=True)
     assert not mark.exists()
-    for plugin in (*plugins_install.PROVIDERS, *plugins_install.LANGUAGE):
+    for plugin in (DOCKER, *plugins_install.LANGUAGE):
         executable = plugins / plugin.folder / plugin.executable
         assert executable.stat().st_mode & 0o111
         assert plugin.module in executable.read_text()
+    assert (plugins / KUBERNETES.folder / KUBERNETES.executable).resolve() == built
 
 
 def test_an_official_plugin_wins_and_ours_comes_back_without_it(
-    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Checkout, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kubernetes, docker = plugins_install.PROVIDERS
     official = tmp_path / "official"
     official.mkdir()
-    (official / kubernetes.executable).write_bytes(b"\x7fELF\xff")
-    executable = checkout.pulumi_home / "plugins" / kubernetes.folder / kubernetes.executable
+    installed = {
+        plugin: checkout.pulumi_home / "plugins" / plugin.folder / plugin.executable
+        for plugin in plugins_install.PROVIDERS
+    }
+    for plugin in plugins_install.PROVIDERS:
+        (official / plugin.executable).write_bytes(ELF)
     monkeypatch.setenv("DDS_OFFICIAL_PLUGINS", str(official))
     for packages_only in (True, False, True):
         sources = plugins_install.install(checkout, packages_only)
-        assert executable.resolve() == official / kubernetes.executable
-        assert sources[kubernetes.name].startswith("official")
-    assert sources[docker.name] == "the project's own"
+        for plugin, executable in installed.items():
+            assert executable.resolve() == official / plugin.executable
+            assert sources[plugin.name] == f"official ({official / plugin.executable})"
     monkeypatch.delenv("DDS_OFFICIAL_PLUGINS")
-    plugins_install.install(checkout, packages_only=True)
-    assert not executable.is_symlink()
-    assert kubernetes.module in executable.read_text()
-    assert (official / kubernetes.executable).read_bytes() == b"\x7fELF\xff"
+    sources = plugins_install.install(checkout, packages_only=True)
+    assert sources == {"kubernetes": plugins_install.BUILT, "docker": plugins_install.OWN}
+    assert installed[KUBERNETES].resolve() == built
+    assert not installed[DOCKER].is_symlink()
+    assert DOCKER.module in installed[DOCKER].read_text()
+    for plugin in plugins_install.PROVIDERS:
+        assert (official / plugin.executable).read_bytes() == ELF
 
 
+@pytest.mark.usefixtures("built")
 def test_ours_go_where_the_engine_fetches_the_official_ones(checkout: Checkout) -> None:
     plugins_install.install(checkout, packages_only=True)
-    plugins_install.install(checkout, packages_only=False)
+    sources = plugins_install.install(checkout, packages_only=False)
+    assert set(sources.values()) == {plugins_install.FETCHED}
     assert list((checkout.pulumi_home / "plugins").iterdir()) == []
+
+
+def test_a_state_of_an_earlier_pin_finds_its_version(checkout: Checkout, built: Path) -> None:
+    """Until a stack's next update its state names the version that it was made with."""
+    plugins = checkout.pulumi_home / "plugins"
+    earlier = dataclasses.replace(KUBERNETES, version="4.34.2", module="toolchain.plugins.gone")
+    executable = plugins / earlier.folder / earlier.executable
+    executable.parent.mkdir(parents=True)
+    executable.write_text(plugins_install.launcher(earlier))
+    for _ in range(2):
+        plugins_install.install(checkout, packages_only=True)
+        assert executable.resolve() == built
+    plugins_install.install(checkout, packages_only=False)
+    assert list(plugins.iterdir()) == []
+
+
+def test_what_the_user_has_linked_stays_where_the_engine_fetches(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(ELF)
+    executable = checkout.pulumi_home / "plugins" / KUBERNETES.folder / KUBERNETES.executable
+    executable.parent.mkdir(parents=True)
+    executable.symlink_to(theirs)
+    plugins_install.install(checkout, packages_only=False)
+    assert executable.resolve() == theirs
 
 
 @pytest.mark.usefixtures("checkout")
 def test_only_the_exact_version_is_taken_from_the_users_home(tmp_path: Path) -> None:
-    kubernetes = plugins_install.PROVIDERS[0]
-    other = dataclasses.replace(kubernetes, version="4.0.0")
-    for plugin in (other, kubernetes):
-        assert plugins_install.official(kubernetes) is None
+    other = dataclasses.replace(KUBERNETES, version="4.0.0")
+    for plugin in (other, KUBERNETES):
+        assert plugins_install.official(KUBERNETES) is None
         folder = tmp_path / "home" / ".pulumi" / "plugins" / plugin.folder
         folder.mkdir(parents=True)
         (folder / plugin.executable).touch()
-    assert plugins_install.official(kubernetes) is not None
+    assert plugins_install.official(KUBERNETES) is not None
 
 
 def test_capabilities_that_are_not_granted() -> None:

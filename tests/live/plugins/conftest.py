@@ -5,22 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.plugins.program import Program, home_with, program
+from tests.live.plugins.program import Program, program
 from tests.live.plugins.relay import Relay
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube
 
 
-@pytest.fixture(scope="session")
-def own_home(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PULUMI_HOME with the project's own plugin, also where the official one is in use."""
-    return home_with(cluster, tmp_path_factory.mktemp("own"))
-
-
 @pytest.fixture
-def objects(cluster: Cluster, namespace: str, tmp_path: Path, own_home: Path) -> Iterator[Program]:
+def objects(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Program]:
     """A throw-away stack whose objects go into the test's own namespace."""
-    with program(cluster, tmp_path / "stack", namespace, own_home) as made:
+    with program(cluster, tmp_path / "stack", namespace) as made:
         yield made
 
 

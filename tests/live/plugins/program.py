@@ -2,11 +2,9 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,7 @@ import pytest
 
 from tests.live.support.cluster import Cluster
 from tests.live.support.stacks import Stack, UpdateError
-from toolchain import plugins_install
 
-KUBERNETES = next(one for one in plugins_install.PROVIDERS if one.name == "kubernetes")
 PROGRAM = Path(__file__).parent / "objects"
 Object = dict[str, Any]
 
@@ -30,22 +26,10 @@ def config_map(name: str, metadata: Mapping[str, Any] | None = None, **data: str
     return thing("core/v1:ConfigMap", name, {"metadata": metadata or {}, "data": data})
 
 
-@dataclass
-class PluginStack(Stack):
-    """A stack whose engine may have plugins of its own."""
-
-    home: Path | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        found = super().environment
-        return {**found, "PULUMI_HOME": str(self.home)} if self.home else found
-
-
 class Program:
     """The stack, and short ways to ask what became of it."""
 
-    def __init__(self, stack: PluginStack, kubeconfig: str, namespace: str) -> None:
+    def __init__(self, stack: Stack, kubeconfig: str, namespace: str) -> None:
         self.stack = stack
         self.namespace = namespace
         self.provider: dict[str, Any] = {"namespace": namespace}
@@ -127,35 +111,10 @@ def moved(cluster: Cluster, port: int) -> str:
     return re.sub(r"(server: https://127\.0\.0\.1:)\d+", rf"\g<1>{port}", kubeconfig)
 
 
-def plugin_of(home: Path) -> Path:
-    """The Kubernetes plugin of a PULUMI_HOME."""
-    return home / "plugins" / KUBERNETES.folder / KUBERNETES.executable
-
-
-def home_with(cluster: Cluster, folder: Path, executable: Path | None = None) -> Path:
-    """A PULUMI_HOME with one Kubernetes plugin; all else is the checkout's.
-
-    :param executable: the plugin; default: the project's own
-    """
-    shutil.copytree(cluster.checkout.pulumi_home / "plugins", folder / "plugins", symlinks=True)
-    plugin = plugin_of(folder)
-    plugin.parent.mkdir(exist_ok=True)
-    plugin.unlink(missing_ok=True)
-    if executable:
-        plugin.symlink_to(executable)
-    else:
-        plugin.write_text(plugins_install.launcher(KUBERNETES))
-        plugin.chmod(0o755)
-    return folder
-
-
 @contextmanager
-def program(cluster: Cluster, folder: Path, namespace: str, home: Path) -> Iterator[Program]:
-    """A program in a stack of its own, destroyed afterwards.
-
-    :param home: the PULUMI_HOME
-    """
-    stack = PluginStack(cluster, PROGRAM, folder, home=home)
+def program(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Program]:
+    """A program in a stack of its own, destroyed afterwards."""
+    stack = Stack(cluster, PROGRAM, folder)
     stack.prepare()
     made = Program(stack, cluster.kubeconfig.read_text(), namespace)
     try:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.live.support.cluster import Cluster
+from toolchain.paths import Checkout
+from toolchain.pulumi_cli import PulumiCli
 
 PROGRAMS = Path(__file__).parent.parent / "programs"
 
@@ -61,7 +63,7 @@ class Stack:
         return {
             **self.cluster.environment,
             **passphrase,
-            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_BACKEND_URL": f"file://{self.state}",
             # Without it the CLI does not know --event-log.
             "PULUMI_DEBUG_COMMANDS": "true",
             # The program lies outside the checkout, so that its stack file does.
@@ -72,10 +74,20 @@ class Stack:
     def work(self) -> Path:
         return self.folder / "program"
 
+    @property
+    def state(self) -> Path:
+        """Where the driver would have it, if the program's folder were its checkout."""
+        return Checkout(self.work).state
+
+    @property
+    def cli(self) -> PulumiCli:
+        """The driver's own way to this stack."""
+        return PulumiCli(Checkout(self.work), self.environment)
+
     def prepare(self) -> None:
         """Copy the program and make the stack."""
-        (self.folder / "state").mkdir(parents=True)
         shutil.copytree(self.program, self.work)
+        self.state.mkdir(parents=True)
         self.run("stack", "init", self.name)
 
     def run(self, *arguments: str, timeout: float = 300) -> str:

@@ -3,7 +3,9 @@ package main
 
 import (
 	_ "embed"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/provider"
 	"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version"
@@ -18,7 +20,17 @@ var schema string
 var mapping []byte
 
 func main() {
+	go endWith(os.Getppid())
 	// As in a release, whose schema says which one it is.
 	schema = `{"version": "` + strings.TrimPrefix(version.Version, "v") + `",` + strings.TrimPrefix(schema, "{")
 	provider.Serve("kubernetes", version.Version, []byte(schema), mapping)
+}
+
+// endWith ends this process with its engine, so that one that was killed leaves nothing that still
+// works on the cluster. The provider itself looks for its engine every five minutes.
+func endWith(engine int) {
+	for os.Getppid() == engine {
+		time.Sleep(500 * time.Millisecond)
+	}
+	os.Exit(1)
 }

@@ -1,4 +1,4 @@
-"""Messages to the engine that started the plugin: diagnostics, warnings and progress."""
+"""Messages to the engine that started the plugin: diagnostics and progress."""
 
 from __future__ import annotations
 
@@ -32,14 +32,6 @@ class Engine:
             return
         self._shown[urn] = now
         self._log(engine_pb2.INFO, urn, message, ephemeral=True)
-
-    def info(self, urn: str, message: str) -> None:
-        """Keeps a line under the resource's diagnostics."""
-        self._log(engine_pb2.INFO, urn, message)
-
-    def warning(self, urn: str, message: str) -> None:
-        """Keeps a warning under the resource's diagnostics."""
-        self._log(engine_pb2.WARNING, urn, message)
 
     def debug(self, urn: str, message: str) -> None:
         """Keeps a line that is only shown with ``--debug``."""

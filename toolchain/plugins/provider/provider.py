@@ -29,7 +29,7 @@ class DiffKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class CheckFailure:
-    """One thing wrong with the inputs; ``property`` is a path such as ``spec.replicas``."""
+    """One thing wrong with the inputs; ``property`` is a path such as ``ports[0].internal``."""
 
     property: str
     reason: str
@@ -77,7 +77,7 @@ class ResourceRequest:
     """What every operation on a resource knows.
 
     :param urn: the resource's address in the stack
-    :param type: its token, for example ``kubernetes:core/v1:ConfigMap``
+    :param type: its token, for example ``docker:index/container:Container``
     :param name: its name in the program
     """
 
@@ -172,8 +172,7 @@ class Provider:
     def configure(self, arguments: Properties) -> None:
         """Takes the provider's arguments; called once, before any resource.
 
-        They come as the SDK sends them: what is not a string may be its JSON text, see
-        `values.from_json`.
+        They come as the SDK sends them: what is not a string may be its JSON text.
         """
 
     def check(self, request: CheckRequest) -> CheckResult:

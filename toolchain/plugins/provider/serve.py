@@ -69,8 +69,5 @@ def serve(
 
 
 def _wind_up(cancellation: Cancellation, servicer: Servicer, ended: threading.Event) -> None:
-    try:
-        cancellation.request()
-    finally:
-        # Whatever one of those that were told does: the plugin ends.
-        servicer.calls.when_idle(ended.set)
+    cancellation.request()
+    servicer.calls.when_idle(ended.set)

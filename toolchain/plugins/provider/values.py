@@ -9,7 +9,6 @@ as floats on the wire and are decoded as ``int``.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -138,18 +137,6 @@ def keep_secrets(source: Any, target: Any) -> Any:
     if isinstance(source, list) and isinstance(target, list) and len(source) == len(target):
         return [keep_secrets(one, other) for one, other in zip(source, target, strict=True)]
     return secret(target)
-
-
-def from_json(value: Any) -> Any:
-    """A provider's argument: the SDKs send what is not a string as its JSON text."""
-    if isinstance(value, Secret):
-        return from_json(plain(value))
-    if isinstance(value, str) and (value in {"true", "false"} or value[:1] in {"{", "["}):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _decoded(value: struct_pb2.Value) -> Any:

@@ -1,18 +1,19 @@
-"""Declares the objects of ``objects.json`` with the plugin under test, and nothing else.
+"""Declares the objects of ``objects.json`` with the Kubernetes provider, and nothing else.
 
-Tokens and properties go to the plugin as they are written, past the SDK's own checks; the SDK's
+Tokens and properties go to the provider as they are written, past the SDK's own checks; the SDK's
 classes would add ``apiVersion`` and ``kind``, and so does this. In a property
 ``{"$secret": value}`` is a secret and ``{"$id": "name"}`` the id of another object, which a preview
 does not know yet.
 """
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-VERSION = "4.34.2"
+VERSION = metadata.version("pulumi-kubernetes")
 made: dict[str, pulumi.CustomResource] = {}
 
 
@@ -53,6 +54,7 @@ def main() -> None:
             depends_on=[made[name] for name in item.get("after", ())],
             ignore_changes=item.get("ignore"),
             import_=item.get("import"),
+            aliases=[pulumi.Alias(name=name) for name in item.get("aliases", ())],
             custom_timeouts=pulumi.CustomTimeouts(**timeouts) if timeouts else None,
         )
         made[item["name"]] = pulumi.CustomResource(
