@@ -505,7 +505,7 @@ def test_a_killed_update_is_taken_up_again(objects: Program, kube: Kube) -> None
         .metadata.annotations, 120, "the other one is taken over",
     )  # fmt: skip
     kill_group(process)
-    eventually(lambda: not _orphans(), 60, "the provider has ended with its engine")
+    eventually(lambda: not _orphans(objects), 60, "the provider has ended with its engine")
     # As `make up` does before anything else.
     recovery.recover(objects.stack.cli, [objects.stack.name])
     assert kube.apps.list_namespaced_deployment(objects.namespace).items == []
@@ -518,14 +518,17 @@ def test_a_killed_update_is_taken_up_again(objects: Program, kube: Kube) -> None
     assert objects.up(*fixed) == {}
 
 
-def _orphans() -> list[str]:
+def _orphans(objects: Program) -> list[str]:
+    """This checkout's providers whose engine is gone."""
+    # Without -ww the lines may be cut before the program's name.
     listed = subprocess.run(
-        ["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True
+        ["ps", "-ewwo", "ppid,args"], capture_output=True, text=True, check=True
     ).stdout
+    plugins = str(objects.stack.cluster.checkout.pulumi_home / "plugins")
     return [
         line
         for line in listed.splitlines()
-        if "pulumi-resource-kubernetes" in line and line.split()[0] == "1"
+        if f"{plugins}/resource-kubernetes" in line and line.split()[0] == "1"
     ]
 
 
