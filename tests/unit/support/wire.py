@@ -83,14 +83,22 @@ def raw_server(
 def answered(
     body: bytes, *headers: str, status: str = "200 OK", length: int | None = None
 ) -> bytes:
-    """An answer with a Content-Length, which may be another than the body's."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}"]
+    """An answer with a Content-Length, which may be another than the body's.
+
+    It says that the connection ends with it: a client that keeps one may ask on it just before it
+    sees the end, and the request is lost.
+    """
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(body) if length is None else length}",
+        "Connection: close",
+    ]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body
 
 
 def chunked(*pieces: bytes, whole: bool, headers: Sequence[str] = ()) -> bytes:
     """A chunked answer, with its end or without."""
-    lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]
+    lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Connection: close", *headers, "", ""]
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     return "\r\n".join(lines).encode() + body + (b"0\r\n\r\n" if whole else b"")
 
