@@ -1,4 +1,4 @@
-"""A client of the cluster that a command works on."""
+"""A client of a cluster's API server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from typing import Any
 ANSWER_SECONDS = 10.0
 
 
-def connect(environment: Mapping[str, str]) -> Any:
+def connect(kubeconfig: str | None, context: str | None = None) -> Any:
     """A client of an API server that has just answered; raises what kept it from that.
 
-    :param environment: what differs from the caller's: KUBECONFIG
+    :param kubeconfig: defaults to the user's
+    :param context: defaults to the kubeconfig's own
     """
     import kubernetes
 
     client = kubernetes.config.new_client_from_config(  # type: ignore[no-untyped-call]
-        config_file=environment.get("KUBECONFIG"), context=os.environ.get("KUBECONTEXT") or None
+        config_file=kubeconfig, context=context
     )
     # Most calls have no bound of their own: a cluster that hangs would be waited for without end.
     kubernetes.client.VersionApi(client).get_code(_request_timeout=ANSWER_SECONDS)
     return client
+
+
+def of_the_command(environment: Mapping[str, str]) -> Any:
+    """`connect` to the cluster that the commands of the CLI work on.
+
+    :param environment: what differs from the caller's
+    """
+    return connect(environment.get("KUBECONFIG"), os.environ.get("KUBECONTEXT") or None)

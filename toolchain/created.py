@@ -93,7 +93,7 @@ def _delete_object(
     inputs = resource["inputs"]
     namespace, name = identity(resource)
     try:
-        connection = api_server.connect(environment)
+        connection = api_server.of_the_command(environment)
         client = dynamic.DynamicClient(connection)  # type: ignore[no-untyped-call]
         api = client.resources.get(api_version=inputs["apiVersion"], kind=inputs["kind"])
         where = {"name": name, "namespace": namespace or None}

@@ -186,7 +186,7 @@ def cluster_answers(cli: PulumiCli) -> bool:
     if not kubeconfig.exists():
         return False
     try:
-        api_server.connect({"KUBECONFIG": str(kubeconfig)})
+        api_server.connect(str(kubeconfig))
     except Exception:  # noqa: BLE001 any failure means no
         return False
     return True

@@ -15,11 +15,21 @@ import docker.errors
 import pytest
 
 from tests.unit.support.wire import answered, raw_server
-from toolchain import api_server, base_image, created, docker_daemon, installation, machine, process
+from toolchain import (
+    api_server,
+    base_image,
+    created,
+    docker_daemon,
+    installation,
+    machine,
+    process,
+    runner,
+)
 from toolchain.errors import ToolchainError
 from toolchain.machine import Mode
 from toolchain.node import image
 from toolchain.paths import Checkout
+from toolchain.pulumi_cli import PulumiCli
 
 
 def test_what_does_not_speak_http_is_not_reachable() -> None:
@@ -142,6 +152,18 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def _kubeconfig(folder: Path, server: str) -> Path:
+    file = folder / "kubeconfig"
+    file.write_text(
+        f"""
+        {{clusters: [{{name: c, cluster: {{server: "{server}"}}}}],
+          users: [{{name: u, user: {{}}}}],
+          contexts: [{{name: d, context: {{cluster: c, user: u}}}}], current-context: d}}
+        """
+    )
+    return file
+
+
 def test_a_cluster_that_hangs_is_not_waited_for(
     silent: int,
     tmp_path: Path,
@@ -149,17 +171,25 @@ def test_a_cluster_that_hangs_is_not_waited_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(api_server, "ANSWER_SECONDS", 0.2)
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        f"""
-        {{clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{silent}"}}}}],
-          users: [{{name: u, user: {{}}}}],
-          contexts: [{{name: d, context: {{cluster: c, user: u}}}}], current-context: d}}
-        """
-    )
+    kubeconfig = _kubeconfig(tmp_path, f"http://127.0.0.1:{silent}")
     resource = {
         "type": "kubernetes:core/v1:ConfigMap",
         "inputs": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}},
     }
     created.delete(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)}, resource, None)
     assert "the cluster does not answer" in capsys.readouterr().err
+
+
+def test_the_projects_own_cluster_answers_whatever_context_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = b'{"major": "1", "minor": "34", "gitVersion": "v1.34.4", "gitCommit": "", '
+    version += (
+        b'"gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}'
+    )
+    monkeypatch.setenv("KUBECONTEXT", "elsewhere")
+    with raw_server(answered(version, "Content-Type: application/json")) as server:
+        kubeconfig = _kubeconfig(tmp_path, server.url)
+        cli = PulumiCli(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)})
+        assert runner.cluster_answers(cli)
+    assert not runner.cluster_answers(cli)
