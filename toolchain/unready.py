@@ -21,18 +21,21 @@ def reasons(cli: PulumiCli, stack: str, began: float) -> Iterator[str]:
     """
     import kubernetes
 
-    unready = list(_unready(cli.export(stack)["deployment"]))
-    if not unready:
-        return
     try:
-        core = kubernetes.client.CoreV1Api(api_server.connect(cli.environment))
-        for kind, namespace, name in unready:
-            listed = core.list_namespaced_event(
+        unready = list(_unready(cli.export(stack)["deployment"]))
+        if not unready:
+            return
+        core = kubernetes.client.CoreV1Api(api_server.of_the_command(cli.environment))
+        events = {
+            namespace: core.list_namespaced_event(
                 namespace, field_selector="type=Warning", _request_timeout=api_server.ANSWER_SECONDS
-            )
-            for line in warnings(listed.items, name, began):
+            ).items
+            for namespace in {namespace for _, namespace, _ in unready}
+        }
+        for kind, namespace, name in unready:
+            for line in warnings(events[namespace], name, began):
                 yield f"{kind} {namespace}/{name}: {line}"
-    except Exception as error:  # noqa: BLE001 whatever keeps the cluster from answering
+    except Exception as error:  # noqa: BLE001 what went wrong before must not be hidden by this
         yield f"the cluster's events cannot be read ({error})"
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from toolchain import unready
+from toolchain.errors import ToolchainError
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -64,3 +65,12 @@ def test_only_objects_that_were_waited_for_in_vain_are_asked_about() -> None:
     ]
     assert list(unready._unready({"resources": resources})) == [("Deployment", "n", "web")]
     assert list(unready._unready({})) == []
+
+
+def test_a_state_that_cannot_be_had_hides_no_failure() -> None:
+    def export(_: str) -> Any:
+        raise ToolchainError("no state")
+
+    cli: Any = SimpleNamespace(export=export, environment={})
+    (line,) = unready.reasons(cli, "x", 0)
+    assert line == "the cluster's events cannot be read (no state)"
