@@ -97,12 +97,10 @@ def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
 
 
 def _install(plugins: Path, plugin: Plugin, program: Path | None, packages_only: bool) -> None:
-    if program is not None:
-        _write(plugins, plugin, None, program)
-    elif packages_only:
-        _write(plugins, plugin, launcher(plugin), None)
-    else:
+    if program is None and not packages_only:
         _forget_ours(plugins, plugin)
+    else:
+        _put(plugins, plugin, program or launcher(plugin))
 
 
 def _of_earlier_pins(plugins: Path, plugin: Plugin) -> list[Plugin]:
@@ -129,19 +127,18 @@ def launcher(plugin: Plugin) -> str:
     return f'#!/bin/sh\nexec {python} -u {launch} {plugin.module} "$@"\n'
 
 
-def _write(plugins: Path, plugin: Plugin, text: str | None, target: Path | None) -> None:
+def _put(plugins: Path, plugin: Plugin, source: Path | str) -> None:
+    """Install a plugin: a link to a program, or the text of a launcher."""
     folder = plugins / plugin.folder
     executable = folder / plugin.executable
     folder.mkdir(exist_ok=True)
-    if target is not None:
-        if not executable.is_symlink() or executable.resolve() != target:
+    if isinstance(source, Path):
+        if not executable.is_symlink() or executable.resolve() != source:
             executable.unlink(missing_ok=True)
-            executable.symlink_to(target)
-    elif text is not None and (
-        executable.is_symlink() or not executable.exists() or executable.read_text() != text
-    ):
+            executable.symlink_to(source)
+    elif executable.is_symlink() or not executable.exists() or executable.read_text() != source:
         executable.unlink(missing_ok=True)
-        executable.write_text(text)
+        executable.write_text(source)
         executable.chmod(0o755)
     # With it, which earlier versions wrote, the CLI would have the language host run the folder.
     (folder / "PulumiPlugin.yaml").unlink(missing_ok=True)

@@ -114,10 +114,10 @@ def _pending(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(deployment.get("pending_operations") or [])
 
 
-def settle(cli: PulumiCli, stack: str, began: float | None = None) -> None:
+def settle(cli: PulumiCli, stack: str, began: float | None) -> None:
     """Delete what pending creations of a stack made, and clear the pending operations.
 
-    :param began: when the killed run began, in seconds of the epoch; unknown by default
+    :param began: when the killed run began, in seconds of the epoch; None: unknown
     """
     state = cli.export(stack)
     deployment = state["deployment"]

@@ -18,7 +18,7 @@ from tests.live.plugins.program import Object, Program, config_map, moved, thing
 from tests.live.plugins.relay import Relay
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube
-from tests.live.support.stacks import UpdateError, kill_group
+from tests.live.support.stacks import UpdateError, kill_group, words
 from tests.live.support.waiting import eventually
 from toolchain import recovery, unready
 from toolchain.pulumi_cli import PROJECT
@@ -87,11 +87,6 @@ def job(
     return thing(
         "batch/v1:Job", name, {"metadata": metadata, "spec": {"template": template, **spec}}
     )
-
-
-def words(output: str) -> str:
-    """What the CLI printed as one line: it breaks lines where it likes."""
-    return " ".join(output.split())
 
 
 # secrets

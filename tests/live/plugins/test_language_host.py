@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube
-from tests.live.support.stacks import Stack, UpdateError
+from tests.live.support.stacks import Stack, UpdateError, words
 from toolchain import builds
 
 PROJECT = """\
@@ -38,7 +38,7 @@ def program(cluster: Cluster, tmp_path: Path) -> Stack:
 def test_a_program_runs_in_its_own_environment(program: Stack) -> None:
     with pytest.raises(UpdateError) as refused:
         program.up()
-    assert "does not exist; `pulumi install` makes it" in " ".join(refused.value.output.split())
+    assert "does not exist; `pulumi install` makes it" in words(refused.value.output)
     folder = program.work / "venv"
     venv.create(folder, symlinks=True)
     # What pip would install there.
@@ -53,7 +53,7 @@ def test_a_program_runs_in_its_own_environment(program: Stack) -> None:
 def test_what_it_does_not_have_is_said_in_a_sentence(program: Stack) -> None:
     with pytest.raises(UpdateError) as refused:
         program.run("convert", "--from", "pcl", "--language", "python", "--out", "elsewhere")
-    output = " ".join(refused.value.output.split())
+    output = words(refused.value.output)
     assert "the project's language host has no Generate" in output
     assert "Traceback" not in output
 

@@ -27,6 +27,11 @@ class UpdateError(Exception):
         self.output = output
 
 
+def words(output: str) -> str:
+    """What the CLI printed as one line: it breaks lines where it likes."""
+    return " ".join(output.split())
+
+
 @dataclass(frozen=True)
 class Update:
     """What one run of the CLI did."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -20,7 +20,6 @@ class IncompleteError(ProviderError):
     :param identity: the object's id
     :param properties: its outputs as far as they are known
     :param inputs: the inputs it was made from
-    :param reasons: one message a line, most important first
     """
 
     def __init__(
@@ -30,10 +29,8 @@ class IncompleteError(ProviderError):
         identity: str,
         properties: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        reasons: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.identity = identity
         self.properties = properties
         self.inputs = inputs
-        self.reasons = tuple(reasons) or (message,)

@@ -48,12 +48,10 @@ class Diff:
     """What would change.
 
     :param details: property path to the way it changes; a ``*_REPLACE`` replaces the object
-    :param changed: None: whether ``details`` has any
     """
 
     details: Mapping[str, DiffKind] = dataclasses.field(default_factory=dict)
     delete_before_replace: bool = False
-    changed: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ def _incomplete(error: IncompleteError) -> _Status:
     detail = provider_pb2.ErrorResourceInitFailed(
         id=error.identity,
         properties=encode(error.properties),
-        reasons=list(error.reasons),
+        reasons=[str(error)],
         inputs=encode(error.inputs),
     )
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
@@ -341,11 +341,10 @@ def _failure(failure: CheckFailure) -> provider_pb2.CheckFailure:
 
 
 def _diff_response(diff: Diff) -> provider_pb2.DiffResponse:
-    changed = bool(diff.details) if diff.changed is None else diff.changed
     replaces = [path for path, kind in diff.details.items() if kind.name.endswith("_REPLACE")]
     return provider_pb2.DiffResponse(
         changes=provider_pb2.DiffResponse.DIFF_SOME
-        if changed
+        if diff.details
         else provider_pb2.DiffResponse.DIFF_NONE,
         replaces=replaces,
         diffs=sorted({_first(path) for path in diff.details}),
