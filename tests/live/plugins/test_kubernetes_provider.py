@@ -487,6 +487,8 @@ def test_a_killed_update_is_taken_up_again(objects: Program, kube: Kube) -> None
     def things(**spec: Any) -> list[Object]:
         stuck = deployment("stuck", restricted(NOWHERE), **spec)
         stuck["properties"]["metadata"] = {"name": "stuck"}
+        # Only then is the first one in the state when the others are on the cluster.
+        stuck["after"] = ["before"]
         # Waits for what does not come, as the Deployment does.
         theirs = config_map("theirs", {"name": "theirs", "annotations": SIGNAL}, a="1")
         return [config_map("before", a="1"), stuck, *([] if spec else [theirs])]
