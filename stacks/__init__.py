@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from components.values.checks import nearest
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from stacks.settings import Settings
 
 

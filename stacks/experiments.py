@@ -19,7 +19,7 @@ from components.single_node.request_splitter import RequestSplitter, RequestSpli
 from components.single_node.service_broker import BackendArgs, BrokerTlsArgs, ServiceBroker
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from components.workloads.application import Application
 from stacks import tries
 from stacks.parts import arm, page, reached

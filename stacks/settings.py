@@ -14,7 +14,7 @@ from pulumi.runtime import config as pulumi_config
 
 from components.values import checks
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError, UnknownArgumentError
+from components.arguments.errors import InputError, UnknownArgumentError
 
 _WHERE = "Configuration"
 _NAMESPACE = "dds"

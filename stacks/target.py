@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import Namespace
 from components.platform.images import ImageCatalog
 from components.pods.labels import MANAGED_BY, PART_OF
 from components.values import checks
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from stacks.settings import Settings
 
 CLUSTER_STACK = "organization/dds/cluster"

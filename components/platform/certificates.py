@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 USAGES = ("server", "client")
 """What a certificate may be used for: to be connected to, to connect."""

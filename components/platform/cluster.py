@@ -7,10 +7,10 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_docker as docker
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.platform.kubeconfig import PATH, Kubeconfig
 from components.values.checks import dns_label, image_reference, integer, known_arguments, plain
-from components.values.errors import InputError
 
 NODE_IMAGE = "rancher/k3s:v1.34.6-k3s1"
 REGISTRY_IMAGE = "registry:2.8.3"

@@ -7,8 +7,8 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_docker as docker
 
+from components.arguments.errors import InputError
 from components.values.checks import image_reference, known_arguments, nearest, plain, unique
-from components.values.errors import InputError
 
 _TAG = "current"
 _PREFIX = "dds"

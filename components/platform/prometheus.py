@@ -7,9 +7,9 @@ import pulumi
 import yaml
 from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 
+from components.arguments.errors import InputError
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.metrics import SCRAPER_LABEL, Alert, ScrapeJob, rules_yaml
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
 

@@ -7,10 +7,10 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.pods.companion import Companion
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.workloads.task import Task, TaskArgs
 
 COVERS_ANNOTATION = "dds/covers"

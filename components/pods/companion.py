@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
 
+from components.arguments.errors import InputError
 from components.values import checks
 from components.values.edges import PROTOCOLS, Edge
-from components.values.errors import InputError
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
 _WILDCARDS = (ANYWHERE, "::")

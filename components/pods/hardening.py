@@ -10,8 +10,8 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSecurityContextArgsDict, VolumeArgsDict
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""

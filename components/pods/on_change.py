@@ -3,8 +3,8 @@
 import re
 from typing import NotRequired, TypedDict
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 SIGNALS = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH")
 

@@ -10,9 +10,9 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_kubernetes.core.v1 import ProbeArgsDict
 
+from components.arguments.errors import InputError
 from components.pods.companion import Listener
 from components.values import checks
-from components.values.errors import InputError
 
 
 class ProbeArgs(TypedDict):

@@ -11,11 +11,11 @@ from pulumi_kubernetes.core.v1 import (
     VolumeArgsDict,
 )
 
+from components.arguments.errors import InputError
 from components.pods import hardening
 from components.pods.account import with_token
 from components.pods.companion import Companion, Listener
 from components.values import checks
-from components.values.errors import InputError
 
 SPREADS = ("soft", "strict", "none")
 """How replicas are kept on different nodes: as far as possible, by all means, not at all."""

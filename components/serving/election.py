@@ -20,12 +20,12 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.names import AUTONAME, child
 

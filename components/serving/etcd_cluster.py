@@ -9,6 +9,7 @@ import re
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.serving.etcd_plan import (
     NO_KEYS,
@@ -24,7 +25,6 @@ from components.serving.etcd_settings import (
     EtcdClusterArgs,
     settings_of,
 )
-from components.values.errors import InputError
 from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.names import child
 from components.workloads.application import Application

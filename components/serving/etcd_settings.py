@@ -8,10 +8,10 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 
+from components.arguments.errors import InputError
 from components.platform.certificates import Authority
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.workloads.scheduled import schedule
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382

@@ -13,13 +13,13 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict, Service
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.serving.singleton import Singleton, SingletonArgs
 from components.values import checks
 from components.values.bus import BusTopology
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.names import child
 from components.workloads.arguments import PodArgs
 from components.workloads.stateful import StorageArgs

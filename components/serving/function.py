@@ -6,6 +6,7 @@ from typing import NotRequired
 import pulumi
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
+from components.arguments.errors import InputError
 from components.serving.function_plan import (
     FUNCTION_PORT,
     HEALTH_PORT,
@@ -18,7 +19,6 @@ from components.serving.function_plan import (
 )
 from components.values import checks
 from components.values.bus import BusTopology
-from components.values.errors import InputError
 from components.values.targets import Target
 from components.workloads.application import Application
 

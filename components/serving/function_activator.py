@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Rule
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.names import child
 from components.workloads.application import Application, ApplicationArgs
 

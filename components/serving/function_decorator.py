@@ -5,6 +5,7 @@ from typing import NotRequired
 import pulumi
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
+from components.arguments.errors import InputError
 from components.serving.function_plan import (
     FunctionPlan,
     RunArgs,
@@ -13,7 +14,6 @@ from components.serving.function_plan import (
 )
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.targets import Target
 from components.workloads.application import Application
 

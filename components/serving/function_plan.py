@@ -9,6 +9,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.serving.function_activator import (
@@ -21,7 +22,6 @@ from components.serving.function_activator import (
 from components.serving.function_source import Source, source_of
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.targets import Target
 from components.workloads.application import Application, ApplicationArgs
 

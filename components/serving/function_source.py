@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pulumi
 
+from components.arguments.errors import InputError, MissingArgumentError
 from components.values import checks
-from components.values.errors import InputError, MissingArgumentError
 
 REQUIREMENTS = "requirements.txt"
 _MAIN = "main.py"

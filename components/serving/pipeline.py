@@ -10,6 +10,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,
@@ -20,7 +21,6 @@ from components.serving.subscriber import (
 )
 from components.values import checks
 from components.values.bus import BusTopology
-from components.values.errors import InputError
 from components.values.flow import Flow
 from components.values.targets import Target
 from components.workloads.application import Application

@@ -11,12 +11,12 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.single_node.twemproxy import ROLES, check_password
 from components.values import checks
-from components.values.errors import InputError
 from components.values.redis_user import RedisUser
 from components.values.ring import (
     DEFAULT_HASH,

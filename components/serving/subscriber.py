@@ -8,11 +8,11 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.serving.event_bus import bus_client
 from components.values import checks
 from components.values.bus import BusTopology, topic
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.targets import Target
 from components.workloads.application import Application, ApplicationArgs
 

@@ -19,13 +19,13 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 
+from components.arguments.errors import InputError
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
 

@@ -20,6 +20,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
@@ -28,7 +29,6 @@ from components.single_node import scraped
 from components.single_node.metric_kinds import KINDS, MetricKind
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.metrics import Alert, Dashboard, ScrapeJob
 from components.values.names import child
 from components.values.redis_user import RedisUser

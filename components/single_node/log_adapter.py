@@ -23,6 +23,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
@@ -30,7 +31,6 @@ from components.pods.probes import asked
 from components.single_node import fluentd, scraped
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
 from components.values.redis_user import RedisUser

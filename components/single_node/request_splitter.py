@@ -14,6 +14,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, ResourceRequirementsArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
@@ -21,7 +22,6 @@ from components.single_node.splitter_files import ARMS, CONTROL, LOOPBACK, Ports
 from components.values import checks, nginx
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError
 from components.values.metrics import ScrapeJob
 
 POLICIES = ("default", "seed")

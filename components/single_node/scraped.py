@@ -7,9 +7,9 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.metrics import SCRAPER_LABEL, ScrapeJob
 
 LABEL_PREFIX = "dds/metrics-of-"

@@ -14,13 +14,13 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, ResourceRequirementsArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values import checks, resolv
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError
 from components.values.metrics import ScrapeJob
 
 CHECKS = ("tcp", "redis")

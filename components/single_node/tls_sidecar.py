@@ -20,6 +20,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
@@ -32,7 +33,6 @@ from components.single_node.tls_files import (
     TlsFiles,
 )
 from components.values import checks, nginx
-from components.values.errors import InputError
 from components.values.names import child
 
 CIPHERS = (

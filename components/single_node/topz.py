@@ -4,36 +4,34 @@ The project's own small server shares the pod's process namespace, so it lists t
 processes without the application knowing of it.
 """
 
-import ipaddress
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ContainerArgsDict, ResourceRequirementsArgsDict
+from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
+from components.arguments import Default, InputError, Later, resolved
+from components.arguments.addresses import IpAddress, UnprivilegedPort
+from components.arguments.kubernetes import Image, Resources, Selector, check_name
 from components.pods.companion import ANYWHERE, Companion, Listener
-from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 
-# A port below needs a capability.
-_PORTS = (1024, 65535)
 _PROGRAM = ("python3", "-m", "companions.topz")
 
 
 class TopzArgs(TypedDict):
     """Arguments of Topz."""
 
-    image: pulumi.Input[str]
-    """The project's image ``companions``, with a tag or digest."""
-    address: NotRequired[str]
-    """IP address that it binds. Defaults to 0.0.0.0; a loopback address is for the pod only."""
-    port: NotRequired[int]
-    """Port that it binds. Defaults to 8079."""
-    clients: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods of the same namespace that may ask; an empty mapping is every pod. By default
-    nobody's but the pod's own, and ``kubectl port-forward``."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    image: Later[Image]
+    """The project's image ``companions``."""
+    address: NotRequired[Annotated[IpAddress, Default(ANYWHERE)]]
+    """IP address that it binds; a loopback address is for the pod only."""
+    port: NotRequired[Annotated[UnprivilegedPort, Default(8079)]]
+    """Port that it binds."""
+    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
+    """Labels of pods of the same namespace that may ask; an empty mapping is every pod. Without any
+    only the pod's own containers may, and ``kubectl port-forward``."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
 
 
@@ -58,8 +56,7 @@ class Topz(pulumi.ComponentResource):
         :param name: a DNS label; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        where = f'Topz "{name}"'
-        listener = _checked(where, name, args)
+        args, listener = _checked(f'Topz "{name}"', name, args)
         super().__init__("dds:index:Topz", name, {"image": args["image"]}, opts)
         self.port = listener.port
         container: ContainerArgsDict = {
@@ -69,17 +66,13 @@ class Topz(pulumi.ComponentResource):
             "startup_probe": _probe(listener, 1, 60),
             # There is no readiness probe: an application serves, whether or not it is looked at.
             "liveness_probe": _probe(listener, 20, 6),
+            "resources": args["resources"],
         }
-        if "resources" in args:
-            container["resources"] = args["resources"]
         self.companion = Companion(
             name=name,
             containers=(container,),
             listeners=(listener,),
-            ingress=tuple(
-                Edge(ports=(listener.port,), pods=dict(client))
-                for client in args.get("clients", ())
-            ),
+            ingress=tuple(Edge(ports=(listener.port,), pods=client) for client in args["clients"]),
             share_process_namespace=True,
         )
         self.register_outputs({"port": self.port})
@@ -90,25 +83,18 @@ def command(address: str, port: int) -> list[str]:
     return [*_PROGRAM, address, str(port)]
 
 
-def _checked(where: str, name: str, args: TopzArgs) -> Listener:
-    checks.known_arguments(where, TopzArgs, args)
-    checks.dns_label(where, "name", name)
-    checks.image_reference(where, "image", args["image"])
-    port: int = args.get("port", 8079)
-    checks.integer(where, "port", port, minimum=_PORTS[0], maximum=_PORTS[1])
-    address: Any = args.get("address", ANYWHERE)
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
+def _checked(where: str, name: str, args: TopzArgs) -> tuple[TopzArgs, Listener]:
+    check_name(where, name)
+    args = resolved(where, TopzArgs, args)
+    listener = Listener(args["port"], "topz", args["address"])
+    if listener.local and args["clients"]:
         raise InputError(
-            where, "address", address, "must be an IP address such as 127.0.0.1"
-        ) from None
-    listener = Listener(port, "topz", address)
-    if listener.local and args.get("clients"):
-        raise InputError(
-            where, "clients", list(args["clients"]), f"cannot reach {address}: it is the pod's own"
+            where,
+            "clients",
+            args["clients"],
+            f"cannot reach {listener.address}: it is the pod's own",
         )
-    return listener
+    return args, listener
 
 
 def _probe(listener: Listener, period: int, failures: int) -> Any:

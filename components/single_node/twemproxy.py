@@ -20,11 +20,11 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.names import child
 from components.values.ring import Ring
 from components.values.topology import Shard, Topology

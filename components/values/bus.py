@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 
 _TOPIC = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _TOPIC_LIMIT = 128

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast, overload
 
 import pulumi
 
-from components.values.errors import InputError, MissingArgumentError, UnknownArgumentError
+from components.arguments.errors import InputError, MissingArgumentError, UnknownArgumentError
 
 T = TypeVar("T")
 

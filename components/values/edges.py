@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 
 @dataclass(frozen=True)

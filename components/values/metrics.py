@@ -9,8 +9,8 @@ from typing import Any
 import pulumi
 import yaml
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 SCRAPER_LABEL = ("dds/scrapes", "true")
 """Pods with this label are let in by exporters, unless they are told otherwise."""

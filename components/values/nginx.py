@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.arguments.errors import InputError
 from components.values import resolv
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError
 
 TEMPORARY = "/tmp"  # noqa: S108
 """Folder that must be writable: the pid, and what does not fit into memory."""

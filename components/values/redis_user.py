@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _RULE = re.compile(r"[-+][@a-z][-a-z0-9_|@]*|[~&%][^\s]+|(reset|all)(keys|channels)")

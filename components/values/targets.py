@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments.errors import InputError
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeMountArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 
 _SYSTEM_FOLDERS = (
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root",

@@ -16,6 +16,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.pods.account import token, with_token
 from components.pods.companion import Companion, Listener
@@ -23,7 +24,6 @@ from components.pods.hardening import DEFAULT_USER
 from components.pods.template import pod_template
 from components.values import checks
 from components.values.edges import API_SERVER, Edge
-from components.values.errors import InputError
 from components.workloads.arguments import PodArgs, PreparationArgs
 from components.workloads.files import (
     NOTHING_MOUNTED,

@@ -6,8 +6,8 @@ from typing import NotRequired
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 
+from components.arguments.errors import InputError
 from components.values import checks
-from components.values.errors import InputError
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod

@@ -9,12 +9,12 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ServicePortArgsDict
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
+from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE, Listener
 from components.pods.probes import probes
 from components.pods.template import SPREADS
 from components.values import checks
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.workloads.arguments import PortArgs, ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.pod import PodPlan, check_companions, plan_pod

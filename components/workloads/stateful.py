@@ -13,9 +13,9 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.errors import InputError
 from components.pods import labels as pod_labels
 from components.values import checks
-from components.values.errors import InputError
 from components.values.names import child
 from components.workloads.arguments import ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted

@@ -21,9 +21,9 @@ from components import (
     RedisExporter,
     ShardedRedis,
 )
+from components.arguments.errors import InputError
 from components.single_node import fluentd
 from components.single_node.log_adapter import LOG_FOLDER
-from components.values.errors import InputError
 from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob, rules_yaml
 from components.values.redis_user import RedisUser
 from stacks import deploy

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 # A package imports from those with a smaller number, and from itself.
 LAYERS = {
+    "components.arguments": -1,
     "components.values": 0,
     "components.pods": 1,
     "components.workloads": 2,

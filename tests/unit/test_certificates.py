@@ -15,9 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components import Authority, Certificate
+from components.arguments.errors import InputError
 from components.platform import certificates
 from components.platform.certificates import AuthorityProvider, CertificateProvider
-from components.values.errors import InputError
 from toolchain.graph import build
 
 ROOT = Path(__file__).parents[2]

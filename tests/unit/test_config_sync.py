@@ -8,8 +8,8 @@ import pulumi
 import pytest
 
 from components import Application, ConfigSync
+from components.arguments.errors import InputError
 from components.values.edges import Edge
-from components.values.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build

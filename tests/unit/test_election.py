@@ -6,8 +6,8 @@ import pulumi
 import pytest
 
 from components import Application, Election, StatefulApplication, Task
+from components.arguments.errors import InputError
 from components.pods.companion import Companion, Rule
-from components.values.errors import InputError
 from components.values.etcd import EtcdTopology, EtcdUser
 from tests.unit.support.examples import companion
 from tests.unit.support.hardening import violations

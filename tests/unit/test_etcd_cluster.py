@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components import Authority, EtcdCluster
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain import builds, etcd_image, paths

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import EventBus
+from components.arguments.errors import InputError
 from components.serving.event_bus import users_conf
-from components.values.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from tests.unit.support.programs import program

@@ -7,8 +7,8 @@ import pulumi
 import pytest
 
 from components import RequestSplitter
+from components.arguments.errors import InputError
 from components.values.edges import Edge
-from components.values.errors import InputError
 from stacks import companions, deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations

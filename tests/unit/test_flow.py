@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from components.values.flow import Flow, Next
 
 SIGNUP = {

@@ -7,9 +7,9 @@ import pulumi
 import pytest
 
 from components import Function, FunctionDecorator
+from components.arguments.errors import InputError
 from components.serving.function_decorator import DEFAULTING, decorator_labels
 from components.values.edges import Edge
-from components.values.errors import InputError
 from tests.unit.support.examples import HANDLER, IMAGE, bus
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build

@@ -10,8 +10,8 @@ import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components import Password
+from components.arguments.errors import InputError
 from components.platform.generated import PasswordProvider
-from components.values.errors import InputError
 from toolchain.graph import build
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from pulumi_kubernetes.core.v1 import ConfigMap, Namespace, Service
 
 from components import Password
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from toolchain.graph import GraphError, Secret, build
 
 

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
+from components.arguments.errors import InputError
 from components.values import nginx
 from components.values.endpoint import Endpoint
-from components.values.errors import InputError
 
 SHELL = shutil.which("sh")
 

@@ -9,9 +9,9 @@ import pulumi
 import pytest
 
 from components import Application, EventBus, Pipeline, Subscriber
+from components.arguments.errors import InputError
 from components.values.bus import BusTopology
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.flow import Flow, Next
 from components.values.targets import Target
 from tests.unit.support.hardening import violations

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import Application
+from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE, Companion, Listener
-from components.values.errors import InputError
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import the

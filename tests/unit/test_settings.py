@@ -9,7 +9,7 @@ import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 import stacks
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from stacks.settings import Settings, instance_of, ports_of
 from stacks.target import CLUSTER_STACK, target
 from toolchain.graph import Graph, Secret, build

@@ -12,8 +12,8 @@ import pulumi
 import pytest
 
 from components import ShardedRedis
+from components.arguments.errors import InputError
 from components.serving.sharded_redis import forecast, movement
-from components.values.errors import InputError
 from components.values.ring import plan
 from tests.ports import free_port
 from tests.unit.support.hardening import violations

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from components import Singleton
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build
 

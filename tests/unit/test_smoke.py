@@ -6,8 +6,8 @@ import pulumi
 import pytest
 
 from components import SmokeTest
+from components.arguments.errors import InputError
 from components.platform.smoke import COVERS_ANNOTATION
-from components.values.errors import InputError
 from tests.unit.support.examples import IMAGE
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from components import Application, Topz
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from tests.unit.support.companions import serving
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components import Application, TwemproxyAmbassador
-from components.values.errors import InputError
+from components.arguments.errors import InputError
 from components.values.ring import HASHES, plan
 from components.values.topology import Shard, Topology
 from tests.unit import nutcracker

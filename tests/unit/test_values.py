@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.arguments.errors import InputError
 from components.values import checks, edges, names
 from components.values.edges import Edge
-from components.values.errors import InputError
 from components.values.topology import Shard, Topology
 
 WHERE = 'ShardedRedis "cache"'

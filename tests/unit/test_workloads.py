@@ -8,9 +8,9 @@ import pulumi
 import pytest
 
 from components import Application, ScheduledTask, StatefulApplication, Task
+from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE
 from components.values.edges import Edge
-from components.values.errors import InputError
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build

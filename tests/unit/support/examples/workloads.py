@@ -1,7 +1,5 @@
-"""Each component with its required arguments only, and with everything."""
+"""Workloads, and what is made of one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -17,11 +15,10 @@ from components import (
     StatefulApplication,
     Task,
 )
-from components.pods.companion import Companion, Listener, Rule
-from components.values.bus import BusTopology
+from components.pods.companion import Rule
 from components.values.edges import Edge
+from tests.unit.support.examples.example import IMAGE, Example, bus, companion
 
-IMAGE = "registry.example/app:1.0"
 HANDLER = """
 def handler(context):
     return {"got": context.json}
@@ -30,44 +27,6 @@ def handler(context):
 def answer(context, answer):
     return answer
 """
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    component: type[pulumi.Resource]
-    token: str
-    required: dict[str, Any]
-    full: Callable[[], dict[str, Any]]
-    meant: frozenset[str] = frozenset()
-    """Hardening rules that it leaves out by design, as the checker words them."""
-
-    def make(self, name: str, args: dict[str, Any], **opts: Any) -> Any:
-        constructor: Any = self.component
-        return constructor(name, args, pulumi.ResourceOptions(**opts))
-
-
-def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1") -> Companion:
-    return Companion(
-        name=name,
-        containers=({"name": name, "image": IMAGE},),
-        listeners=(Listener(port, name, address),),
-        volumes=({"name": f"{name}-data", "empty_dir": {"size_limit": "16Mi"}},),
-        pod_labels={f"dds/client-of-{name}": "true"},
-        egress=(Edge(ports=(port,), pods={"app": name}),),
-    )
-
-
-def bus() -> BusTopology:
-    return BusTopology(
-        name="bus",
-        server="bus:4222",
-        port=4222,
-        username="events",
-        password=pulumi.Output.secret("another-swordfish"),
-        client_label=("dds/client-of-bus", "true"),
-        delivery_label=("dds/delivers-for-bus", "true"),
-        server_labels={"app.kubernetes.io/instance": "bus"},
-    )
 
 
 def _everything() -> dict[str, Any]:
@@ -264,4 +223,3 @@ EXAMPLES = {
         lambda: {"length": 20, "keepers": {"year": "2026"}},
     ),
 }
-WORKLOADS = {name: example for name, example in EXAMPLES.items() if name != "Password"}

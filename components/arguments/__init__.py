@@ -1,0 +1,29 @@
+"""How arguments are declared, checked and described: once, for every component.
+
+The annotation of a TypedDict's key says what may stand there (``declared``), the engine holds what a
+user wrote against it (``engine``), and the tables of the docs are made from it (``describe``).
+"""
+
+from components.arguments.declared import Default, DefaultsTo, Later, Secret
+from components.arguments.deferred import checked, is_deferred
+from components.arguments.engine import check_fields, resolved
+from components.arguments.errors import InputError
+from components.arguments.rules import DISTINCT, NOT_EMPTY, between, matching, nearest, one_of
+
+__all__ = [
+    "DISTINCT",
+    "NOT_EMPTY",
+    "Default",
+    "DefaultsTo",
+    "InputError",
+    "Later",
+    "Secret",
+    "between",
+    "check_fields",
+    "checked",
+    "is_deferred",
+    "matching",
+    "nearest",
+    "one_of",
+    "resolved",
+]

@@ -1,0 +1,158 @@
+"""Declared types of addresses: ports, hosts, endpoints, URLs, networks."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from components.arguments.place import Place
+from components.arguments.rules import Rule, between, matching
+
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+_NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
+_IPV6 = r"\[[0-9A-Fa-f:.]+\]"
+_HIGHEST_PORT = 65535
+_LONGEST_HOST = 253
+
+Port = Annotated[int, between(1, _HIGHEST_PORT)]
+"""A port number."""
+UnprivilegedPort = Annotated[int, between(1024, _HIGHEST_PORT)]
+"""A port that a program may bind without a capability."""
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("["):
+        return text.endswith("]") and _is_address(text[1:-1], 6)
+    if not re.fullmatch(_NAME, text) or len(text) > _LONGEST_HOST:
+        return False
+    # What ends in a number is an address, or nothing that a resolver takes.
+    return not text.rstrip(".").rpartition(".")[2].isdecimal() or _is_address(text, 4)
+
+
+def _is_address(text: str, version: int | None = None) -> bool:
+    try:
+        return version in (None, ipaddress.ip_address(text).version)
+    except ValueError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= _HIGHEST_PORT
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether it is ``host:port``."""
+    host, _, port = text.rpartition(":")
+    return _is_host(host) and _is_port(port)
+
+
+_ODD_HOSTS = (
+    "", "a b", "a..b", "-a", "a-", "a_b", "a\nb", "#1", "http://a", "a/b", "300.1.1.1", "[::1",
+    f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
+)  # fmt: skip
+
+Host = Annotated[
+    str, Rule("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
+]
+"""A DNS name or an IP address, IPv6 in brackets."""
+
+_ODD_ENDPOINTS = (
+    *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999", "web:-1",
+    "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
+)  # fmt: skip
+_ODD_ENDPOINTS = (
+    *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999",
+    "web:-1", "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
+)  # fmt: skip
+Endpoint = Annotated[
+    str,
+    Rule(
+        "host:port, for example web:8080",
+        is_endpoint,
+        _ODD_ENDPOINTS,
+    ),
+]
+"""``host:port`` of something that listens elsewhere."""
+
+Network = Annotated[
+    str,
+    Rule(
+        "a network with its mask, for example 203.0.113.0/24",
+        # Without a mask the standard library reads a single address.
+        lambda text: "/" in text and _is_network(text),
+        ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0"),
+    ),
+]
+"""A network of IP addresses."""
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+IpAddress = Annotated[
+    str,
+    Rule("an IP address such as 127.0.0.1", _is_address, ("", "localhost", "1.2.3", "127.0.0.1/8")),
+]
+"""An IP address to bind or reach."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Url(Rule):
+    """A URL; one with credentials is refused without being shown."""
+
+    def check(self, place: Place, value: Any) -> Any:
+        """The URL, or InputError."""
+        if "@" in value.partition("//")[2].partition("/")[0] or "@" in value.partition("/")[0]:
+            place.hidden().refuse(
+                value,
+                "must have no user and password in it: a URL is no secret, others can read it",
+            )
+        return super().check(place, value)
+
+
+def url(*schemes: str, says: str = "") -> Rule:
+    """A URL of one of the schemes, with a host and at most a port, a path and a query.
+
+    :param says: what it is, with an example
+    """
+    wanted = says or f"a URL such as {schemes[0]}://web.example/path"
+
+    def holds(text: str) -> bool:
+        parsed = re.fullmatch(
+            rf"(?:{'|'.join(schemes)})://([^/?#@\s:]+|{_IPV6})(?::([0-9]+))?([/?][!-~]*)?", text
+        )
+        return parsed is not None and _is_host(parsed[1]) and _is_port(parsed[2] or "80")
+
+    odd = (
+        "", "web", "//web", "web/path", "ftp://web", f"{schemes[0]}://", f"{schemes[0]}://a b/",
+        f"{schemes[0]}://web:99999/", f"{schemes[0]}://user:secret@web/", f"{schemes[0]}://a..b/",
+        f"{schemes[0]}://web/\n", f"{schemes[0].upper()}x://web/",
+    )  # fmt: skip
+    return _Url(wanted, holds, odd)
+
+
+HttpUrl = Annotated[str, url("http", "https")]
+"""An HTTP URL without credentials."""
+
+HttpPath = Annotated[
+    str,
+    matching(
+        r"/[!-~]*", "a path that begins with a slash, such as /ready",
+        most=1024, odd=("ready", "http://a/", "/a b", "/a\nb", "/ä"),
+    ),
+]  # fmt: skip
+"""Path of an HTTP request."""
+
+HeaderName = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9][-A-Za-z0-9]*", "the name of a header such as X-User",
+        most=64, odd=("X User", "X_User", "X-User:", "-X", "X\r\nY: z", "Ä"),
+    ),
+]  # fmt: skip
+"""Name of an HTTP header, in letters, digits and dashes."""

@@ -1,0 +1,159 @@
+"""The engine: holds what a user wrote against the declarations, before anything is registered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import pulumi
+
+from components.arguments import shapes
+from components.arguments.declared import SCALARS, Declared, arguments_of
+from components.arguments.deferred import is_deferred, public
+from components.arguments.place import Place
+from components.arguments.rules import nearest
+
+T = TypeVar("T")
+
+DEFERRED = "<known only later>"
+"""Stands in a message for an Output."""
+
+
+def resolved(where: str, declaration: type[T], args: Any) -> T:
+    """The arguments with their defaults, checked; an Output is checked when it is known.
+
+    ``None`` is an argument that was left out. Whole floats become integers.
+
+    :param where: the component and its name, ``Application "web"``
+    :param declaration: the TypedDict
+    :raises InputError: an argument that its declaration does not allow
+    """
+    return cast(T, _arguments(Place(where), declaration, args))
+
+
+def check_fields(where: str, value: Any) -> None:
+    """Hold a dataclass against its declarations, from its ``__post_init__``."""
+    for key, declared in arguments_of(type(value)).items():
+        given = getattr(value, key)
+        if given is not None or declared.required:
+            # What is frozen is complete only now.
+            object.__setattr__(value, key, resolve(Place(where, key), declared, given))
+
+
+def resolve(place: Place, declared: Declared, value: Any) -> Any:
+    """A value as it is declared, or InputError."""
+    deferrable = declared.deferrable
+    if deferrable is not None and deferrable.secret:
+        place = place.hidden()
+    if not is_deferred(value):
+        return _plain(place, declared, value)
+    if deferrable is None:
+        place.refuse(_Deferred(), "must be a plain value, known before anything is deployed")
+    output = pulumi.Output.from_input(value)
+    if not deferrable.secret:
+        output = public(place, output)
+    return output.apply(lambda known: _plain(place, declared, known))
+
+
+def _plain(place: Place, declared: Declared, value: Any) -> Any:
+    result = _FORMS[declared.form](place, declared, value)
+    for rule in declared.rules:
+        result = rule.check(place, result)
+    return result
+
+
+def _scalar(place: Place, declared: Declared, value: Any) -> Any:
+    return scalar(place, declared.type, value)
+
+
+def scalar(place: Place, wanted: type, value: Any) -> Any:
+    """A number, a text or a boolean; no other type is taken for one."""
+    # Numbers that cross a process boundary in Pulumi arrive as floats.
+    if wanted in (int, float) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    if not fits or (isinstance(value, bool) and wanted is not bool):
+        place.refuse(value, f"must be {SCALARS[wanted]}")
+    if wanted is float and value - value != 0:
+        place.refuse(value, "must be a finite number")
+    return value
+
+
+def _list(place: Place, declared: Declared, value: Any) -> Any:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        place.refuse(value, "must be a list")
+    items = cast(Declared, declared.items)
+    return declared.type(
+        resolve(place.entry(position), items, item) for position, item in enumerate(value)
+    )
+
+
+def _mapping(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        place.refuse(value, "must be a mapping")
+    keys, items = cast(Declared, declared.keys), cast(Declared, declared.items)
+    return {
+        resolve(place.entry(key), keys, key): resolve(place.entry(key), items, item)
+        for key, item in value.items()
+        if item is not None
+    }
+
+
+def _nested(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
+    return _arguments(place, declared.type, value)
+
+
+def _arguments(place: Place, declaration: Any, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        place.refuse(value, f"must be a mapping as {declaration.__name__} says")
+    arguments = arguments_of(declaration)
+    given = {key: item for key, item in value.items() if item is not None}
+    for key in given:
+        if key not in arguments:
+            place.unknown(str(key), nearest(str(key), arguments))
+    found: dict[str, Any] = {}
+    for key, declared in arguments.items():
+        if key in given:
+            found[key] = resolve(place.key(key), declared, given[key])
+        elif declared.required:
+            place.missing(key, [name for name, each in arguments.items() if each.required])
+        elif declared.default is not None:
+            found[key] = resolve(place.key(key), declared, declared.default.value)
+    return found
+
+
+def _kubernetes(place: Place, declared: Declared, value: Any) -> Any:
+    return shapes.shaped(place, declared.type, value)
+
+
+def _value(place: Place, declared: Declared, value: Any) -> Any:
+    if not isinstance(value, declared.type):
+        kind = declared.type.__name__
+        source = getattr(declared.type, "GIVEN_BY", "")
+        place.refuse(
+            value, f"must be {_article(kind)} {kind}" + (f", such as {source}" if source else "")
+        )
+    return value
+
+
+def _any(_place: Place, _declared: Declared, value: Any) -> Any:
+    return value
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "AEIOU" else "a"
+
+
+class _Deferred:
+    def __repr__(self) -> str:
+        return DEFERRED
+
+
+_FORMS = {
+    "any": _any,
+    "arguments": _nested,
+    "kubernetes": _kubernetes,
+    "list": _list,
+    "mapping": _mapping,
+    "scalar": _scalar,
+    "tuple": _list,
+    "value": _value,
+}

@@ -1,0 +1,61 @@
+"""Where in a program a value stands, for the message that refuses it."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from components.arguments.errors import InputError, MissingArgumentError, UnknownArgumentError
+
+HIDDEN = "<secret>"
+"""Stands in a message for a value that must not be read there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One argument of one component, or a part of it: ``ports[0].name``."""
+
+    where: str
+    """The component and its name, ``Application "web"``."""
+    argument: str = ""
+    """Path of the argument as the user wrote it; empty for all arguments together."""
+    secret: bool = False
+    """Whether what stands here is kept out of messages."""
+
+    def key(self, key: str) -> "Place":
+        """An argument, or a key of one that has known keys: ``storage.size``."""
+        return replace(self, argument=f"{self.argument}.{key}" if self.argument else key)
+
+    def entry(self, key: object) -> "Place":
+        """An entry of a list or mapping: ``ports[0]``, ``env[MODE]``."""
+        return replace(self, argument=f"{self.argument}[{key}]")
+
+    def hidden(self) -> "Place":
+        """The same place, with a value that is a secret."""
+        return replace(self, secret=True)
+
+    def refuse(self, value: Any, expected: str) -> NoReturn:
+        """Raise the error for a value.
+
+        :param expected: what would be right, as a clause: ``must be at least 1``
+        """
+        raise InputError(
+            self.where, self.argument or "args", _Shown(HIDDEN) if self.secret else value, expected
+        )
+
+    def unknown(self, key: str, expected: str) -> NoReturn:
+        """Raise the error for a key that is not known here."""
+        raise UnknownArgumentError(self.where, self.key(key).argument, expected)
+
+    def missing(self, key: str, required: list[str]) -> NoReturn:
+        """Raise the error for a required key that was left out."""
+        raise MissingArgumentError(
+            self.where, self.key(key).argument, f"required are {', '.join(sorted(required))}"
+        )
+
+
+class _Shown(str):
+    """Shown in a message as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -1,0 +1,123 @@
+"""Kubernetes' own shapes: what the SDK's TypedDicts say, with keys in either spelling.
+
+They are read only as deep as a value goes, for a pod's volume alone names some hundred types.
+"""
+
+import collections.abc
+import functools
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulumi._types import input_type_py_to_pulumi_names
+
+from components.arguments.declared import SCALARS
+from components.arguments.deferred import is_deferred
+from components.arguments.place import Place
+from components.arguments.rules import nearest
+
+
+def shaped(place: Place, shape: type, value: Any) -> dict[str, Any]:
+    """A mapping as the TypedDict says, its keys in the SDK's spelling.
+
+    An Output may stand everywhere below it and is not looked into.
+
+    :raises InputError: an unknown or missing key, a value of another type
+    """
+    if not isinstance(value, Mapping):
+        place.refuse(value, f"must be a mapping as {shape.__name__} says")
+    spellings = _spellings(shape)
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if item is None:
+            continue
+        name = spellings.get(key)
+        if name is None:
+            place.unknown(str(key), nearest(str(key), set(spellings.values())))
+        found[name] = _fitting(place.key(str(key)), shape, _annotation(shape, name), item)
+    required: frozenset[str] = getattr(shape, "__required_keys__")  # noqa: B009
+    for key in sorted(required - set(found)):
+        place.missing(key, list(required))
+    return found
+
+
+@functools.cache
+def _spellings(shape: type) -> dict[str, str]:
+    """The SDK's spelling of each key, by both spellings."""
+    plain = getattr(sys.modules[shape.__module__], shape.__name__.removesuffix("Dict"))
+    wire: dict[str, str] = input_type_py_to_pulumi_names(plain)
+    return {
+        spelling: key for key in shape.__annotations__ for spelling in (key, wire.get(key, key))
+    }
+
+
+@functools.cache
+def _annotation(shape: type, key: str) -> Any:
+    return _evaluated(shape, shape.__annotations__[key])
+
+
+def _evaluated(shape: type, annotation: Any) -> Any:
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        # The SDK's own annotations, written as texts because its types name each other.
+        annotation = eval(annotation, dict(vars(sys.modules[shape.__module__])))  # noqa: S307
+    return annotation
+
+
+def _fitting(place: Place, shape: type, annotation: Any, value: Any) -> Any:
+    if is_deferred(value):
+        return value
+    annotation = _evaluated(shape, annotation)
+    origin, parameters = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.NotRequired, typing.Required):
+        return _fitting(place, shape, parameters[0], value)
+    if origin is typing.Union:
+        return _member(place, shape, parameters, value)
+    if origin is collections.abc.Sequence:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            place.refuse(value, "must be a list")
+        return [
+            _fitting(place.entry(position), shape, parameters[0], item)
+            for position, item in enumerate(value)
+        ]
+    if origin is collections.abc.Mapping:
+        if not isinstance(value, Mapping):
+            place.refuse(value, "must be a mapping")
+        return {
+            _scalar(place.entry(key), (str,), key): _fitting(
+                place.entry(key), shape, parameters[1], item
+            )
+            for key, item in value.items()
+            if item is not None
+        }
+    if typing.is_typeddict(annotation):
+        return shaped(place, annotation, value)
+    return _scalar(place, (annotation,), value) if annotation in SCALARS else value
+
+
+def _member(place: Place, shape: type, parameters: tuple[Any, ...], value: Any) -> Any:
+    members = [
+        _evaluated(shape, member)
+        for member in parameters
+        if typing.get_origin(member) is not collections.abc.Awaitable and not _is_output(member)
+    ]
+    if len(members) == 1:
+        return _fitting(place, shape, members[0], value)
+    # A number or its name, as of a port; an enumeration is a text as well.
+    return _scalar(place, tuple(m for m in members if m in SCALARS), value)
+
+
+def _is_output(member: Any) -> bool:
+    # pulumi.Input names it by a text, which only the SDK's own module can evaluate.
+    return isinstance(member, typing.ForwardRef) and member.__forward_arg__.startswith("Output[")
+
+
+def _scalar(place: Place, wanted: tuple[type, ...], value: Any) -> Any:
+    if int in wanted and isinstance(value, float) and value.is_integer():
+        return int(value)
+    accepted = wanted if float not in wanted else (*wanted, int)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in wanted):
+        place.refuse(value, f"must be {' or '.join(SCALARS[each] for each in wanted)}")
+    return value

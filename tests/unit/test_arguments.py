@@ -1,0 +1,212 @@
+"""What holds for every argument of every component, tried with values from its declaration."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pulumi
+import pytest
+
+import components
+from components import Application
+from components.arguments.declared import Declared, arguments_of
+from components.arguments.deferred import is_deferred
+from components.arguments.errors import InputError
+from components.pods.companion import Companion
+from tests.unit.support.examples import EVERY, IMAGE, Example
+from tests.unit.support.odd import Argument, arguments, changed, odd_values
+from toolchain.graph import Graph, build
+
+every_component = pytest.mark.parametrize("example", EVERY.values(), ids=EVERY.keys())
+
+
+def given(example: Example) -> Iterator[Argument]:
+    yield from arguments(example.declaration, example.full())
+
+
+def refusals(
+    example: Example, tries: Iterator[tuple[str, dict[str, Any]]], expected: str = ""
+) -> None:
+    """Hold that each is refused by a message that names its path, and nothing is registered."""
+    wrong: list[str] = []
+    name = f'{example.component.__name__} "one": '
+
+    def program() -> None:
+        for label, args in tries:
+            path = label.partition(" = ")[0]
+            try:
+                example.make("one", args)
+            except InputError as error:
+                message = str(error)
+                if not message.startswith(f"{name}{path}") or expected not in message:
+                    wrong.append(f"{label}: the message is {message}")
+            except Exception as error:  # noqa: BLE001 (a user must never see another one)
+                wrong.append(f"{label}: {type(error).__name__}: {error}")
+            else:
+                wrong.append(f"{label}: accepted")
+
+    graph = build(program)
+    assert not wrong, "\n".join(wrong)
+    assert not graph.nodes, "something was registered before a refusal"
+
+
+def made(
+    example: Example, args: Callable[[], dict[str, Any]], *, preview: bool = False
+) -> dict[str, Any]:
+    """All that is registered with these arguments. Outputs among them need a running program."""
+
+    def program() -> None:
+        component = example.make("one", args())
+        if isinstance(companion := getattr(component, "companion", None), Companion):
+            # What a companion is made of shows in a pod that has it.
+            Application("host", {"image": IMAGE, "companions": [companion]})
+
+    graph: Graph = build(program, preview=preview)
+    return {node.urn: (node.inputs, node.secrets) for node in graph}
+
+
+def every(example: Example, change: Callable[[Declared, Any], Any]) -> dict[str, Any]:
+    return changed(example.declaration, example.full(), change)
+
+
+def assert_same(example: Example, change: Callable[[Declared, Any], Any]) -> None:
+    """Hold that a change of how the values are written changes nothing that is registered."""
+    assert made(example, lambda: every(example, change)) == made(example, example.full)
+
+
+@every_component
+def test_an_odd_value_is_refused_by_name_before_anything_is_registered(example: Example) -> None:
+    def tries() -> Iterator[tuple[str, dict[str, Any]]]:
+        for argument in given(example):
+            for value, path in odd_values(argument):
+                yield f"{path} = {value!r:.80}", argument.put(value)
+
+    refusals(example, tries())
+
+
+@every_component
+def test_an_output_where_a_plain_value_is_needed_is_refused_by_name(example: Example) -> None:
+    def tries() -> Iterator[tuple[str, dict[str, Any]]]:
+        for argument in given(example):
+            if argument.declared.deferrable is None and argument.declared.form != "any":
+                output = pulumi.Output.from_input(argument.value)
+                yield argument.path, argument.put(output)
+
+    refusals(example, tries(), "must be a plain value, known before anything is deployed")
+
+
+@every_component
+def test_none_is_left_out(example: Example) -> None:
+    optional = {
+        key: None
+        for key, declared in arguments_of(example.declaration).items()
+        if not declared.required and key not in example.required
+    }
+    assert made(example, lambda: {**example.required, **optional}) == made(
+        example, lambda: example.required
+    )
+
+    def tries() -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, declared in arguments_of(example.declaration).items():
+            if declared.required:
+                yield key, {**example.required, key: None}
+
+    refusals(example, tries(), "is missing; required are")
+
+
+@every_component
+def test_whole_floats_are_integers(example: Example) -> None:
+    def as_floats(declared: Declared, value: Any) -> Any:
+        plain = not is_deferred(value) and not isinstance(value, bool)
+        return float(value) if plain and declared.type in (int, float) else value
+
+    assert_same(example, as_floats)
+
+
+@every_component
+def test_kubernetes_keys_are_known_in_both_spellings(example: Example) -> None:
+    def camel(key: str) -> str:
+        return re.sub("_([a-z])", lambda found: found[1].upper(), key)
+
+    def respelt(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {camel(key): respelt(item) for key, item in value.items()}
+        return [respelt(item) for item in value] if isinstance(value, list) else value
+
+    def as_on_the_wire(declared: Declared, value: Any) -> Any:
+        return respelt(value) if declared.form == "kubernetes" else value
+
+    assert_same(example, as_on_the_wire)
+
+
+@every_component
+def test_an_output_may_stand_where_the_declaration_says_so(example: Example) -> None:
+    def as_outputs(declared: Declared, value: Any) -> Any:
+        if declared.deferrable is None or is_deferred(value):
+            return value
+        return pulumi.Output.from_input(value)
+
+    assert_same(example, as_outputs)
+
+
+@every_component
+def test_an_unknown_output_passes_a_preview(example: Example) -> None:
+    def as_unknown(declared: Declared, value: Any) -> Any:
+        return value if declared.deferrable is None else unknown()
+
+    made(example, lambda: every(example, as_unknown), preview=True)
+
+
+def unknown() -> pulumi.Output[Any]:
+    async def nothing() -> Any:
+        return None
+
+    async def no() -> bool:
+        return False
+
+    async def resources() -> set[pulumi.Resource]:
+        return set()
+
+    return pulumi.Output(resources(), nothing(), no())
+
+
+@every_component
+def test_a_secret_is_refused_where_others_could_read_it(example: Example) -> None:
+    for argument in given(example):
+        deferrable = argument.declared.deferrable
+        if deferrable is None or deferrable.secret:
+            continue
+
+        def program(argument: Argument = argument) -> None:
+            example.make("one", argument.put(pulumi.Output.secret(argument.value)))
+
+        with pytest.raises(InputError, match="must not be a secret") as caught:
+            build(program)
+        assert f": {argument.path} " in str(caught.value)
+
+
+def test_every_argument_stands_in_an_example() -> None:
+    """Or the tests above would not try it."""
+    declared: set[str] = set()
+    tried: set[str] = set()
+    for example in EVERY.values():
+        name = example.declaration.__name__
+        declared |= {f"{name}.{key}" for key in arguments_of(example.declaration)}
+        for argument in given(example):
+            top = re.split(r"[.\[]", argument.path)[0]
+            tried.add(f"{name}.{top}")
+            if argument.declared.form == "arguments":
+                nested = argument.declared.type
+                declared |= {f"{nested.__name__}.{key}" for key in arguments_of(nested)}
+                tried |= {f"{nested.__name__}.{key}" for key in argument.value}
+    assert declared - tried == set()
+
+
+def test_every_public_component_has_an_example() -> None:
+    public = {
+        name
+        for name in components.__all__
+        if isinstance(getattr(components, name), type)
+        and issubclass(getattr(components, name), pulumi.Resource)
+    }
+    assert {example.component.__name__ for example in EVERY.values()} == public
