@@ -31,7 +31,7 @@ def resolved(where: str, declaration: type[T], args: Any) -> T:
 
 def check_fields(where: str, value: Any) -> None:
     """Hold a dataclass against its declarations, from its ``__post_init__``."""
-    for key, declared in arguments_of(type(value)).items():
+    for key, declared in arguments_of(value.__class__).items():
         given = getattr(value, key)
         if given is not None or declared.required:
             # What is frozen is complete only now.

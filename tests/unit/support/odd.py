@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.deferred import is_deferred
+
+Put = Callable[[Any], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Argument:
     """As a message names it: ``ports[0].name``."""
     declared: Declared
     value: Any
-    put: Callable[[Any], dict[str, Any]]
+    put: Put
     """All arguments, with another value in this place."""
 
 
@@ -25,22 +28,18 @@ def arguments(declaration: type, args: Mapping[str, Any]) -> Iterator[Argument]:
     yield from _keys("", declaration, args, dict)
 
 
-def _keys(
-    path: str, declaration: type, args: Mapping[str, Any], put: Callable[[Any], dict[str, Any]]
-) -> Iterator[Argument]:
+def _keys(path: str, declaration: type, args: Mapping[str, Any], put: Put) -> Iterator[Argument]:
     for key, declared in arguments_of(declaration).items():
         if key in args:
             yield from _below(
                 f"{path}.{key}" if path else key,
                 declared,
                 args[key],
-                lambda new, key=key: put({**args, key: new}),
+                partial(_with_key, put, args, key),
             )
 
 
-def _below(
-    path: str, declared: Declared, value: Any, put: Callable[[Any], dict[str, Any]]
-) -> Iterator[Argument]:
+def _below(path: str, declared: Declared, value: Any, put: Put) -> Iterator[Argument]:
     yield Argument(path, declared, value, put)
     if is_deferred(value):
         return
@@ -51,7 +50,7 @@ def _below(
                 f"{path}[{position}]",
                 declared.items,
                 item,
-                lambda new, at=position: put([*value[:at], new, *value[at + 1 :]]),
+                partial(_with_item, put, value, position),
             )
     elif declared.form == "mapping":
         assert declared.items is not None
@@ -60,10 +59,18 @@ def _below(
                 f"{path}[{key}]",
                 declared.items,
                 item,
-                lambda new, key=key: put({**value, key: new}),
+                partial(_with_key, put, value, key),
             )
     elif declared.form == "arguments":
         yield from _keys(path, declared.type, value, put)
+
+
+def _with_key(put: Put, of: Mapping[str, Any], key: str, new: Any) -> dict[str, Any]:
+    return put({**of, key: new})
+
+
+def _with_item(put: Put, of: Sequence[Any], position: int, new: Any) -> dict[str, Any]:
+    return put([*of[:position], new, *of[position + 1 :]])
 
 
 def odd_values(argument: Argument) -> Iterator[tuple[Any, str]]:
@@ -97,16 +104,16 @@ def _of_another_type(declared: Declared) -> Sequence[Any]:
         str: (3, 3.0, True, ["x"], {"x": "y"}, b"x"),
         bool: ("false", "true", "", 0, 1, [], 1.0),
     }
-    return {
-        "scalar": lambda: single[declared.type],
-        "list": lambda: ("text", "", {"role": "x"}, 3, True, {"x"}, b"x"),
-        "tuple": lambda: ("text", "", {"role": "x"}, 3, True, {"x"}, b"x"),
-        "mapping": lambda: ("text", "", [{"role": "x"}], [], 3, True),
-        "arguments": lambda: ("text", "", [{}], [], 3, True),
-        "kubernetes": lambda: ("text", "", [{}], [], 3, True),
-        "value": lambda: ("text", {"name": "x"}, [], 3, True, object()),
-        "any": tuple,
-    }[declared.form]()
+    by_form: dict[str, Sequence[Any]] = {
+        "list": ("text", "", {"role": "x"}, 3, True, {"x"}, b"x"),
+        "tuple": ("text", "", {"role": "x"}, 3, True, {"x"}, b"x"),
+        "mapping": ("text", "", [{"role": "x"}], [], 3, True),
+        "arguments": ("text", "", [{}], [], 3, True),
+        "kubernetes": ("text", "", [{}], [], 3, True),
+        "value": ("text", {"name": "x"}, [], 3, True, object()),
+        "any": (),
+    }
+    return single[declared.type] if declared.form == "scalar" else by_form[declared.form]
 
 
 def _has_type(declared: Declared, value: Any) -> bool:
