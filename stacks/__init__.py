@@ -1,44 +1,100 @@
-"""The compositions: one module each, and the table from name to ``deploy(settings)``."""
+"""The compositions: one module each, and the table from name to what deploys it and what it reads."""
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from components.values.checks import nearest
 from components.arguments.errors import InputError
+from components.arguments.rules import nearest
+from stacks import effects
 from stacks.settings import Settings
 
 
-def _deferred(module: str) -> Callable[[Settings], None]:
+@dataclass(frozen=True)
+class Composition:
+    """One composition."""
+
+    deploy: Callable[[Settings], None]
+    reads: tuple[str, ...] = ()
+    """Keys of the configuration that it reads; every other one is refused."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """Arguments of its components that come from a key of another name, and that key."""
+
+
+def _deferred(name: str) -> Callable[[Settings], None]:
     # Imported only when deployed: a program pays for the one composition that it runs.
     def deploy(settings: Settings) -> None:
-        importlib.import_module(module).deploy(settings)
+        importlib.import_module(f"stacks.{name}").deploy(settings)
 
     return deploy
 
 
-COMPOSITIONS: Mapping[str, Callable[[Settings], None]] = MappingProxyType(
+# What a cluster, a namespace and the images there are made of.
+_TARGET = ("kubecontext", "registry", "images")
+
+COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
     {
-        "adapters": _deferred("stacks.adapters"),
-        "ambassadors": _deferred("stacks.ambassadors"),
-        "cluster": _deferred("stacks.cluster"),
-        "companions": _deferred("stacks.companions"),
-        "election": _deferred("stacks.election"),
-        "experiments": _deferred("stacks.experiments"),
-        "functions": _deferred("stacks.functions"),
-        "sidecars": _deferred("stacks.sidecars"),
-        "topz": _deferred("stacks.topz"),
+        "adapters": Composition(
+            _deferred("adapters"),
+            (*_TARGET, "scrape_interval", "slow_ms"),
+            {"scrape_interval_seconds": "scrape_interval", "slow_command_ms": "slow_ms"},
+        ),
+        "ambassadors": Composition(
+            _deferred("ambassadors"), (*_TARGET, "shards", "role", "policy", "persistence")
+        ),
+        "cluster": Composition(
+            _deferred("cluster"),
+            ("instance", "agents", "api_port", "registry_port", "node_image", "registry_image"),
+        ),
+        "companions": Composition(_deferred("companions"), _TARGET),
+        "election": Composition(
+            _deferred("election"), (*_TARGET, "backend", "members", "ttl_seconds", "fenced")
+        ),
+        "experiments": Composition(
+            _deferred("experiments"),
+            (
+                *_TARGET, "percent", "policy", "database", "database_tls", "database_server_name",
+                "database_authority",
+            ),
+            {
+                "backend.endpoint": "database",
+                "backend.tls.server_name": "database_server_name",
+                "backend.tls.authority": "database_authority",
+            },
+        ),
+        "functions": Composition(
+            _deferred("functions"), (*_TARGET, "on_failure", "min_scale", "max_scale")
+        ),
+        "sidecars": Composition(
+            _deferred("sidecars"),
+            (*_TARGET, "certificate_generation"),
+            {"generation": "certificate_generation"},
+        ),
+        "topz": Composition(_deferred("topz"), ("registry", "images", "instance", "topz_port")),
     }
-)
-"""Name of each composition, and what deploys it."""
+)  # fmt: skip
+"""Name of each composition, and what it is."""
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the composition that the settings name."""
+    """Deploy the composition that the settings name.
+
+    :raises InputError: a setting that cannot be right or has no effect, naming its key; before
+        anything is registered
+    """
     composition = COMPOSITIONS.get(settings.composition)
     if composition is None:
         raise InputError(
             "Composition", "dds:composition", settings.composition,
             nearest(settings.composition, COMPOSITIONS),
         )  # fmt: skip
-    composition(settings)
+    effects.check(settings, composition.reads)
+    try:
+        composition.deploy(settings)
+    except InputError as error:
+        key = composition.arguments.get(error.argument, error.argument)
+        if key not in composition.reads:
+            raise
+        named = f"{error.argument} (dds:{key})"
+        raise InputError(error.where, named, error.value, error.expected) from error

@@ -254,8 +254,8 @@ def make(
 
 def deploy(settings: Settings) -> None:
     """Deploy the programs, their adapters and the check; export what a user wants to know."""
-    here = target(settings)
-    catalog = here.images(IMAGES)
+    here = target(settings, IMAGES)
+    catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(images, here.namespace, settings.scrape_interval, settings.slow_ms, here.opts)
     SmokeTest(

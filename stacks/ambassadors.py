@@ -26,8 +26,8 @@ _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
 
 def deploy(settings: Settings) -> None:
     """Deploy the store, the example and the check; export what a user wants to know."""
-    here = target(settings)
-    images = here.images(["redis", "twemproxy", "toolbox"])
+    here = target(settings, ["redis", "twemproxy", "toolbox"])
+    images = here.images
     store_args: ShardedRedisArgs = {
         "image": images.reference("redis"),
         "shards": settings.shards,

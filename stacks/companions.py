@@ -163,8 +163,8 @@ def check(
 
 def deploy(settings: Settings) -> None:
     """Deploy the application and the check; export what a user wants to know."""
-    here = target(settings)
-    catalog = here.images(IMAGES)
+    here = target(settings, IMAGES)
+    catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(images, here.namespace, here.opts)
     check(images, made, here.namespace, here.opts)

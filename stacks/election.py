@@ -74,9 +74,9 @@ def ticker(
 
 def deploy(settings: Settings) -> None:
     """Deploy it all; export what a user wants to try."""
-    here = target(settings)
     etcd = ["etcd"] if settings.backend == "etcd" else []
-    images = here.images([*etcd, "elector", "toolbox"])
+    here = target(settings, [*etcd, "elector", "toolbox"])
+    images = here.images
     election_args: ElectionArgs = {
         "image": images.reference("elector"),
         "backend": settings.backend,

@@ -19,7 +19,6 @@ from components.single_node.request_splitter import RequestSplitter, RequestSpli
 from components.single_node.service_broker import BackendArgs, BrokerTlsArgs, ServiceBroker
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-from components.arguments.errors import InputError
 from components.workloads.application import Application
 from stacks import tries
 from stacks.parts import arm, page, reached
@@ -169,17 +168,7 @@ def _outside(database: str, tls: BrokerTlsArgs | None) -> BackendArgs:
 
 
 def _tls(settings: Settings) -> BrokerTlsArgs | None:
-    """What the configuration says of TLS; refuses what would have no effect."""
-    given = {
-        "dds:database_tls": settings.database_tls,
-        "dds:database_server_name": settings.database_server_name,
-        "dds:database_authority": settings.database_authority,
-    }
-    needed = "dds:database_tls" if settings.database else "dds:database"
-    if not (settings.database and settings.database_tls):
-        for key, value in given.items():
-            if value:
-                raise InputError("Configuration", key, value, f"has no effect without {needed}")
+    if not settings.database_tls:
         return None
     tls: BrokerTlsArgs = {}
     if settings.database_server_name:
@@ -191,8 +180,8 @@ def _tls(settings: Settings) -> BrokerTlsArgs | None:
 
 def deploy(settings: Settings) -> None:
     """Deploy the experiment, the counter and the check; export what a user wants to know."""
-    here = target(settings)
-    catalog = here.images(IMAGES)
+    here = target(settings, IMAGES)
+    catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
         images,

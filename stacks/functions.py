@@ -23,8 +23,8 @@ _DECORATOR = "add-defaults"
 
 def deploy(settings: Settings) -> None:
     """Deploy the functions and the checks; export what a user wants to know."""
-    here = target(settings)
-    images = here.images(IMAGES)
+    here = target(settings, IMAGES)
+    images = here.images
     function = images.reference("function")
     api = Function(
         "paint",

@@ -170,8 +170,8 @@ def server(
 
 def deploy(settings: Settings) -> None:
     """Deploy the server, its sidecars and the check; export what a user wants to know."""
-    here = target(settings)
-    catalog = here.images(IMAGES)
+    here = target(settings, IMAGES)
+    catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
         images,

@@ -10,8 +10,9 @@ import pulumi_docker as docker
 from components.platform.images import ImageCatalog
 from components.single_node.topz import command
 from stacks.settings import Settings
-from stacks.target import CLUSTER_STACK
+from stacks.target import CLUSTER_STACK, check_images
 
+_IMAGES = ("redis", "companions")
 _PORT = 8080
 _CHECK = (
     "import json, urllib.request as r; "
@@ -23,6 +24,7 @@ _CHECK = (
 
 def deploy(settings: Settings) -> None:
     """Run a redis, and beside it topz on 127.0.0.1."""
+    check_images(settings, _IMAGES)
     registry: pulumi.Input[str]
     if settings.registry is not None:
         registry = settings.registry
@@ -32,7 +34,7 @@ def deploy(settings: Settings) -> None:
         "images",
         {
             "registry": registry,
-            "names": ["redis", "companions"],
+            "names": list(_IMAGES),
             "overrides": dict(settings.images),
         },
     )

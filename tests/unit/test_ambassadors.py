@@ -155,5 +155,7 @@ def test_the_forecast_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cache_on_disk_is_refused() -> None:
-    with pytest.raises(InputError, match='must be false with role "cache"'):
+    with pytest.raises(
+        InputError, match="dds:persistence is True; has no effect with dds:role cache"
+    ):
         made({"dds:persistence": "true"})

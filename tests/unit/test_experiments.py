@@ -129,7 +129,7 @@ def test_the_check_has_the_same_companions() -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"dds:percent": "101"}, "dds:percent is 101.0; must be from 0 to 100"),
+        ({"dds:percent": "101"}, "dds:percent is 101; must be from 0 to 100"),
         ({"dds:percent": "many"}, "must be a number"),
         ({"dds:database": "redis"}, "dds:database is 'redis'; must be host:port"),
         ({"dds:database_tls": "true"}, "dds:database_tls .* no effect without dds:database"),
@@ -139,7 +139,7 @@ def test_the_check_has_the_same_companions() -> None:
         ),
         (
             {"dds:database": "203.0.113.7:6379", "dds:database_tls": "true"},
-            "backend.tls.server_name is None; must be given",
+            "dds:database_server_name is None; must be given with dds:database_tls",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def _example(_: Settings) -> None:
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "COMPOSITIONS", {"example": _example})
+    monkeypatch.setattr(stacks, "COMPOSITIONS", {"example": stacks.Composition(_example)})
 
 
 def read(files: list[Path]) -> list[dict[str, Any]]:
@@ -179,6 +179,6 @@ def test_a_text_that_looks_like_another_type_is_quoted(
     def program(_: Settings) -> None:
         ConfigMap("odd", metadata={"name": "odd", "namespace": "default"}, data={"key": text})
 
-    monkeypatch.setattr(stacks, "COMPOSITIONS", {"odd": program})
+    monkeypatch.setattr(stacks, "COMPOSITIONS", {"odd": stacks.Composition(program)})
     (file,) = render.render("odd", tmp_path / "out")
     assert f"key: '{text}'" in file.read_text()

@@ -1,5 +1,6 @@
 """Settings, the table of compositions, and where a composition goes."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap
 
+import components
 import stacks
+from components.arguments.declared import Declared, arguments_of
 from components.arguments.errors import InputError
-from stacks.settings import Settings, instance_of, ports_of
+from stacks.settings import KEYS, Settings, instance_of, ports_of
 from stacks.target import CLUSTER_STACK, target
 from toolchain.graph import Graph, Secret, build
 
@@ -93,13 +96,14 @@ def test_every_key_can_be_set() -> None:
 def test_what_the_project_declares_is_what_is_read() -> None:
     document = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     declared = {key.removeprefix("dds:") for key in document["config"]}
-    assert declared == set(Settings.__dataclass_fields__)
+    assert declared == set(KEYS)
     # As the engine hands them over: text, and true rather than Python's True.
     defaults = {
         key.removeprefix("dds:"): json.dumps(given["default"]).strip('"')
         for key, given in document["config"].items()
     }
     assert load(**defaults) == load()
+    assert load(**defaults).given == ()
 
 
 @pytest.mark.parametrize(
@@ -124,12 +128,200 @@ def test_what_the_project_declares_is_what_is_read() -> None:
         ({"images": '["=redis:7"]'}, 'the form "name=reference"'),
         ({"images": '["redis=redis"]'}, "must have a tag"),
         ({"images": '["a=redis:7", "a=redis:8"]'}, "a stands twice"),
+        ({"images": '["a b=redis:7"]'}, r"dds:images\[a b\] is 'a b'; must be a DNS label"),
         ({"api_port": "70000"}, "must be from 0 to 65535"),
+        ({"shards": "3.5"}, "dds:shards is 3.5; must be a whole number"),
+        ({"shards": "true"}, "dds:shards is True; must be a whole number"),
+        ({"percent": "NaN"}, "must be a finite number"),
+        ({"percent": "0.00005"}, "must be a number with at most two decimals"),
+        ({"members": "4"}, "dds:members is 4; must be 1, 3 or 5"),
+        ({"registry": "https://user:secret@r"}, "dds:registry .*must be a registry"),
+        ({"database": "redis://db:6379"}, "dds:database .*must be host:port"),
+        ({"database": "db:99999"}, "must be host:port"),
+        ({"database_server_name": "a b"}, "must be a host name"),
+        ({"database_authority": "x"}, "must be certificates in PEM"),
+        ({"slow_ms": "-1"}, "must be from 0 to 3600000"),
+        ({"max_scale": "0"}, "must be from 1 to 1000"),
+        ({"on_failure": "ignore"}, "must be one of closed, open"),
     ],
 )
 def test_bad_configuration_is_refused_with_its_key(config: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load(**config)
+
+
+def test_numbers_are_what_they_are() -> None:
+    settings = load(shards="4.0", percent="20")
+    assert (repr(settings.shards), repr(settings.percent)) == ("4", "20")
+
+
+def test_a_secret_is_not_shown() -> None:
+    with pytest.raises(InputError, match="dds:database is <secret>; must be host:port") as caught:
+        build(Settings.load, secret_config={"dds:database": "swordfish"}, stack="experiments")
+    assert "swordfish" not in str(caught.value)
+
+
+def test_a_variable_that_cannot_be_right_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DDS_NODE_IMAGE", "node")
+    with pytest.raises(InputError, match="Environment: DDS_NODE_IMAGE is 'node'; must have a tag"):
+        load()
+
+
+def _said(declared: Declared) -> tuple[object, set[str]]:
+    return declared.type, {rule.says for rule in declared.rules}
+
+
+@pytest.mark.parametrize(
+    ("key", "component", "argument"),
+    [
+        ("shards", "ShardedRedis", "shards"),
+        ("role", "ShardedRedis", "role"),
+        ("role", "TwemproxyAmbassador", "role"),
+        ("policy", "TwemproxyAmbassador", "policy"),
+        ("policy", "RequestSplitter", "policy"),
+        ("slow_ms", "ShardedRedis", "slow_command_ms"),
+        ("backend", "Election", "backend"),
+        ("members", "EtcdCluster", "members"),
+        ("ttl_seconds", "Election", "ttl_seconds"),
+        ("percent", "RequestSplitter", "percent"),
+        ("on_failure", "FunctionDecorator", "on_failure"),
+        ("min_scale", "FunctionDecorator", "min_scale"),
+        ("max_scale", "FunctionDecorator", "max_scale"),
+        ("scrape_interval", "Prometheus", "scrape_interval_seconds"),
+        ("agents", "Cluster", "agents"),
+        ("instance", "Cluster", "instance"),
+        ("node_image", "Cluster", "node_image"),
+        ("registry_image", "Cluster", "registry_image"),
+    ],
+)
+def test_a_key_may_be_what_the_argument_may_be(key: str, component: str, argument: str) -> None:
+    declared = arguments_of(getattr(components, f"{component}Args"))[argument]
+    assert _said(KEYS[key]) == _said(declared)
+
+
+# Which keys have an effect
+
+
+def deployed(stack: str, **config: str) -> tuple[Graph, set[str]]:
+    """What is registered, and the keys that were read for it."""
+    read: set[str] = set()
+
+    class Recorded(Settings):
+        def __getattribute__(self, name: str) -> object:
+            if name in KEYS:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    def program() -> None:
+        settings = Settings.load()
+        values = {key: getattr(settings, key) for key in KEYS}
+        recorded = Recorded(**values)
+        read.clear()
+        stacks.COMPOSITIONS[stack].deploy(recorded)
+
+    graph = build(
+        program,
+        stack=stack,
+        config={f"dds:{key}": value for key, value in config.items()},
+        references=CLUSTER,
+    )
+    return graph, read
+
+
+READ_ONLY_WITH = {"experiments": {"database": "db:6379", "database_tls": "true"}}
+
+
+@pytest.mark.parametrize("name", stacks.COMPOSITIONS)
+def test_a_composition_reads_the_keys_that_it_declares(name: str) -> None:
+    _, read = deployed(name, **READ_ONLY_WITH.get(name, {}))
+    assert read - {"composition"} == set(stacks.COMPOSITIONS[name].reads)
+
+
+# A value of each key that differs from its default.
+OTHERS = {
+    "kubecontext": "kind", "registry": "localhost:5001", "agents": "2", "node_image": "k3s:1",
+    "registry_image": "registry:2", "api_port": "6443", "registry_port": "5000",
+    "instance": "mine", "images": '["redis=redis:7"]', "shards": "5", "role": "store",
+    "policy": "seed", "persistence": "false", "backend": "lease", "members": "5",
+    "ttl_seconds": "6", "fenced": "false", "percent": "20", "database": "db:6379",
+    "database_tls": "true", "database_server_name": "db",
+    "database_authority": "-----BEGIN CERTIFICATE-----", "topz_port": "8079",
+    "scrape_interval": "6", "slow_ms": "11", "certificate_generation": "2",
+    "on_failure": "open", "min_scale": "2", "max_scale": "4",
+}  # fmt: skip
+
+
+def refusal(stack: str, **config: str) -> str:
+    """The message that refuses a configuration, before anything is registered."""
+    messages: list[str] = []
+
+    def program() -> None:
+        try:
+            stacks.deploy(Settings.load())
+        except InputError as error:
+            messages.append(str(error))
+
+    graph = build(
+        program,
+        stack=stack,
+        config={f"dds:{key}": value for key, value in config.items()},
+        references=CLUSTER,
+    )
+    assert not graph.nodes
+    (message,) = messages
+    return message
+
+
+@pytest.mark.parametrize("name", stacks.COMPOSITIONS)
+def test_a_key_that_the_composition_does_not_read_is_refused(name: str) -> None:
+    assert set(OTHERS) == set(KEYS) - {"composition"}
+    for key in set(OTHERS) - set(stacks.COMPOSITIONS[name].reads):
+        message = refusal(name, **{key: OTHERS[key]})
+        assert message.startswith(f"Configuration: dds:{key} is ")
+        assert message.endswith(f"; has no effect in the composition {name}, leave it out")
+
+
+@pytest.mark.parametrize(
+    ("stack", "config", "message"),
+    [
+        ("election", {"members": "5", "backend": "lease"},
+         "dds:members is 5; has no effect with dds:backend lease, leave it out"),
+        ("experiments", {"percent": "20", "policy": "seed"},
+         "dds:percent is 20; has no effect with dds:policy seed, leave it out"),
+        ("ambassadors", {"persistence": "false"},
+         "dds:persistence is False; has no effect with dds:role cache, leave it out"),
+        ("experiments", {"database_tls": "true"},
+         "dds:database_tls is True; has no effect without dds:database, leave it out"),
+        ("experiments", {"database_authority": OTHERS["database_authority"], "database": "db:1"},
+         "has no effect without dds:database_tls, leave it out"),
+        ("functions", {"min_scale": "4"},
+         "dds:min_scale is 4; must not be above dds:max_scale, which is 3"),
+        ("cluster", {"api_port": "5000", "registry_port": "5000"},
+         "dds:registry_port is 5000; must differ from dds:api_port"),
+        ("ambassadors", {"images": '["redsi=redis:7"]'}, "dds:images is 'redsi'; did you mean"),
+        ("topz", {"images": '["redsi=redis:7"]'}, "dds:images is 'redsi'; did you mean"),
+        ("ambassadors", {"kubecontext": "kind"}, "dds:registry is None; must name a registry"),
+    ],
+)  # fmt: skip
+def test_what_keys_do_not_allow_each_other_is_refused(
+    stack: str, config: dict[str, str], message: str
+) -> None:
+    assert message in refusal(stack, **config)
+
+
+def test_a_component_that_refuses_a_setting_has_its_key_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refusing(_: Settings) -> None:
+        raise InputError('Certificate "legacy"', "generation", 7, "must be another one")
+
+    sidecars = dataclasses.replace(stacks.COMPOSITIONS["sidecars"], deploy=refusing)
+    monkeypatch.setattr(stacks, "COMPOSITIONS", {"sidecars": sidecars})
+    assert refusal("sidecars") == (
+        'Certificate "legacy": generation (dds:certificate_generation) is 7; must be another one'
+    )
 
 
 def test_configuration_of_others_is_not_ours() -> None:
@@ -178,17 +370,15 @@ def test_each_composition_is_a_module(name: str) -> None:
 # Target
 
 
-def aimed(names: tuple[str, ...] = (), **config: str) -> Graph:
+def aimed(names: tuple[str, ...] = ("redis",), **config: str) -> Graph:
     def program() -> None:
-        here = target(Settings.load())
+        here = target(Settings.load(), names)
         ConfigMap(
             "something",
             metadata={"namespace": here.namespace},
             opts=pulumi.ResourceOptions(provider=here.provider),
         )
-        if names:
-            images = here.images(names)
-            pulumi.export("images", {name: images.reference(name) for name in names})
+        pulumi.export("images", {name: here.images.reference(name) for name in names})
 
     return build(
         program,
@@ -214,7 +404,7 @@ def test_a_composition_goes_to_a_restricted_namespace_of_its_own_on_our_cluster(
 
 
 def test_a_named_context_is_used_and_our_cluster_not_even_looked_up() -> None:
-    graph = aimed(kubecontext="kind")
+    graph = aimed(kubecontext="kind", registry="localhost:5001")
     provider = graph.one("pulumi:providers:kubernetes")
     assert provider.inputs["context"] == "kind"
     assert "kubeconfig" not in provider.inputs
