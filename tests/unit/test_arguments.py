@@ -14,7 +14,8 @@ from components.arguments.deferred import is_deferred
 from components.arguments.errors import InputError
 from components.pods.companion import Companion
 from tests.unit.support.examples import EVERY, IMAGE, Example
-from tests.unit.support.odd import Argument, arguments, changed, odd_values
+from tests.unit.support.examples.values import VALUES
+from tests.unit.support.odd import Argument, arguments, changed, fields, odd_values
 from toolchain.graph import Graph, build
 
 every_component = pytest.mark.parametrize("example", EVERY.values(), ids=EVERY.keys())
@@ -200,6 +201,21 @@ def test_a_secret_is_refused_where_others_could_read_it(example: Example) -> Non
         with pytest.raises(InputError, match="must not be a secret") as caught:
             build(program)
         assert f": {path} " in str(caught.value)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_an_odd_field_of_a_value_is_refused_by_name(value: Any) -> None:
+    wrong: list[str] = []
+    for argument in fields(value):
+        for odd, path in odd_values(argument):
+            try:
+                type(value)(**argument.put(odd))
+            except InputError as error:
+                if f": {path}" not in str(error):
+                    wrong.append(f"{path} = {odd!r:.80}: the message is {error}")
+            else:
+                wrong.append(f"{path} = {odd!r:.80}: accepted")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_argument_stands_in_an_example() -> None:
