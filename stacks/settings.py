@@ -25,6 +25,15 @@ _FIRST_PORT = 20000
 _PORT_PAIRS = 5000
 # Up to where the kernel chooses ports by itself.
 _TOPZ_PORTS = 2500
+# 0 is worked out from the checkout's path.
+_Port = Annotated[
+    int,
+    Rule(
+        "0, or from 1024 to 65535",
+        lambda port: port == 0 or 1024 <= port <= 65535,  # noqa: PLR2004 (the ports)
+        (-1, 80, 65536),
+    ),
+]
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _ENTRIES = 'must be an array of "name=reference"'
 # What stands in for a setting that the configuration does not have.
@@ -74,9 +83,9 @@ class Settings:
     registry_image: Image | None = None
     """Image of the cluster's registry. Defaults to the environment's DDS_REGISTRY_IMAGE, and
     without that to the one that Cluster pins."""
-    api_port: Annotated[int, between(0, 65535)] = 0
+    api_port: _Port = 0
     """Port of the API server on 127.0.0.1. 0 is worked out from the checkout's path."""
-    registry_port: Annotated[int, between(0, 65535)] = 0
+    registry_port: _Port = 0
     """Port of the registry on 127.0.0.1. 0 is worked out from the checkout's path."""
     instance: Annotated[
         DnsLabel, matching(r".*", "a DNS label to which names add up to 16 characters", most=47)
@@ -126,7 +135,7 @@ class Settings:
         ),
     ] = ""
     """Certificates of the authorities that are believed, PEM. By default the public ones."""
-    topz_port: Annotated[int, between(0, 65535)] = 0
+    topz_port: _Port = 0
     """Port of the composition ``topz`` on 127.0.0.1. 0 is worked out from the checkout's path."""
     scrape_interval: Annotated[int, between(1, 300)] = 5
     """Seconds between two scrapes of Prometheus in ``adapters``."""

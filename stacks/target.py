@@ -8,7 +8,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components.arguments import nearest
-from components.platform.images import ImageCatalog
+from components.platform.images import ImageCatalog, ImageCatalogArgs
 from components.pods.labels import MANAGED_BY, PART_OF
 from stacks.settings import Settings, place
 
@@ -48,7 +48,9 @@ def target(settings: Settings, names: Sequence[str]) -> Target:
             f"must name a registry for the images {', '.join(missing)}, since dds:kubecontext "
             "names a cluster; or give each of them in dds:images",
         )
-    registry: pulumi.Input[str] = settings.registry or ""
+    images: ImageCatalogArgs = {"names": list(names), "overrides": dict(settings.images)}
+    if settings.registry is not None:
+        images["registry"] = settings.registry
     if settings.kubecontext is not None:
         provider = kubernetes.Provider("kubernetes", context=settings.kubecontext)
     else:
@@ -56,7 +58,7 @@ def target(settings: Settings, names: Sequence[str]) -> Target:
         provider = kubernetes.Provider(
             "kubernetes", kubeconfig=cluster.require_output("kubeconfig")
         )
-        registry = registry or cluster.require_output("registry")
+        images.setdefault("registry", cluster.require_output("registry"))
     namespace = Namespace(
         settings.composition,
         metadata={
@@ -75,11 +77,7 @@ def target(settings: Settings, names: Sequence[str]) -> Target:
         },
         opts=pulumi.ResourceOptions(provider=provider),
     )
-    images = ImageCatalog(
-        "images",
-        {"registry": registry, "names": list(names), "overrides": dict(settings.images)},
-    )
-    return Target(provider, namespace.metadata["name"], images)
+    return Target(provider, namespace.metadata["name"], ImageCatalog("images", images))
 
 
 def check_images(settings: Settings, names: Sequence[str]) -> None:
