@@ -116,7 +116,7 @@ class Settings:
         Rule(
             "a number with at most two decimals, nginx knows no more",
             lambda number: round(number, 2) == number,
-            (0.001, 0.00005),
+            (0.00005, 0.001, 99.995),
         ),
     ] = 10
     """Share of the users in the experiment of ``experiments``."""
