@@ -23,9 +23,9 @@ LAYERS = {
     "__main__": 8,
 }
 TOOLS = "toolchain"
-# What stands in for the engine runs the program, and lint asks which compositions there are; the
-# rest of the driver does not know it.
-RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint"}
+# What stands in for the engine runs the program, lint asks which compositions there are, and the
+# reference is made from the components; the rest of the driver does not know it.
+RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint", "toolchain.reference"}
 
 
 def modules() -> dict[str, Path]:

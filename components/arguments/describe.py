@@ -1,0 +1,149 @@
+"""What the declarations say, in words: the tables of arguments in the docs."""
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from components.arguments.declared import SCALARS, Declared, arguments_of
+from components.arguments.rules import NOT_EMPTY
+
+_HEAD = "| argument | takes | default | |\n|---|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One argument, or a part of one."""
+
+    path: str
+    """``storage.size``, ``ports[].name``."""
+    takes: str
+    """Its type and bounds, and whether an Output may stand there."""
+    default: str
+    """``required``, a value, or the words of what the component works out; empty for none."""
+    says: str
+    """What it is and does."""
+
+
+def table(declaration: type) -> str:
+    """The arguments as a table in Markdown, a line each."""
+    lines = [
+        f"| `{row.path}` | {_cell(row.takes)} | {_cell(row.default)} | {_cell(row.says)} |\n"
+        for row in rows(declaration)
+    ]
+    return _HEAD + "".join(lines)
+
+
+def rows(declaration: type) -> Iterator[Row]:
+    """All arguments in the order of their declaration, each before its parts.
+
+    What a TypedDict has is said once, where it stands first.
+    """
+    yield from _rows("", declaration, {})
+
+
+def _rows(path: str, declaration: type, seen: dict[type, str]) -> Iterator[Row]:
+    said = descriptions(declaration)
+    for key, declared in arguments_of(declaration).items():
+        own = f"{path}.{key}" if path else key
+        inner, suffix = _innermost(declared)
+        nested = inner.type if inner.form == "arguments" else None
+        takes = _words(declared)
+        if nested in seen:
+            takes += f", as `{seen[nested]}`"
+        yield Row(own, takes, _default(declared), said.get(key, ""))
+        if nested is not None and nested not in seen:
+            seen[nested] = f"{own}{suffix}"
+            yield from _rows(f"{own}{suffix}", nested, seen)
+
+
+def _innermost(declared: Declared) -> tuple[Declared, str]:
+    """What is in the lists and mappings, and how its path goes on."""
+    suffix = ""
+    while declared.items is not None:
+        declared, suffix = declared.items, f"{suffix}[]"
+    return declared, suffix
+
+
+def descriptions(declaration: type) -> Mapping[str, str]:
+    """The text below each key, those of the classes that it is made from included."""
+    found: dict[str, str] = {}
+    source = textwrap.dedent(inspect.getsource(declaration))
+    definition = cast(ast.ClassDef, ast.parse(source).body[0])
+    for base in definition.bases:
+        # A TypedDict does not know its bases in every version of Python; its source names them.
+        inherited = getattr(sys.modules[declaration.__module__], ast.unparse(base), None)
+        if inspect.isclass(inherited):
+            found |= descriptions(inherited)
+    for statement, following in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = following.value if isinstance(following, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found[statement.target.id] = " ".join(text.value.split())
+    return found
+
+
+def _words(declared: Declared, *, short: bool = False) -> str:
+    says = [rule.says for rule in declared.rules]
+    if declared.items is not None:
+        words = "; ".join([_composed(declared), *says])
+    elif declared.form != "scalar" or declared.type is bool:
+        words = ", ".join([_single(declared), *says])
+    elif declared.type is not str:
+        words = " ".join([_single(declared), says[0]] if says else [_single(declared)])
+        words = ", ".join([words, *says[1:]])
+    else:
+        # What a rule says of a text begins with what it is: "a DNS label".
+        words = ", ".join(says if set(says) - {NOT_EMPTY.says} else [_single(declared), *says])
+        if short:
+            words = re.split(r"[:,;(]| after ", words)[0].strip()
+    if declared.deferrable is None:
+        return words
+    output = "a secret Output" if declared.deferrable.secret else "an Output"
+    return f"{words} (or {output})" if short else f"{words}, or {output}"
+
+
+def _single(declared: Declared) -> str:
+    if declared.form == "scalar":
+        return SCALARS[declared.type]
+    if declared.form == "value":
+        source = getattr(declared.type, "GIVEN_BY", "")
+        return f"`{declared.type.__name__}`" + (f", such as `{source}`" if source else "")
+    if declared.form == "kubernetes":
+        return f"Kubernetes' `{declared.type.__name__.removesuffix('ArgsDict')}`"
+    return "a mapping" if declared.form == "arguments" else "anything"
+
+
+def _composed(declared: Declared) -> str:
+    items = _words(cast(Declared, declared.items), short=True)
+    if declared.keys is None:
+        return f"a list, each {items}"
+    return f"a mapping from {_words(declared.keys, short=True)} to {items}"
+
+
+def _default(declared: Declared) -> str:
+    if declared.required:
+        return "required"
+    if declared.default is None:
+        return declared.default_says
+    return _value(declared.default.value) if declared.form != "arguments" else "its parts'"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return f"`{value}`" if value else "empty"
+    if isinstance(value, tuple | list | Mapping) and not value:
+        return "none"
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, Mapping):
+        value = dict(value)
+    return f"`{value!r}`" if not isinstance(value, bool | int | float) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("``", "`").replace("|", r"\|").replace("\n", " ")

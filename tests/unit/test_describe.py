@@ -1,0 +1,122 @@
+"""The tables of arguments in the docs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NotRequired, TypedDict
+
+import pytest
+
+import components
+from components.arguments import NOT_EMPTY, Default, DefaultsTo, Later, Secret, between, one_of
+from components.arguments.declared import arguments_of
+from components.arguments.describe import descriptions, rows, table
+from components.arguments.kubernetes import Image, Resources, Selector
+from components.pods.companion import Companion
+from components.workloads.arguments import PodArgs
+from toolchain import reference
+
+ROOT = Path(__file__).parents[2]
+
+
+class PartArgs(TypedDict):
+    """A part."""
+
+    size: Annotated[float, between(0.5)]
+    """How large | it is."""
+
+
+class BaseArgs(TypedDict):
+    """What several have."""
+
+    image: Later[Image]
+    """An image
+    of ``this``."""
+
+
+class WholeArgs(BaseArgs):
+    """One of them."""
+
+    mode: NotRequired[Annotated[str, one_of("a", "b"), Default("a")]]
+    """What it does."""
+    password: NotRequired[Secret[str]]
+    clients: NotRequired[Annotated[Sequence[Selector], NOT_EMPTY, Default(({},))]]
+    """Who may ask."""
+    parts: NotRequired[Annotated[Sequence[PartArgs], Default(())]]
+    """What it has."""
+    other: NotRequired[Annotated[PartArgs, Default({})]]
+    """Another one."""
+    seconds: NotRequired[Annotated[int, between(1, 60), DefaultsTo("a tenth")]]
+    """How long."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """What it needs."""
+    companions: NotRequired[Sequence[Companion]]
+    """Who is beside it."""
+    quiet: NotRequired[Annotated[bool, Default(False)]]
+    """Whether it says nothing."""
+
+
+def test_a_row_says_what_is_declared() -> None:
+    assert [(row.path, row.takes, row.default, row.says) for row in rows(WholeArgs)] == [
+        ("image", "an image reference, name:tag, or an Output", "required", "An image of ``this``."),
+        ("mode", "one of a, b", "`a`", "What it does."),
+        ("password", "a string, or a secret Output", "", ""),
+        (
+            "clients",
+            "a list, each a mapping from a key of at most 63 letters to a label's value; not empty",
+            "`[{}]`",
+            "Who may ask.",
+        ),
+        ("parts", "a list, each a mapping", "none", "What it has."),
+        ("parts[].size", "a number at least 0.5", "required", "How large | it is."),
+        ("other", "a mapping, as `parts[]`", "its parts'", "Another one."),
+        ("seconds", "a whole number from 1 to 60", "a tenth", "How long."),
+        ("resources", "Kubernetes' `ResourceRequirements`, requests and limits", "none",
+         "What it needs."),
+        ("companions", f"a list, each `Companion`, such as `{Companion.GIVEN_BY}`", "",
+         "Who is beside it."),
+        ("quiet", "true or false", "False", "Whether it says nothing."),
+    ]  # fmt: skip
+
+
+def test_a_row_is_one_line() -> None:
+    lines = table(WholeArgs).splitlines()
+    assert lines[0] == "| argument | takes | default | |"
+    assert (
+        lines[2]
+        == "| `image` | an image reference, name:tag, or an Output | required | An image of `this`. |"
+    )
+    assert r"How large \| it is." in lines[7]
+    assert len(lines) == 2 + len(list(rows(WholeArgs)))
+
+
+def test_what_is_inherited_is_described() -> None:
+    inherited = set(arguments_of(PodArgs))
+    for name in ("Application", "StatefulApplication", "Task", "ScheduledTask", "Singleton"):
+        said = descriptions(getattr(components, f"{name}Args"))
+        assert inherited <= set(said)
+
+
+@pytest.mark.parametrize("name", reference.described())
+def test_every_argument_is_described(name: str) -> None:
+    declaration = getattr(components, f"{name}Args")
+    assert [row.path for row in rows(declaration) if not row.says] == []
+
+
+@pytest.mark.parametrize("name", reference.described())
+def test_every_component_has_its_table_in_one_page(name: str) -> None:
+    marks = [
+        page
+        for page in (ROOT / "docs").rglob("*.md")
+        for mark in reference.TABLE.finditer(page.read_text())
+        if mark[1] == name
+    ]
+    assert len(marks) == 1
+
+
+def test_the_tables_are_what_the_declarations_say() -> None:
+    stale = [
+        str(page.relative_to(ROOT))
+        for page, text in reference.pages().items()
+        if page.read_text() != text
+    ]
+    assert stale == [], "run: .venv/bin/python -m toolchain reference"
