@@ -64,6 +64,11 @@ def _mark(checkout: pathlib.Path) -> str:
     return hashlib.sha256(os.path.realpath(checkout).encode()).hexdigest()[:6]
 
 
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, which is no name that a certificate has."""
+    return host.endswith("]") or host.rpartition(".")[2].isdecimal()
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Configuration of a stack. The keys are ``dds:<field>``; all have a default."""
@@ -124,7 +129,14 @@ class Settings:
     """``host:port`` of a Redis outside for ``experiments``. By default one in the cluster is made."""
     database_tls: bool = False
     """Whether that Redis is spoken to over TLS, its certificate verified."""
-    database_server_name: Host = ""
+    database_server_name: Annotated[
+        Host,
+        Rule(
+            "a name such as db.example.com, no address and without a dot at its end",
+            lambda host: not is_address(host) and not host.endswith("."),
+            ("203.0.113.7", "[fd00::1]", "db.example.com."),
+        ),
+    ] = ""
     """Name that its certificate must have. Defaults to the host of ``database``."""
     database_authority: Annotated[
         str,

@@ -32,7 +32,7 @@ class Row:
 def table(declaration: type) -> str:
     """The arguments as a table in Markdown, a line each."""
     lines = [
-        f"| `{row.path}` | {_cell(row.takes)} | {_cell(row.default)} | {_cell(row.says)} |\n"
+        f"| `{row.path}` | {_plain(row.takes)} | {_cell(row.default)} | {_cell(row.says)} |\n"
         for row in rows(declaration)
     ]
     return _HEAD + "".join(lines)
@@ -88,18 +88,19 @@ def descriptions(declaration: type) -> Mapping[str, str]:
 
 
 def _words(declared: Declared, *, short: bool = False) -> str:
-    says = [rule.says for rule in declared.rules]
+    says = list(dict.fromkeys(rule.says for rule in declared.rules))
     if declared.items is not None:
         words = "; ".join([_composed(declared), *says])
     elif declared.form != "scalar" or declared.type is bool:
         words = ", ".join([_single(declared), *says])
     elif declared.type is not str:
-        words = " ".join([_single(declared), says[0]] if says else [_single(declared)])
-        words = ", ".join([words, *says[1:]])
+        # "a number from 0 to 100, with at most two decimals": what it is stands there once.
+        number = f"{_single(declared)} "
+        words = (number + ", ".join(text.removeprefix(number) for text in says)).rstrip()
     else:
         # What a rule says of a text begins with what it is: "a DNS label".
         words = ", ".join(says if set(says) - {NOT_EMPTY.says} else [_single(declared), *says])
-        if short:
+        if short and not words.startswith("one of "):
             words = re.split(r"[:,;(]| after ", words)[0].strip()
     if declared.deferrable is None:
         return words
@@ -147,3 +148,8 @@ def _value(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("``", "`").replace("|", r"\|").replace("\n", " ")
+
+
+def _plain(text: str) -> str:
+    # Asterisks of a schedule are no emphasis.
+    return _cell(text).replace("*", r"\*")

@@ -1,6 +1,6 @@
 """The tables of arguments in the docs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NotRequired, TypedDict
 
@@ -8,9 +8,11 @@ import pytest
 
 import components
 from components.arguments import NOT_EMPTY, Default, DefaultsTo, Later, Secret, between, one_of
+from components.arguments.cron import Schedule
 from components.arguments.declared import arguments_of
 from components.arguments.describe import descriptions, rows, table
-from components.arguments.kubernetes import Image, Resources, Selector
+from components.arguments.kubernetes import DnsLabel, Image, Resources, Selector
+from components.arguments.rules import Rule
 from components.pods.companion import Companion
 from components.workloads.arguments import PodArgs
 from toolchain import reference
@@ -45,12 +47,23 @@ class WholeArgs(BaseArgs):
     """What it has."""
     other: NotRequired[Annotated[PartArgs, Default({})]]
     """Another one."""
-    seconds: NotRequired[Annotated[int, between(1, 60), DefaultsTo("a tenth")]]
+    seconds: NotRequired[
+        Annotated[
+            float,
+            between(1, 60),
+            Rule("a number with at most two decimals", lambda number: round(number, 2) == number),
+            DefaultsTo("a tenth"),
+        ]
+    ]
     """How long."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """What it needs."""
     companions: NotRequired[Sequence[Companion]]
     """Who is beside it."""
+    modes: NotRequired[Sequence[Annotated[str, one_of("a", "b")]]]
+    """What it can do."""
+    schedules: NotRequired[Mapping[DnsLabel, Later[Schedule]]]
+    """When, by name."""
     quiet: NotRequired[Annotated[bool, Default(False)]]
     """Whether it says nothing."""
 
@@ -69,11 +82,14 @@ def test_a_row_says_what_is_declared() -> None:
         ("parts", "a list, each a mapping", "none", "What it has."),
         ("parts[].size", "a number at least 0.5", "required", "How large | it is."),
         ("other", "a mapping, as `parts[]`", "its parts'", "Another one."),
-        ("seconds", "a whole number from 1 to 60", "a tenth", "How long."),
+        ("seconds", "a number from 1 to 60, with at most two decimals", "a tenth", "How long."),
         ("resources", "Kubernetes' `ResourceRequirements`, requests and limits", "none",
          "What it needs."),
         ("companions", f"a list, each `Companion`, such as `{Companion.GIVEN_BY}`", "",
          "Who is beside it."),
+        ("modes", "a list, each one of a, b", "", "What it can do."),
+        ("schedules", "a mapping from a DNS label to five fields as cron reads them (or an Output)",
+         "", "When, by name."),
         ("quiet", "true or false", "False", "Whether it says nothing."),
     ]  # fmt: skip
 
