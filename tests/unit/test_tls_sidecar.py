@@ -9,7 +9,7 @@ import pytest
 
 from components import Application, Authority, Certificate, TlsSidecar
 from components.arguments.errors import InputError
-from components.single_node.tls_sidecar import CIPHERS
+from components.single_node.tls_settings import CIPHERS
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
