@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from components.arguments.place import Place
 from components.arguments.rules import Rule
 
-# A password's parameters have dashes, so that a key that needs one is no such block.
-_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s[^-]*-----END \1-----")
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s(?:(?!-----).)*-----END \1-----", re.DOTALL)
 _CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
 _MOST = 256 * 1024
 
@@ -37,7 +36,8 @@ def _are_certificates(text: str) -> bool:
 
 def _is_key(text: str) -> bool:
     keys = {label for label in _labels(text) if label.endswith(_KEY)}
-    return len(keys) == 1 and not any(label.startswith("ENCRYPTED") for label in keys)
+    # In the one form the label says that it needs a password, in the other a line does.
+    return len(keys) == 1 and "ENCRYPTED" not in text
 
 
 _ODD = ("", "MIIB", "-----BEGIN CERTIFICATE-----\nx\n", f"{_block('CERTIFICATE')}\0")
@@ -58,9 +58,12 @@ Certificates = Annotated[
 PrivateKey = Annotated[
     str,
     _Pem(
-        "PEM, with PRIVATE KEY-----, which needs no password, and at most 256 KiB",
+        "PEM, with PRIVATE KEY-----, without a password, and at most 256 KiB",
         _is_key,
-        (*_ODD, _block(_CERTIFICATE), _block(f"ENCRYPTED {_KEY}"), _block(_KEY) + "x" * _MOST),
+        (
+            *_ODD, _block(_CERTIFICATE), _block(f"ENCRYPTED {_KEY}"), _block(_KEY) + "x" * _MOST,
+            _block(f"RSA {_KEY}").replace("x", "Proc-Type: 4,ENCRYPTED\n\nx"),
+        ),
     ),
-]
+]  # fmt: skip
 """A private key."""

@@ -173,9 +173,9 @@ def test_only_the_backend_is_reached() -> None:
         ({"backend": {**INSIDE, "edge": "db"}}, "must be an Edge"),
         ({"backend": {**OUTSIDE, "tls": {"verify": False}}}, "verify is not an argument"),
         ({"backend": {**OUTSIDE, "tls": {}}}, "203.0.113.7 is no name"),
-        ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a name"),
+        ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a host name"),
         ({"backend": {**OUTSIDE, "tls": {"authority": "ca", "server_name": "a"}}}, "must be PEM"),
-        ({"scrapers": []}, "must name who scrapes"),
+        ({"scrapers": []}, "must not be empty"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:

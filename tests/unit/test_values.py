@@ -208,7 +208,7 @@ def test_a_topology_keeps_its_order() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shards": ()}, "at least one shard"),
+        ({"shards": ()}, "must not be empty"),
         (
             {"shards": (*SHARDS, Shard("a", "host-c", 6379))},
             "shards is 'a'; must have different names",
