@@ -211,6 +211,8 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
         ({"readiness_path": "/$x"}, "must be a path"),
         ({"readiness_path": "/x;y}"}, "must be a path"),
         ({"minimum_version": "1.1"}, "must be one of 1.2, 1.3"),
+        ({"certificate": CERTIFICATE + KEY}, "without a key"),
+        ({"key": KEY.replace("PRIVATE", "ENCRYPTED PRIVATE")}, "without a password"),
         ({"ciphers": ["RC4-SHA"]}, "ciphers[0] is 'RC4-SHA'; must be one of"),
         ({"ciphers": []}, "must not be empty"),
         ({"ciphers": [CIPHERS[0]] * 2}, "must be unique"),
