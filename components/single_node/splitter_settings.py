@@ -52,7 +52,7 @@ _OF_MESSAGES = frozenset(
         "upgrade",
     ]
 )
-# Whoever finds an arm's name in one of these is misled, and what the user has put there is lost.
+# An arm's name in one of these misleads, and what the application has put there is lost.
 _OF_HTTP = _OF_MESSAGES | frozenset(
     [
         "accept",

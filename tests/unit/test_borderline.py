@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.single_node.tls_settings import CIPHERS
 from components.single_node.twemproxy import Pool
 from components.values.edges import Edge
 from components.values.ring.ketama import LONGEST_NAME
@@ -82,7 +83,7 @@ def test_nginx_reads_a_splitters(args: dict[str, Any], tmp_path: pathlib.Path) -
         {"hsts_seconds": 315_360_000, "timeout_seconds": 86_400, "workers": 16},
         {"header_kilobytes": 8},
         {"header_kilobytes": 256, "minimum_version": "1.3"},
-        {"ciphers": [test_tls_sidecar.CIPHERS[-1]]},
+        {"ciphers": [CIPHERS[-1]]},
         {"redirect_port": 65535, "public_port": 1},
     ],
     ids=lambda args: str(args)[:60],

@@ -235,7 +235,7 @@ def test_a_bad_shard_is_refused(shard: Any) -> None:
         Shard(*shard)
 
 
-TARGET = {"url": "http://web.shop.svc:80/", "edge": Edge(ports=(80,), pods={})}
+TARGET: dict[str, Any] = {"url": "http://web.shop.svc:80/", "edge": Edge(ports=(80,), pods={})}
 
 
 @pytest.mark.parametrize(
