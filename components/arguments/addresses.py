@@ -30,6 +30,9 @@ def _is_host(text: str) -> bool:
 
 
 def _is_address(text: str, version: int | None = None) -> bool:
+    # Behind a % stands whatever one likes, as the name of an interface.
+    if "%" in text:
+        return False
     try:
         return version in (None, ipaddress.ip_address(text).version)
     except ValueError:
@@ -48,6 +51,7 @@ def is_endpoint(text: str) -> bool:
 
 _ODD_HOSTS = (
     "", "a b", "a..b", "-a", "a-", "a_b", "a\nb", "#1", "http://a", "a/b", "300.1.1.1", "[::1",
+    "[fe80::1%x]",
     f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
 )  # fmt: skip
 
@@ -80,13 +84,15 @@ Network = Annotated[
         "a network with its mask, for example 203.0.113.0/24",
         # Without a mask the standard library reads a single address.
         lambda text: "/" in text and _is_network(text),
-        ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0"),
+        ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0", "fe80::%x/64"),
     ),
 ]
 """A network of IP addresses."""
 
 
 def _is_network(text: str) -> bool:
+    if "%" in text:
+        return False
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -96,7 +102,11 @@ def _is_network(text: str) -> bool:
 
 IpAddress = Annotated[
     str,
-    Rule("an IP address such as 127.0.0.1", _is_address, ("", "localhost", "1.2.3", "127.0.0.1/8")),
+    Rule(
+        "an IP address such as 127.0.0.1",
+        _is_address,
+        ("", "localhost", "1.2.3", "127.0.0.1/8", "fe80::1%x\n"),
+    ),
 ]
 """An IP address to bind or reach."""
 
