@@ -46,7 +46,9 @@ _CONTAINER_FIELDS: dict[str, Any] = {
     "seccomp_profile": {"type": "Unconfined"},
 }
 _FIELDS = (*_CONTAINER_FIELDS, "capabilities", "service_account_token")
-_SAID = Rule("a reason that a reviewer understands", lambda reason: bool(reason.strip()), ("", "  "))
+_SAID = Rule(
+    "a reason that a reviewer understands", lambda reason: bool(reason.strip()), ("", "  ")
+)
 _CAPABILITY = matching(
     "[A-Z][A-Z_]*", "a capability such as NET_BIND_SERVICE", most=63, odd=("all",)
 )

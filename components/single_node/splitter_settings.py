@@ -36,74 +36,26 @@ KEYS = {"header": "X-User-Id", "cookie": "user", "address": "X-Forwarded-For"}
 
 # They say how a message is sent, or where to, and not by whom.
 _OF_MESSAGES = frozenset(
-    [
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ]
-)
+    (
+        "connection", "content-encoding", "content-length", "content-type", "cookie",
+        "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade",
+    )
+)  # fmt: skip
 # An arm's name in one of these misleads, and what the application has put there is lost.
 _OF_HTTP = _OF_MESSAGES | frozenset(
-    [
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "accept-ranges",
-        "age",
-        "allow",
-        "authorization",
-        "cache-control",
-        "content-disposition",
-        "content-language",
-        "content-location",
-        "content-range",
-        "date",
-        "etag",
-        "expires",
-        "forwarded",
-        "from",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "last-modified",
-        "link",
-        "location",
-        "max-forwards",
-        "origin",
-        "pragma",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "range",
-        "referer",
-        "retry-after",
-        "server",
-        "set-cookie",
-        "strict-transport-security",
-        "user-agent",
-        "vary",
-        "via",
-        "warning",
-        "www-authenticate",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
-    ]
-)
+    (
+        "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges",
+        "age", "allow", "authorization", "cache-control", "content-disposition",
+        "content-language", "content-location", "content-range", "date", "etag", "expires",
+        "forwarded", "from", "if-match", "if-modified-since", "if-none-match", "if-range",
+        "if-unmodified-since", "last-modified", "link", "location", "max-forwards",
+        "origin", "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer",
+        "retry-after", "server", "set-cookie", "strict-transport-security", "user-agent",
+        "vary", "via", "warning", "www-authenticate", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+    )
+)  # fmt: skip
 # nginx does not start with a much longer one that it sets.
 _LONGEST_FORCE = 40
 _OwnHeader = Annotated[
