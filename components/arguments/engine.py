@@ -91,7 +91,7 @@ def _mapping(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
         place.refuse(value, "must be a mapping")
     keys, items = cast(Declared, declared.keys), cast(Declared, declared.items)
     return {
-        resolve(place.entry(key), keys, key): resolve(place.entry(key), items, item)
+        resolve(place.a_key(), keys, key): resolve(place.entry(key), items, item)
         for key, item in value.items()
         if item is not None
     }

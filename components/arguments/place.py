@@ -28,6 +28,10 @@ class Place:
         """An entry of a list or mapping: ``ports[0]``, ``env[MODE]``."""
         return replace(self, argument=f"{self.argument}[{key}]")
 
+    def a_key(self) -> "Place":
+        """A key of a mapping, which is not yet known to be one: ``labels (a key)``."""
+        return replace(self, argument=f"{self.argument} (a key)")
+
     def hidden(self) -> "Place":
         """The same place, with a value that is a secret."""
         return replace(self, secret=True)

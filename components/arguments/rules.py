@@ -106,7 +106,13 @@ def matching(
     return Matching(says, holds, tuple(tried), schema, most)
 
 
-NOT_EMPTY = Rule("given: it must not be empty", bool, ("", (), {}), {"minLength": 1})
+class _NotEmpty(Rule):
+    def expected(self, value: Any) -> str:  # noqa: ARG002 (there is nothing to say of it)
+        """What would be right."""
+        return "must not be empty"
+
+
+NOT_EMPTY = _NotEmpty("not empty", bool, ("", (), {}), {"minLength": 1})
 """For a text, a list or a mapping."""
 
 

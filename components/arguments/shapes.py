@@ -86,7 +86,7 @@ def _fitting(place: Place, shape: type, annotation: Any, value: Any) -> Any:
         if not isinstance(value, Mapping):
             place.refuse(value, "must be a mapping")
         return {
-            _scalar(place.entry(key), (str,), key): _fitting(
+            _scalar(place.a_key(), (str,), key): _fitting(
                 place.entry(key), shape, parameters[1], item
             )
             for key, item in value.items()

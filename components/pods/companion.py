@@ -3,41 +3,54 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import NOT_EMPTY, InputError, Later, check_fields, matching, one_of
+from components.arguments.addresses import IpAddress, Port
+from components.arguments.kubernetes import (
+    Annotations,
+    DnsLabel,
+    LabelKey,
+    LabelValue,
+    ObjectName,
+    PortName,
+)
 from components.values.edges import PROTOCOLS, Edge
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
 _WILDCARDS = (ANYWHERE, "::")
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
+"""What may be done at the cluster's API."""
+
+_Resource = Annotated[
+    str,
+    matching(
+        "[a-z]+(/[a-z]+)?", "a kind as in the API's paths, such as leases", most=63, odd=("*",)
+    ),
+]
+_Group = Annotated[
+    str, matching("[-.a-z0-9]*", "an API group such as coordination.k8s.io", most=253, odd=("*",))
+]
 
 
 @dataclass(frozen=True)
 class Listener:
     """A port on which a container of the pod listens."""
 
-    port: int
-    """From 1 to 65535."""
-    name: str
-    """Name of the port, at most 15 lower-case letters, digits and dashes."""
-    address: str = ANYWHERE
+    port: Port
+    """The port."""
+    name: PortName
+    """Name of the port."""
+    address: IpAddress = ANYWHERE
     """IP address it is bound to. A loopback address is for containers of the same pod only."""
-    protocol: str = "TCP"
-    """``TCP``, ``UDP`` or ``SCTP``."""
+    protocol: Annotated[str, one_of(*PROTOCOLS)] = "TCP"
+    """Protocol of the transport layer."""
 
     def __post_init__(self) -> None:
-        where = f'Listener "{self.name}"'
-        checks.port(where, "port", self.port)
-        checks.one_of(where, "protocol", self.protocol, PROTOCOLS)
-        try:
-            ipaddress.ip_address(self.address)
-        except ValueError:
-            raise InputError(
-                where, "address", self.address, "must be an IP address such as 127.0.0.1"
-            ) from None
+        check_fields(f'Listener "{self.name}"', self)
 
     @property
     def local(self) -> bool:
@@ -58,19 +71,19 @@ class Listener:
 class Rule:
     """Something that a companion may do at the cluster's API, in the workload's namespace."""
 
-    resources: tuple[str, ...]
+    GIVEN_BY: ClassVar[str] = 'Rule(resources=("configmaps",), verbs=("get",))'
+
+    resources: Annotated[tuple[_Resource, ...], NOT_EMPTY]
     """Kinds, as in the API's paths: ``leases``."""
-    verbs: tuple[str, ...]
-    """``get``, ``list``, ``watch``, ``create``, ``update``, ``patch``, ``delete``."""
-    group: str = ""
+    verbs: Annotated[tuple[Annotated[str, one_of(*VERBS)], ...], NOT_EMPTY]
+    """What may be done with them."""
+    group: _Group = ""
     """API group, for example ``coordination.k8s.io``. Empty for the core's."""
-    names: tuple[pulumi.Input[str], ...] = ()
+    names: tuple[Later[ObjectName], ...] = ()
     """The objects, by name; empty for all. Creating cannot be bound to a name."""
 
     def __post_init__(self) -> None:
-        for argument, words in (("resources", self.resources), ("verbs", self.verbs)):
-            if not words or any(not word or word == "*" for word in words):
-                raise InputError("Rule", argument, words, "must name each, without *")
+        check_fields("Rule", self)
         if self.names and "create" in self.verbs:
             raise InputError("Rule", "names", self.names, "must be empty for create")
 
@@ -83,20 +96,22 @@ class Companion:
     stop after it, and let a Job end. The pod template hardens them like the application.
     """
 
-    name: str
+    GIVEN_BY: ClassVar[str] = "proxy.companion"
+
+    name: DnsLabel
     """Name in messages; unique among the companions of one pod."""
-    containers: tuple[ContainerArgsDict, ...]
-    """At least one. Give each a ``startup_probe``: the next container waits for it."""
+    containers: Annotated[tuple[ContainerArgsDict, ...], NOT_EMPTY]
+    """Its containers. Give each a ``startup_probe``: the next container waits for it."""
     listeners: tuple[Listener, ...] = ()
     """Every port on which its containers listen."""
     volumes: tuple[VolumeArgsDict, ...] = ()
     """Volumes of the pod; their names must differ from those of the other companions."""
-    reloading: tuple[str, ...] = ()
+    reloading: tuple[DnsLabel, ...] = ()
     """Those of its volumes whose files are replaced while the pod runs, by a new folder and a
     renamed link. Others mount the whole folder: ``sub_path`` would keep the first files for ever."""
-    pod_labels: Mapping[str, str] = field(default_factory=dict)
+    pod_labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
     """Labels added to the pod, for example a store's client label."""
-    pod_annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    pod_annotations: Annotations = field(default_factory=dict)
     """Annotations added to the pod."""
     egress: tuple[Edge, ...] = ()
     """Connections that its containers open."""
@@ -112,7 +127,4 @@ class Companion:
     """Resources that must be there before the pod."""
 
     def __post_init__(self) -> None:
-        if not self.containers:
-            raise InputError(
-                f'Companion "{self.name}"', "containers", self.containers, "must not be empty"
-            )
+        check_fields(f'Companion "{self.name}"', self)

@@ -6,34 +6,37 @@ service account token and bounded resources on top.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSecurityContextArgsDict, VolumeArgsDict
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import (
+    DefaultsTo,
+    InputError,
+    Later,
+    is_deferred,
+    matching,
+    nearest,
+    one_of,
+)
+from components.arguments.declared import arguments_of
+from components.arguments.engine import resolve
+from components.arguments.kubernetes import (
+    DnsLabel,
+    EnvName,
+    EnvValue,
+    Image,
+    Resources,
+    amount,
+)
+from components.arguments.place import Place
+from components.arguments.rules import Rule
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""
 
 EXCEPTIONS_ANNOTATION = "dds/exceptions"
 """Annotation of a pod that lists its exceptions with their reasons, as JSON."""
-
-
-class ExceptionArgs(TypedDict):
-    """One hardening rule that a container does not keep, and why."""
-
-    field: str
-    """``read_only_root_filesystem``, ``run_as_non_root``, ``allow_privilege_escalation``,
-    ``capabilities``, ``seccomp_profile`` or ``service_account_token`` (of the whole pod). A
-    namespace that enforces *restricted* admits only the first and the last, and of
-    ``capabilities`` only NET_BIND_SERVICE."""
-    reason: str
-    """Why, for whoever reviews it."""
-    container: NotRequired[str]
-    """Name of the container. Defaults to the application's."""
-    values: NotRequired[Sequence[str]]
-    """For ``capabilities``: those to add back."""
 
 
 _CONTAINER_FIELDS: dict[str, Any] = {
@@ -43,6 +46,26 @@ _CONTAINER_FIELDS: dict[str, Any] = {
     "seccomp_profile": {"type": "Unconfined"},
 }
 _FIELDS = (*_CONTAINER_FIELDS, "capabilities", "service_account_token")
+_SAID = Rule("a reason that a reviewer understands", lambda reason: bool(reason.strip()), ("", "  "))
+_CAPABILITY = matching(
+    "[A-Z][A-Z_]*", "a capability such as NET_BIND_SERVICE", most=63, odd=("all",)
+)
+
+
+class ExceptionArgs(TypedDict):
+    """One hardening rule that a container does not keep, and why."""
+
+    field: Annotated[str, one_of(*_FIELDS)]
+    """The rule; ``service_account_token`` is one of the whole pod. A namespace that enforces
+    *restricted* admits only exceptions from ``read_only_root_filesystem`` and
+    ``service_account_token``, and of ``capabilities`` only NET_BIND_SERVICE."""
+    reason: Annotated[str, _SAID]
+    """Why, for the reviewer."""
+    container: NotRequired[Annotated[DnsLabel, DefaultsTo("the application's")]]
+    """Name of the container."""
+    values: NotRequired[Sequence[Annotated[str, _CAPABILITY]]]
+    """For ``capabilities``: those to add back."""
+
 
 _REQUESTS = {"cpu": "25m", "memory": "32Mi", "ephemeral-storage": "32Mi"}
 _LIMITS = {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "64Mi"}
@@ -52,6 +75,24 @@ _VOLUME_SOURCES = (
     "persistent_volume_claim", "projected", "secret",
 )  # fmt: skip
 _RELOADING_SOURCES = ("config_map", "downward_api", "projected", "secret")
+
+
+class _Variable(TypedDict):
+    """An environment variable of a container."""
+
+    name: EnvName
+    value: NotRequired[Later[EnvValue]]
+    value_from: NotRequired[Any]
+
+
+class _Checked(TypedDict):
+    """What is held against a declaration of every container, whoever wrote it."""
+
+    image: Later[Image]
+    command: NotRequired[Later[Sequence[Later[EnvValue]]]]
+    args: NotRequired[Later[Sequence[Later[EnvValue]]]]
+    env: NotRequired[Later[Sequence[_Variable]]]
+    resources: NotRequired[Resources]
 
 
 def validated_exceptions(
@@ -64,10 +105,7 @@ def validated_exceptions(
     result = []
     for position, exception in enumerate(exceptions):
         argument = f"exceptions[{position}]"
-        checks.known_arguments(f"{where}: {argument}", ExceptionArgs, exception)
-        field = checks.one_of(where, f"{argument}.field", exception["field"], _FIELDS)
-        if not exception["reason"].strip():
-            raise InputError(where, f"{argument}.reason", exception["reason"], "must say why")
+        field = exception["field"]
         container = exception.get("container", containers[0])
         if container not in containers:
             raise InputError(
@@ -105,12 +143,17 @@ def hardened(
     :param storage: bytes that it may write to temporary volumes, added to its storage limit
     """
     name = str(container["name"])
-    argument = f'container "{name}"'
-    checks.known_arguments(f"{where}: {argument}", ContainerArgsDict, container)
-    if "image" not in container:
-        raise InputError(where, f"{argument}.image", None, "must name an image")
-    image: Any = container["image"]
-    given = cast(dict[str, Any], container)
+    place = Place(where, f'container "{name}"')
+    given: dict[str, Any] = {
+        **container,
+        **{
+            key: resolve(place.key(key), declared, container[key])  # type: ignore[literal-required]
+            for key, declared in arguments_of(_Checked).items()
+            if key in container
+        },
+    }
+    if "image" not in given:
+        place.key("image").refuse(None, "must name an image")
     return cast(
         ContainerArgsDict,
         {
@@ -118,11 +161,10 @@ def hardened(
             # What a failed container said last is then part of the pod's status.
             "termination_message_policy": "FallbackToLogsOnError",
             **given,
-            "image": checks.image_reference(where, f"{argument}.image", image),
             "security_context": _security_context(
-                where, argument, given.get("security_context") or {}, _excepted(name, exceptions)
+                place, given.get("security_context") or {}, _excepted(name, exceptions)
             ),
-            "resources": _resources(where, argument, given.get("resources") or {}, storage),
+            "resources": _resources(place, given.get("resources") or {}, storage),
         },
     )
 
@@ -142,7 +184,6 @@ def pod_security_context(user: int, group: int) -> PodSecurityContextArgsDict:
 
 def check_volume(where: str, volume: VolumeArgsDict) -> None:
     """Refuse volumes that reach into the node."""
-    checks.known_arguments(f"{where}: volume", VolumeArgsDict, volume)
     sources = [key for key in volume if key != "name"]
     if len(sources) != 1 or sources[0] not in _VOLUME_SOURCES:
         raise InputError(
@@ -164,7 +205,7 @@ def check_mounts(
     :param reloading: volumes whose files are replaced, beside those that the kubelet updates
     """
     mounts = container.get("volume_mounts")
-    if mounts is None or checks.is_deferred(mounts):
+    if mounts is None or is_deferred(mounts):
         return
     paths: dict[str, str] = {}
     for mount in cast(Sequence[Mapping[str, Any]], mounts):
@@ -172,7 +213,7 @@ def check_mounts(
         name, path = mount["name"], mount["mount_path"]
         if name not in volumes:
             raise InputError(
-                where, argument, name, f"must name a volume; {checks.nearest(name, list(volumes))}"
+                where, argument, name, f"must name a volume; {nearest(name, list(volumes))}"
             )
         if path in paths:
             raise InputError(
@@ -196,7 +237,7 @@ def _excepted(container: str, exceptions: Sequence[ExceptionArgs]) -> dict[str, 
 
 
 def _security_context(
-    where: str, argument: str, given: Mapping[str, Any], excepted: Mapping[str, ExceptionArgs]
+    place: Place, given: Mapping[str, Any], excepted: Mapping[str, ExceptionArgs]
 ) -> dict[str, Any]:
     context: dict[str, Any] = {
         "allow_privilege_escalation": False,
@@ -210,31 +251,21 @@ def _security_context(
         context["capabilities"]["add"] = list(excepted["capabilities"].get("values", ()))
     for field, value in given.items():
         if field in ("run_as_user", "run_as_group"):
-            lowest = 0 if "run_as_non_root" in excepted else 1
-            context[field] = checks.integer(where, f"{argument}.{field}", value, minimum=lowest)
+            context[field] = value
+            if value == 0 and "run_as_non_root" not in excepted:
+                place.key(field).refuse(value, "must be at least 1")
         elif context.get(field) != value:
-            raise InputError(
-                where,
-                f"{argument}.security_context.{field}",
+            place.key(f"security_context.{field}").refuse(
                 value,
                 "must be left to the template; to relax a rule give it in exceptions with a reason",
             )
     return context
 
 
-def _resources(
-    where: str, argument: str, given: Mapping[str, Any], storage: float
-) -> dict[str, dict[str, Any]]:
-    for part, quantities in given.items():
-        if part not in ("requests", "limits"):
-            raise InputError(
-                where, f"{argument}.resources", part, "must have only requests and limits"
-            )
-        for resource, quantity in quantities.items():
-            checks.quantity(where, f"{argument}.resources.{part}.{resource}", quantity)
+def _resources(place: Place, given: Mapping[str, Any], storage: float) -> dict[str, dict[str, Any]]:
     limits = {**_LIMITS}
     # Temporary volumes count towards the limit; a pod above it is evicted.
-    total = checks.amount(limits["ephemeral-storage"]) + storage
+    total = amount(limits["ephemeral-storage"]) + storage
     limits["ephemeral-storage"] = f"{-(-int(total) // 2**20)}Mi"
     requests: dict[str, Any] = {**_REQUESTS, **given.get("requests", {})}
     limits.update(given.get("limits", {}))
@@ -242,13 +273,10 @@ def _resources(
         request = requests.get(resource)
         if not isinstance(request, str) or not isinstance(limit, str):
             continue
-        if checks.amount(request) > checks.amount(limit):
+        if amount(request) > amount(limit):
             if resource in given.get("requests", {}) and resource in given.get("limits", {}):
-                raise InputError(
-                    where,
-                    f"{argument}.resources.requests.{resource}",
-                    request,
-                    f"must not be above the limit {limit}",
+                place.key(f"resources.requests.{resource}").refuse(
+                    request, f"must not be above the limit {limit}"
                 )
             # Only one of the two was given: the default of the other follows it.
             if resource in given.get("requests", {}):

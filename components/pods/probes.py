@@ -5,31 +5,37 @@ soon and gently. Liveness restarts the container, so it asks less and waits long
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
-import pulumi
 from pulumi_kubernetes.core.v1 import ProbeArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import DefaultsTo, InputError, Later, between
+from components.arguments.addresses import HttpPath
+from components.arguments.kubernetes import Command, PortName
 from components.pods.companion import Listener
-from components.values import checks
 
 
 class ProbeArgs(TypedDict):
     """One probe: an HTTP path, a command, or (with neither) a TCP connection."""
 
-    path: NotRequired[pulumi.Input[str]]
+    path: NotRequired[Later[HttpPath]]
     """HTTP path that must answer with a status from 200 to 399."""
-    command: NotRequired[Sequence[pulumi.Input[str]]]
+    command: NotRequired[Command]
     """Command that must end with 0 inside the container."""
-    port: NotRequired[str]
-    """Name of the port for HTTP and TCP. Defaults to the first that is not on loopback."""
-    period_seconds: NotRequired[int]
-    """Seconds between two tries. Defaults: startup 1, readiness 5, liveness 10."""
-    timeout_seconds: NotRequired[int]
-    """Seconds for an answer. Defaults: startup 5, readiness 3, liveness 5."""
-    failure_threshold: NotRequired[int]
-    """Tries in a row that must fail. Defaults: startup 120, readiness 2, liveness 6."""
+    port: NotRequired[Annotated[PortName, DefaultsTo("the first that is not on loopback")]]
+    """Name of the port for HTTP and TCP."""
+    period_seconds: NotRequired[
+        Annotated[int, between(1, 3600), DefaultsTo("startup 1, readiness 5, liveness 10")]
+    ]
+    """Seconds between two tries."""
+    timeout_seconds: NotRequired[
+        Annotated[int, between(1, 3600), DefaultsTo("startup 5, readiness 3, liveness 5")]
+    ]
+    """Seconds for an answer."""
+    failure_threshold: NotRequired[
+        Annotated[int, between(1, 10_000), DefaultsTo("startup 120, readiness 2, liveness 6")]
+    ]
+    """Tries in a row that must fail."""
 
 
 _DEFAULTS: dict[str, dict[str, int]] = {
@@ -79,17 +85,8 @@ def probes(
 
 
 def _validate(where: str, kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> None:
-    checks.known_arguments(f"{where}: {kind}", ProbeArgs, probe)
     if "path" in probe and "command" in probe:
         raise InputError(where, kind, dict(probe), "must have path or command, not both")
-    if "command" in probe and not probe["command"]:
-        raise InputError(where, f"{kind}.command", probe["command"], "must not be empty")
-    path = probe.get("path")
-    if isinstance(path, str) and not path.startswith("/"):
-        raise InputError(where, f"{kind}.path", path, "must start with a slash")
-    for setting in _DEFAULTS[kind]:
-        if setting in probe:
-            checks.integer(where, f"{kind}.{setting}", _setting(kind, probe, setting), minimum=1)
     if "command" in probe:
         return
     reachable = [listener.name for listener in listeners if not listener.local]

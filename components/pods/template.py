@@ -11,14 +11,19 @@ from pulumi_kubernetes.core.v1 import (
     VolumeArgsDict,
 )
 
-from components.arguments.errors import InputError
+from components.arguments import InputError, is_deferred
+from components.arguments.declared import read
+from components.arguments.engine import resolve
+from components.arguments.kubernetes import DnsLabel, amount
+from components.arguments.place import Place
 from components.pods import hardening
 from components.pods.account import with_token
 from components.pods.companion import Companion, Listener
-from components.values import checks
 
 SPREADS = ("soft", "strict", "none")
 """How replicas are kept on different nodes: as far as possible, by all means, not at all."""
+
+_NAME = read(DnsLabel)
 
 
 class _Bound(NamedTuple):
@@ -92,19 +97,13 @@ def pod_template(
     token = any(e["field"] == "service_account_token" for e in excepted)
     spec: dict[str, Any] = {
         "containers": mains,
-        "security_context": hardening.pod_security_context(
-            checks.integer(where, "user", user, minimum=1),
-            checks.integer(where, "group", user if group is None else group, minimum=1),
-        ),
+        "security_context": hardening.pod_security_context(user, user if group is None else group),
         "automount_service_account_token": token,
         # Otherwise every Service of the namespace becomes environment variables of the pod.
         "enable_service_links": False,
         "restart_policy": restart_policy,
         # The time in preStop counts towards the grace period.
-        "termination_grace_period_seconds": checks.integer(
-            where, "grace_seconds", grace_seconds, minimum=1
-        )
-        + checks.integer(where, "drain_seconds", drain_seconds, minimum=0),
+        "termination_grace_period_seconds": grace_seconds + drain_seconds,
     }
     if first:
         spec["init_containers"] = first
@@ -117,7 +116,7 @@ def pod_template(
         spec["node_selector"] = dict(node_selector)
     if any(companion.share_process_namespace for companion in companions):
         spec["share_process_namespace"] = True
-    if checks.one_of(where, "spread", spread, SPREADS) != "none":
+    if spread != "none":
         spec["topology_spread_constraints"] = [_spread(spread, selector or {})]
 
     metadata: dict[str, Any] = {"labels": _labels(where, labels or {}, companions)}
@@ -147,10 +146,8 @@ def _container_names(
 ) -> list[str]:
     owners: dict[str, str] = {}
     for owner, container in _owned_containers(containers, companions):
-        name = container.get("name")
-        if not isinstance(name, str):
-            raise InputError(where, "containers.name", name, "must be a plain string")
-        checks.dns_label(where, "containers.name", name)
+        place = Place(where, f"the name of a container of {owner}")
+        name = resolve(place, _NAME, container["name"])
         if name in owners:
             raise InputError(
                 where,
@@ -201,11 +198,9 @@ def _refuse_collisions(
 
 
 def _declared(where: str, container: ContainerArgsDict) -> list[Listener]:
-    ports = container.get("ports")
-    if ports is None or checks.is_deferred(ports):
-        return []
+    ports = container.get("ports") or []
     listeners = []
-    for port in cast(Sequence[Mapping[str, Any]], ports):
+    for port in [] if is_deferred(ports) else cast(Sequence[Mapping[str, Any]], ports):
         argument = f'container "{container["name"]}".ports'
         for key in ("host_port", "host_ip"):
             if key in port:
@@ -213,15 +208,9 @@ def _declared(where: str, container: ContainerArgsDict) -> list[Listener]:
                     where, f"{argument}.{key}", port[key], "must be left out: it binds to the node"
                 )
         number = port["container_port"]
-        if checks.is_deferred(number):
-            continue
-        listeners.append(
-            Listener(
-                checks.integer(where, argument, number, minimum=1, maximum=65535),
-                port.get("name") or str(number),
-                protocol=port.get("protocol") or "TCP",
-            )
-        )
+        if not is_deferred(number):
+            name = port.get("name") or f"port-{number}"
+            listeners.append(Listener(number, name, protocol=port.get("protocol") or "TCP"))
     return listeners
 
 
@@ -235,9 +224,7 @@ def _volumes(
     result: dict[str, VolumeArgsDict] = {}
     for owner, volume in owned:
         hardening.check_volume(where, volume)
-        name = volume["name"]
-        if not isinstance(name, str):
-            raise InputError(where, "volumes.name", "<known only later>", "must be a plain string")
+        name = resolve(Place(where, f"the name of a volume of {owner}"), _NAME, volume["name"])
         if name in owners:
             raise InputError(
                 where,
@@ -253,13 +240,13 @@ def _volumes(
 def _temporary_bytes(container: ContainerArgsDict, volumes: Mapping[str, VolumeArgsDict]) -> float:
     total = 0.0
     mounts = container.get("volume_mounts")
-    if mounts is None or checks.is_deferred(mounts):
+    if mounts is None or is_deferred(mounts):
         return total
     for mount in cast(Sequence[Mapping[str, Any]], mounts):
         empty: Any = volumes[mount["name"]].get("empty_dir")
         size = empty.get("size_limit") if isinstance(empty, Mapping) else None
         if isinstance(size, str):
-            total += checks.amount(size)
+            total += amount(size)
     return total
 
 

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, cast
 
 import pulumi
 
-from components.values import checks
+from components.arguments import resolved
 from components.workloads.arguments import ReachedArgs
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
 
@@ -47,8 +47,7 @@ class Singleton(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Singleton "{name}"'
-        checks.known_arguments(where, SingletonArgs, args)
-        workload = _workload(args)
+        workload = _workload(where, args)
         StatefulApplication.validate(where, name, workload)
         super().__init__("dds:index:Singleton", name, {"image": args["image"]}, opts)
         self.application = StatefulApplication(name, workload, pulumi.ResourceOptions(parent=self))
@@ -61,8 +60,7 @@ class Singleton(pulumi.ComponentResource):
 
         :param where: that component, so that messages name it
         """
-        checks.known_arguments(where, SingletonArgs, args)
-        StatefulApplication.validate(where, name, _workload(args))
+        StatefulApplication.validate(where, name, _workload(where, args))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -70,6 +68,10 @@ class Singleton(pulumi.ComponentResource):
         return self.application.labels
 
 
-def _workload(args: SingletonArgs) -> StatefulApplicationArgs:
-    given: dict[str, Any] = {"component": "singleton", "drain_seconds": 0, **args}
+def _workload(where: str, args: SingletonArgs) -> StatefulApplicationArgs:
+    given: dict[str, Any] = {
+        "component": "singleton",
+        "drain_seconds": 0,
+        **resolved(where, SingletonArgs, args),
+    }
     return cast(StatefulApplicationArgs, {**given, "replicas": 1})

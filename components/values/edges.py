@@ -1,10 +1,11 @@
 """Who may talk to whom: one allowed connection of a NetworkPolicy."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import NOT_EMPTY, InputError, check_fields, one_of
+from components.arguments.addresses import Network, Port
+from components.arguments.kubernetes import Selector
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -17,29 +18,25 @@ class Edge:
     ``namespace`` and ``cidr`` the peer is anyone.
     """
 
-    ports: tuple[int, ...]
-    """Ports at the receiving pod (not at its Service), each from 1 to 65535; at least one."""
-    pods: Mapping[str, str] | None = None
+    GIVEN_BY: ClassVar[str] = "Edge(ports=(8080,), pods={...})"
+
+    ports: Annotated[tuple[Port, ...], NOT_EMPTY]
+    """Ports at the receiving pod (not at its Service)."""
+    pods: Selector | None = None
     """Labels of the peer pods; an empty mapping is every pod."""
-    namespace: Mapping[str, str] | None = None
+    namespace: Selector | None = None
     """Labels of the peers' namespace. By default the workload's own."""
-    cidr: str | None = None
+    cidr: Network | None = None
     """Addresses outside the cluster, for example ``203.0.113.0/24``; excludes the other two."""
-    protocol: str = "TCP"
-    """``TCP``, ``UDP`` or ``SCTP``."""
+    protocol: Annotated[str, one_of(*PROTOCOLS)] = "TCP"
+    """Protocol of the transport layer."""
 
     def __post_init__(self) -> None:
-        if not self.ports:
-            raise InputError("Edge", "ports", self.ports, "must have at least one port")
-        for port in self.ports:
-            checks.port("Edge", "ports", port)
-        checks.one_of("Edge", "protocol", self.protocol, PROTOCOLS)
-        if self.cidr is not None:
-            if self.pods is not None or self.namespace is not None:
-                raise InputError(
-                    "Edge", "cidr", self.cidr, "must stand alone, without pods and namespace"
-                )
-            checks.network("Edge", "cidr", self.cidr)
+        check_fields("Edge", self)
+        if self.cidr is not None and (self.pods is not None or self.namespace is not None):
+            raise InputError(
+                "Edge", "cidr", self.cidr, "must stand alone, without pods and namespace"
+            )
 
 
 DNS = (

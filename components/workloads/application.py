@@ -1,12 +1,12 @@
 """Application: a Deployment with all that belongs to it."""
 
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment, DeploymentSpecArgsDict
 from pulumi_kubernetes.core.v1 import Service
 
-from components.values import checks
+from components.arguments import Default, resolved
 from components.values.names import AUTONAME
 from components.workloads.arguments import ServingArgs
 from components.workloads.pod import make_pod_resources
@@ -19,9 +19,8 @@ _RESERVE = AUTONAME
 class ApplicationArgs(ServingArgs):
     """Arguments of Application."""
 
-    autoscaled: NotRequired[bool]
-    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
-    Defaults to no."""
+    autoscaled: NotRequired[Annotated[bool, Default(False)]]
+    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out."""
 
 
 class Application(pulumi.ComponentResource):
@@ -48,8 +47,8 @@ class Application(pulumi.ComponentResource):
         :param name: a DNS label of at most 54 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'Application "{name}"')
-        autoscaled = args.get("autoscaled", False)
+        args, plan = _plan(name, args, f'Application "{name}"')
+        autoscaled = args["autoscaled"]
         super().__init__(
             "dds:index:Application",
             name,
@@ -108,13 +107,13 @@ class Application(pulumi.ComponentResource):
         _plan(name, args, where)
 
 
-def _plan(name: str, args: ApplicationArgs, where: str) -> ServingPlan:
-    checks.known_arguments(where, ApplicationArgs, args)
-    return plan_serving(
+def _plan(name: str, args: ApplicationArgs, where: str) -> tuple[ApplicationArgs, ServingPlan]:
+    args = resolved(where, ApplicationArgs, args)
+    return args, plan_serving(
         where,
         name,
         args,
         component="application",
         reserve=_RESERVE,
-        autoscaled=args.get("autoscaled", False),
+        autoscaled=args["autoscaled"],
     )

@@ -6,7 +6,7 @@ them roll.
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeMountArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import InputError
 
 _SYSTEM_FOLDERS = (
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root",
@@ -113,9 +112,7 @@ def file_set(
     :param taken: folders that something else is mounted on, with what that is
     """
     keys: dict[str, str] = {}
-    checked_contents: dict[str, pulumi.Input[str]] = {}
-    for path, content in contents.items():
-        checks.absolute_path(where, kind, path)
+    for path in contents:
         folder = posixpath.dirname(path)
         if folder in _SYSTEM_FOLDERS:
             raise InputError(
@@ -131,22 +128,14 @@ def file_set(
         if key in keys.values():
             raise InputError(where, kind, path, "must differ from the others in its letters")
         keys[path] = key
-        if not checks.is_deferred(content) and not isinstance(content, str):
-            raise InputError(where, f"{kind}[{path}]", type(content), "must be a string")
-        checked_contents[path] = (
-            checks.public(where, f"{kind}[{path}]", content) if kind == "files" else content
-        )
-    return FileSet(kind, checked_contents, keys)
+    return FileSet(kind, contents, keys)
 
 
-def writable_folders(where: str, folders: Any, size: str) -> Mounted:
+def writable_folders(folders: Sequence[str], size: str) -> Mounted:
     """An empty, sized volume for each folder."""
-    checks.quantity(where, "writable_size", size)
-    checks.unique(where, "writable", folders)
     volumes: list[VolumeArgsDict] = []
     mounts: list[VolumeMountArgsDict] = []
     for number, folder in enumerate(folders):
-        checks.absolute_path(where, "writable", folder)
         volumes.append({"name": f"writable-{number}", "empty_dir": {"size_limit": size}})
         mounts.append({"name": f"writable-{number}", "mount_path": folder})
     return Mounted(tuple(volumes), tuple(mounts))

@@ -16,11 +16,11 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
-from components.arguments.errors import InputError
+from components.arguments import InputError
+from components.arguments.kubernetes import check_name
 from components.pods import labels as pod_labels
 from components.pods.account import token, with_token
 from components.pods.companion import Companion, Listener
-from components.pods.hardening import DEFAULT_USER
 from components.pods.template import pod_template
 from components.values import checks
 from components.values.edges import API_SERVER, Edge
@@ -60,7 +60,7 @@ class PodPlan:
     @property
     def companions(self) -> tuple[Companion, ...]:
         """The companions, in order."""
-        return tuple(self.args.get("companions", ()))
+        return tuple(self.args["companions"])
 
     def metadata(self) -> ObjectMetaArgsDict:
         """Metadata of every object of the workload; auto-naming adds the name."""
@@ -85,11 +85,11 @@ class PodPlan:
             self.extra,
         )
         volumes: list[VolumeArgsDict] = [v for m in mounted for v in m.volumes]
-        volumes += self.args.get("volumes", ())
+        volumes += self.args["volumes"]
         mounts: list[VolumeMountArgsDict] = [v for m in mounted for v in m.mounts]
-        mounts += self.args.get("volume_mounts", ())
+        mounts += self.args["volume_mounts"]
         own = mounts
-        if self.args.get("rules"):
+        if self.args["rules"]:
             volume, mount = token(self.name)
             volumes.append(volume)
             own = [*mounts, mount]
@@ -98,82 +98,60 @@ class PodPlan:
             [self._container(own)],
             self.companions,
             preparations=[
-                self._preparation(position, preparation, mounts)
-                for position, preparation in enumerate(self.args.get("preparations", ()))
+                self._preparation(preparation, mounts) for preparation in self.args["preparations"]
             ],
             listeners=self.listeners,
             labels={
                 **pod_labels.standard(self.selector, self.args.get("version")),
-                **self.args.get("labels", {}),
+                **self.args["labels"],
             },
-            annotations=self.args.get("annotations", {}),
+            annotations=self.args["annotations"],
             volumes=volumes,
             service_account=service_account,
-            user=self.args.get("user", DEFAULT_USER),
+            user=self.args["user"],
             group=self.args.get("group"),
-            grace_seconds=self.args.get("grace_seconds", 30),
+            grace_seconds=self.args["grace_seconds"],
             selector=self.selector,
-            node_selector=self.args.get("node_selector"),
-            exceptions=self.args.get("exceptions", ()),
+            node_selector=self.args["node_selector"],
+            exceptions=self.args["exceptions"],
             **self.settings,
         )
 
     def _container(self, mounts: Sequence[VolumeMountArgsDict]) -> ContainerArgsDict:
-        where, args = self.where, self.args
+        args = self.args
         container: dict[str, Any] = {
             "name": self.selector["app.kubernetes.io/name"],
             "image": args["image"],
+            "resources": args["resources"],
             **self.probes,
         }
         if "command" in args:
-            container["command"] = [checks.public(where, "command", v) for v in args["command"]]
+            container["command"] = args["command"]
         if "args" in args:
-            container["args"] = [checks.public(where, "args", v) for v in args["args"]]
-        if args.get("env"):
-            container["env"] = [
-                {"name": key, "value": checks.public(where, f"env[{key}]", value)}
-                for key, value in args["env"].items()
-            ]
+            container["args"] = args["args"]
+        if args["env"]:
+            container["env"] = [{"name": key, "value": value} for key, value in args["env"].items()]
         if self.listeners:
             container["ports"] = [
                 {"name": p.name, "container_port": p.port, "protocol": p.protocol}
                 for p in self.listeners
             ]
-        if "resources" in args:
-            container["resources"] = args["resources"]
         if mounts:
             container["volume_mounts"] = list(mounts)
         return cast(ContainerArgsDict, container)
 
     def _preparation(
-        self, position: int, args: PreparationArgs, mounts: Sequence[VolumeMountArgsDict]
+        self, args: PreparationArgs, mounts: Sequence[VolumeMountArgsDict]
     ) -> ContainerArgsDict:
-        where, argument = self.where, f"preparations[{position}]"
-        checks.known_arguments(f"{where}: {argument}", PreparationArgs, args)
         container: dict[str, Any] = {
             "name": args["name"],
             "image": args.get("image", self.args["image"]),
-            "command": [
-                checks.public(where, f"{argument}.command", value) for value in args["command"]
-            ],
+            "command": args["command"],
+            "resources": args["resources"],
         }
-        if "resources" in args:
-            container["resources"] = args["resources"]
         if mounts:
             container["volume_mounts"] = list(mounts)
         return cast(ContainerArgsDict, container)
-
-
-def check_companions(where: str, companions: Sequence[object]) -> None:
-    """Refuse what is no companion, and two of one name."""
-    names = []
-    for companion in companions:
-        if not isinstance(companion, Companion):
-            raise InputError(
-                where, "companions", companion, "must be a Companion, most often x.companion"
-            )
-        names.append(companion.name)
-    checks.unique(where, "companions", names)
 
 
 def plan_pod(
@@ -183,6 +161,7 @@ def plan_pod(
     *,
     component: str,
     reserve: int,
+    service: bool = False,
     listeners: Sequence[Listener] = (),
     probes: Mapping[str, Any] | None = None,
     extra: Mounted = NOTHING_MOUNTED,
@@ -191,26 +170,32 @@ def plan_pod(
     """Check everything that concerns the pod.
 
     :param component: default of the label app.kubernetes.io/component
+    :param args: as they were resolved
     :param reserve: characters that the workload's own objects add to its name
+    :param service: whether a Service has its name
     :param settings: more arguments for ``pod_template``
     """
-    checks.dns_label(where, "name", name, reserve=reserve)
-    check_companions(where, args.get("companions", ()))
-    writable = writable_folders(where, args.get("writable", ()), args.get("writable_size", "64Mi"))
+    check_name(where, name, reserve=reserve, service=service)
+    checks.unique(where, "companions", [companion.name for companion in args["companions"]])
+    selector = pod_labels.selector(
+        args.get("application", name), name, args.get("component", component)
+    )
+    for key in args["labels"]:
+        if key in pod_labels.standard(selector, None):
+            raise InputError(
+                where, f"labels[{key}]", args["labels"][key], "must be left out: it is set already"
+            )
+    writable = writable_folders(args["writable"], args["writable_size"])
     taken = {str(m["mount_path"]): "a writable one" for m in writable.mounts}
     taken |= {str(m["mount_path"]): "the storage" for m in extra.mounts}
-    files = file_set(where, "files", args.get("files", {}), taken)
+    files = file_set(where, "files", args["files"], taken)
     taken |= {posixpath.dirname(path): "those of files" for path in files.contents}
-    secret_files = file_set(where, "secret_files", args.get("secret_files", {}), taken)
+    secret_files = file_set(where, "secret_files", args["secret_files"], taken)
     plan = PodPlan(
         where=where,
         name=name,
         args=args,
-        selector=pod_labels.selector(
-            checks.dns_label(where, "application", args.get("application", name)),
-            name,
-            checks.dns_label(where, "component", args.get("component", component)),
-        ),
+        selector=selector,
         listeners=tuple(listeners),
         probes=probes or {},
         settings=settings,
@@ -263,17 +248,17 @@ def make_pod_resources(
         selector=plan.selector,
         ingress=[
             *ingress,
-            *plan.args.get("ingress", ()),
+            *plan.args["ingress"],
             *(edge for companion in companions for edge in companion.ingress),
         ],
         egress=[
-            *plan.args.get("egress", ()),
-            *([API_SERVER] if plan.args.get("rules") else []),
+            *plan.args["egress"],
+            *([API_SERVER] if plan.args["rules"] else []),
             *(edge for companion in companions for edge in with_token(companion).egress),
         ],
         opts=opts,
     )
-    rules = [*plan.args.get("rules", ()), *(rule for c in companions for rule in c.rules)]
+    rules = [*plan.args["rules"], *(rule for c in companions for rule in c.rules)]
     allowed = permissions(plan.name, plan.metadata(), rules, account, opts)
     return PodResources(
         template=plan.template(**names),

@@ -1,32 +1,32 @@
 """ScheduledTask: a CronJob with all that belongs to it."""
 
-import re
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import Default, between, resolved
+from components.arguments.cron import Schedule
+from components.arguments.declared import read
+from components.arguments.engine import resolve
+from components.arguments.place import Place
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
 
 # A CronJob adds a dash and eight digits, the Job's pod a dash and five characters.
 _RESERVE = AUTONAME + 9 + 6
-_FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
-_FIELDS = 5
 
 
 class ScheduledTaskArgs(PodArgs):
     """Arguments of ScheduledTask."""
 
-    schedule: str
+    schedule: Schedule
     """When it runs, in five fields as cron reads them (``17 3 * * *``), in UTC."""
-    timeout_seconds: NotRequired[int]
-    """Seconds for all tries of one run together, at least 1. Defaults to 600."""
-    retries: NotRequired[int]
-    """Tries after the first one has failed, at least 0. Defaults to 1."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
+    """Seconds for all tries of one run together."""
+    retries: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
+    """Tries after the first one has failed."""
 
 
 class ScheduledTask(pulumi.ComponentResource):
@@ -49,7 +49,7 @@ class ScheduledTask(pulumi.ComponentResource):
         :param name: a DNS label of at most 39 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'ScheduledTask "{name}"')
+        args, plan = _plan(name, args, f'ScheduledTask "{name}"')
         super().__init__(
             "dds:index:ScheduledTask",
             name,
@@ -72,8 +72,8 @@ class ScheduledTask(pulumi.ComponentResource):
                 "job_template": {
                     "metadata": {"labels": dict(plan.selector)},
                     "spec": {
-                        "active_deadline_seconds": args.get("timeout_seconds", 600),
-                        "backoff_limit": args.get("retries", 1),
+                        "active_deadline_seconds": args["timeout_seconds"],
+                        "backoff_limit": args["retries"],
                         "template": resources.template,
                     },
                 },
@@ -91,21 +91,14 @@ class ScheduledTask(pulumi.ComponentResource):
         _plan(name, args, where)
 
 
-def schedule(where: str, argument: str, value: str) -> str:
-    """Five fields of cron."""
-    fields = str(value).split()
-    if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
-        raise InputError(
-            where, argument, value, "must have five fields as cron reads them, such as 17 3 * * *"
-        )
-    return value
-
-
-def _plan(name: str, args: ScheduledTaskArgs, where: str) -> PodPlan:
-    checks.known_arguments(where, ScheduledTaskArgs, args)
-    schedule(where, "schedule", args["schedule"])
-    checks.integer(where, "timeout_seconds", args.get("timeout_seconds", 600), minimum=1)
-    checks.integer(where, "retries", args.get("retries", 1), minimum=0)
-    return plan_pod(
+def _plan(name: str, args: ScheduledTaskArgs, where: str) -> tuple[ScheduledTaskArgs, PodPlan]:
+    args = resolved(where, ScheduledTaskArgs, args)
+    return args, plan_pod(
         where, name, args, component="scheduled-task", reserve=_RESERVE, restart_policy="Never"
     )
+
+
+def schedule(where: str, argument: str, value: str) -> str:
+    """Five fields of cron."""
+    resolve(Place(where, argument), read(Schedule), value)
+    return value

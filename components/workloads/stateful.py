@@ -1,7 +1,7 @@
 """StatefulApplication: a StatefulSet with all that belongs to it."""
 
 from collections.abc import Mapping
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgsDict
@@ -13,9 +13,9 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import Default, DefaultsTo, InputError, Later, resolved
+from components.arguments.kubernetes import MountPath, ObjectName, VolumeSize
 from components.pods import labels as pod_labels
-from components.values import checks
 from components.values.names import child
 from components.workloads.arguments import ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
@@ -30,15 +30,15 @@ _CLAIM = "data"
 class StorageArgs(TypedDict):
     """A volume of its own for each replica, which outlives the pod."""
 
-    path: str
+    path: MountPath
     """Absolute path where it is mounted."""
-    size: pulumi.Input[str]
-    """A Kubernetes quantity such as ``1Gi``."""
-    storage_class: NotRequired[pulumi.Input[str]]
-    """StorageClass. Defaults to the cluster's default one."""
-    delete_with_workload: NotRequired[bool]
-    """Whether destroying the workload deletes the data. Defaults to no: then the claims stay until
-    somebody deletes them or their namespace."""
+    size: Later[VolumeSize]
+    """Its size."""
+    storage_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
+    """StorageClass."""
+    delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
+    """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
+    their namespace are deleted."""
 
 
 class StatefulApplicationArgs(ServingArgs):
@@ -46,9 +46,9 @@ class StatefulApplicationArgs(ServingArgs):
 
     storage: NotRequired[StorageArgs]
     """A persistent volume for each replica. By default there is none."""
-    ordered: NotRequired[bool]
-    """Whether replicas start one after the other, each when the last is ready. Defaults to no:
-    all at once."""
+    ordered: NotRequired[Annotated[bool, Default(False)]]
+    """Whether replicas start one after the other, each when the last is ready; otherwise all at
+    once."""
 
 
 class StatefulApplication(pulumi.ComponentResource):
@@ -77,7 +77,7 @@ class StatefulApplication(pulumi.ComponentResource):
         :param name: a DNS label of at most 52 characters, unique in its namespace
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'StatefulApplication "{name}"')
+        args, plan = _plan(name, args, f'StatefulApplication "{name}"')
         storage = args.get("storage")
         super().__init__(
             "dds:index:StatefulApplication",
@@ -106,14 +106,14 @@ class StatefulApplication(pulumi.ComponentResource):
         spec: StatefulSetSpecArgsDict = {
             "replicas": plan.replicas,
             "service_name": self.service.metadata["name"],
-            "pod_management_policy": "OrderedReady" if args.get("ordered") else "Parallel",
+            "pod_management_policy": "OrderedReady" if args["ordered"] else "Parallel",
             "selector": {"match_labels": dict(plan.pod.selector)},
             "template": resources.template,
         }
         if storage is not None:
             spec["volume_claim_templates"] = [_claim(plan.pod.selector, storage)]
             spec["persistent_volume_claim_retention_policy"] = {
-                "when_deleted": "Delete" if storage.get("delete_with_workload") else "Retain",
+                "when_deleted": "Delete" if storage["delete_with_workload"] else "Retain",
                 # Scaled down and up again, a replica finds its data.
                 "when_scaled": "Retain",
             }
@@ -184,27 +184,19 @@ def replica_services(
     return services
 
 
-def _plan(name: str, args: StatefulApplicationArgs, where: str) -> ServingPlan:
-    checks.known_arguments(where, StatefulApplicationArgs, args)
-    storage = args.get("storage")
+def _plan(
+    name: str, args: StatefulApplicationArgs, where: str
+) -> tuple[StatefulApplicationArgs, ServingPlan]:
+    args = resolved(where, StatefulApplicationArgs, args)
+    extra = NOTHING_MOUNTED
+    if "storage" in args:
+        extra = Mounted((), ({"name": _CLAIM, "mount_path": args["storage"]["path"]},))
     plan = plan_serving(
-        where,
-        name,
-        args,
-        component="stateful-application",
-        reserve=_RESERVE,
-        extra=NOTHING_MOUNTED if storage is None else _mounted(where, storage),
+        where, name, args, component="stateful-application", reserve=_RESERVE, extra=extra
     )
     if not plan.exposed:
-        raise InputError(where, "ports", args.get("ports", ()), "must have one to be reached at")
-    return plan
-
-
-def _mounted(where: str, storage: StorageArgs) -> Mounted:
-    checks.known_arguments(f"{where}: storage", StorageArgs, storage)
-    checks.absolute_path(where, "storage.path", storage["path"])
-    checks.quantity(where, "storage.size", storage["size"])
-    return Mounted((), ({"name": _CLAIM, "mount_path": storage["path"]},))
+        raise InputError(where, "ports", args["ports"], "must have one to be reached at")
+    return args, plan
 
 
 def _claim(selector: Mapping[str, str], storage: StorageArgs) -> PersistentVolumeClaimArgsDict:

@@ -1,11 +1,11 @@
 """Task: a Job with all that belongs to it."""
 
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 
-from components.values import checks
+from components.arguments import Default, between, resolved
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
@@ -14,20 +14,19 @@ from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
 _RESERVE = AUTONAME + 6
 # The engine waits a little longer than the Job may take, so that the Job's own reason is what fails.
 _SLACK_SECONDS = 60
-_LOWEST = {"timeout_seconds": 1, "retries": 0, "parallelism": 1, "completions": 1}
 
 
 class TaskArgs(PodArgs):
     """Arguments of Task."""
 
-    timeout_seconds: NotRequired[int]
-    """Seconds for all tries together, at least 1. Defaults to 600."""
-    retries: NotRequired[int]
-    """Tries after the first one has failed, at least 0. Defaults to 2."""
-    parallelism: NotRequired[int]
-    """Pods at the same time, at least 1. Defaults to 1."""
-    completions: NotRequired[int]
-    """Pods that must succeed, at least 1. Defaults to 1."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
+    """Seconds for all tries together."""
+    retries: NotRequired[Annotated[int, between(0, 1000), Default(2)]]
+    """Tries after the first one has failed."""
+    parallelism: NotRequired[Annotated[int, between(1, 100_000), Default(1)]]
+    """Pods at the same time."""
+    completions: NotRequired[Annotated[int, between(1, 100_000), Default(1)]]
+    """Pods that must succeed."""
 
 
 class Task(pulumi.ComponentResource):
@@ -51,8 +50,8 @@ class Task(pulumi.ComponentResource):
         :param name: a DNS label of at most 48 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'Task "{name}"')
-        timeout = args.get("timeout_seconds", 600)
+        args, plan = _plan(name, args, f'Task "{name}"')
+        timeout = args["timeout_seconds"]
         super().__init__("dds:index:Task", name, {"image": args["image"]}, opts)
         self.labels = dict(plan.selector)
         resources = make_pod_resources(plan, self)
@@ -65,9 +64,9 @@ class Task(pulumi.ComponentResource):
             },
             spec={
                 "active_deadline_seconds": timeout,
-                "backoff_limit": args.get("retries", 2),
-                "parallelism": args.get("parallelism", 1),
-                "completions": args.get("completions", 1),
+                "backoff_limit": args["retries"],
+                "parallelism": args["parallelism"],
+                "completions": args["completions"],
                 "template": resources.template,
             },
             opts=pulumi.ResourceOptions(
@@ -89,9 +88,8 @@ class Task(pulumi.ComponentResource):
         _plan(name, args, where)
 
 
-def _plan(name: str, args: TaskArgs, where: str) -> PodPlan:
-    checks.known_arguments(where, TaskArgs, args)
-    for argument, lowest in _LOWEST.items():
-        if argument in args:
-            checks.integer(where, argument, args[argument], minimum=lowest)  # type: ignore[literal-required]
-    return plan_pod(where, name, args, component="task", reserve=_RESERVE, restart_policy="Never")
+def _plan(name: str, args: TaskArgs, where: str) -> tuple[TaskArgs, PodPlan]:
+    args = resolved(where, TaskArgs, args)
+    return args, plan_pod(
+        where, name, args, component="task", reserve=_RESERVE, restart_policy="Never"
+    )

@@ -14,7 +14,8 @@ from components.arguments.deferred import is_deferred
 from components.arguments.errors import InputError
 from components.pods.companion import Companion
 from tests.unit.support.examples import EVERY, IMAGE, Example
-from tests.unit.support.odd import Argument, arguments, changed, odd_values
+from tests.unit.support.examples.values import VALUES
+from tests.unit.support.odd import Argument, arguments, changed, fields, odd_values
 from toolchain.graph import Graph, build
 
 every_component = pytest.mark.parametrize("example", EVERY.values(), ids=EVERY.keys())
@@ -96,6 +97,16 @@ def test_an_output_where_a_plain_value_is_needed_is_refused_by_name(example: Exa
 
 
 @every_component
+def test_a_name_that_its_objects_could_not_have_is_refused(example: Example) -> None:
+    def program() -> None:
+        for name in ("", "Web", "a_b", "-a", "a-", "a.b", "a b", "a" * 64, "a\n", 1, None):
+            with pytest.raises(InputError, match=r"name is .*; must "):
+                example.make(name, example.full())  # type: ignore[arg-type]
+
+    assert not build(program).nodes
+
+
+@every_component
 def test_none_is_left_out(example: Example) -> None:
     optional = {
         key: None
@@ -172,17 +183,39 @@ def unknown() -> pulumi.Output[Any]:
 
 @every_component
 def test_a_secret_is_refused_where_others_could_read_it(example: Example) -> None:
-    for argument in given(example):
-        deferrable = argument.declared.deferrable
-        if deferrable is None or deferrable.secret:
-            continue
+    readable: list[str] = []
 
-        def program(argument: Argument = argument) -> None:
+    def gather() -> None:
+        for argument in given(example):
+            deferrable = argument.declared.deferrable
+            if deferrable is not None and not deferrable.secret:
+                readable.append(argument.path)
+
+    build(gather)
+    for path in readable:
+
+        def program(path: str = path) -> None:
+            argument = next(each for each in given(example) if each.path == path)
             example.make("one", argument.put(pulumi.Output.secret(argument.value)))
 
         with pytest.raises(InputError, match="must not be a secret") as caught:
             build(program)
-        assert f": {argument.path} " in str(caught.value)
+        assert f": {path} " in str(caught.value)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_an_odd_field_of_a_value_is_refused_by_name(value: Any) -> None:
+    wrong: list[str] = []
+    for argument in fields(value):
+        for odd, path in odd_values(argument):
+            try:
+                type(value)(**argument.put(odd))
+            except InputError as error:
+                if f": {path}" not in str(error):
+                    wrong.append(f"{path} = {odd!r:.80}: the message is {error}")
+            else:
+                wrong.append(f"{path} = {odd!r:.80}: accepted")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_argument_stands_in_an_example() -> None:

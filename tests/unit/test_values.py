@@ -168,7 +168,7 @@ def test_one_of_a_few_words() -> None:
 @pytest.mark.parametrize(
     ("edge", "message"),
     [
-        ({"ports": ()}, "at least one port"),
+        ({"ports": ()}, "must not be empty"),
         ({"ports": (0,)}, "from 1 to 65535"),
         ({"ports": (1,), "protocol": "tcp"}, "one of TCP, UDP, SCTP"),
         ({"ports": (1,), "cidr": "203.0.113.0"}, "with its mask"),

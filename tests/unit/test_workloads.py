@@ -89,7 +89,7 @@ def test_replicas_are_left_to_the_autoscaler() -> None:
 
 
 def test_replicas_known_later_are_checked_later() -> None:
-    with pytest.raises(InputError, match="replicas is 0; must be at least 1"):
+    with pytest.raises(InputError, match="replicas is 0; must be from 1 to 10000"):
         build(lambda: Application("web", {"image": IMAGE, "replicas": pulumi.Output.from_input(0)}))
 
 
@@ -337,12 +337,6 @@ def test_a_bad_preparation_is_refused(preparation: Any, expected: str) -> None:
 # ScheduledTask
 
 
-@pytest.mark.parametrize("schedule", ["daily", "* * * *", "* * * * * *", "* * * * $", ""])
-def test_a_schedule_has_five_fields(schedule: str) -> None:
-    with pytest.raises(InputError, match="must have five fields|schedule is missing"):
-        build(lambda: ScheduledTask("night", {"image": IMAGE, "schedule": schedule}))
-
-
 def test_a_scheduled_task_never_runs_twice_at_once_and_is_bounded() -> None:
     args: Any = {"image": IMAGE, "schedule": "17 3 * * *", "timeout_seconds": 60, "retries": 0}
     graph = build(lambda: ScheduledTask("night", args))
@@ -423,30 +417,18 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"replicas": 0}, "replicas is 0; must be at least 1"),
-        ({"replicas": "2"}, "replicas is '2'; must be a whole number"),
-        ({"replicas": True}, "replicas is True; must be a whole number"),
-        (
-            {"ports": [{"name": "http", "port": 0}]},
-            r"ports\[0\].port is 0; must be from 1 to 65535",
-        ),
-        ({"ports": [{"name": "HTTP", "port": 80}]}, r"ports\[0\].name is 'HTTP'"),
-        ({"ports": [{"name": "a-very-long-name", "port": 80}]}, "at most 15"),
         ({"ports": [HTTP, {"name": "http", "port": 81}]}, "stands twice"),
-        ({"ports": [HTTP, {"name": "b", "port": 8080}]}, "must be free"),
-        ({"ports": [{"name": "http", "prot": 80}]}, "did you mean port"),
+        (
+            {"ports": [HTTP, {"name": "b", "port": 8081, "service_port": 8080}]},
+            "must differ: http and b would be one port of the Service",
+        ),
+        ({"labels": {"app.kubernetes.io/name": "x"}}, "must be left out: it is set already"),
+        ({"ports": [HTTP, {"name": "b", "port": 8080, "service_port": 81}]}, "must be free"),
         ({"ports": [HTTP], "expose": ["htp"]}, "expose is 'htp'; did you mean http"),
         ({"clients": [{}]}, "needs ports"),
-        ({"spread": "even"}, "must be one of soft, strict, none"),
-        ({"drain_seconds": -1}, "must be at least 0"),
-        ({"grace_seconds": 0}, "must be at least 1"),
-        ({"user": 0}, "user is 0; must be at least 1"),
-        ({"writable": ["data"]}, "absolute path"),
         ({"writable": ["/data", "/data"]}, "stands twice"),
-        ({"writable_size": "lots"}, "must be a quantity"),
         ({"writable": ["/a"], "files": {"/a/b": "x"}}, "another folder"),
         ({"files": {"/a/b": "x"}, "secret_files": {"/a/c": "x"}}, "another folder"),
-        ({"resources": {"requests": {"cpu": "many"}}}, "must be a quantity"),
         (
             {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
             "must not be above the limit 1",
@@ -500,19 +482,3 @@ def test_a_name_leaves_room_for_what_is_derived_from_it(component: Any, longest:
 def test_a_stateful_application_needs_a_port() -> None:
     with pytest.raises(InputError, match="must have one to be reached at"):
         stateful(ports=[])
-
-
-@pytest.mark.parametrize(
-    "storage", [{"path": "data", "size": "1Gi"}, {"path": "/data", "size": "1 GB"}, {"path": "/d"}]
-)
-def test_bad_storage_is_refused(storage: Any) -> None:
-    with pytest.raises(InputError):
-        stateful(storage=storage)
-
-
-@pytest.mark.parametrize(
-    "change", [{"timeout_seconds": 0}, {"retries": -1}, {"completions": 0}, {"parallelism": 0}]
-)
-def test_bad_numbers_of_a_task_are_refused(change: Any) -> None:
-    with pytest.raises(InputError, match="must be at least"):
-        task(**change)

@@ -28,6 +28,13 @@ def arguments(declaration: type, args: Mapping[str, Any]) -> Iterator[Argument]:
     yield from _keys("", declaration, args, dict)
 
 
+def fields(value: Any) -> Iterator[Argument]:
+    """Every field of a dataclass that passes between components."""
+    given = {key: getattr(value, key) for key in arguments_of(value.__class__)}
+    given = {key: item for key, item in given.items() if item is not None}
+    yield from _keys("", type(value), given, dict)
+
+
 def _keys(path: str, declaration: type, args: Mapping[str, Any], put: Put) -> Iterator[Argument]:
     for key, declared in arguments_of(declaration).items():
         if key in args:

@@ -44,7 +44,11 @@ def _everything() -> dict[str, Any]:
         "group": 20002,
         "companions": [companion()],
         "preparations": [
-            {"name": "first", "command": ["/bin/first"]},
+            {
+                "name": "first",
+                "command": ["/bin/first"],
+                "resources": {"limits": {"memory": "64Mi"}},
+            },
             {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
         ],
         "namespace": "here",
@@ -59,6 +63,14 @@ def _everything() -> dict[str, Any]:
         "node_selector": {"disk": "fast"},
         "volumes": [{"name": "scratch", "empty_dir": {"size_limit": "1Mi"}}],
         "volume_mounts": [{"name": "scratch", "mount_path": "/scratch"}],
+        "exceptions": [
+            {
+                "field": "capabilities",
+                "reason": "port 80",
+                "container": "app",
+                "values": ["NET_BIND_SERVICE"],
+            }
+        ],
         "rules": [Rule(resources=("configmaps",), verbs=("get",), names=("colours",))],
     }
 
@@ -67,7 +79,7 @@ def _serving() -> dict[str, Any]:
     return {
         **_everything(),
         "ports": [
-            {"name": "http", "port": 8080, "service_port": 80},
+            {"name": "http", "port": 8080, "service_port": 80, "protocol": "TCP"},
             {"name": "admin", "port": 9001, "address": "127.0.0.1"},
         ],
         "expose": ["http"],
@@ -75,8 +87,8 @@ def _serving() -> dict[str, Any]:
         "replicas": 3,
         "spread": "strict",
         "drain_seconds": 7,
-        "readiness": {"path": "/ready"},
-        "liveness": {"path": "/live"},
+        "readiness": {"path": "/ready", "port": "http", "period_seconds": 4, "timeout_seconds": 2},
+        "liveness": {"command": ["/bin/live"]},
         "startup": {"path": "/ready", "failure_threshold": 30},
     }
 
@@ -128,13 +140,24 @@ def _check() -> dict[str, Any]:
 
 EXAMPLES = {
     "Application": Example(Application, "dds:index:Application", {"image": IMAGE}, _serving),
+    "Application autoscaled": Example(
+        Application,
+        "dds:index:Application",
+        {"image": IMAGE},
+        lambda: {**_serving(), "autoscaled": True},
+    ),
     "StatefulApplication": Example(
         StatefulApplication,
         "dds:index:StatefulApplication",
         {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
         lambda: {
             **_serving(),
-            "storage": {"path": "/data", "size": "1Gi", "storage_class": "fast"},
+            "storage": {
+                "path": "/data",
+                "size": "1Gi",
+                "storage_class": "fast",
+                "delete_with_workload": True,
+            },
             "ordered": True,
         },
     ),
@@ -144,7 +167,12 @@ EXAMPLES = {
         {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
         lambda: {
             **{k: v for k, v in _serving().items() if k not in ("replicas", "spread")},
-            "storage": {"path": "/data", "size": "1Gi", "storage_class": "fast"},
+            "storage": {
+                "path": "/data",
+                "size": "1Gi",
+                "storage_class": "fast",
+                "delete_with_workload": True,
+            },
         },
         # There is no other pod to which clients could go meanwhile.
         frozenset({"one: no drain"}),

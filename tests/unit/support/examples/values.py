@@ -1,0 +1,27 @@
+"""Values that pass between components, each with every field."""
+
+from typing import Any
+
+from components.pods.companion import Companion, Listener, Rule
+from components.values.edges import Edge
+from tests.unit.support.examples.example import IMAGE
+
+VALUES: list[Any] = [
+    Edge(ports=(80,), pods={"app": "web"}, namespace={"team": "blue"}, protocol="UDP"),
+    Edge(ports=(80, 443), cidr="203.0.113.0/24"),
+    Listener(8080, "http", "127.0.0.1", "TCP"),
+    Rule(("leases",), ("get", "update"), "coordination.k8s.io", ("one",)),
+    Companion(
+        name="proxy",
+        containers=({"name": "proxy", "image": IMAGE},),
+        listeners=(Listener(6379, "redis"),),
+        volumes=({"name": "data", "empty_dir": {"size_limit": "16Mi"}},),
+        reloading=("data",),
+        pod_labels={"dds/client-of-store": "true"},
+        pod_annotations={"note": "x"},
+        egress=(Edge(ports=(6379,), pods={"app": "redis"}),),
+        ingress=(Edge(ports=(6379,), pods={}),),
+        share_process_namespace=True,
+        rules=(Rule(("configmaps",), ("get",)),),
+    ),
+]
