@@ -77,19 +77,8 @@ def _is_name(text: str) -> bool:
 
 
 _ODD_NAMES = (
-    "",
-    ".",
-    "..",
-    "..a",
-    "../a",
-    "/a",
-    "a/",
-    "a//b",
-    "a/../b",
-    "a\n",
-    "\ud800",
-    "ü" * 128,
-)
+    "", ".", "..", "..a", "../a", "/a", "a/", "a//b", "a/../b", "a\n", "ü" * 128,
+)  # fmt: skip
 _FILE = Check(
     "the name of a file such as app.conf",
     lambda text: _is_name(text) and "/" not in text,
@@ -110,15 +99,15 @@ _AUTHORIZATION = matching(
     odd=(" ", "\n", "a\nb: c", "a\r\n", "a\tb", "ä"),
 )
 _AUTHORITY = matching(
-    r"[\s\S]*-----BEGIN CERTIFICATE-----\n[\s\S]+\n-----END CERTIFICATE-----[\s\S]*",
+    r"[\s\S]*-----BEGIN CERTIFICATE-----\r?\n[\s\S]+\n-----END CERTIFICATE-----[\s\S]*",
     "a certificate, PEM",
     most=2**18,
     odd=("certificate", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\na"),
 )
 _COMMAND = Check(
-    "a program, and its arguments if any",
-    lambda words: bool(words) and words[0] != "",
-    ((), ("",), ("", "-t")),
+    "a program, and its arguments if any, of 65536 characters in all",
+    lambda words: bool(words) and words[0] != "" and len("".join(words)) <= 2**16,
+    ((), ("",), ("", "-t"), ("nginx", "x" * 2**16)),
 )
 
 
@@ -234,7 +223,7 @@ class ConfigSync(pulumi.ComponentResource):
     ) -> None:
         """Register the configuration.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         self._where = f'ConfigSync "{name}"'
@@ -327,7 +316,7 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
     args = resolved(where, ConfigSyncArgs, args)
     given = [source for source in SOURCES if source in args]
     if len(given) != 1:
-        raise InputError(where, "source", given, f"must be one of {', '.join(SOURCES)}")
+        raise InputError(where, ", ".join(SOURCES), given, "must be one of them, the source")
     if "config_maps" in args:
         if "egress" in args:
             raise InputError(

@@ -132,7 +132,7 @@ class RedisExporter(pulumi.ComponentResource):
     ) -> None:
         """Register the exporter.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'RedisExporter "{name}"'
@@ -217,7 +217,7 @@ class MetricsExporter(pulumi.ComponentResource):
     ) -> None:
         """Register the exporter.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'MetricsExporter "{name}"'

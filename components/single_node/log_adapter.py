@@ -188,7 +188,7 @@ class LogAdapter(pulumi.ComponentResource):
     ) -> None:
         """Register the adapter.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'LogAdapter "{name}"'

@@ -185,7 +185,7 @@ class MySqlHealth(pulumi.ComponentResource):
     ) -> None:
         """Register the monitor.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'MySqlHealth "{name}"'
