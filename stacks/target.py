@@ -7,10 +7,10 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components.arguments.errors import InputError
 from components.platform.images import ImageCatalog
 from components.pods.labels import MANAGED_BY, PART_OF
 from components.values import checks
+from components.arguments.errors import InputError
 from stacks.settings import Settings
 
 CLUSTER_STACK = "organization/dds/cluster"

@@ -13,7 +13,6 @@ from pulumi_kubernetes.core.v1 import (
     VolumeArgsDict,
     VolumeMountArgsDict,
 )
-from pulumi_kubernetes.core.v1 import Secret as SecretObject
 
 from components.arguments import (
     NOT_EMPTY,
@@ -249,23 +248,10 @@ class ConfigSync(pulumi.ComponentResource):
         ]
         depends_on: list[pulumi.Resource] = [files.config]
         if secrets:
-            secret = SecretObject(
-                name,
-                metadata=metadata,
-                type="Opaque",
-                string_data={key: pulumi.Output.secret(value) for key, value in secrets.items()},
-                immutable=True,
-                opts=own,
-            )
-            volume = child(name, "secret", limit=63)
-            volumes.append(
-                {
-                    "name": volume,
-                    "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-                }
-            )
-            mounts.append({"name": volume, "mount_path": _SECRET, "read_only": True})
-            depends_on.append(secret)
+            kept = configured.kept(name, _SECRET, secrets, metadata=metadata, opts=own)
+            volumes.append(kept.volume)
+            mounts.append(kept.mount)
+            depends_on.append(kept.secret)
         container: ContainerArgsDict = {
             "name": name,
             "image": args["image"],

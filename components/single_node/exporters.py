@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, Secret, VolumeArgsDict
+from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, VolumeArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import (
@@ -162,33 +162,17 @@ class RedisExporter(pulumi.ComponentResource):
                 Password(f"{name}-password", {}, own).value
             )
             self.user = RedisUser(name, _RULES, password)
-            secret = Secret(
-                name,
-                metadata=plan.metadata,
-                type="Opaque",
-                string_data={
-                    # Newer ones look for the address with the user, this one without.
-                    _PASSWORDS: password.apply(
-                        lambda value: json.dumps(
-                            {address: value, f"redis://{name}@{plan.target}": value}
-                        )
-                    )
-                },
-                immutable=True,
-                opts=own,
+            # Newer ones look for the address with the user, this one without.
+            passwords = password.apply(
+                lambda value: json.dumps({address: value, f"redis://{name}@{plan.target}": value})
             )
-            volume = child(name, "passwords", limit=63)
-            volumes = (
-                {
-                    "name": volume,
-                    "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-                },
+            kept = configured.kept(
+                name, _SECRETS, {_PASSWORDS: passwords}, metadata=plan.metadata, opts=own
             )
-            container["volume_mounts"] = [
-                {"name": volume, "mount_path": _SECRETS, "read_only": True}
-            ]
+            volumes = (kept.volume,)
+            container["volume_mounts"] = [kept.mount]
             flags += ["-redis.user", name, "-redis.password-file", f"{_SECRETS}/{_PASSWORDS}"]
-            depends_on.append(secret)
+            depends_on.append(kept.secret)
         container["args"] = flags
         self.companion = plan.companion(container, volumes, depends_on)
         self.job, self.alerts, self.dashboard = plan.register(own)

@@ -13,7 +13,6 @@ import pulumi
 from pulumi_kubernetes.core.v1 import (
     ConfigMap,
     ContainerArgsDict,
-    Secret,
     VolumeArgsDict,
     VolumeMountArgsDict,
 )
@@ -230,23 +229,12 @@ class LogAdapter(pulumi.ComponentResource):
                 Password(f"{name}-password", {}, own).value
             )
             self.user = RedisUser(name, _RULES, password)
-            secret = Secret(
-                name,
-                metadata=metadata,
-                type="Opaque",
-                string_data={"password": password},
-                immutable=True,
-                opts=own,
+            kept = configured.kept(
+                name, _SECRET, {"password": password}, metadata=metadata, opts=own
             )
-            volume = child(name, "password")
-            volumes.append(
-                {
-                    "name": volume,
-                    "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-                }
-            )
-            mounts.append({"name": volume, "mount_path": _SECRET, "read_only": True})
-            depends_on.append(secret)
+            volumes.append(kept.volume)
+            mounts.append(kept.mount)
+            depends_on.append(kept.secret)
         container: ContainerArgsDict = {
             "name": name,
             "image": args["image"],

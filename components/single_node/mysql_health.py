@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, VolumeArgsDict
-from pulumi_kubernetes.core.v1 import Secret as SecretObject
+from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict
 
 from components.arguments import (
     DISTINCT,
@@ -201,29 +200,15 @@ class MySqlHealth(pulumi.ComponentResource):
         config = ConfigMap(
             name, metadata=metadata, data={"config.json": _json(args)}, immutable=True, opts=own
         )
-        secret = SecretObject(
-            name,
-            metadata=metadata,
-            type="Opaque",
-            string_data={"password": password},
-            immutable=True,
-            opts=own,
-        )
-        config_volume, secret_volume = child(name, "config"), child(name, "password")
-        volumes: tuple[VolumeArgsDict, ...] = (
-            {"name": config_volume, "config_map": {"name": config.metadata["name"]}},
-            {
-                "name": secret_volume,
-                "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-            },
-        )
+        kept = configured.kept(name, _SECRET, {"password": password}, metadata=metadata, opts=own)
+        volume = child(name, "config")
         container: ContainerArgsDict = {
             "name": name,
             "image": args["image"],
             "command": ["python3", "-m", "companions.mysql_health", f"{_CONFIG}/config.json"],
             "volume_mounts": [
-                {"name": config_volume, "mount_path": _CONFIG, "read_only": True},
-                {"name": secret_volume, "mount_path": _SECRET, "read_only": True},
+                {"name": volume, "mount_path": _CONFIG, "read_only": True},
+                kept.mount,
             ],
             # It starts before the database, so its own start must not ask for it.
             "startup_probe": asked("/live", args["port"], 1, 60),
@@ -237,10 +222,13 @@ class MySqlHealth(pulumi.ComponentResource):
             name=name,
             containers=(container,),
             listeners=(Listener(args["port"], "mysql-health"),),
-            volumes=volumes,
+            volumes=(
+                {"name": volume, "config_map": {"name": config.metadata["name"]}},
+                kept.volume,
+            ),
             pod_labels=scraped.labels(name),
             ingress=scraped.ingress(args["port"], args["scrapers"]),
-            depends_on=(config, secret),
+            depends_on=(config, kept.secret),
         )
         self.job = scraped.job(name, args["port"], metadata, own)
         self.alerts = _alerts(name)
