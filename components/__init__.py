@@ -43,12 +43,7 @@ if TYPE_CHECKING:
     )
     from components.single_node.log_adapter import LogAdapter, LogAdapterArgs
     from components.single_node.mysql_health import MySqlHealth, MySqlHealthArgs
-    from components.single_node.request_splitter import (
-        ArmArgs,
-        RequestSplitter,
-        RequestSplitterArgs,
-        StickyArgs,
-    )
+    from components.single_node.request_splitter import RequestSplitter
     from components.single_node.service_broker import (
         BackendArgs,
         BreakerArgs,
@@ -56,7 +51,9 @@ if TYPE_CHECKING:
         ServiceBroker,
         ServiceBrokerArgs,
     )
-    from components.single_node.tls_sidecar import TlsSidecar, TlsSidecarArgs
+    from components.single_node.splitter_settings import ArmArgs, RequestSplitterArgs, StickyArgs
+    from components.single_node.tls_settings import TlsSidecarArgs
+    from components.single_node.tls_sidecar import TlsSidecar
     from components.single_node.topz import Topz, TopzArgs
     from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
     from components.workloads.application import Application, ApplicationArgs
@@ -71,7 +68,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Application": "workloads.application",
     "ApplicationArgs": "workloads.application",
-    "ArmArgs": "single_node.request_splitter",
+    "ArmArgs": "single_node.splitter_settings",
     "Authority": "platform.certificates",
     "AuthorityArgs": "platform.certificates",
     "BackendArgs": "single_node.service_broker",
@@ -110,7 +107,7 @@ _MODULES = {
     "RedisExporter": "single_node.exporters",
     "RedisExporterArgs": "single_node.exporters",
     "RequestSplitter": "single_node.request_splitter",
-    "RequestSplitterArgs": "single_node.request_splitter",
+    "RequestSplitterArgs": "single_node.splitter_settings",
     "Pipeline": "serving.pipeline",
     "PipelineArgs": "serving.pipeline",
     "ScheduledTask": "workloads.scheduled",
@@ -125,14 +122,14 @@ _MODULES = {
     "SmokeTestArgs": "platform.smoke",
     "StatefulApplication": "workloads.stateful",
     "StatefulApplicationArgs": "workloads.stateful",
-    "StickyArgs": "single_node.request_splitter",
+    "StickyArgs": "single_node.splitter_settings",
     "StorageArgs": "workloads.stateful",
     "Subscriber": "serving.subscriber",
     "SubscriberArgs": "serving.subscriber",
     "Task": "workloads.task",
     "TaskArgs": "workloads.task",
     "TlsSidecar": "single_node.tls_sidecar",
-    "TlsSidecarArgs": "single_node.tls_sidecar",
+    "TlsSidecarArgs": "single_node.tls_settings",
     "Topz": "single_node.topz",
     "TopzArgs": "single_node.topz",
     "TwemproxyAmbassador": "single_node.twemproxy",

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 import pulumi
 
 from components.platform.smoke import SmokeTest
-from components.single_node.request_splitter import RequestSplitter, RequestSplitterArgs
+from components.single_node.request_splitter import RequestSplitter
 from components.single_node.service_broker import BackendArgs, BrokerTlsArgs, ServiceBroker
+from components.single_node.splitter_settings import RequestSplitterArgs
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.workloads.application import Application

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.single_node.request_splitter import ArmArgs
+from components.single_node.splitter_settings import ArmArgs
 from components.values import nginx
 from components.values.edges import Edge
 from components.workloads.application import Application, ApplicationArgs

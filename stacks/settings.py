@@ -17,6 +17,7 @@ from components.arguments.engine import resolve
 from components.arguments.kubernetes import DnsLabel, Image, Registry
 from components.arguments.place import Place
 from components.arguments.rules import Rule, between, matching, nearest, one_of
+from components.values.pem import Certificates
 
 _WHERE = "Configuration"
 _NAMESPACE = "dds"
@@ -34,7 +35,6 @@ _Port = Annotated[
         (-1, 80, 65536),
     ),
 ]
-_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _ENTRIES = 'must be an array of "name=reference"'
 # What stands in for a setting that the configuration does not have.
 _VARIABLES = {
@@ -138,14 +138,7 @@ class Settings:
         ),
     ] = ""
     """Name that its certificate must have. Defaults to the host of ``database``."""
-    database_authority: Annotated[
-        str,
-        Rule(
-            f"certificates in PEM, with {_CERTIFICATE} and without a key",
-            lambda text: _CERTIFICATE in text and "PRIVATE KEY" not in text,
-            ("x", f"{_CERTIFICATE} PRIVATE KEY"),
-        ),
-    ] = ""
+    database_authority: Certificates = ""
     """Certificates of the authorities that are believed, PEM. By default the public ones."""
     topz_port: _Port = 0
     """Port of the composition ``topz`` on 127.0.0.1. 0 is worked out from the checkout's path."""

@@ -30,6 +30,9 @@ def _is_host(text: str) -> bool:
 
 
 def _is_address(text: str, version: int | None = None) -> bool:
+    # Behind a % stands whatever one likes, as the name of an interface.
+    if "%" in text:
+        return False
     try:
         return version in (None, ipaddress.ip_address(text).version)
     except ValueError:
@@ -46,27 +49,37 @@ def is_endpoint(text: str) -> bool:
     return _is_host(host) and _is_port(port)
 
 
+@dataclass(frozen=True, eq=False)
+class Address(Rule):
+    """A place that something is reached at; one with credentials is refused without being shown."""
+
+    def check(self, place: Place, value: Any) -> Any:
+        """The address, or InputError."""
+        if "@" in value and not self.holds(value):
+            place.hidden().refuse(
+                value,
+                "must have no user and password in it: an address is no secret, others can read it",
+            )
+        return super().check(place, value)
+
+
 _ODD_HOSTS = (
     "", "a b", "a..b", "-a", "a-", "a_b", "a\nb", "#1", "http://a", "a/b", "300.1.1.1", "[::1",
-    f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
+    "[fe80::1%x]", "user:secret@a", f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
 )  # fmt: skip
 
 Host = Annotated[
-    str, Rule("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
+    str, Address("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
 ]
 """A DNS name or an IP address, IPv6 in brackets."""
 
-_ODD_ENDPOINTS = (
-    *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999", "web:-1",
-    "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
-)  # fmt: skip
 _ODD_ENDPOINTS = (
     *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999",
     "web:-1", "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
 )  # fmt: skip
 Endpoint = Annotated[
     str,
-    Rule(
+    Address(
         "host:port, for example web:8080",
         is_endpoint,
         _ODD_ENDPOINTS,
@@ -80,13 +93,15 @@ Network = Annotated[
         "a network with its mask, for example 203.0.113.0/24",
         # Without a mask the standard library reads a single address.
         lambda text: "/" in text and _is_network(text),
-        ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0"),
+        ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0", "fe80::%x/64"),
     ),
 ]
 """A network of IP addresses."""
 
 
 def _is_network(text: str) -> bool:
+    if "%" in text:
+        return False
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -96,23 +111,13 @@ def _is_network(text: str) -> bool:
 
 IpAddress = Annotated[
     str,
-    Rule("an IP address such as 127.0.0.1", _is_address, ("", "localhost", "1.2.3", "127.0.0.1/8")),
+    Rule(
+        "an IP address such as 127.0.0.1",
+        _is_address,
+        ("", "localhost", "1.2.3", "127.0.0.1/8", "fe80::1%x\n"),
+    ),
 ]
 """An IP address to bind or reach."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Url(Rule):
-    """A URL; one with credentials is refused without being shown."""
-
-    def check(self, place: Place, value: Any) -> Any:
-        """The URL, or InputError."""
-        if "@" in value.partition("//")[2].partition("/")[0] or "@" in value.partition("/")[0]:
-            place.hidden().refuse(
-                value,
-                "must have no user and password in it: a URL is no secret, others can read it",
-            )
-        return super().check(place, value)
 
 
 def url(*schemes: str, says: str = "") -> Rule:
@@ -133,7 +138,7 @@ def url(*schemes: str, says: str = "") -> Rule:
         f"{schemes[0]}://web:99999/", f"{schemes[0]}://user:secret@web/", f"{schemes[0]}://a..b/",
         f"{schemes[0]}://web/\n", f"{schemes[0].upper()}x://web/",
     )  # fmt: skip
-    return _Url(wanted, holds, odd)
+    return Address(wanted, holds, odd)
 
 
 HttpUrl = Annotated[str, url("http", "https")]

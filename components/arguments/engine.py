@@ -1,5 +1,6 @@
 """The engine: holds what a user wrote against the declarations, before anything is registered."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 DEFERRED = "<known only later>"
 """Stands in a message for an Output."""
+# Half of a surrogate pair, which neither Pulumi's protocol nor a file can hold.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def resolved(where: str, declaration: type[T], args: Any) -> T:
@@ -74,6 +77,8 @@ def scalar(place: Place, wanted: type, value: Any) -> Any:
         place.refuse(value, f"must be {SCALARS[wanted]}")
     if wanted is float and value - value != 0:
         place.refuse(value, "must be a finite number")
+    if wanted is str and _HALF.search(value):
+        place.refuse(value, "must be text that UTF-8 can hold")
     return value
 
 

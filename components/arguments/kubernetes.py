@@ -62,27 +62,32 @@ def check_name(where: str, name: Any, *, reserve: int = 0, service: bool = False
         )
 
 
-LabelKey = Annotated[
-    str,
-    matching(
-        rf"(?:{_DNS_LABEL}(\.{_DNS_LABEL})*/)?(?=[^/]{{1,63}}$){_WORD}",
-        "a key of at most 63 letters, digits, dashes, dots and underscores, after a prefix such as "
-        "example.com/ if any",
-        most=253 + 1 + LABEL_LIMIT,
-        odd=("a b", "/a", "a/", "-a", "a-", "A.com/x/y", "UPPER.com/", "a:b", "a" * 64),
-    ),
-]
+_KEY = matching(
+    rf"(?:{_DNS_LABEL}(\.{_DNS_LABEL})*/)?(?=[^/]{{1,63}}$){_WORD}",
+    "a key of at most 63 letters, digits, dashes, dots and underscores, after a prefix such as "
+    "example.com/ if any",
+    most=253 + 1 + LABEL_LIMIT,
+    odd=("a b", "/a", "a/", "-a", "a-", "A.com/x/y", "UPPER.com/", "a:b", "a" * 64),
+)
+LabelKey = Annotated[str, _KEY]
 """Key of a label or annotation."""
-LabelValue = Annotated[
-    str,
-    matching(
-        rf"({_WORD})?",
-        "a label's value: at most 63 letters, digits, dashes, dots and underscores",
-        most=LABEL_LIMIT,
-        odd=("a b", "-a", "a-", "a/b", "a:b", "ä", "a\n"),
+_VALUE = matching(
+    rf"({_WORD})?",
+    "a label's value: at most 63 letters, digits, dashes, dots and underscores",
+    most=LABEL_LIMIT,
+    odd=("a b", "-a", "a-", "a/b", "a:b", "ä", "a\n"),
+)
+LabelValue = Annotated[str, _VALUE]
+"""Value of a label."""
+Label = Annotated[
+    tuple[str, str],
+    Rule(
+        "a label, its key and its value",
+        lambda pair: len(pair) == 2 and _KEY.holds(pair[0]) and _VALUE.holds(pair[1]),  # noqa: PLR2004
+        ((), ("a",), ("a", "b", "c"), ("a b", "true"), ("a", "b\n")),
     ),
 ]
-"""Value of a label."""
+"""One label."""
 Labels = Mapping[LabelKey, Later[LabelValue]]
 """Labels of an object."""
 Selector = Mapping[LabelKey, LabelValue]

@@ -62,10 +62,12 @@ FINITE = Rule("a finite number", math.isfinite, (math.inf, -math.inf, math.nan))
 
 def one_of(*words: str) -> Rule:
     """One of a few words."""
+    # A word without letters is its own other case.
+    odd = ("", "nonsense", words[0].swapcase(), f"{words[0]}\n")
     return Rule(
         f"one of {', '.join(words)}",
         lambda word: word in words,
-        ("", "nonsense", words[0].swapcase(), f"{words[0]}\n"),
+        tuple(word for word in odd if word not in words),
         {"enum": list(words)},
     )
 

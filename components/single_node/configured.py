@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, VolumeArgsDict, VolumeMountArgsDict
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeMountArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.pods import labels as pod_labels
@@ -21,6 +21,15 @@ class Configured:
     volumes: tuple[VolumeArgsDict, ...]
     mounts: tuple[VolumeMountArgsDict, ...]
     """The configuration's folder, and /tmp to write to."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a companion adds to the pod for its secrets."""
+
+    secret: Secret
+    volume: VolumeArgsDict
+    mount: VolumeMountArgsDict
 
 
 def metadata(
@@ -63,4 +72,35 @@ def configured(
             {"name": volume, "mount_path": folder, "read_only": True},
             {"name": temporary, "mount_path": "/tmp"},  # noqa: S108
         ),
+    )
+
+
+def kept(
+    name: str,
+    folder: str,
+    files: Mapping[str, pulumi.Input[str]],
+    *,
+    metadata: ObjectMetaArgsDict,
+    opts: pulumi.ResourceOptions,
+) -> Kept:
+    """Register files that are secrets.
+
+    :param folder: absolute path at which they are mounted
+    """
+    secret = Secret(
+        name,
+        metadata=metadata,
+        type="Opaque",
+        string_data={key: pulumi.Output.secret(value) for key, value in files.items()},
+        immutable=True,
+        opts=opts,
+    )
+    volume = child(name, "secret", limit=63)
+    return Kept(
+        secret,
+        {
+            "name": volume,
+            "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
+        },
+        {"name": volume, "mount_path": folder, "read_only": True},
     )

@@ -8,60 +8,65 @@ probes never ask the program: a redis that is gone is the redis' readiness, not 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ContainerArgsDict,
-    ResourceRequirementsArgsDict,
-    Secret,
-    VolumeArgsDict,
-)
+from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, VolumeArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Address, Endpoint, UnprivilegedPort, is_endpoint
+from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
 from components.platform.generated import Password
-from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
-from components.single_node import scraped
+from components.single_node import configured, scraped
 from components.single_node.metric_kinds import KINDS, MetricKind
-from components.values import checks
-from components.values.edges import Edge
 from components.values.metrics import Alert, Dashboard, ScrapeJob
 from components.values.names import child
 from components.values.redis_user import RedisUser
 
-_PORTS = (1024, 65535)
 _SECRETS = "/etc/redis-exporter"
 _PASSWORDS = "passwords.json"
 # All that the exporter's scrape runs; CONFIG, which can show secrets, is left out.
 _RULES = ("+ping", "+info", "+slowlog|len", "+slowlog|get", "+latency|latest", "+latency|histogram")
 
 
+_REDIS = KINDS["redis"]
+_OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
+
+
+def _is_target(text: str) -> bool:
+    address, slash, path = text.partition("/")
+    # The path goes into a request's first line.
+    plain = path.isascii() and path.isprintable() and not set(path) & set(" #")
+    return is_endpoint(address) and plain and len(slash + path) <= 1024  # noqa: PLR2004
+
+
 class ExporterArgs(TypedDict):
     """Arguments that all exporters share."""
 
-    image: pulumi.Input[str]
-    """Image of the exporter, with a tag or digest."""
-    target: NotRequired[str]
-    """Where the program listens, ``host:port``; for nginx with the path of its stub_status.
-    Defaults to the program's usual port on 127.0.0.1."""
-    port: NotRequired[int]
-    """Port to be scraped at, from 1024. Defaults to the one that is customary for the kind."""
-    deadline_seconds: NotRequired[float]
-    """Seconds that the program has to answer, from 0.1 to 60; then it is down. Must be shorter than
-    the scraper's own patience. Defaults to 3."""
-    scrapers: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods that may scrape; an empty mapping is every pod. Defaults to those labelled
-    ``dds/scrapes: "true"``, as Prometheus' are."""
-    scraper_namespace: NotRequired[Mapping[str, str]]
-    """Labels of the scrapers' namespace. Defaults to the pod's own."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    image: Later[Image]
+    """Image of the exporter."""
+    deadline_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(3)]]
+    """Seconds that the program has to answer; then it is down. Must be shorter than the scraper's
+    own patience."""
+    scrapers: NotRequired[scraped.Scrapers]
+    """Labels of pods that may scrape; an empty mapping is every pod."""
+    scraper_namespace: NotRequired[Annotated[Selector, DefaultsTo("the pod's own")]]
+    """Labels of the scrapers' namespace."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace, the same as that of the pods. Defaults to the provider's."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace, the same as that of the pods."""
 
 
 class RedisExporterArgs(ExporterArgs):
@@ -69,16 +74,38 @@ class RedisExporterArgs(ExporterArgs):
     the upstream redis_exporter (oliver006/redis_exporter).
     """
 
-    auth: NotRequired[bool]
-    """Whether it logs in as a user of its own, ``user``, which the store must be given. Defaults
-    to yes. Without, the server's default user must be allowed INFO."""
+    target: NotRequired[Annotated[Endpoint, Default(_REDIS.target)]]
+    """Where Redis listens."""
+    port: NotRequired[Annotated[UnprivilegedPort, Default(_REDIS.port)]]
+    """Port to be scraped at."""
+    auth: NotRequired[Annotated[bool, Default(True)]]
+    """Whether it logs in as a user of its own, ``user``, which the store must be given. Without,
+    the server's default user must be allowed INFO."""
 
 
 class MetricsExporterArgs(ExporterArgs):
     """Arguments of MetricsExporter. The image is the project's ``companions``."""
 
-    kind: str
-    """``memcached``, ``nginx`` or ``twemproxy``."""
+    kind: Annotated[str, one_of(*_OWN_KINDS)]
+    """The program."""
+    target: NotRequired[
+        Annotated[
+            str,
+            Address(
+                "host:port, for nginx host:port/path",
+                _is_target,
+                (
+                    "", "web", "web:0", "web:99999", "a b:80", "http://web:80", "#1:80", "-x:80",
+                    "user:secret@web:80", ":secret@web:80/status", "web:80/a b", "web:80/a\r\nb: c",
+                    "web:80/#a", "web:80/ä", "web:80/" + "a" * 1024,
+                ),
+            ),
+            DefaultsTo("the program's usual port on 127.0.0.1, for nginx with /stub_status"),
+        ]
+    ]  # fmt: skip
+    """Where the program listens, ``host:port``; for nginx with the path of its stub_status."""
+    port: NotRequired[Annotated[UnprivilegedPort, DefaultsTo("the customary one of the kind")]]
+    """Port to be scraped at."""
 
 
 class RedisExporter(pulumi.ComponentResource):
@@ -105,12 +132,15 @@ class RedisExporter(pulumi.ComponentResource):
     ) -> None:
         """Register the exporter.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'RedisExporter "{name}"'
-        checks.known_arguments(where, RedisExporterArgs, args)
-        plan = _checked(where, name, KINDS["redis"], args)
+        check_name(where, name, reserve=scraped.RESERVE, service=True)
+        args = resolved(where, RedisExporterArgs, args)
+        if args["auth"]:
+            scraped.check_user(where, name, _RULES)
+        plan = _Plan(name, _REDIS, args["target"], args["port"], args)
         super().__init__("dds:index:RedisExporter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         address = f"redis://{plan.target}"
@@ -121,44 +151,28 @@ class RedisExporter(pulumi.ComponentResource):
             # It would run CONFIG GET, which can show secrets, and CLIENT SETNAME.
             *("-config-command", "-"),
             "-set-client-name=false",
-            *("-connection-timeout", f"{plan.deadline:g}s"),
+            *("-connection-timeout", f"{args['deadline_seconds']:g}s"),
         ]
         self.user = None
         volumes: tuple[VolumeArgsDict, ...] = ()
         container: ContainerArgsDict = {"name": name, "image": args["image"]}
         depends_on: list[pulumi.Resource] = []
-        if args.get("auth", True):
+        if args["auth"]:
             password: pulumi.Output[str] = pulumi.Output.secret(
                 Password(f"{name}-password", {}, own).value
             )
             self.user = RedisUser(name, _RULES, password)
-            secret = Secret(
-                name,
-                metadata=plan.metadata,
-                type="Opaque",
-                string_data={
-                    # Newer ones look for the address with the user, this one without.
-                    _PASSWORDS: password.apply(
-                        lambda value: json.dumps(
-                            {address: value, f"redis://{name}@{plan.target}": value}
-                        )
-                    )
-                },
-                immutable=True,
-                opts=own,
+            # Newer ones look for the address with the user, this one without.
+            passwords = password.apply(
+                lambda value: json.dumps({address: value, f"redis://{name}@{plan.target}": value})
             )
-            volume = child(name, "passwords", limit=63)
-            volumes = (
-                {
-                    "name": volume,
-                    "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-                },
+            kept = configured.kept(
+                name, _SECRETS, {_PASSWORDS: passwords}, metadata=plan.metadata, opts=own
             )
-            container["volume_mounts"] = [
-                {"name": volume, "mount_path": _SECRETS, "read_only": True}
-            ]
+            volumes = (kept.volume,)
+            container["volume_mounts"] = [kept.mount]
             flags += ["-redis.user", name, "-redis.password-file", f"{_SECRETS}/{_PASSWORDS}"]
-            depends_on.append(secret)
+            depends_on.append(kept.secret)
         container["args"] = flags
         self.companion = plan.companion(container, volumes, depends_on)
         self.job, self.alerts, self.dashboard = plan.register(own)
@@ -187,16 +201,18 @@ class MetricsExporter(pulumi.ComponentResource):
     ) -> None:
         """Register the exporter.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'MetricsExporter "{name}"'
-        checks.known_arguments(where, MetricsExporterArgs, args)
-        own_kinds = tuple(kind for kind in KINDS if kind != "redis")
-        kind = checks.one_of(where, "kind", args["kind"], own_kinds)
-        plan = _checked(where, name, KINDS[kind], args)
+        check_name(where, name, reserve=scraped.RESERVE, service=True)
+        args = resolved(where, MetricsExporterArgs, args)
+        kind = KINDS[args["kind"]]
+        plan = _Plan(name, kind, args.get("target", kind.target), args.get("port", kind.port), args)
+        if ("/" in plan.target) != ("/" in kind.target):
+            raise InputError(where, "target", plan.target, f"must have the form {kind.target}")
         super().__init__(
-            "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind}, opts
+            "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind.name}, opts
         )
         own = pulumi.ResourceOptions(parent=self)
         self.companion = plan.companion(
@@ -205,10 +221,10 @@ class MetricsExporter(pulumi.ComponentResource):
                 "image": args["image"],
                 "command": [
                     *("python3", "-m", "companions.statistics"),
-                    *("--kind", kind),
+                    *("--kind", kind.name),
                     *("--target", plan.target),
                     *("--port", str(plan.port)),
-                    *("--deadline", f"{plan.deadline:g}"),
+                    *("--deadline", f"{args['deadline_seconds']:g}"),
                 ],
             }
         )
@@ -218,16 +234,19 @@ class MetricsExporter(pulumi.ComponentResource):
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """An exporter, checked: what all kinds have in common."""
+    """What all kinds have in common."""
 
     name: str
     kind: MetricKind
     target: str
     port: int
-    deadline: float
-    ingress: tuple[Edge, ...]
-    resources: ResourceRequirementsArgsDict | None
-    metadata: ObjectMetaArgsDict
+    args: ExporterArgs
+
+    @property
+    def metadata(self) -> ObjectMetaArgsDict:
+        return configured.metadata(
+            f"{self.kind.name}-exporter", self.name, "adapter", self.args.get("namespace")
+        )
 
     def companion(
         self,
@@ -240,16 +259,17 @@ class _Plan:
             "startup_probe": asked("/health", self.port, 1, 60),
             # There is no readiness probe: who cannot be watched for a moment still serves.
             "liveness_probe": asked("/health", self.port, 10, 6),
+            "resources": self.args["resources"],
         }
-        if self.resources is not None:
-            complete["resources"] = self.resources
         return Companion(
             name=self.name,
             containers=(complete,),
             listeners=(Listener(self.port, f"{self.kind.name}-metrics"[:15].rstrip("-")),),
             volumes=volumes,
             pod_labels=scraped.labels(self.name),
-            ingress=self.ingress,
+            ingress=scraped.ingress(
+                self.port, self.args["scrapers"], self.args.get("scraper_namespace")
+            ),
             depends_on=tuple(depends_on),
         )
 
@@ -268,38 +288,3 @@ class _Plan:
             opts=opts,
         )
         return job, alerts, dashboard
-
-
-def _checked(where: str, name: str, kind: MetricKind, args: ExporterArgs) -> _Plan:
-    checks.dns_label(where, "name", name, reserve=scraped.RESERVE)
-    checks.image_reference(where, "image", args["image"])
-    target = args.get("target", kind.target)
-    address, slash, _ = target.partition("/")
-    host, _, number = address.rpartition(":")
-    if not host or not number.isdigit() or bool(slash) != ("/" in kind.target):
-        raise InputError(where, "target", target, f"must have the form {kind.target}")
-    checks.port(where, "target", int(number))
-    port: int = args.get("port", kind.port)
-    checks.integer(where, "port", port, minimum=_PORTS[0], maximum=_PORTS[1])
-    ingress = scraped.edges(
-        where,
-        port,
-        args.get("scrapers", scraped.DEFAULT_SCRAPERS),
-        args.get("scraper_namespace"),
-    )
-    selector = pod_labels.selector(f"{kind.name}-exporter", name, "adapter")
-    metadata: ObjectMetaArgsDict = {"labels": pod_labels.standard(selector, None)}
-    if "namespace" in args:
-        metadata["namespace"] = args["namespace"]
-    return _Plan(
-        name=name,
-        kind=kind,
-        target=target,
-        port=port,
-        deadline=checks.number(
-            where, "deadline_seconds", args.get("deadline_seconds", 3.0), minimum=0.1, maximum=60
-        ),
-        ingress=ingress,
-        resources=args.get("resources"),
-        metadata=metadata,
-    )

@@ -5,31 +5,35 @@ run in the background; the probe only reads what they found. They decide readine
 nothing else: a database that is busy or recovering must not be restarted for it.
 """
 
-import dataclasses
+import functools
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ContainerArgsDict,
-    ResourceRequirementsArgsDict,
-    Secret,
-    VolumeArgsDict,
-)
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    DISTINCT,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    Secret,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Host, Port, UnprivilegedPort
+from components.arguments.kubernetes import DnsLabel, Image, Namespace, Resources, check_name
+from components.arguments.place import Place
+from components.arguments.rules import Rule
 from components.platform.generated import Password
-from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
-from components.single_node import scraped
-from components.values import checks
-from components.values.edges import Edge
+from components.single_node import configured, scraped
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
 
@@ -38,9 +42,22 @@ PRESETS = ("answers", "connections", "replication_lag")
 
 _CONFIG = "/etc/mysql-health"
 _SECRET = "/etc/mysql-health-secret"  # noqa: S105 (a path)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
-_PASSWORD = re.compile(r"[-._~A-Za-z0-9]{8,128}")
+_WORD = matching(
+    r"[A-Za-z_][A-Za-z0-9_]*",
+    "letters, digits and underscores, not beginning with a digit",
+    most=32,
+    odd=("a b", "1a", "a'b", "a`b", "a-b", "a\n", "ä"),
+)
+_PASSWORD = matching(
+    r"[-._~A-Za-z0-9]{8,128}",
+    "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
+    odd=("short", "a" * 129, "swordfish'--", "sword fish", "swordfish\n", "schwertfisch-ä"),
+)
+_STATEMENT = matching(
+    r"[^\0]*[^\0\s][^\0]*", "a statement in SQL, not blank", most=10_000, odd=(" ", "\n\t")
+)
+_COLUMN = matching(r"[^\0-\x1f]+", "the name of a column", most=64, odd=("a\nb",))
+_LONGEST_SECONDS = 3600
 # Each has a thread here and a connection there.
 _MOST_QUERIES = 16
 
@@ -57,27 +74,36 @@ _MONITOR = {"mariadb": "REPLICA MONITOR", "mysql": "REPLICATION CLIENT"}
 class HealthQueryArgs(TypedDict):
     """One question to the database. It has ``sql`` or ``preset``."""
 
-    name: str
-    """A DNS label, unique among the queries."""
-    sql: NotRequired[str]
+    name: DnsLabel
+    """Unique among the queries."""
+    sql: NotRequired[Annotated[str, _STATEMENT]]
     """What is asked. It must be cheap, for it is asked every ``interval_seconds``."""
-    preset: NotRequired[str]
+    preset: NotRequired[Annotated[str, one_of(*PRESETS)]]
     """``answers`` (SELECT 1, within 500 ms), ``connections`` (percent of max_connections in use, at
     most 90) or ``replication_lag`` (seconds, at most 30; a server that is no replica is healthy).
     The thresholds below take the place of the preset's."""
-    column: NotRequired[str]
-    """Column of the first row with the value. Defaults to the first."""
+    column: NotRequired[Annotated[str, _COLUMN, DefaultsTo("the first")]]
+    """Column of the first row with the value."""
     at_most: NotRequired[float]
     """Largest healthy value."""
     at_least: NotRequired[float]
     """Smallest healthy value."""
-    at_most_ms: NotRequired[float]
-    """Longest healthy time to answer, in milliseconds. By default only the deadline counts."""
-    required: NotRequired[bool]
-    """Whether readiness depends on it. Defaults to yes; otherwise it is only shown and measured."""
-    empty: NotRequired[str]
-    """What an answer without rows is: ``healthy`` or ``unhealthy``. Defaults to ``unhealthy``, for
-    ``replication_lag`` to ``healthy``."""
+    at_most_ms: NotRequired[
+        Annotated[
+            float, between(0.1, _LONGEST_SECONDS * 1000), DefaultsTo("only the deadline counts")
+        ]
+    ]
+    """Longest healthy time to answer, in milliseconds."""
+    required: NotRequired[Annotated[bool, Default(True)]]
+    """Whether readiness depends on it; otherwise it is only shown and measured."""
+    empty: NotRequired[
+        Annotated[
+            str,
+            one_of("healthy", "unhealthy"),
+            DefaultsTo("unhealthy, for replication_lag healthy"),
+        ]
+    ]
+    """What an answer without rows is."""
 
 
 _DEFAULT_QUERIES: tuple[HealthQueryArgs, ...] = (
@@ -89,39 +115,50 @@ _DEFAULT_QUERIES: tuple[HealthQueryArgs, ...] = (
 class MySqlHealthArgs(TypedDict):
     """Arguments of MySqlHealth."""
 
-    image: pulumi.Input[str]
-    """The project's image ``companions``, with a tag or digest."""
-    queries: NotRequired[Sequence[HealthQueryArgs]]
-    """From 1 to 16. Default to the presets ``answers`` and ``connections``."""
-    flavour: NotRequired[str]
-    """``mariadb`` (default) or ``mysql``: they differ in the names of their statistics."""
-    host: NotRequired[str]
-    """Where the database listens. Defaults to 127.0.0.1, the same pod."""
-    database_port: NotRequired[int]
-    """Its port. Defaults to 3306."""
-    database: NotRequired[str]
-    """Database that the queries are asked in. By default none."""
-    user: NotRequired[str]
-    """User that asks. Defaults to health. ``setup_sql`` makes it."""
-    password: NotRequired[pulumi.Input[str]]
-    """Its password, 8 to 128 characters of A to Z, a to z, 0 to 9 and ``-._~``. By default generated once."""
-    period_seconds: NotRequired[int]
-    """Seconds between two probes, from 1. Defaults to 5. The pod is unready two periods after the
-    database has failed, at the latest."""
-    interval_seconds: NotRequired[float]
-    """Seconds between two runs of a query, from 0.2. Defaults to 2. With the deadline it must not be
-    longer than the period."""
-    deadline_seconds: NotRequired[float]
-    """Seconds after which a query is given up, from 0.1. Defaults to 1."""
-    port: NotRequired[int]
-    """Port of the pages, the probes and the metrics, from 1024. Defaults to 9104."""
-    scrapers: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods that may read pages and metrics. Default to those labelled ``dds/scrapes:
-    "true"``."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    image: Later[Image]
+    """The project's image ``companions``."""
+    queries: NotRequired[
+        Annotated[
+            Sequence[HealthQueryArgs],
+            Rule(
+                f"from 1 to {_MOST_QUERIES} queries",
+                lambda queries: 1 <= len(queries) <= _MOST_QUERIES,
+                ((),),
+            ),
+            Default(_DEFAULT_QUERIES),
+        ]
+    ]
+    """What is asked."""
+    flavour: NotRequired[Annotated[str, one_of(*FLAVOURS), Default("mariadb")]]
+    """The server: they differ in the names of their statistics."""
+    host: NotRequired[Annotated[Host, Default("127.0.0.1")]]
+    """Where the database listens; 127.0.0.1 is the same pod."""
+    database_port: NotRequired[Annotated[Port, Default(3306)]]
+    """Its port."""
+    database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]
+    """Database that the queries are asked in."""
+    user: NotRequired[Annotated[str, _WORD, Default("health")]]
+    """User that asks. ``setup_sql`` makes it."""
+    password: NotRequired[
+        Annotated[Secret[Annotated[str, _PASSWORD]], DefaultsTo("one that is generated once")]
+    ]
+    """Its password."""
+    period_seconds: NotRequired[Annotated[int, between(1, _LONGEST_SECONDS), Default(5)]]
+    """Seconds between two probes. The pod is unready two periods after the database has failed, at
+    the latest."""
+    interval_seconds: NotRequired[Annotated[float, between(0.2, _LONGEST_SECONDS), Default(2)]]
+    """Seconds between two runs of a query. With the deadline it must not be longer than the
+    period."""
+    deadline_seconds: NotRequired[Annotated[float, between(0.1, _LONGEST_SECONDS), Default(1)]]
+    """Seconds after which a query is given up."""
+    port: NotRequired[Annotated[UnprivilegedPort, Default(9104)]]
+    """Port of the pages, the probes and the metrics."""
+    scrapers: NotRequired[scraped.Scrapers]
+    """Labels of pods that may read pages and metrics."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace, the same as that of the pods. Defaults to the provider's."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace, the same as that of the pods."""
 
 
 class MySqlHealth(pulumi.ComponentResource):
@@ -147,220 +184,138 @@ class MySqlHealth(pulumi.ComponentResource):
     ) -> None:
         """Register the monitor.
 
-        :param name: a DNS label of at most 50 characters; names the container
+        :param name: a DNS label of at most 50 characters, the first a letter; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'MySqlHealth "{name}"'
-        settings = _checked(where, name, args)
+        args = _checked(where, name, args)
         super().__init__("dds:index:MySqlHealth", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        selector = pod_labels.selector("mysql-health", name, "adapter")
-        metadata: ObjectMetaArgsDict = {"labels": pod_labels.standard(selector, None)}
-        if "namespace" in args:
-            metadata["namespace"] = args["namespace"]
+        metadata = configured.metadata("mysql-health", name, "adapter", args.get("namespace"))
         given = args.get("password")
         if given is None:
             given = Password(f"{name}-password", {}, own).value
-        password = pulumi.Output.secret(given).apply(lambda value: _check_password(where, value))
-        self.setup_sql = password.apply(settings.setup_sql)
+        password: pulumi.Output[str] = pulumi.Output.secret(given)
+        self.setup_sql = password.apply(functools.partial(_setup_sql, args))
         config = ConfigMap(
-            name, metadata=metadata, data={"config.json": settings.json()}, immutable=True, opts=own
+            name, metadata=metadata, data={"config.json": _json(args)}, immutable=True, opts=own
         )
-        secret = Secret(
-            name,
-            metadata=metadata,
-            type="Opaque",
-            string_data={"password": password},
-            immutable=True,
-            opts=own,
-        )
-        config_volume, secret_volume = child(name, "config"), child(name, "password")
-        volumes: tuple[VolumeArgsDict, ...] = (
-            {"name": config_volume, "config_map": {"name": config.metadata["name"]}},
-            {
-                "name": secret_volume,
-                "secret": {"secret_name": secret.metadata["name"], "default_mode": 0o440},
-            },
-        )
+        kept = configured.kept(name, _SECRET, {"password": password}, metadata=metadata, opts=own)
+        volume = child(name, "config")
         container: ContainerArgsDict = {
             "name": name,
             "image": args["image"],
             "command": ["python3", "-m", "companions.mysql_health", f"{_CONFIG}/config.json"],
             "volume_mounts": [
-                {"name": config_volume, "mount_path": _CONFIG, "read_only": True},
-                {"name": secret_volume, "mount_path": _SECRET, "read_only": True},
+                {"name": volume, "mount_path": _CONFIG, "read_only": True},
+                kept.mount,
             ],
             # It starts before the database, so its own start must not ask for it.
-            "startup_probe": asked("/live", settings.listen_port, 1, 60),
+            "startup_probe": asked("/live", args["port"], 1, 60),
             "readiness_probe": asked(
-                "/ready", settings.listen_port, settings.period, 1, min(3, settings.period)
+                "/ready", args["port"], args["period_seconds"], 1, min(3, args["period_seconds"])
             ),
-            "liveness_probe": asked("/live", settings.listen_port, 10, 6),
+            "liveness_probe": asked("/live", args["port"], 10, 6),
+            "resources": args["resources"],
         }
-        if "resources" in args:
-            container["resources"] = args["resources"]
         self.companion = Companion(
             name=name,
             containers=(container,),
-            listeners=(Listener(settings.listen_port, "mysql-health"),),
-            volumes=volumes,
+            listeners=(Listener(args["port"], "mysql-health"),),
+            volumes=(
+                {"name": volume, "config_map": {"name": config.metadata["name"]}},
+                kept.volume,
+            ),
             pod_labels=scraped.labels(name),
-            ingress=settings.ingress,
-            depends_on=(config, secret),
+            ingress=scraped.ingress(args["port"], args["scrapers"]),
+            depends_on=(config, kept.secret),
         )
-        self.job = scraped.job(name, settings.listen_port, metadata, own)
+        self.job = scraped.job(name, args["port"], metadata, own)
         self.alerts = _alerts(name)
         self.register_outputs({})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    flavour: str
-    host: str
-    database_port: int
-    database: str | None
-    user: str
-    listen_port: int
-    period: int
-    interval: float
-    deadline: float
-    queries: Sequence[Mapping[str, Any]]
-    ingress: tuple[Edge, ...]
-
-    def json(self) -> str:
-        """The program's configuration file; the password is in another."""
-        return (
-            json.dumps(
-                {
-                    "host": self.host,
-                    "port": self.database_port,
-                    "user": self.user,
-                    "password_file": f"{_SECRET}/password",
-                    "flavour": self.flavour,
-                    "database": self.database,
-                    "listen_port": self.listen_port,
-                    "interval_seconds": self.interval,
-                    "deadline_seconds": self.deadline,
-                    "queries": self.queries,
-                },
-                indent=1,
-            )
-            + "\n"
-        )
-
-    def setup_sql(self, password: str) -> str:
-        """What makes the user, on its first run and on any later one."""
-        from_where = "127.0.0.1" if self.host in _LOOPBACK else "%"
-        who = f"'{self.user}'@'{from_where}'"
-        if self.flavour == "mariadb":
-            # The server need not see the password itself.
-            once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
-            twice = hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
-            identified = f"IDENTIFIED BY PASSWORD '*{twice}'"
-        else:
-            identified = f"IDENTIFIED BY '{password}'"
-        lines = [
-            f"CREATE USER IF NOT EXISTS {who} {identified};",
-            f"ALTER USER {who} {identified};",
-            f"GRANT {_MONITOR[self.flavour]} ON *.* TO {who};",
-        ]
-        if self.database is not None:
-            lines.append(f"GRANT SELECT ON `{self.database}`.* TO {who};")
-        return "\n".join(lines) + "\n"
+def _json(args: MySqlHealthArgs) -> str:
+    """The program's configuration file; the password is in another."""
+    content = {
+        "host": _bare(args["host"]),
+        "port": args["database_port"],
+        "user": args["user"],
+        "password_file": f"{_SECRET}/password",
+        "flavour": args["flavour"],
+        "database": args.get("database"),
+        "listen_port": args["port"],
+        "interval_seconds": args["interval_seconds"],
+        "deadline_seconds": args["deadline_seconds"],
+        "queries": [_query(query, args["flavour"]) for query in args["queries"]],
+    }
+    return json.dumps(content, indent=1) + "\n"
 
 
-def _check_password(where: str, value: str) -> str:
-    if not _PASSWORD.fullmatch(value):
-        raise InputError(
-            where,
-            "password",
-            "<secret>",
-            "must have from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-        )
-    return value
+def _setup_sql(args: MySqlHealthArgs, password: str) -> str:
+    """What makes the user, on its first run and on any later one."""
+    # From where the server sees it connect.
+    origin = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
+    who = f"'{args['user']}'@'{origin.get(_bare(args['host']), '%')}'"
+    if args["flavour"] == "mariadb":
+        # The server need not see the password itself.
+        once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+        twice = hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+        identified = f"IDENTIFIED BY PASSWORD '*{twice}'"
+    else:
+        identified = f"IDENTIFIED BY '{password}'"
+    lines = [
+        f"CREATE USER IF NOT EXISTS {who} {identified};",
+        f"ALTER USER {who} {identified};",
+        f"GRANT {_MONITOR[args['flavour']]} ON *.* TO {who};",
+    ]
+    if "database" in args:
+        lines.append(f"GRANT SELECT ON `{args['database']}`.* TO {who};")
+    return "\n".join(lines) + "\n"
 
 
-def _checked(where: str, name: str, args: MySqlHealthArgs) -> _Settings:
-    scraped.check(where, name, MySqlHealthArgs, args)
-    flavour = checks.one_of(where, "flavour", args.get("flavour", "mariadb"), FLAVOURS)
-    for argument, default in (("user", "health"), ("database", "none")):
-        value: Any = args.get(argument, default)
-        if not isinstance(value, str) or not _WORD.fullmatch(value):
-            raise InputError(
-                where, argument, value, "must have at most 32 letters, digits and underscores"
-            )
-    host = args.get("host", "127.0.0.1")
-    if not host or any(c.isspace() for c in host):
-        raise InputError(where, "host", host, "must be a host name or an address")
-    if isinstance(given := args.get("password"), str):
-        _check_password(where, given)
-    period = checks.integer(where, "period_seconds", args.get("period_seconds", 5), minimum=1)
-    interval = checks.number(
-        where, "interval_seconds", args.get("interval_seconds", 2.0), minimum=0.2
-    )
-    deadline = checks.number(
-        where, "deadline_seconds", args.get("deadline_seconds", 1.0), minimum=0.1
-    )
-    if interval + deadline > period:
+def _bare(host: str) -> str:
+    """A host as a socket takes it: without the brackets of IPv6."""
+    return host.strip("[]")
+
+
+def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:
+    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    args = resolved(where, MySqlHealthArgs, args)
+    interval, deadline = args["interval_seconds"], args["deadline_seconds"]
+    if interval + deadline > args["period_seconds"]:
         raise InputError(
             where,
             "interval_seconds",
             interval,
-            f"must, with deadline_seconds ({deadline:g}), be at most period_seconds ({period}): the "
-            "pod is to be unready within two periods",
+            f"must, with deadline_seconds ({deadline:g}), be at most period_seconds "
+            f"({args['period_seconds']}): the pod is to be unready within two periods",
         )
-    queries = args.get("queries", _DEFAULT_QUERIES)
-    if not 1 <= len(queries) <= _MOST_QUERIES:
-        raise InputError(where, "queries", len(queries), f"must be from 1 to {_MOST_QUERIES}")
-    rendered = [
-        _query(where, f"queries[{place}]", query, flavour) for place, query in enumerate(queries)
-    ]
-    checks.unique(where, "queries.name", [query["name"] for query in rendered])
-    listen_port = checks.integer(where, "port", args.get("port", 9104), minimum=1024, maximum=65535)
-    return _Settings(
-        flavour=flavour,
-        host=host,
-        database_port=checks.port(where, "database_port", args.get("database_port", 3306)),
-        database=args.get("database"),
-        user=args.get("user", "health"),
-        listen_port=listen_port,
-        ingress=scraped.edges(where, listen_port, args.get("scrapers", scraped.DEFAULT_SCRAPERS)),
-        period=period,
-        interval=interval,
-        deadline=deadline,
-        queries=rendered,
-    )
+    for position, query in enumerate(args["queries"]):
+        argument = f"queries[{position}]"
+        if ("sql" in query) == ("preset" in query):
+            raise InputError(where, argument, query, "must have sql or preset, and not both")
+        # What they are with the preset's.
+        bounds = _query(query, args["flavour"])
+        if bounds.get("at_least", float("-inf")) > bounds.get("at_most", float("inf")):
+            raise InputError(
+                where,
+                f"{argument}.at_least",
+                bounds["at_least"],
+                f"is above at_most {bounds['at_most']}",
+            )
+    DISTINCT.check(Place(where, "queries.name"), [query["name"] for query in args["queries"]])
+    return args
 
 
-def _query(where: str, argument: str, given: HealthQueryArgs, flavour: str) -> dict[str, Any]:
-    checks.known_arguments(f"{where}: {argument}", HealthQueryArgs, given)
-    checks.dns_label(where, f"{argument}.name", given["name"])
-    if ("sql" in given) == ("preset" in given):
-        raise InputError(where, argument, dict(given), "must have sql or preset, and not both")
+def _query(given: HealthQueryArgs, flavour: str) -> dict[str, Any]:
+    """A query as the program reads it, with what its preset says."""
+    query: dict[str, Any] = {"sql": given.get("sql")}
     if "preset" in given:
-        checks.one_of(where, f"{argument}.preset", given["preset"], PRESETS)
         query = _preset(given["preset"], flavour)
-    else:
-        if not given["sql"].strip():
-            raise InputError(where, f"{argument}.sql", given["sql"], "must not be empty")
-        query = {"sql": given["sql"]}
-    query["name"] = given["name"]
-    for key in ("at_most", "at_least", "at_most_ms"):
-        if key in given:
-            query[key] = checks.number(where, f"{argument}.{key}", given[key])
-    if query.get("at_least", float("-inf")) > query.get("at_most", float("inf")):
-        raise InputError(
-            where, f"{argument}.at_least", query["at_least"], f"is above at_most {query['at_most']}"
-        )
-    if "column" in given:
-        query["column"] = given["column"]
-    if "required" in given:
-        query["required"] = given["required"]
+    query |= {key: value for key, value in given.items() if key not in ("preset", "empty")}
     if "empty" in given:
-        meaning = checks.one_of(
-            where, f"{argument}.empty", given["empty"], ("healthy", "unhealthy")
-        )
-        query["empty_is_healthy"] = meaning == "healthy"
+        query["empty_is_healthy"] = given["empty"] == "healthy"
     return query
 
 

@@ -1,16 +1,19 @@
 """What every adapter with metrics has: who may scrape it, and how Prometheus finds its pods."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import Default, InputError
+from components.arguments.kubernetes import Selector
+from components.arguments.rules import Rule
 from components.values import checks
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, ScrapeJob
+from components.values.redis_user import RedisUser
 
 LABEL_PREFIX = "dds/metrics-of-"
 RESERVE = 13
@@ -18,6 +21,12 @@ RESERVE = 13
 
 DEFAULT_SCRAPERS: tuple[Mapping[str, str], ...] = (dict([SCRAPER_LABEL]),)
 """Pods that are let in unless others are named."""
+Scrapers = Annotated[
+    Sequence[Selector],
+    Rule("the labels of one scraper at least; {} is every pod", bool, ((),)),
+    Default(DEFAULT_SCRAPERS),
+]
+"""Labels of pods that scrape."""
 
 
 def check(
@@ -43,18 +52,30 @@ def labels(name: str) -> dict[str, str]:
     return {f"{LABEL_PREFIX}{name}": "true"}
 
 
+def check_user(where: str, name: str, rules: tuple[str, ...]) -> None:
+    """Refuse an adapter's name by which a store could not know it, before anything is registered."""
+    try:
+        RedisUser(name, rules, pulumi.Output.from_input(""))
+    except InputError as error:
+        raise InputError(where, "name", name, error.expected) from None
+
+
+def ingress(
+    port: int, scrapers: Sequence[Mapping[str, str]], namespace: Mapping[str, str] | None = None
+) -> tuple[Edge, ...]:
+    """The connections that the scrapers open."""
+    return tuple(Edge(ports=(port,), pods=scraper, namespace=namespace) for scraper in scrapers)
+
+
 def edges(
     where: str,
     port: int,
     scrapers: Sequence[Mapping[str, str]],
-    namespace: Mapping[str, str] | None = None,
 ) -> tuple[Edge, ...]:
-    """The connections that the scrapers open."""
+    """The connections that the scrapers open, of a component that has not checked them."""
     if not scrapers:
         raise InputError(where, "scrapers", scrapers, "must name who scrapes; {} is every pod")
-    return tuple(
-        Edge(ports=(port,), pods=dict(scraper), namespace=namespace) for scraper in scrapers
-    )
+    return ingress(port, scrapers)
 
 
 def job(

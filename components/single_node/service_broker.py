@@ -5,16 +5,27 @@ asked for. It watches the backend's health; while that is bad, connections end a
 piling up (a circuit breaker), and it alone asks whether the backend is back.
 """
 
-import dataclasses
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ContainerArgsDict, ResourceRequirementsArgsDict
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    addresses,
+    between,
+    is_deferred,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Host, UnprivilegedPort
+from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.rules import Rule
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
@@ -22,87 +33,96 @@ from components.values import checks, resolv
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
-
-CHECKS = ("tcp", "redis")
+from components.values.pem import Certificates
 
 _LOOPBACK = "127.0.0.1"
 _FOLDER = "/etc/haproxy-broker"
 _FILE = "haproxy.cfg"
 _CA_FILE = "ca.pem"
-_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
-# A port below needs a capability.
-_PORTS = (1024, 65535)
-_HOST = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?")
 # HAProxy reads the name servers itself, but completes no names.
 _VARIABLES = 'print "NAMESPACE=" namespace; print "CLUSTER_DOMAIN=" domain'
+
+
+def _is_certified(host: str) -> bool:
+    """Whether a certificate can have it among its names."""
+    return not host.endswith(("]", ".")) and not host.rpartition(".")[2].isdecimal()
 
 
 class BrokerTlsArgs(TypedDict):
     """How the backend is spoken to over TLS. Its certificate is always verified."""
 
-    authority: NotRequired[pulumi.Input[str]]
-    """Certificates of the authorities that are believed, PEM. Defaults to those of the image, the
-    public ones."""
-    server_name: NotRequired[str]
-    """Name that the backend's certificate must have, and that it is asked for. Defaults to the
-    endpoint's host, which must then be a name."""
+    authority: NotRequired[Annotated[Later[Certificates], DefaultsTo("the image's, public ones")]]
+    """Certificates of the authorities that are believed, PEM."""
+    server_name: NotRequired[
+        Annotated[
+            Host,
+            Rule(
+                "a name such as db.example.com, no address and without a dot at its end",
+                _is_certified,
+                ("203.0.113.7", "[fd00::1]", "db.example.com."),
+            ),
+            DefaultsTo("the endpoint's host, which must then be a name"),
+        ]
+    ]
+    """Name that the backend's certificate must have, and that it is asked for."""
 
 
 class BackendArgs(TypedDict):
     """What is behind the broker."""
 
-    endpoint: pulumi.Input[str]
+    endpoint: Later[addresses.Endpoint]
     """``host:port``: of a Service, or of something outside. It need not be there yet."""
     edge: Edge
     """The connection that this is: to the pods' own port and labels, or with ``cidr`` outside."""
     tls: NotRequired[BrokerTlsArgs]
-    """Speak TLS. By default the connection is passed on as it is."""
+    """Speak TLS. Without it the connection is passed on as it is."""
 
 
 class BreakerArgs(TypedDict):
     """When the backend is taken for dead, and when for alive again."""
 
-    failures: NotRequired[int]
-    """Failed connections in a row, or failed checks, after which it is open. Defaults to 3."""
-    probe_ms: NotRequired[int]
-    """Milliseconds between two checks, from 100. Defaults to 1000."""
-    probe_timeout_ms: NotRequired[int]
-    """Milliseconds for a check's answer. Defaults to 1000."""
-    recoveries: NotRequired[int]
-    """Checks in a row that must succeed before it is closed again. Defaults to 2."""
+    failures: NotRequired[Annotated[int, between(1, 1000), Default(3)]]
+    """Failed connections in a row, or failed checks, after which it is open."""
+    probe_ms: NotRequired[Annotated[int, between(100, 3_600_000), Default(1000)]]
+    """Milliseconds between two checks."""
+    probe_timeout_ms: NotRequired[Annotated[int, between(10, 600_000), Default(1000)]]
+    """Milliseconds for a check's answer."""
+    recoveries: NotRequired[Annotated[int, between(1, 1000), Default(2)]]
+    """Checks in a row that must succeed before it is closed again."""
 
 
 class ServiceBrokerArgs(TypedDict):
     """Arguments of ServiceBroker."""
 
-    image: pulumi.Input[str]
-    """Image with HAProxy 2.4 or newer, sh and awk, with a tag or digest."""
+    image: Later[Image]
+    """Image with HAProxy 2.4 or newer, sh and awk."""
     backend: BackendArgs
     """Where the connections go."""
-    listen_port: int
+    listen_port: UnprivilegedPort
     """Port on 127.0.0.1 for the application, most often the one that the backend's protocol has."""
-    check: NotRequired[str]
-    """What a check asks: ``tcp`` (default) for a connection, ``redis`` for an answer to PING, which
-    a server that hangs does not give."""
-    connect_timeout_ms: NotRequired[int]
-    """Milliseconds for the backend to accept a connection. Defaults to 1000."""
-    retries: NotRequired[int]
-    """Tries, a second apart at most, after a connection was not accepted; the application waits.
-    From 0 to 10. Defaults to 3."""
-    idle_timeout_seconds: NotRequired[int]
-    """Seconds without a byte either way after which a connection is closed. Defaults to 3600."""
-    breaker: NotRequired[BreakerArgs]
+    check: NotRequired[Annotated[str, one_of("tcp", "redis"), Default("tcp")]]
+    """What a check asks: ``tcp`` for a connection, ``redis`` for an answer to PING, which a server
+    that hangs does not give."""
+    connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(1000)]]
+    """Milliseconds for the backend to accept a connection."""
+    retries: NotRequired[Annotated[int, between(0, 10), Default(3)]]
+    """Tries, a second apart at most, after a connection was not accepted; the application waits."""
+    idle_timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(3600)]]
+    """Seconds without a byte either way after which a connection is closed."""
+    breaker: NotRequired[Annotated[BreakerArgs, Default({})]]
     """The circuit breaker."""
-    most_connections: NotRequired[int]
-    """Connections at the same time, from 1 to 20000; more wait. Defaults to 1000."""
-    status_port: NotRequired[int]
-    """Port for the kubelet's probes and for Prometheus, on all addresses. Defaults to 8405."""
-    scrapers: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods of the namespace that may scrape. Defaults to those that Prometheus has here."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    most_connections: NotRequired[Annotated[int, between(1, 20_000), Default(1000)]]
+    """Connections at the same time; more wait."""
+    status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
+    """Port for the kubelet's probes and for Prometheus, on all addresses."""
+    scrapers: NotRequired[
+        Annotated[Sequence[Selector], NOT_EMPTY, Default(scraped.DEFAULT_SCRAPERS)]
+    ]
+    """Labels of pods of the namespace that may scrape."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace of the configuration, the same as that of the pods. Defaults to the provider's."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
 
 
 class ServiceBroker(pulumi.ComponentResource):
@@ -128,63 +148,52 @@ class ServiceBroker(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'ServiceBroker "{name}"'
-        broker = _checked(where, name, args)
+        args = _checked(where, name, args)
         super().__init__("dds:index:ServiceBroker", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         metadata = configured.metadata("haproxy", name, "ambassador", args.get("namespace"))
+        backend = args["backend"]
         files: dict[str, pulumi.Input[str]] = {
-            _FILE: pulumi.Output.from_input(args["backend"]["endpoint"]).apply(
-                lambda text: broker.configuration(
-                    where, Endpoint.parse(where, "backend.endpoint", text)
-                )
+            _FILE: pulumi.Output.from_input(backend["endpoint"]).apply(
+                lambda text: _configuration(where, args, text)
             )
         }
-        authority = args["backend"].get("tls", {}).get("authority")
-        if authority is not None:
-            files[_CA_FILE] = checks.checked(authority, lambda text: _authority(where, text))
+        if "authority" in backend.get("tls", {}):
+            files[_CA_FILE] = backend["tls"]["authority"]
         added = configured.configured(name, _FOLDER, files, metadata=metadata, opts=own)
-        self.endpoint = f"{_LOOPBACK}:{broker.listen_port}"
-        self.companion = _companion(name, args, broker, added)
-        self.job = _job(name, broker, metadata, own)
+        self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
+        self.companion = _companion(where, name, args, added)
+        self.job = scraped.job(name, args["status_port"], metadata, own)
         self.register_outputs({"endpoint": self.endpoint})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Broker:
-    """A broker's settings, and the configuration that they make."""
+_PING = """\
+  option tcp-check
+  tcp-check send PING\\r\\n
+  # One that asks for a password lives as well.
+  tcp-check expect rstring "^(\\\\+PONG|-NOAUTH)"
+"""
 
-    listen_port: int
-    status_port: int
-    check: str
-    tls: bool
-    server_name: str | None
-    own_authority: bool
-    connect_timeout: int
-    retries: int
-    idle_timeout: int
-    failures: int
-    probe: int
-    probe_timeout: int
-    recoveries: int
-    most_connections: int
-    ingress: tuple[Edge, ...]
 
-    def configuration(self, where: str, endpoint: Endpoint) -> str:
-        """HAProxy's configuration file."""
-        return f"""\
-# {endpoint} for the containers of this pod, at {_LOOPBACK}:{self.listen_port}. Generated.
+def _configuration(where: str, args: ServiceBrokerArgs, text: str) -> str:
+    """HAProxy's configuration file, with the backend's endpoint as it is known by now."""
+    endpoint = Endpoint.parse(where, "backend.endpoint", text)
+    host = endpoint.lookup_host("${NAMESPACE}", "${CLUSTER_DOMAIN}")
+    breaker, tls = args["breaker"], _tls(where, args["backend"], endpoint)
+    return f"""\
+# {endpoint} for the containers of this pod, at {_LOOPBACK}:{args["listen_port"]}. Generated.
 global
   nbthread 1
-  maxconn {self.most_connections + 100}
+  maxconn {args["most_connections"] + 100}
   hard-stop-after 10s
   log stdout format raw daemon notice
 
 defaults
   log global
-  timeout connect {self.connect_timeout}ms
-  timeout client {self.idle_timeout}s
-  timeout server {self.idle_timeout}s
-  timeout check {self.probe_timeout}ms
+  timeout connect {args["connect_timeout_ms"]}ms
+  timeout client {args["idle_timeout_seconds"]}s
+  timeout server {args["idle_timeout_seconds"]}s
+  timeout check {breaker["probe_timeout_ms"]}ms
 
 # Names are looked up while it runs, so that it starts where there is no such name yet.
 resolvers cluster
@@ -201,68 +210,54 @@ resolvers cluster
 
 frontend application
   mode tcp
-  bind {_LOOPBACK}:{self.listen_port}
-  maxconn {self.most_connections}
+  bind {_LOOPBACK}:{args["listen_port"]}
+  maxconn {args["most_connections"]}
   option clitcpka
   default_backend backend
 
 backend backend
   mode tcp
-  retries {self.retries}
+  retries {args["retries"]}
   option srvtcpka
-{self._checks()}\
+{_PING if args["check"] == "redis" else ""}\
   # The circuit breaker: so many failures open it, checks alone go through, so many close it.
-  default-server check inter {self.probe}ms fall {self.failures} rise {self.recoveries}
-  default-server observe layer4 error-limit {self.failures} on-error mark-down
+  default-server check inter {breaker["probe_ms"]}ms fall {breaker["failures"]} rise {breaker["recoveries"]}
+  default-server observe layer4 error-limit {breaker["failures"]} on-error mark-down
   # Whoever waits for an answer that will not come is told so.
   default-server on-marked-down shutdown-sessions
-  server backend {self._address(endpoint)} resolvers cluster init-addr none{
-            self._tls(where, endpoint)
-        }
+  server backend "{host}:{endpoint.port}" resolvers cluster init-addr none{tls}
 
 frontend status
   mode http
-  bind :{self.status_port}
+  bind :{args["status_port"]}
   timeout client 10s
   http-request use-service prometheus-exporter if {{ path /metrics }}
   http-request return status 200 content-type text/plain string ok if {{ path /readyz /livez }}
   http-request return status 404
 """
 
-    def _checks(self) -> str:
-        if self.check == "tcp":
-            return ""
-        return (
-            "  option tcp-check\n"
-            "  tcp-check send PING\\r\\n\n"
-            "  # One that asks for a password lives as well.\n"
-            '  tcp-check expect rstring "^(\\\\+PONG|-NOAUTH)"\n'
-        )
 
-    def _address(self, endpoint: Endpoint) -> str:
-        host = endpoint.lookup_host("${NAMESPACE}", "${CLUSTER_DOMAIN}")
-        return f'"{host}:{endpoint.port}"'
-
-    def _tls(self, where: str, endpoint: Endpoint) -> str:
-        if not self.tls:
-            return ""
-        name = self.server_name or endpoint.host
-        if not self.server_name and re.fullmatch(r"[0-9.]+|\[.*", endpoint.host):
-            raise InputError(
-                where,
-                "backend.tls.server_name",
-                None,
-                f"must be given, since {endpoint.host} is no name that a certificate has",
-            )
-        authority = f"{_FOLDER}/{_CA_FILE}" if self.own_authority else "@system-ca"
-        return (
-            f" ssl verify required ca-file {authority} verifyhost {name} "
-            f"sni str({name}) check-sni {name} ssl-min-ver TLSv1.2"
+def _tls(where: str, backend: BackendArgs, endpoint: Endpoint) -> str:
+    if "tls" not in backend:
+        return ""
+    tls = backend["tls"]
+    name = tls.get("server_name", endpoint.host.removesuffix("."))
+    if not _is_certified(name):
+        raise InputError(
+            where,
+            "backend.tls.server_name",
+            None,
+            f"must be given, since {endpoint.host} is no name that a certificate has",
         )
+    authority = f"{_FOLDER}/{_CA_FILE}" if "authority" in tls else "@system-ca"
+    return (
+        f" ssl verify required ca-file {authority} verifyhost {name} "
+        f"sni str({name}) check-sni {name} ssl-min-ver TLSv1.2"
+    )
 
 
 def _companion(
-    name: str, args: ServiceBrokerArgs, broker: _Broker, files: configured.Configured
+    where: str, name: str, args: ServiceBrokerArgs, files: configured.Configured
 ) -> Companion:
     script = (
         f"variables=$(awk '{resolv.script(_VARIABLES)}' {resolv.FILE}) && "
@@ -275,86 +270,33 @@ def _companion(
         "volume_mounts": list(files.mounts),
         # They ask HAProxy, never the backend: a database that is gone must not take the
         # applications of a whole deployment with it.
-        "startup_probe": asked("/readyz", broker.status_port, 1, 60),
-        "readiness_probe": asked("/readyz", broker.status_port, 5, 2),
-        "liveness_probe": asked("/livez", broker.status_port, 10, 6),
+        "startup_probe": asked("/readyz", args["status_port"], 1, 60),
+        "readiness_probe": asked("/readyz", args["status_port"], 5, 2),
+        "liveness_probe": asked("/livez", args["status_port"], 10, 6),
+        "resources": args["resources"],
     }
-    if "resources" in args:
-        container["resources"] = args["resources"]
     return Companion(
         name=name,
         containers=(container,),
         listeners=(
-            Listener(broker.listen_port, "broker", _LOOPBACK),
-            Listener(broker.status_port, "broker-status"),
+            Listener(args["listen_port"], "broker", _LOOPBACK),
+            Listener(args["status_port"], "broker-status"),
         ),
         volumes=files.volumes,
         pod_labels=scraped.labels(name),
         egress=(args["backend"]["edge"],),
-        ingress=broker.ingress,
+        ingress=scraped.edges(where, args["status_port"], args["scrapers"]),
         depends_on=(files.config,),
     )
 
 
-def _job(
-    name: str, broker: _Broker, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
-) -> ScrapeJob:
-    return scraped.job(name, broker.status_port, metadata, opts)
-
-
-def _checked(where: str, name: str, args: ServiceBrokerArgs) -> _Broker:
-    scraped.check(where, name, ServiceBrokerArgs, args)
-    tls = _backend(where, args["backend"])
-    breaker = args.get("breaker", {})
-    checks.known_arguments(f"{where}: breaker", BreakerArgs, breaker)
-    listen = checks.whole(where, args, "listen_port", 0, _PORTS)
-    status = checks.whole(where, args, "status_port", 8405, _PORTS)
-    checks.different(where, {"listen_port": listen, "status_port": status})
-    broker = _Broker(
-        listen_port=listen,
-        status_port=status,
-        check=checks.one_of(where, "check", args.get("check", "tcp"), CHECKS),
-        tls=tls is not None,
-        server_name=None if tls is None else tls.get("server_name"),
-        own_authority=tls is not None and "authority" in tls,
-        connect_timeout=checks.whole(where, args, "connect_timeout_ms", 1000, (1, 600_000)),
-        retries=checks.whole(where, args, "retries", 3, (0, 10)),
-        idle_timeout=checks.whole(where, args, "idle_timeout_seconds", 3600, (1, 604_800)),
-        failures=checks.whole(where, breaker, "breaker.failures", 3, (1, 1000)),
-        probe=checks.whole(where, breaker, "breaker.probe_ms", 1000, (100, 3_600_000)),
-        probe_timeout=checks.whole(where, breaker, "breaker.probe_timeout_ms", 1000, (10, 600_000)),
-        recoveries=checks.whole(where, breaker, "breaker.recoveries", 2, (1, 1000)),
-        most_connections=checks.whole(where, args, "most_connections", 1000, (1, 20_000)),
-        ingress=scraped.edges(where, status, args.get("scrapers", scraped.DEFAULT_SCRAPERS)),
+def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArgs:
+    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    args = resolved(where, ServiceBrokerArgs, args)
+    checks.different(
+        where, {"listen_port": args["listen_port"], "status_port": args["status_port"]}
     )
     endpoint = args["backend"]["endpoint"]
-    if not checks.is_deferred(endpoint):
-        broker.configuration(where, Endpoint.parse(where, "backend.endpoint", endpoint))
-    return broker
-
-
-def _backend(where: str, backend: BackendArgs) -> BrokerTlsArgs | None:
-    checks.known_arguments(f"{where}: backend", BackendArgs, backend)
-    if not isinstance(backend["edge"], Edge):
-        raise InputError(where, "backend.edge", backend["edge"], "must be an Edge to the backend")
-    tls = backend.get("tls")
-    if tls is None:
-        return None
-    checks.known_arguments(f"{where}: backend.tls", BrokerTlsArgs, tls)
-    name: Any = tls.get("server_name")
-    if name is not None and (not isinstance(name, str) or not _HOST.fullmatch(name)):
-        raise InputError(
-            where, "backend.tls.server_name", name, "must be a name such as db.example.com"
-        )
-    authority = tls.get("authority")
-    if authority is not None and not checks.is_deferred(authority):
-        _authority(where, authority)
-    return tls
-
-
-def _authority(where: str, text: Any) -> str:
-    if not isinstance(text, str) or _CERTIFICATE not in text or "PRIVATE KEY" in text:
-        raise InputError(
-            where, "backend.tls.authority", "<not shown>", f"must be PEM, with {_CERTIFICATE}"
-        )
-    return text
+    if not is_deferred(endpoint):
+        _configuration(where, args, str(endpoint))
+    return args

@@ -2,16 +2,15 @@
 
 import dataclasses
 
+from components.single_node.splitter_settings import (
+    ARMS,
+    CONTROL,
+    EXPERIMENT,
+    KEYS,
+    RequestSplitterArgs,
+)
 from components.values import nginx
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-
-CONTROL = "control"
-"""Name of the arm that everybody else sees."""
-EXPERIMENT = "experiment"
-"""Name of the arm that ``percent`` of the users see."""
-ARMS = (CONTROL, EXPERIMENT)
-"""Both arms."""
 
 LOOPBACK = "127.0.0.1"
 """Where the application finds it."""
@@ -29,42 +28,21 @@ _ADDRESSES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Ports:
-    """Ports of the pod that belong to one splitter."""
+class SplitterFile:
+    """The configuration that a splitter's arguments, checked, make."""
 
-    listen: int
-    status: int
-    metrics: int
-    lines: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A splitter's settings, checked, and the configuration that they make."""
-
-    policy: str
-    percent: float
-    by: str
-    key: str
-    without: str
-    salt: str
-    force_header: str
-    ports: Ports
-    connect_timeout: int
-    timeout: int
-    header_kilobytes: int
-    ingress: tuple[Edge, ...]
+    args: RequestSplitterArgs
 
     def configuration(self, control: Endpoint, experiment: Endpoint) -> str:
         """The configuration file of nginx."""
-        if self.policy == "seed":
+        if self.args["policy"] == "seed":
             return nginx.text(self._seed(control, experiment))
         title = (
-            f"{self.percent:g} % of the users to {experiment}, the others to {control}, for the "
-            "containers of this pod. Generated."
+            f"{self.args['percent']:g} % of the users to {experiment}, the others to {control}, "
+            "for the containers of this pod. Generated."
         )
         http = [
-            *nginx.passing(self.header_kilobytes),
+            *nginx.passing(self.args["header_kilobytes"]),
             *self._choice(),
             *self._arms(control, experiment),
             *self._lines(),
@@ -81,19 +59,19 @@ class Split:
         found: list[nginx.Statement] = [
             nginx.Comment("The header decides if it names an arm, else the user, else nobody.")
         ]
-        user = _variable("http", self.key)
-        if self.by == "cookie":
-            user = _variable("cookie", self.key)
-        if self.by == "address":
+        sticky = self.args["sticky"]
+        by, key = sticky["by"], sticky.get("name", KEYS[sticky["by"]])
+        user = _variable("cookie" if by == "cookie" else "http", key)
+        if by == "address":
             # Each proxy on the way adds the address it sees; the first is the user's.
             found.append(nginx.mapping(user, "user", [("default", ""), *_ADDRESSES]))
             user = "$user"
-        found.append(self._hashed(f"{self.salt}:{user}", "by_user"))
+        found.append(self._hashed(f"{self.args['salt']}:{user}", "by_user"))
         without = CONTROL
-        if self.without == "random":
+        if sticky["without"] == "random":
             found.append(self._hashed("$request_id", "by_chance"))
             without = "$by_chance"
-        forced = _variable("http", self.force_header)
+        forced = _variable("http", self.args["force_header"])
         found += [
             nginx.mapping(user, "unforced", [("", without), ("default", "$by_user")]),
             nginx.mapping(forced, "arm", [("default", "$unforced"), *zip(ARMS, ARMS, strict=True)]),
@@ -106,9 +84,10 @@ class Split:
 
     def _hashed(self, source: str, variable: str) -> nginx.Directive:
         # 0 % and 100 % are no entries that nginx accepts.
-        entries = [("*", EXPERIMENT if self.percent == _WHOLE else CONTROL)]
-        if 0 < self.percent < _WHOLE:
-            entries.insert(0, (f"{self.percent:.2f}%", EXPERIMENT))
+        percent = self.args["percent"]
+        entries = [("*", EXPERIMENT if percent == _WHOLE else CONTROL)]
+        if 0 < percent < _WHOLE:
+            entries.insert(0, (f"{percent:.2f}%", EXPERIMENT))
         return nginx.table("split_clients", source, f"${variable}", entries=entries)
 
     def _arms(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
@@ -155,9 +134,11 @@ class Split:
                         nginx.directive("listen", f"unix:{_socket(arm)}"),
                         nginx.directive("set", "$address", nginx.lookup_address(endpoint)),
                         nginx.directive("proxy_pass", "$address"),
-                        nginx.directive("proxy_connect_timeout", f"{self.connect_timeout}ms"),
+                        nginx.directive(
+                            "proxy_connect_timeout", f"{self.args['connect_timeout_ms']}ms"
+                        ),
                         # The HTTP side gives up first.
-                        nginx.directive("proxy_timeout", f"{self.timeout + 5}s"),
+                        nginx.directive("proxy_timeout", f"{self.args['timeout_seconds'] + 5}s"),
                     ],
                 )
                 for arm, endpoint in zip(ARMS, (control, experiment), strict=True)
@@ -175,14 +156,15 @@ class Split:
         ]
 
     def _server(self) -> nginx.Directive:
-        receiver = f"syslog:server={LOOPBACK}:{self.ports.lines},nohostname,tag=splitter"
+        force_header, timeout = self.args["force_header"], f"{self.args['timeout_seconds']}s"
+        receiver = f"syslog:server={LOOPBACK}:{self.args['line_port']},nohostname,tag=splitter"
         inside: list[nginx.Statement] = [
-            nginx.directive("listen", f"{LOOPBACK}:{self.ports.listen}"),
+            nginx.directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
             nginx.directive("access_log", receiver, "arms"),
             # What is too large, and what waits in memory, is the arms' business.
             nginx.directive("client_max_body_size", 0),
             nginx.directive("keepalive_requests", 100_000),
-            nginx.directive("add_header", self.force_header, "$arm", "always"),
+            nginx.directive("add_header", force_header, "$arm", "always"),
             nginx.block(
                 "location",
                 "/",
@@ -192,12 +174,12 @@ class Split:
                     nginx.directive("proxy_set_header", "Host", "$arm_host"),
                     nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
                     nginx.directive("proxy_set_header", "Upgrade", "$http_upgrade"),
-                    nginx.directive("proxy_set_header", self.force_header, "$arm"),
-                    nginx.directive("proxy_hide_header", self.force_header),
+                    nginx.directive("proxy_set_header", force_header, "$arm"),
+                    nginx.directive("proxy_hide_header", force_header),
                     nginx.directive("proxy_request_buffering", False),
                     nginx.directive("proxy_max_temp_file_size", 0),
-                    nginx.directive("proxy_read_timeout", f"{self.timeout}s"),
-                    nginx.directive("proxy_send_timeout", f"{self.timeout}s"),
+                    nginx.directive("proxy_read_timeout", timeout),
+                    nginx.directive("proxy_send_timeout", timeout),
                 ],
             ),
         ]
@@ -211,7 +193,7 @@ class Split:
         return nginx.block(
             "server",
             inside=[
-                nginx.directive("listen", self.ports.status),
+                nginx.directive("listen", self.args["status_port"]),
                 *paths,
                 nginx.block("location", "/", inside=[nginx.directive("return", 404)]),
             ],
@@ -231,7 +213,7 @@ class Split:
             "server",
             inside=[
                 # Where localhost has an IPv6 address too, Debian's nginx reads it as 127.0.0.1 twice.
-                nginx.directive("listen", f"{LOOPBACK}:{self.ports.listen}"),
+                nginx.directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
                 nginx.block(
                     "location", "/", inside=[nginx.directive("proxy_pass", "http://backend")]
                 ),

@@ -5,10 +5,8 @@ that runs both.
 import dataclasses
 import shlex
 
+from components.single_node.tls_settings import CIPHERS, VERSIONS, TlsSidecarArgs
 from components.values import nginx
-
-VERSIONS = ("1.2", "1.3")
-"""Oldest version of TLS that may be asked for. 1.0 and 1.1 are broken, and no argument."""
 
 STATUS_PATH = "/status"
 """Path on the status port, from inside the pod only, of nginx's own counters."""
@@ -37,22 +35,9 @@ _KEPT_REQUESTS = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class TlsFiles:
-    """The sidecar's settings, checked, and the files that they make."""
+    """The files that the sidecar's arguments, checked, make."""
 
-    application_port: int
-    port: int
-    redirect_port: int | None
-    public_port: int
-    status_port: int
-    readiness_path: str | None
-    minimum_version: str
-    ciphers: tuple[str, ...]
-    client_certificates: str
-    trusted_proxies: tuple[str, ...]
-    hsts_seconds: int
-    timeout_seconds: int
-    header_kilobytes: int
-    workers: int
+    args: TlsSidecarArgs
 
     def all(self) -> dict[str, str]:
         """Every file by its name in FOLDER."""
@@ -65,8 +50,12 @@ class TlsFiles:
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of the Secret that are used."""
-        authority = () if self.client_certificates == "none" else ("ca.crt",)
+        authority = () if self.args["client_certificates"] == "none" else ("ca.crt",)
         return ("tls.crt", "tls.key", *authority)
+
+    @property
+    def _public_port(self) -> int:
+        return self.args.get("public_port", self.args["port"])
 
     def configuration(self) -> str:
         """Nginx's configuration file."""
@@ -74,7 +63,7 @@ class TlsFiles:
             "upstream",
             "application",
             inside=[
-                nginx.directive("server", f"{_LOOPBACK}:{self.application_port}"),
+                nginx.directive("server", f"{_LOOPBACK}:{self.args['application_port']}"),
                 nginx.directive("keepalive", _UPSTREAM_IDLE_CONNECTIONS),
                 nginx.directive("keepalive_requests", _KEPT_REQUESTS),
                 nginx.directive("keepalive_timeout", f"{_UPSTREAM_IDLE_SECONDS}s"),
@@ -83,22 +72,24 @@ class TlsFiles:
         servers = [self._https(), *self._redirect(), self._status()]
         return nginx.text(
             nginx.document(
-                f"HTTPS on port {self.port} for the server on {_LOOPBACK}:{self.application_port}. "
-                "Generated.",
+                f"HTTPS on port {self.args['port']} for the server on "
+                f"{_LOOPBACK}:{self.args['application_port']}. Generated.",
                 http=[*self._tls(), *self._proxying(), upstream, *servers],
                 top=[nginx.directive("worker_shutdown_timeout", f"{_SHUTDOWN_SECONDS}s")],
-                workers=self.workers,
+                workers=self.args["workers"],
                 connections=_CONNECTIONS,
             )
         )
 
     def _tls(self) -> list[nginx.Statement]:
-        versions = VERSIONS[VERSIONS.index(self.minimum_version) :]
+        versions = VERSIONS[VERSIONS.index(self.args["minimum_version"]) :]
         found: list[nginx.Statement] = [
             nginx.directive("ssl_protocols", *(f"TLSv{version}" for version in versions)),
         ]
         if "1.2" in versions:
-            found.append(nginx.directive("ssl_ciphers", ":".join(self.ciphers)))
+            found.append(
+                nginx.directive("ssl_ciphers", ":".join(self.args.get("ciphers", CIPHERS)))
+            )
         found += [
             # The client knows what its processor is fast at; all that is offered is sound.
             nginx.directive("ssl_prefer_server_ciphers", False),
@@ -114,7 +105,7 @@ class TlsFiles:
         return found
 
     def _sessions(self) -> list[nginx.Statement]:
-        if self.client_certificates == "none":
+        if self.args["client_certificates"] == "none":
             return [nginx.directive("ssl_session_cache", "shared:tls:2m")]
         return [
             nginx.Comment(
@@ -131,7 +122,7 @@ class TlsFiles:
             ),
             nginx.directive("keepalive_requests", _KEPT_REQUESTS),
             nginx.directive("proxy_http_version", "1.1"),
-            *nginx.passing(self.header_kilobytes),
+            *nginx.passing(self.args["header_kilobytes"]),
             # Of the headers below there are other spellings too.
             nginx.directive("proxy_headers_hash_max_size", 2048),
             nginx.directive("proxy_headers_hash_bucket_size", 128),
@@ -140,11 +131,13 @@ class TlsFiles:
             nginx.directive("proxy_request_buffering", False),
             nginx.directive("proxy_max_temp_file_size", 0),
             nginx.directive("proxy_connect_timeout", "5s"),
-            nginx.directive("proxy_read_timeout", f"{self.timeout_seconds}s"),
-            nginx.directive("proxy_send_timeout", f"{self.timeout_seconds}s"),
+            nginx.directive("proxy_read_timeout", f"{self.args['timeout_seconds']}s"),
+            nginx.directive("proxy_send_timeout", f"{self.args['timeout_seconds']}s"),
         ]
-        if self.trusted_proxies:
-            found += [nginx.directive("set_real_ip_from", proxy) for proxy in self.trusted_proxies]
+        if self.args["trusted_proxies"]:
+            found += [
+                nginx.directive("set_real_ip_from", proxy) for proxy in self.args["trusted_proxies"]
+            ]
             found += [
                 nginx.directive("real_ip_header", "X-Forwarded-For"),
                 nginx.directive("real_ip_recursive", True),
@@ -153,7 +146,7 @@ class TlsFiles:
 
     def _headers(self) -> list[nginx.Statement]:
         # With trusted proxies the chain is kept; otherwise what a client says of itself is not.
-        chain = "$proxy_add_x_forwarded_for" if self.trusted_proxies else "$remote_addr"
+        chain = "$proxy_add_x_forwarded_for" if self.args["trusted_proxies"] else "$remote_addr"
         headers = {
             "Host": "$http_host",
             "Connection": "$upstream_connection",
@@ -162,13 +155,13 @@ class TlsFiles:
             "X-Forwarded-For": chain,
             "X-Forwarded-Proto": "https",
             "X-Forwarded-Host": "$http_host",
-            "X-Forwarded-Port": str(self.public_port),
+            "X-Forwarded-Port": str(self._public_port),
             # Empty ones are not sent on, so that no client can invent them.
             "X-Client-Verify": "",
             "X-Client-Subject": "",
             "Forwarded": "",
         }
-        if self.client_certificates != "none":
+        if self.args["client_certificates"] != "none":
             headers["X-Client-Verify"] = "$ssl_client_verify"
             headers["X-Client-Subject"] = "$ssl_client_s_dn"
         # To a server after CGI's example X_Real_IP is X-Real-IP, so the client's must not get there.
@@ -179,19 +172,19 @@ class TlsFiles:
 
     def _https(self) -> nginx.Directive:
         inside: list[nginx.Statement] = [
-            nginx.directive("listen", self.port, "ssl"),
+            nginx.directive("listen", self.args["port"], "ssl"),
             nginx.directive("ssl_certificate", "$tls_certificate"),
             nginx.directive("ssl_certificate_key", "$tls_key"),
         ]
-        if self.client_certificates != "none":
-            required = self.client_certificates == "required"
+        if self.args["client_certificates"] != "none":
+            required = self.args["client_certificates"] == "required"
             inside += [
                 nginx.directive("ssl_client_certificate", f"{_CURRENT}/ca.crt"),
                 nginx.directive("ssl_verify_client", "on" if required else "optional"),
                 nginx.directive("ssl_verify_depth", 3),
             ]
-        if self.hsts_seconds:
-            policy = f"max-age={self.hsts_seconds}"
+        if self.args["hsts_seconds"]:
+            policy = f"max-age={self.args['hsts_seconds']}"
             inside.append(
                 nginx.directive("add_header", "Strict-Transport-Security", policy, "always")
             )
@@ -224,14 +217,14 @@ class TlsFiles:
         return nginx.block("server", inside=inside)
 
     def _redirect(self) -> list[nginx.Statement]:
-        if self.redirect_port is None:
+        if "redirect_port" not in self.args:
             return []
-        port = "" if self.public_port == 443 else f":{self.public_port}"  # noqa: PLR2004
+        port = "" if self._public_port == 443 else f":{self._public_port}"  # noqa: PLR2004
         return [
             nginx.block(
                 "server",
                 inside=[
-                    nginx.directive("listen", self.redirect_port),
+                    nginx.directive("listen", self.args["redirect_port"]),
                     # Unlike 301, it keeps the method and the body.
                     nginx.directive("return", 308, f"https://$host{port}$request_uri"),
                 ],
@@ -241,15 +234,15 @@ class TlsFiles:
     def _status(self) -> nginx.Directive:
         answer = nginx.directive("return", 200, "ok")
         ready: list[nginx.Statement] = [answer]
-        if self.readiness_path is not None:
+        if "readiness_path" in self.args:
             ready = [
                 nginx.directive("proxy_set_header", "Connection", ""),
-                nginx.directive("proxy_pass", f"http://application{self.readiness_path}"),
+                nginx.directive("proxy_pass", f"http://application{self.args['readiness_path']}"),
             ]
         return nginx.block(
             "server",
             inside=[
-                nginx.directive("listen", self.status_port),
+                nginx.directive("listen", self.args["status_port"]),
                 nginx.block("location", "=", "/healthz", inside=[answer]),
                 nginx.block("location", "=", "/readyz", inside=ready),
                 nginx.block(
@@ -273,7 +266,7 @@ class TlsFiles:
             nginx.directive("ssl_certificate", "tls.crt"),
             nginx.directive("ssl_certificate_key", "tls.key"),
         ]
-        if self.client_certificates != "none":
+        if self.args["client_certificates"] != "none":
             inside += [
                 nginx.directive("ssl_client_certificate", "ca.crt"),
                 nginx.directive("ssl_verify_client", "optional"),
@@ -302,7 +295,7 @@ class TlsFiles:
         )
 
     def _reload(self) -> str:
-        if self.client_certificates == "none":
+        if self.args["client_certificates"] == "none":
             return ":"
         # nginx reads the authorities of clients only when it starts or is told to.
         return 'cmp -s "$before/ca.crt" "$new/ca.crt" || kill -HUP "$server"'

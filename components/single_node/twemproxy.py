@@ -6,23 +6,30 @@ blocking commands, publish/subscribe, SCAN and KEYS.
 """
 
 import dataclasses
-import re
-from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ContainerArgsDict,
-    ResourceRequirementsArgsDict,
-    Secret,
-    VolumeArgsDict,
-)
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, Secret, VolumeArgsDict
 
-from components.arguments.errors import InputError
-from components.pods import labels as pod_labels
+from components import arguments
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import UnprivilegedPort
+from components.arguments.declared import read
+from components.arguments.engine import resolve
+from components.arguments.kubernetes import Image, Namespace, Resources, check_name
+from components.arguments.place import Place
 from components.pods.companion import Companion, Listener
+from components.single_node import configured
 from components.values import checks
 from components.values.edges import Edge
 from components.values.names import child
@@ -30,71 +37,79 @@ from components.values.ring import Ring
 from components.values.topology import Shard, Topology
 
 ROLES = ("cache", "store")
-POLICIES = ("default", "seed")
 
 _LOOPBACK = "127.0.0.1"
 _FOLDER = "/etc/nutcracker"
 _FILE = "nutcracker.yaml"
 _SEED_HASH = "fnv1a_64"
+_TIMEOUTS = {"cache": 400, "store": 1000}
 # Above this level nutcracker writes what passes through it, keys and passwords among it.
 _QUIET = 6
-_PASSWORD = re.compile(r"[-._~A-Za-z0-9]{8,128}")
-# A port below needs a capability.
-_PORTS = (1024, 65535)
-_TIMEOUTS = {"cache": 400, "store": 1000}
+
+Password = Annotated[
+    str,
+    matching(
+        r"[-._~A-Za-z0-9]{8,128}",
+        "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
+        odd=(
+            "short", "with blank", 'with"quote', "with#hash", "with\\slash", "x" * 129,
+            "line-end\n",
+        ),
+    ),
+]  # fmt: skip
+"""A password that nutcracker's and Redis' configuration read in the same way."""
 
 
 class TwemproxyAmbassadorArgs(TypedDict):
     """Arguments of TwemproxyAmbassador."""
 
     topology: Topology
-    """The store, most often ``ShardedRedis.topology``. Its protocol is redis."""
-    image: pulumi.Input[str]
-    """Image with nutcracker and bash, with a tag or digest."""
-    role: NotRequired[str]
-    """``cache`` (default): a shard that keeps failing is left out for a while, its keys go to the
-    others, and what they hold by then may be stale when it returns. ``store``: a shard is never
-    left out; while it is gone, its keys answer errors and the others' are served."""
-    policy: NotRequired[str]
-    """``default``, or ``seed`` for the settings that the book prints, under which acknowledged
-    writes are lost; takes no other setting but the ports, ``password`` and ``resources``."""
-    password: NotRequired[pulumi.Input[str]]
+    """The store. Its protocol is redis."""
+    image: Later[Image]
+    """Image with nutcracker and bash."""
+    role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
+    """``cache``: a shard that keeps failing is left out for a while, its keys go to the others, and
+    what they hold by then may be stale when it returns. ``store``: a shard is never left out; while
+    it is gone, its keys answer errors and the others' are served."""
+    policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
+    """``seed`` is for the settings that the book prints, under which acknowledged writes are lost;
+    it takes no other setting but the ports, ``password`` and ``resources``."""
+    password: NotRequired[arguments.Secret[Password]]
     """What the shards ask for. twemproxy then asks the same of the application, which sends it
-    with AUTH. By default neither does."""
-    timeout_ms: NotRequired[int]
-    """Milliseconds after which a connection or an answer that has not come is an error. Defaults
-    to 400 for a cache, 1000 for a store."""
-    server_connections: NotRequired[int]
-    """Connections to each shard, from 1 to 64. Defaults to 1, which keeps the order of a client's
-    commands."""
-    server_failure_limit: NotRequired[int]
-    """Cache only: failures in a row after which a shard is left out. Defaults to 3."""
-    server_retry_timeout_ms: NotRequired[int]
-    """Cache only: milliseconds for which it is left out. Defaults to 30000."""
-    client_retries: NotRequired[int]
+    with AUTH. Without it neither does."""
+    timeout_ms: NotRequired[
+        Annotated[int, between(1, 600_000), DefaultsTo("400 for a cache, 1000 for a store")]
+    ]
+    """Milliseconds after which a connection or an answer that has not come is an error."""
+    server_connections: NotRequired[Annotated[int, between(1, 64), Default(1)]]
+    """Connections to each shard. One keeps the order of a client's commands."""
+    server_failure_limit: NotRequired[Annotated[int, between(1, 1000), Default(3)]]
+    """Cache only: failures in a row after which a shard is left out."""
+    server_retry_timeout_ms: NotRequired[Annotated[int, between(1, 3_600_000), Default(30_000)]]
+    """Cache only: milliseconds for which it is left out."""
+    client_retries: NotRequired[Annotated[int, between(0)]]
     """Cache only: how often the application repeats a command that failed. Only checked: it must
     be above the failure limit, or a command fails for good before its shard is left out."""
-    listen_port: NotRequired[int]
-    """Port on 127.0.0.1 for the application. Defaults to 6379."""
-    stats_port: NotRequired[int]
-    """Port on 127.0.0.1 that answers every connection with statistics as JSON. Defaults to
-    22222."""
-    stats_interval_ms: NotRequired[int]
-    """Milliseconds between two states of the statistics. Defaults to 1000."""
-    mbuf_bytes: NotRequired[int]
-    """Size of the proxy's buffers, from 512 to 65536 bytes. A command's key, with some 80 bytes
-    around it, must fit into one. Each command of a pipeline takes two at least, and what they take
-    is used again but never given back. Defaults to 2048."""
-    verbosity: NotRequired[int]
-    """From 0 (emergencies) to 6 (every connection). Defaults to 4 (warnings). More is refused, for
-    the log would show keys and the password."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    listen_port: NotRequired[Annotated[UnprivilegedPort, Default(6379)]]
+    """Port on 127.0.0.1 for the application."""
+    stats_port: NotRequired[Annotated[UnprivilegedPort, Default(22222)]]
+    """Port on 127.0.0.1 that answers every connection with statistics as JSON."""
+    stats_interval_ms: NotRequired[Annotated[int, between(100, 3_600_000), Default(1000)]]
+    """Milliseconds between two states of the statistics."""
+    mbuf_bytes: NotRequired[Annotated[int, between(512, 65536), Default(2048)]]
+    """Size of the proxy's buffers in bytes. A command's key, with some 80 bytes around it, must fit
+    into one. Each command of a pipeline takes two at least, and what they take is used again but
+    never given back."""
+    verbosity: NotRequired[Annotated[int, between(0, _QUIET), Default(4)]]
+    """From emergencies (0) over warnings (4) to every connection (6). With more the log would show
+    keys and the password."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
-    after: NotRequired[Sequence[pulumi.Resource]]
+    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
     """What must be there before the pods, most often the store: a name that does not resolve yet
     is remembered as such by the cluster's DNS for some seconds."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace of the configuration, the same as that of the pods. Defaults to the provider's."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
 
 
 class TwemproxyAmbassador(pulumi.ComponentResource):
@@ -121,20 +136,15 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
         :param name: a DNS label of at most 56 characters; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        where = f'TwemproxyAmbassador "{name}"'
-        settings = _checked(where, name, args)
+        args, pool = _checked(f'TwemproxyAmbassador "{name}"', name, args)
         super().__init__(
             "dds:index:TwemproxyAmbassador",
             name,
-            {"image": args["image"], "policy": args.get("policy", "default")},
+            {"image": args["image"], "policy": args["policy"]},
             opts,
         )
         topology = args["topology"]
-        selector = pod_labels.selector("twemproxy", name, "ambassador")
-        metadata: ObjectMetaArgsDict = {"labels": pod_labels.standard(selector, None)}
-        if "namespace" in args:
-            metadata["namespace"] = args["namespace"]
-        text = settings.yaml(args.get("password"))
+        metadata = configured.metadata("twemproxy", name, "ambassador", args.get("namespace"))
         child_opts = pulumi.ResourceOptions(parent=self)
         volume = child(name, "config", limit=63)
         config: ConfigMap | Secret
@@ -144,7 +154,7 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
                 name,
                 metadata=metadata,
                 type="Opaque",
-                string_data={_FILE: pulumi.Output.secret(text)},
+                string_data={_FILE: pulumi.Output.secret(args["password"]).apply(pool.yaml)},
                 immutable=True,
                 opts=child_opts,
             )
@@ -154,29 +164,28 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             }
         else:
             config = ConfigMap(
-                name, metadata=metadata, data={_FILE: text}, immutable=True, opts=child_opts
+                name, metadata=metadata, data={_FILE: pool.yaml()}, immutable=True, opts=child_opts
             )
             mounted = {"name": volume, "config_map": {"name": config.metadata["name"]}}
-        ports = settings.ports
-        self.endpoint = f"{_LOOPBACK}:{ports.listen}"
-        self.statistics = f"{_LOOPBACK}:{ports.stats}"
-        self.ring = Ring(settings.pool.node_names(), settings.pool.hash, settings.pool.hash_tag)
+        self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
+        self.statistics = f"{_LOOPBACK}:{args['stats_port']}"
+        self.ring = Ring(pool.node_names(), pool.hash, pool.hash_tag)
         self.companion = Companion(
             name=name,
-            containers=(_container(name, args, settings, volume),),
+            containers=(_container(name, args, volume),),
             listeners=(
-                Listener(ports.listen, "redis", _LOOPBACK),
-                Listener(ports.stats, "twemproxy-stats", _LOOPBACK),
+                Listener(args["listen_port"], "redis", _LOOPBACK),
+                Listener(args["stats_port"], "twemproxy-stats", _LOOPBACK),
             ),
             volumes=(mounted,),
             pod_labels=dict([topology.client_label]),
             egress=(
                 Edge(
                     ports=tuple(sorted({shard.port for shard in topology.shards})),
-                    pods=dict(topology.server_labels),
+                    pods=topology.server_labels,
                 ),
             ),
-            depends_on=(config, *args.get("after", ())),
+            depends_on=(config, *args["after"]),
         )
         self.register_outputs({"endpoint": self.endpoint})
 
@@ -254,145 +263,73 @@ class Pool:
         return "A shard is never left out: while it is gone, its keys answer errors."
 
 
-@dataclasses.dataclass(frozen=True)
-class _Ports:
-    listen: int
-    stats: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    where: str
-    pool: Pool
-    ports: _Ports
-    stats_interval: int
-    mbuf: int
-    verbosity: int
-
-    def yaml(self, password: pulumi.Input[str] | None) -> pulumi.Input[str]:
-        if password is None:
-            return self.pool.yaml()
-        return pulumi.Output.from_input(password).apply(
-            lambda value: self.pool.yaml(check_password(self.where, value))
-        )
-
-
 def check_password(where: str, value: Any) -> str:
     """Refuse a password that nutcracker's or Redis' configuration could read differently."""
-    if not isinstance(value, str) or not _PASSWORD.fullmatch(value):
-        # The value is a secret and must not be in the message.
-        raise InputError(
-            where,
-            "password",
-            "<secret>",
-            "must have from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-        )
-    return value
+    found: str = resolve(Place(where, "password").hidden(), read(Password), value)
+    return found
 
 
-def _checked(where: str, name: str, args: TwemproxyAmbassadorArgs) -> _Settings:
-    checks.known_arguments(where, TwemproxyAmbassadorArgs, args)
-    checks.dns_label(where, "name", name, reserve=7)
-    checks.image_reference(where, "image", args["image"])
+_CACHE_ONLY = ("server_failure_limit", "server_retry_timeout_ms", "client_retries")
+_FIXED_BY_SEED = ("role", "timeout_ms", "server_connections", *_CACHE_ONLY)
+
+
+def _checked(
+    where: str, name: str, given: TwemproxyAmbassadorArgs
+) -> tuple[TwemproxyAmbassadorArgs, Pool]:
+    check_name(where, name, reserve=7)
+    args = resolved(where, TwemproxyAmbassadorArgs, given)
     topology = args["topology"]
-    if not isinstance(topology, Topology):
-        raise InputError(where, "topology", topology, "must be a Topology, such as store.topology")
     if topology.protocol != "redis":
         raise InputError(
             where, "topology.protocol", topology.protocol, "must be redis for this ambassador"
         )
-    ports = _Ports(
-        checks.whole(where, args, "listen_port", 6379, _PORTS),
-        checks.whole(where, args, "stats_port", 22222, _PORTS),
-    )
-    checks.different(where, {"listen_port": ports.listen, "stats_port": ports.stats})
-    password = args.get("password")
-    if "password" in args and password is None:
-        raise InputError(where, "password", None, "must be a string, or be left out")
-    if isinstance(password, str):
-        check_password(where, password)
-    policy = checks.one_of(where, "policy", args.get("policy", "default"), POLICIES)
-    pool = _seed_pool(where, args, ports) if policy == "seed" else _pool(where, args, ports)
-    return _Settings(
-        where=where,
-        pool=pool,
-        ports=ports,
-        stats_interval=checks.whole(where, args, "stats_interval_ms", 1000, (100, 3_600_000)),
-        mbuf=checks.whole(where, args, "mbuf_bytes", 2048, (512, 65536)),
-        verbosity=checks.whole(where, args, "verbosity", 4, (0, _QUIET)),
-    )
-
-
-_FIXED_BY_SEED = (
-    "role", "timeout_ms", "server_connections", "server_failure_limit", "server_retry_timeout_ms",
-    "client_retries",
-)  # fmt: skip
-_CACHE_ONLY = ("server_failure_limit", "server_retry_timeout_ms", "client_retries")
-
-
-def _seed_pool(where: str, args: TwemproxyAmbassadorArgs, ports: _Ports) -> Pool:
-    for argument in _FIXED_BY_SEED:
-        if argument in args:
-            raise InputError(
-                where,
-                argument,
-                args[argument],  # type: ignore[literal-required]
-                'must be left out: policy "seed" is what the book prints',
-            )
-    return Pool(args["topology"].shards, listen=f"{_LOOPBACK}:{ports.listen}")
-
-
-def _pool(where: str, args: TwemproxyAmbassadorArgs, ports: _Ports) -> Pool:
-    topology = args["topology"]
-    role = checks.one_of(where, "role", args.get("role", "cache"), ROLES)
-    if role == "store":
-        for argument in _CACHE_ONLY:
-            if argument in args:
-                raise InputError(
-                    where,
-                    argument,
-                    args[argument],  # type: ignore[literal-required]
-                    'must be left out: with role "store" no shard is left out',
-                )
-    limit = checks.whole(where, args, "server_failure_limit", 3, (1, 1000))
-    if (
-        "client_retries" in args
-        and checks.integer(where, "client_retries", args["client_retries"], minimum=0) <= limit
-    ):
+    checks.different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
+    listen = f"{_LOOPBACK}:{args['listen_port']}"
+    if args["policy"] == "seed":
+        _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
+        return args, Pool(topology.shards, listen=listen)
+    if args["role"] == "store":
+        _left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
+    limit = args["server_failure_limit"]
+    if "client_retries" in args and args["client_retries"] <= limit:
         raise InputError(
             where,
             "client_retries",
             args["client_retries"],
             f"must be above server_failure_limit, which is {limit}",
         )
-    return Pool(
+    return args, Pool(
         topology.shards,
-        listen=f"{_LOOPBACK}:{ports.listen}",
+        listen=listen,
         hash=topology.hash,
         hash_tag=topology.hash_tag,
-        auto_eject_hosts=role == "cache",
-        timeout=checks.whole(where, args, "timeout_ms", _TIMEOUTS[role], (1, 600_000)),
-        server_retry_timeout=checks.whole(
-            where, args, "server_retry_timeout_ms", 30_000, (1, 3_600_000)
-        ),
+        auto_eject_hosts=args["role"] == "cache",
+        timeout=args.get("timeout_ms", _TIMEOUTS[args["role"]]),
+        server_retry_timeout=args["server_retry_timeout_ms"],
         server_failure_limit=limit,
-        server_connections=checks.whole(where, args, "server_connections", 1, (1, 64)),
+        server_connections=args["server_connections"],
         preconnect=True,
         tcpkeepalive=True,
         named=True,
-        title=f"twemproxy in front of {topology.name} as a {role}, for the containers of its pod.",
+        title=(
+            f"twemproxy in front of {topology.name} as a {args['role']}, for the containers of its "
+            "pod."
+        ),
     )
+
+
+def _left_out(where: str, given: Mapping[str, Any], keys: Sequence[str], because: str) -> None:
+    for argument in keys:
+        if given.get(argument) is not None:
+            raise InputError(where, argument, given[argument], f"must be left out: {because}")
 
 
 def _truth(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _container(
-    name: str, args: TwemproxyAmbassadorArgs, settings: _Settings, volume: str
-) -> ContainerArgsDict:
-    ports = settings.ports
-    container: ContainerArgsDict = {
+def _container(name: str, args: TwemproxyAmbassadorArgs, volume: str) -> ContainerArgsDict:
+    return {
         "name": name,
         "image": args["image"],
         "command": [
@@ -400,38 +337,36 @@ def _container(
             *("--conf-file", f"{_FOLDER}/{_FILE}"),
             # Debian's build ends without a log file that it can write.
             *("--output", "/dev/stderr"),
-            *("--verbose", str(settings.verbosity)),
+            *("--verbose", str(args["verbosity"])),
             *("--stats-addr", _LOOPBACK),
-            *("--stats-port", str(ports.stats)),
-            *("--stats-interval", str(settings.stats_interval)),
-            *("--mbuf-size", str(settings.mbuf)),
+            *("--stats-port", str(args["stats_port"])),
+            *("--stats-interval", str(args["stats_interval_ms"])),
+            *("--mbuf-size", str(args["mbuf_bytes"])),
         ],
         "volume_mounts": [{"name": volume, "mount_path": _FOLDER, "read_only": True}],
         # All three ask the proxy itself, never a shard: a shard that is gone must not take the
         # applications of a whole deployment with it.
         "startup_probe": {
-            "exec_": {"command": _ask(ports.listen, "+PONG", "-NOAUTH")},
+            "exec_": {"command": _ask(args["listen_port"], "+PONG", "-NOAUTH")},
             "period_seconds": 1,
             "timeout_seconds": 3,
             "failure_threshold": 60,
         },
         "readiness_probe": {
-            "exec_": {"command": _ask(ports.listen, "+PONG", "-NOAUTH")},
+            "exec_": {"command": _ask(args["listen_port"], "+PONG", "-NOAUTH")},
             "period_seconds": 5,
             "timeout_seconds": 3,
             "failure_threshold": 2,
         },
         "liveness_probe": {
-            "exec_": {"command": _ask(ports.listen, "")},
+            "exec_": {"command": _ask(args["listen_port"], "")},
             # While names do not resolve, the proxy waits for the resolver and answers nobody.
             "period_seconds": 10,
             "timeout_seconds": 5,
             "failure_threshold": 6,
         },
+        "resources": args["resources"],
     }
-    if "resources" in args:
-        container["resources"] = args["resources"]
-    return container
 
 
 def _ask(port: int, *answers: str) -> list[str]:

@@ -1,28 +1,28 @@
 """``host:port`` of something that listens elsewhere."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from components.arguments.errors import InputError
-
-_HOST = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]")
-_HIGHEST_PORT = 65535
+from components.arguments import InputError, check_fields
+from components.arguments.addresses import Host, Port, is_endpoint
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A host, by name or address, and a TCP port."""
 
-    host: str
-    port: int
+    host: Host
+    port: Port
+
+    def __post_init__(self) -> None:
+        check_fields("Endpoint", self)
 
     @classmethod
     def parse(cls, where: str, argument: str, text: Any) -> "Endpoint":
         """Read ``host:port``; InputError for what is none."""
-        host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-        if not _HOST.fullmatch(host) or not port.isdecimal() or not 1 <= int(port) <= _HIGHEST_PORT:
+        if not isinstance(text, str) or not is_endpoint(text):
             raise InputError(where, argument, text, "must be host:port, for example web:8080")
+        host, _, port = text.rpartition(":")
         return cls(host, int(port))
 
     def lookup_host(self, namespace: str, domain: str) -> str:
@@ -39,7 +39,7 @@ class Endpoint:
             return f"{self.host}.{domain}"
         if len(parts) == 1 and ":" not in self.host:
             return f"{self.host}.{namespace}.svc.{domain}"
-        if len(parts) == 2:  # noqa: PLR2004
+        if len(parts) == 2 and parts[-1]:  # noqa: PLR2004
             return f"{self.host}.svc.{domain}"
         return self.host.removesuffix(".")
 

@@ -4,86 +4,121 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-import pulumi
 import yaml
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import NOT_EMPTY, Later, between, check_fields, matching, one_of
+from components.arguments.addresses import Host, Port
+from components.arguments.kubernetes import Selector
+from components.arguments.rules import Rule
 
 SCRAPER_LABEL = ("dds/scrapes", "true")
 """Pods with this label are let in by exporters, unless they are told otherwise."""
 SEVERITIES = ("info", "warning", "critical")
 
-_JOB = re.compile(r"[a-zA-Z0-9][-_a-zA-Z0-9]*")
-_ALERT = re.compile(r"[A-Z][a-zA-Z0-9]*")
 _COLUMNS = 24
 _WIDTH = 12
 _HEIGHT = 7
+_LETTERS = 26
+
+Query = Annotated[
+    str, matching(r"[\s\S]*\S[\s\S]*", "a query in PromQL, not blank", odd=(" ", "\n"))
+]
+"""PromQL."""
 
 
 @dataclass(frozen=True)
 class ScrapeJob:
     """Pods that one exporter stands in, as Prometheus finds them."""
 
-    name: str
+    GIVEN_BY: ClassVar[str] = "exporter.job"
+
+    name: Annotated[
+        str,
+        matching(
+            r"[a-zA-Z0-9][-_a-zA-Z0-9]*",
+            "letters, digits, - and _",
+            most=128,
+            odd=("-a", "a b", "a\n", 'a"'),
+        ),
+    ]
     """The job's name, the label ``job`` of all its series."""
-    host: pulumi.Input[str]
+    host: Later[Host]
     """DNS name that resolves to the address of every pod, ready or not."""
-    port: int
+    port: Port
     """Port of the exporter."""
-    pods: Mapping[str, str]
+    pods: Selector
     """Labels that select the pods."""
 
     def __post_init__(self) -> None:
-        if not _JOB.fullmatch(self.name):
-            raise InputError("ScrapeJob", "name", self.name, "must be letters, digits, - and _")
-        checks.port(f'ScrapeJob "{self.name}"', "port", self.port)
+        check_fields(f'ScrapeJob "{self.name}"', self)
 
 
 @dataclass(frozen=True)
 class Alert:
     """An alerting rule."""
 
-    name: str
+    GIVEN_BY: ClassVar[str] = "exporter.alerts"
+
+    name: Annotated[
+        str,
+        matching(
+            r"[A-Z][a-zA-Z0-9]*",
+            "CamelCase, for example RedisDown",
+            most=128,
+            odd=("redisDown", "Redis down", "RedisDown\n"),
+        ),
+    ]
     """In CamelCase, as is the custom."""
-    expression: str
+    expression: Query
     """PromQL; the alert is raised for every series that it answers."""
-    summary: str
+    summary: Annotated[
+        str,
+        matching(
+            # Prometheus refuses a file with a template that is not closed.
+            r"(?:(?!\{\{)[\s\S]|\{\{[\s\S]+?\}\})+",
+            "a sentence, in which every {{ has its }}",
+            most=1024,
+            odd=("of {{ $labels.instance", "{{ $value }} of {{"),
+        ),
+    ]
     """One sentence for whoever is woken; ``{{ $labels.instance }}`` and the like are filled in."""
-    hold_seconds: int = 60
-    """Seconds for which it must hold, from 0."""
-    severity: str = "warning"
-    """``info``, ``warning`` or ``critical``."""
+    hold_seconds: Annotated[int, between(0, 366 * 86_400)] = 60
+    """Seconds for which it must hold."""
+    severity: Annotated[str, one_of(*SEVERITIES)] = "warning"
+    """How much it matters."""
 
     def __post_init__(self) -> None:
-        where = f'Alert "{self.name}"'
-        if not _ALERT.fullmatch(self.name):
-            raise InputError(where, "name", self.name, "must be CamelCase, for example RedisDown")
-        if not self.expression.strip():
-            raise InputError(where, "expression", self.expression, "must not be empty")
-        checks.integer(where, "hold_seconds", self.hold_seconds, minimum=0)
-        checks.one_of(where, "severity", self.severity, SEVERITIES)
+        check_fields(f'Alert "{self.name}"', self)
 
 
 @dataclass(frozen=True)
 class Panel:
     """One diagram of a dashboard."""
 
-    title: str
-    expressions: Mapping[str, str]
+    title: Annotated[str, NOT_EMPTY]
+    expressions: Annotated[
+        Mapping[str, Query],
+        Rule(f"from 1 to {_LETTERS} queries", lambda given: 1 <= len(given) <= _LETTERS, ({},)),
+    ]
     """PromQL by legend; ``{{instance}}`` and the like are filled in by Grafana."""
-    unit: str = "short"
+    unit: Annotated[str, NOT_EMPTY] = "short"
     """Grafana's name of the unit: ``short``, ``s``, ``bytes``, ``ops``, ``percentunit``, ..."""
+
+    def __post_init__(self) -> None:
+        check_fields(f'Panel "{self.title}"', self)
 
 
 @dataclass(frozen=True)
 class Dashboard:
     """A dashboard for Grafana."""
 
-    title: str
+    title: Annotated[str, NOT_EMPTY]
     panels: Sequence[Panel] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        check_fields(f'Dashboard "{self.title}"', self)
 
     def json(self) -> str:
         """The dashboard as Grafana imports it; its data source is asked for there."""

@@ -8,9 +8,10 @@ root filesystem with only TEMPORARY to write to, and logs on the container's out
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-from components.arguments.errors import InputError
+from components.arguments import InputError, between
+from components.arguments.rules import Rule
 from components.values import resolv
 from components.values.endpoint import Endpoint
 
@@ -24,8 +25,20 @@ nginx that was killed could not, and the next one would not start."""
 RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
 """Where ``command`` puts what it found in the container's /etc/resolv.conf."""
 
-HEADER_KILOBYTES = (8, 256)
-"""Least and most that ``passing`` takes."""
+HeaderKilobytes = Annotated[int, between(8, 256)]
+"""What ``passing`` takes."""
+
+# nginx reads no word of 4096 bytes.
+_LONGEST = 256
+Literal = Annotated[
+    str,
+    Rule(
+        f"printable text of at most {_LONGEST} characters on one line, without $",
+        lambda text: 0 < len(text) <= _LONGEST and text.isprintable() and "$" not in text,
+        ("", "a$b", "a\nb", "a\tb", "a\x7f", "\0", "a" * (_LONGEST + 1)),
+    ),
+]
+"""A text that nginx takes as it is, which has no way to write a ``$``."""
 
 _COMMANDS = ("Redirect", "Expires", "Limit-Rate", "Charset")
 _PLAIN = re.compile(r"[-+*/~^$=!?.,:@%&()|<>\[\]A-Za-z0-9_]+")
@@ -53,7 +66,7 @@ class Directive:
     """``name value value;``, or with ``inside`` a block ``name value { ... }``.
 
     Values are words as nginx sees them; ``text`` quotes those that need it. ``$`` starts a
-    variable, so what comes from a user goes through ``literal``.
+    variable, so what comes from a user is a ``Literal``.
     """
 
     name: str
@@ -105,7 +118,7 @@ def passing(header_kilobytes: int) -> list[Statement]:
     """Of a proxy's ``http``: what nginx would change, cut or refuse by default goes through.
 
     :param header_kilobytes: most of one request's line or header, and of an answer's headers
-        together, from HEADER_KILOBYTES[0] to [1]; four times as much for all headers of a request
+        together; four times as much for all headers of a request
     """
     size = f"{header_kilobytes}k"
     return [
@@ -123,13 +136,6 @@ def passing(header_kilobytes: int) -> list[Statement]:
         *(directive("proxy_pass_header", name) for name in ("Server", "Date")),
         *(directive("proxy_pass_header", f"X-Accel-{what}") for what in _COMMANDS),
     ]
-
-
-def literal(where: str, argument: str, value: Any) -> str:
-    """A user's text as a value that nginx takes as it is; nginx has no way to write a ``$``."""
-    if not isinstance(value, str) or not value or not value.isprintable() or "$" in value:
-        raise InputError(where, argument, value, "must be printable text on one line, without $")
-    return value
 
 
 def text(statements: Sequence[Statement]) -> str:

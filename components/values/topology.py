@@ -1,65 +1,82 @@
 """Topologies: what a sharded store tells its proxies, ambassadors and tests."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import NOT_EMPTY, InputError, check_fields, matching, one_of
+from components.arguments.addresses import Host, Port
+from components.arguments.kubernetes import DnsLabel, Label, Selector
+from components.arguments.rules import Rule
 from components.values.ring import DEFAULT_HASH, HASHES
+from components.values.ring.ketama import LONGEST_NAME
 
 PROTOCOLS = ("redis", "memcached", "http")
+
+ShardName = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9]([-._:A-Za-z0-9]*[A-Za-z0-9])?",
+        "letters, digits and -._: between them, such as shard-0",
+        most=LONGEST_NAME,
+        odd=("a b", "a\n  - evil:1:1", "#1", "a:", "-a", "a'", '"a', "{a}", "a,b", "ä", "*a"),
+    ),
+]
+"""Name of a shard, which proxies put into their files as it is."""
+_IN_PROXIES = Rule(
+    "a host name or IPv4 address: proxies of shards read no IPv6 address",
+    lambda host: not host.startswith("["),
+    ("[fd00::1]",),
+)
 
 
 @dataclass(frozen=True)
 class Shard:
     """One shard. Its name places it on the ring and stays when the host changes."""
 
-    name: str
+    name: ShardName
     """Stable name on the ring."""
-    host: str
+    host: Annotated[Host, _IN_PROXIES]
     """DNS name."""
-    port: int
+    port: Port
     """TCP port."""
 
     def __post_init__(self) -> None:
-        for argument, value in (("name", self.name), ("host", self.host)):
-            if not value or any(c.isspace() for c in value):
-                raise InputError("Shard", argument, value, "must be a word without blanks")
-        checks.port("Shard", "port", self.port)
+        check_fields("Shard", self)
 
 
 @dataclass(frozen=True)
 class Topology:
     """The shards of one store, in order."""
 
-    name: str
+    GIVEN_BY: ClassVar[str] = "store.topology"
+
+    name: DnsLabel
     """The store's name."""
-    shards: tuple[Shard, ...]
-    """At least one, with different names and different addresses."""
-    protocol: str
-    """``redis``, ``memcached`` or ``http``."""
-    client_label: tuple[str, str]
+    shards: Annotated[tuple[Shard, ...], NOT_EMPTY]
+    """The shards, with different names and different addresses."""
+    protocol: Annotated[str, one_of(*PROTOCOLS)]
+    """What they speak."""
+    client_label: Label
     """Pods with this label are let in by the servers' NetworkPolicy."""
-    server_labels: Mapping[str, str] = field(default_factory=dict)
+    server_labels: Selector = field(default_factory=dict)
     """Labels that select the servers' pods."""
-    hash: str = DEFAULT_HASH
+    hash: Annotated[str, one_of(*HASHES)] = DEFAULT_HASH
     """Key hash, as twemproxy calls it. It belongs to the store: proxies that differ in it look for
     a key on different shards."""
-    hash_tag: str = ""
-    """Two characters, for example ``{}``: only what stands between them in a key is hashed, so
-    that such keys share a shard. Empty for none."""
+    hash_tag: Annotated[
+        str,
+        matching(
+            r"([!#-\[\]-~]{2})?",
+            "two characters such as {}, neither blank, quote nor backslash, or empty",
+            odd=("{", "{}}", '""', "\\n", "a ", "\n\n", "ää"),
+        ),
+    ] = ""
+    """Only what stands between these two characters in a key is hashed, so that such keys share a
+    shard; empty for none."""
 
     def __post_init__(self) -> None:
         where = f'Topology "{self.name}"'
-        if not self.shards:
-            raise InputError(where, "shards", self.shards, "must have at least one shard")
-        checks.one_of(where, "protocol", self.protocol, PROTOCOLS)
-        if self.hash not in HASHES:
-            raise InputError(where, "hash", self.hash, f"must be one of {', '.join(HASHES)}")
-        if self.hash_tag and (not _is_pair(self.hash_tag)):
-            raise InputError(
-                where, "hash_tag", self.hash_tag, "must be two characters such as {}, or empty"
-            )
+        check_fields(where, self)
         names: set[str] = set()
         addresses: dict[tuple[str, int], str] = {}
         for shard in self.shards:
@@ -78,12 +95,3 @@ class Topology:
                     "this one",
                 )
             addresses[address] = shard.name
-
-
-def _is_pair(text: str) -> bool:
-    return (
-        len(text) == len("{}")
-        and text.isascii()
-        and text.isprintable()
-        and not any(c in ' "\\' for c in text)
-    )

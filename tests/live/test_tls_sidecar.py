@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.single_node.tls_sidecar import CIPHERS, TlsSidecar
+from components.single_node.tls_settings import CIPHERS
+from components.single_node.tls_sidecar import TlsSidecar
 from tests.live.support.sidecars import Sidecars, at
 from tests.live.support.waiting import eventually
 from toolchain.graph import build

@@ -214,7 +214,7 @@ def refused(make: Callable[[], object]) -> str:
         ({"images": 1}, "images is not an argument; did you mean image?"),
         ({"image": "companions"}, "must have a tag"),
         ({"port": 80}, "from 1024 to 65535"),
-        ({"scrapers": []}, "must name who scrapes"),
+        ({"scrapers": []}, "must be the labels of one scraper at least"),
     ],
 )
 def test_bad_input_of_any_adapter_is_refused(
@@ -229,7 +229,7 @@ def test_bad_input_of_any_adapter_is_refused(
 @pytest.mark.parametrize(
     ("name", "change", "expected"),
     [
-        ("RedisExporter", {"target": "127.0.0.1"}, "must have the form 127.0.0.1:6379"),
+        ("RedisExporter", {"target": "127.0.0.1"}, "must be host:port"),
         ("RedisExporter", {"deadline_seconds": 0}, "from 0.1 to 60"),
         ("MetricsExporter", {"kind": "redis"}, "one of memcached, nginx, twemproxy"),
         ("MetricsExporter", {"kind": "nginx", "target": "a:80"}, "must have the form"),
@@ -242,7 +242,7 @@ def test_bad_input_of_any_adapter_is_refused(
         ("MySqlHealth", {"queries": []}, "from 1 to 16"),
         ("MySqlHealth", {"queries": [{"name": "x"}]}, "must have sql or preset"),
         ("MySqlHealth", {"queries": [{"name": "x", "preset": "y"}]}, "one of answers"),
-        ("MySqlHealth", {"queries": [{"name": "x", "sql": " "}]}, "must not be empty"),
+        ("MySqlHealth", {"queries": [{"name": "x", "sql": " "}]}, "must be a statement"),
         ("MySqlHealth", {"queries": [{"name": "X", "sql": "SELECT 1"}]}, "DNS label"),
         ("MySqlHealth", {"queries": [{"name": "x", "sql": "SELECT 1"}] * 2}, "stands twice"),
         (
@@ -255,10 +255,18 @@ def test_bad_input_of_any_adapter_is_refused(
         ("LogAdapter", {"sources": []}, "from 1 to 16"),
         ("LogAdapter", {"sources": [{"name": "a", "kind": "apache"}]}, "one of redis_slowlog"),
         ("LogAdapter", {"sources": [LOGS[0]] * 2}, "stands twice"),
-        ("LogAdapter", {"sources": [{**LOGS[0], "path": "/x"}]}, "must be left out"),
-        ("LogAdapter", {"sources": [{**LOGS[2], "path": "/var/log/x"}]}, "must lie directly in"),
+        ("LogAdapter", {"sources": [{**LOGS[0], "path": LOGS[2]["path"]}]}, "must be left out"),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[2], "path": "/var/log/x"}]},
+            "must be a file directly in",
+        ),
         ("LogAdapter", {"sources": [{"name": "a", "kind": "mysql_slow"}]}, "must name a file"),
-        ("LogAdapter", {"sources": [{**LOGS[1], "url": "file:///etc"}]}, "must be like http"),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[1], "url": "file:///etc"}]},
+            "such as http://127.0.0.1:8080",
+        ),
         ("LogAdapter", {"sources": [{**LOGS[0], "address": "x"}]}, "must be host:port"),
         ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "stands twice"),
     ],
@@ -266,6 +274,69 @@ def test_bad_input_of_any_adapter_is_refused(
 def test_bad_input_is_refused(name: str, change: dict[str, Any], expected: str) -> None:
     component, required, _ = ADAPTERS[name]
     assert expected in refused(lambda: component("adapter", {**required, **change}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "argument"),
+    [
+        ("RedisExporter", {"target": "user:swordfish@redis:6379"}, "target"),
+        ("RedisExporter", {"target": "redis://:sword/fish@redis:6379"}, "target"),
+        ("MetricsExporter", {"target": "swordfish@cache:11211"}, "target"),
+        ("MySqlHealth", {"host": "health:swordfish@db"}, "host"),
+        ("MySqlHealth", {"host": "mysql://health:swordfish@db/shop"}, "host"),
+        ("LogAdapter", {"sources": [{**LOGS[0], "address": "u:swordfish@a:1"}]}, "sources[0].address"),
+        ("LogAdapter", {"sources": [{**LOGS[1], "url": "http://u:swordfish@a/"}]}, "sources[0].url"),
+    ],
+)  # fmt: skip
+def test_credentials_in_an_address_are_refused_unread(
+    name: str, change: dict[str, Any], argument: str
+) -> None:
+    component, required, _ = ADAPTERS[name]
+    message = refused(lambda: component("adapter", {**required, **change}))
+    assert message.startswith(f'{name} "adapter": {argument} is <secret>; must have no user')
+    assert "fish" not in message
+
+
+@pytest.mark.parametrize("name", ["RedisExporter", "LogAdapter"])
+@pytest.mark.parametrize("user", ["default", "admin", "probe"])
+def test_a_name_that_the_store_has_for_a_user_of_its_own_is_refused(name: str, user: str) -> None:
+    component, required, _ = ADAPTERS[name]
+    message = refused(lambda: component(user, required))
+    assert f'{name} "{user}": name is {user!r}' in message
+    assert "not one of the store's own users" in message
+
+    def without() -> None:
+        if name == "RedisExporter":
+            component(user, {**required, "auth": False})
+        else:
+            component(user, {**required, "sources": [{**LOGS[0], "auth": False}]})
+
+    build(without)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("given", ["1web", "a" * 51, "We", "a\nb"])
+def test_a_name_that_its_objects_cannot_have_is_refused(name: str, given: str) -> None:
+    component, required, _ = ADAPTERS[name]
+    assert f'{name} "{given}": name is' in refused(lambda: component(given, required))
+
+
+def test_ipv6_is_written_as_each_reader_takes_it() -> None:
+    found: list[Any] = []
+
+    def program() -> None:
+        source = {**LOGS[0], "address": "[::1]:6380"}
+        found.append(LogAdapter("logs", {"image": IMAGE, "sources": [source]}))  # type: ignore[list-item]
+        health = MySqlHealth("health", {"image": IMAGE, "host": "[::1]", "password": PASSWORD})
+        pulumi.export("setup", health.setup_sql)
+
+    graph = build(program)
+    (section,) = (s for s in fluentd_sections(found[0].fluentd) if s[0] == "source")
+    assert section[2]["host"] == "::1"
+    configs = [json.loads(b["data"]["config.json"]) for b in objects(graph, "ConfigMap")]
+    assert [c["host"] for c in configs if "host" in c] == ["::1"]
+    # The server sees it come from there.
+    assert "'health'@'::1'" in graph.outputs[""]["setup"]
 
 
 def test_two_exporters_on_one_port_of_a_pod_are_refused() -> None:
@@ -503,6 +574,14 @@ def test_alarms_and_dashboards_are_checked_and_written() -> None:
         lambda: Alert("A", "x", "y", 1, "fatal"),
         lambda: ScrapeJob("a b", "x", 1, {}),
         lambda: ScrapeJob("a", "x", 0, {}),
+        lambda: ScrapeJob("a", "x\n- y", 1, {}),
+        lambda: ScrapeJob("a", "x", 1, {"a b": "c"}),
+        lambda: Alert("A", "x", "of {{ $labels.instance"),
+        lambda: Alert("A", "x", "y", True),
+        lambda: Panel("A", {}),
+        lambda: Panel("A", {str(number): "up" for number in range(27)}),
+        lambda: Panel("A", {"x": " "}),
+        lambda: Dashboard("A", "panels"),  # type: ignore[arg-type]
     ):
         with pytest.raises(InputError):
             wrong()

@@ -222,16 +222,20 @@ def test_every_argument_stands_in_an_example() -> None:
     """Or the tests above would not try it."""
     declared: set[str] = set()
     tried: set[str] = set()
-    for example in EVERY.values():
-        name = example.declaration.__name__
-        declared |= {f"{name}.{key}" for key in arguments_of(example.declaration)}
-        for argument in given(example):
-            top = re.split(r"[.\[]", argument.path)[0]
-            tried.add(f"{name}.{top}")
-            if argument.declared.form == "arguments":
-                nested = argument.declared.type
-                declared |= {f"{nested.__name__}.{key}" for key in arguments_of(nested)}
-                tried |= {f"{nested.__name__}.{key}" for key in argument.value}
+
+    def gather() -> None:
+        for example in EVERY.values():
+            name = example.declaration.__name__
+            declared.update(f"{name}.{key}" for key in arguments_of(example.declaration))
+            for argument in given(example):
+                top = re.split(r"[.\[]", argument.path)[0]
+                tried.add(f"{name}.{top}")
+                if argument.declared.form == "arguments":
+                    nested = argument.declared.type
+                    declared.update(f"{nested.__name__}.{key}" for key in arguments_of(nested))
+                    tried.update(f"{nested.__name__}.{key}" for key in argument.value)
+
+    build(gather)
     assert declared - tried == set()
 
 

@@ -10,6 +10,7 @@ import pytest
 from components import Application, ConfigSync
 from components.arguments.errors import InputError
 from components.values.edges import Edge
+from tests.unit.support.examples.adapters import AUTHORITY
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -136,6 +137,33 @@ def test_an_address_that_is_known_later_is_checked_later() -> None:
         made(http=later("config-1a2b:8080"), egress=EGRESS)
 
 
+def test_credentials_over_http_are_refused_when_the_address_is_known() -> None:
+    def http() -> dict[str, Any]:
+        return {"url": pulumi.Output.from_input("http://config.example/"), "authorization": "t"}
+
+    with pytest.raises(InputError, match="http.url is .* must be https://"):
+        made(http=http, egress=EGRESS)
+
+
+@pytest.mark.parametrize("path", ["", "relative", "/", "/a/../b", "/proc/x", "/a:b", 3])
+def test_a_path_to_mount_at_is_a_path(path: Any) -> None:
+    def program() -> None:
+        sync = ConfigSync("sync", {"image": IMAGE, **MAPS})  # type: ignore[typeddict-item]
+        with pytest.raises(InputError, match='ConfigSync "sync": path is'):
+            sync.mount(path)
+
+    build(program)
+
+
+def test_a_name_that_no_service_can_have_is_refused() -> None:
+    def program() -> None:
+        for name in ("1web", "a" * 51):
+            with pytest.raises(InputError, match="name is"):
+                ConfigSync(name, {"image": IMAGE, **MAPS})  # type: ignore[typeddict-item]
+
+    assert not build(program).nodes
+
+
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize("part", [{"sub_path": "a.conf"}, {"sub_path_expr": "$(A)"}])
 def test_a_sub_path_is_refused(part: dict[str, str], preview: bool) -> None:
@@ -168,7 +196,7 @@ def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
         return {
             "url": "https://config.example/web.json",
             "authorization": pulumi.Output.secret("Bearer swordfish"),
-            "authority": "-----BEGIN CERTIFICATE-----",
+            "authority": AUTHORITY,
         }
 
     graph = made(preview, http=http, egress=EGRESS)[1]
@@ -198,38 +226,41 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        ({}, "must be one of config_maps, http, git"),
-        ({**MAPS, **GIT}, "must be one of"),
+        ({}, "config_maps, http, git is []; must be one of them"),
+        ({**MAPS, **GIT}, "is ['config_maps', 'git']; must be one of them"),
         ({**MAPS, "image": "companions"}, "must have a tag"),
         ({**MAPS, "intervall_seconds": 1}, "did you mean interval_seconds?"),
-        ({"config_maps": {}}, "must be labels, one at least"),
-        ({"config_maps": {"a b": "c"}}, "must be a label and its value"),
-        ({"config_maps": {"a": "c d"}}, "must be a label and its value"),
-        ({**MAPS, "egress": EGRESS}, "egress is '<given>'; must be left out"),
+        ({"config_maps": {}}, "must not be empty"),
+        ({"config_maps": {"a b": "c"}}, "must be a key of at most 63"),
+        ({"config_maps": {"a": "c d"}}, "must be a label's value"),
+        ({**MAPS, "egress": EGRESS}, "must be left out: it is for http and git"),
         ({"http": HTTP["http"]}, "must say how the server is reached"),
-        ({**HTTP, "http": {"url": "ftp://x/y"}}, "http(s)://host/path"),
-        ({**HTTP, "http": {"url": "https://user:secret@x/y"}}, "without a password"),
+        ({**HTTP, "http": {"url": "ftp://x/y"}}, "must be a URL such as http://"),
+        (
+            {**HTTP, "http": {"url": "https://user:secret@x/y"}},
+            "http.url is <secret>; must have no user and password",
+        ),
         ({**HTTP, "http": {"url": "https://x/y", "file": "../z"}}, "the name of a file"),
         ({**HTTP, "http": {"url": "https://x/y", "file": "y/z"}}, "the name of a file"),
         ({**HTTP, "http": {"url": "https://x/y", "file": "ü" * 128}}, "the name of a file"),
         ({**HTTP, "http": {"url": "http://x/y", "authorization": "t"}}, "must be https://"),
         ({**HTTP, "http": {"url": "http://x/y", "name": "z"}}, "is not an argument"),
-        ({**GIT, "git": {"url": "git@x:y"}}, "http(s)://host/path"),
+        ({**GIT, "git": {"url": "git@x:y"}}, "git.url is <secret>; must have no user"),
         ({**GIT, "git": {"url": "https://x/y", "branch": "-x"}}, "must be a branch"),
         ({**GIT, "git": {"url": "https://x/y", "folder": "a/../b"}}, "must be a folder"),
         ({**HTTP, "mode": "watch"}, "must be interval: only ConfigMaps"),
         ({**MAPS, "mode": "sometimes"}, "must be one of watch, interval"),
         ({**MAPS, "interval_seconds": 0}, "must be from 1"),
         ({**MAPS, "stale_after_seconds": 60}, "must be above interval_seconds (60)"),
-        ({**MAPS, "check": []}, "must be the words of a command"),
-        ({**MAPS, "check": "nginx -t"}, "must be the words of a command"),
+        ({**MAPS, "check": []}, "must be a program, and its arguments"),
+        ({**MAPS, "check": "nginx -t"}, "must be a list"),
         ({**MAPS, "on_change": {}}, "must have signal or url"),
         ({**MAPS, "on_change": {"signal": "HUP"}}, "must have process with signal"),
         ({**MAPS, "on_change": {"signal": "KILL", "process": "x"}}, "must be one of HUP"),
         ({**MAPS, "on_change": {"url": "http://elsewhere/x"}}, "in the same pod"),
         ({**MAPS, "size_mb": 0}, "must be from 1 to 256"),
         ({**MAPS, "port": 80}, "must be from 1024"),
-        ({**MAPS, "scrapers": []}, "must name who scrapes"),
+        ({**MAPS, "scrapers": []}, "must be the labels of one scraper at least"),
     ],
 )
 def test_bad_input_is_refused(args: dict[str, Any], expected: str, preview: bool) -> None:

@@ -96,6 +96,19 @@ class FakeRedis:
         pass
 
 
+def test_ipv6_is_asked_without_its_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def connect(address: Any, timeout: float) -> Any:
+        asked.append((address, timeout))
+        raise OSError
+
+    monkeypatch.setattr(redis.socket, "create_connection", connect)
+    with pytest.raises(OSError):  # noqa: PT011 (of the stand-in)
+        redis.Client("[::1]:6379", None, None)
+    assert asked == [(("::1", 6379), redis.PATIENCE)]
+
+
 def slowlog(server: Any, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
     source = redis.Slowlog({"address": "127.0.0.1:1"}, position, lost)
     source._client = server

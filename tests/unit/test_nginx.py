@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 
+from components.arguments.declared import read
+from components.arguments.engine import resolve
 from components.arguments.errors import InputError
+from components.arguments.place import Place
 from components.values import nginx
 from components.values.endpoint import Endpoint
 
@@ -68,10 +71,10 @@ def test_what_would_end_the_line_is_refused() -> None:
         nginx.directive("set x; return", "a")
 
 
-@pytest.mark.parametrize("value", ["", "a$b", "a\nb", None, 1])
+@pytest.mark.parametrize("value", ["", "a$b", "a\nb", "a" * 257])
 def test_a_literal_has_no_variable(value: object) -> None:
     with pytest.raises(InputError, match=r'X "y": key is .*without \$'):
-        nginx.literal('X "y"', "key", value)
+        resolve(Place('X "y"', "key"), read(nginx.Literal), value)
 
 
 def test_a_document_writes_to_the_temporary_folder_only() -> None:
@@ -100,6 +103,7 @@ def test_streams_load_their_module_first() -> None:
         ("example.com.", "example.com"),
         ("10.0.0.7", "10.0.0.7"),
         ("[fd00::7]", "[fd00::7]"),
+        ("web.", "web"),
     ],
 )
 def test_names_are_completed_as_the_cluster_would(host: str, expected: str) -> None:

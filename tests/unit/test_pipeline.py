@@ -239,7 +239,7 @@ def test_bad_input_is_refused_before_anything_is_registered(
 
 @pytest.mark.parametrize("url", ["steps:8080", "ftp://steps/", ""])
 def test_a_target_is_an_http_url(url: str) -> None:
-    with pytest.raises(InputError, match="must begin with http"):
+    with pytest.raises(InputError, match="must be a URL"):
         Target(url, EDGE)
     with pytest.raises(InputError, match="must be an Edge"):
         Target("http://steps/", "steps")  # type: ignore[arg-type]

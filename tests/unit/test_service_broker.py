@@ -17,6 +17,7 @@ IMAGE = "registry.example/haproxy:1.0"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 INSIDE: dict[str, Any] = {"endpoint": "db:6379", "edge": Edge(ports=(6379,), pods={"app": "db"})}
+PRIVATE = "-----BEGIN PRIVATE KEY-----\nswordfish\n-----END PRIVATE KEY-----\n"
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 OUTSIDE: dict[str, Any] = {
     "endpoint": "203.0.113.7:6380",
@@ -173,9 +174,14 @@ def test_only_the_backend_is_reached() -> None:
         ({"backend": {**INSIDE, "edge": "db"}}, "must be an Edge"),
         ({"backend": {**OUTSIDE, "tls": {"verify": False}}}, "verify is not an argument"),
         ({"backend": {**OUTSIDE, "tls": {}}}, "203.0.113.7 is no name"),
-        ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a name"),
+        (
+            {"backend": {**OUTSIDE, "endpoint": "[fd00::1]:1", "tls": {"authority": PEM}}},
+            "[fd00::1] is no name",
+        ),
+        ({"backend": {**OUTSIDE, "tls": {"authority": PEM + PRIVATE}}}, "<secret>; must be PEM"),
+        ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a host name"),
         ({"backend": {**OUTSIDE, "tls": {"authority": "ca", "server_name": "a"}}}, "must be PEM"),
-        ({"scrapers": []}, "must name who scrapes"),
+        ({"scrapers": []}, "must not be empty"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
@@ -191,3 +197,4 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bo
     assert not graph.nodes
     assert messages[0].startswith('ServiceBroker "broker"')
     assert expected in messages[0]
+    assert "swordfish" not in messages[0], "a key was shown"

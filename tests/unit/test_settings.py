@@ -140,7 +140,7 @@ def test_what_the_project_declares_is_what_is_read() -> None:
         ({"database": "db:99999"}, "must be host:port"),
         ({"database_server_name": "a b"}, "must be a host name"),
         ({"database_server_name": "203.0.113.7"}, "must be a name such as db.example.com"),
-        ({"database_authority": "x"}, "must be certificates in PEM"),
+        ({"database_authority": "x"}, "dds:database_authority is <secret>; must be PEM"),
         ({"slow_ms": "-1"}, "must be from 0 to 3600000"),
         ({"max_scale": "0"}, "must be from 1 to 1000"),
         ({"on_failure": "ignore"}, "must be one of closed, open"),
@@ -247,7 +247,7 @@ OTHERS = {
     "policy": "seed", "persistence": "false", "backend": "lease", "members": "5",
     "ttl_seconds": "6", "fenced": "false", "percent": "20", "database": "db:6379",
     "database_tls": "true", "database_server_name": "db",
-    "database_authority": "-----BEGIN CERTIFICATE-----", "topz_port": "8079",
+    "database_authority": "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n", "topz_port": "8079",
     "scrape_interval": "6", "slow_ms": "11", "certificate_generation": "2",
     "on_failure": "open", "min_scale": "2", "max_scale": "4",
 }  # fmt: skip

@@ -232,7 +232,7 @@ def test_the_forecast_knows_the_ends(count: int) -> None:
         ({"memory_mb": 1}, "must be from 16"),
         ({"hash": "sha1"}, "must be one of"),
         ({"hash_tag": "{"}, "must be two characters"),
-        ({"password": "short"}, "must have from 8 to 128"),
+        ({"password": "short"}, "must be from 8 to 128"),
         ({"auth": False, "password": PASSWORD}, "must be left out with auth false"),
         ({"spread": "wide"}, "must be one of soft, strict, none"),
         ({"companions": ["x"]}, "must be a Companion"),

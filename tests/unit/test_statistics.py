@@ -148,6 +148,19 @@ def test_a_program_that_is_away_or_silent_is_down_within_the_deadline() -> None:
     assert 0.3 <= found["memcached_exporter_scrape_seconds"] < 5
 
 
+def test_ipv6_is_asked_without_its_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def connect(address: Any, timeout: float) -> Any:
+        asked.append((address, timeout))
+        raise OSError
+
+    monkeypatch.setattr(statistics.socket, "create_connection", connect)
+    with pytest.raises(OSError):  # noqa: PT011 (of the stand-in)
+        statistics.ask("[::1]:11211", b"", statistics.to_the_end, 5)
+    assert asked == [(("::1", 11211), 5)]
+
+
 def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "LONGEST_ANSWER", 1000)
     with answering(b"x" * 5000) as address, pytest.raises(OSError, match="more than 1000"):

@@ -9,7 +9,7 @@ import pytest
 
 from components import Application, Authority, Certificate, TlsSidecar
 from components.arguments.errors import InputError
-from components.single_node.tls_sidecar import CIPHERS
+from components.single_node.tls_settings import CIPHERS
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -198,7 +198,10 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
         ({"certificate": "MIIB"}, "must be PEM"),
         ({"key": CERTIFICATE}, "must be PEM, with PRIVATE KEY"),
         ({"secret_name": "tls"}, "must be left out with secret_name"),
-        ({"secret_name": "No_Label", "certificate": None, "key": None}, "must be a DNS label"),
+        (
+            {"secret_name": "No_Label", "certificate": None, "key": None},
+            "must be a name of lower-case letters",
+        ),
         ({"application_port": 0}, "must be from 1 to 65535"),
         ({"port": 443}, "must be from 1024 to 65535"),
         ({"port": 8080}, "port is 8080; must differ from application_port"),
@@ -208,8 +211,10 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
         ({"readiness_path": "/$x"}, "must be a path"),
         ({"readiness_path": "/x;y}"}, "must be a path"),
         ({"minimum_version": "1.1"}, "must be one of 1.2, 1.3"),
-        ({"ciphers": ["RC4-SHA"]}, "known are"),
-        ({"ciphers": []}, "must have one at least"),
+        ({"certificate": CERTIFICATE + KEY}, "without a key"),
+        ({"key": KEY.replace("PRIVATE", "ENCRYPTED PRIVATE")}, "without a password"),
+        ({"ciphers": ["RC4-SHA"]}, "ciphers[0] is 'RC4-SHA'; must be one of"),
+        ({"ciphers": []}, "must not be empty"),
         ({"ciphers": [CIPHERS[0]] * 2}, "must be unique"),
         ({"ciphers": [CIPHERS[0]], "minimum_version": "1.3"}, "it is for TLS 1.2"),
         ({"client_certificates": "yes"}, "must be one of"),

@@ -24,6 +24,8 @@ def ask(address: str, request: bytes, end: Callable[[bytes], bool], patience: fl
     :raises OSError: nobody answers, or not within ``patience`` seconds
     """
     host, _, port = address.rpartition(":")
+    # A socket takes IPv6 without its brackets.
+    host = host.strip("[]")
     deadline = time.monotonic() + patience
     received = b""
     with socket.create_connection((host, int(port)), timeout=patience) as connection:

@@ -108,7 +108,7 @@ def _of_another_type(declared: Declared) -> Sequence[Any]:
     single: dict[Any, Sequence[Any]] = {
         int: ("3", "three", True, 3.5, [3], {}, b"3"),
         float: ("3", True, [3], {}, float("nan"), float("inf")),
-        str: (3, 3.0, True, ["x"], {"x": "y"}, b"x"),
+        str: (3, 3.0, True, ["x"], {"x": "y"}, b"x", "x\ud800"),
         bool: ("false", "true", "", 0, 1, [], 1.0),
     }
     by_form: dict[str, Sequence[Any]] = {

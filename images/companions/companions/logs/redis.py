@@ -26,7 +26,8 @@ class Client:
 
     def __init__(self, address: str, user: str | None, password: str | None) -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        # A socket takes IPv6 without its brackets.
+        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)
         self._file = self._socket.makefile("rb")
         try:
             if user is not None and password is not None:

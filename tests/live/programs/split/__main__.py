@@ -3,8 +3,9 @@
 import pulumi
 
 from components.pods.companion import Companion
-from components.single_node.request_splitter import ArmArgs, RequestSplitter, RequestSplitterArgs
+from components.single_node.request_splitter import RequestSplitter
 from components.single_node.service_broker import BackendArgs, ServiceBroker
+from components.single_node.splitter_settings import ArmArgs, RequestSplitterArgs
 from components.single_node.topz import Topz
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL

@@ -1,7 +1,112 @@
 """Sidecars, ambassadors and adapters."""
 
-from components import Topz
+from typing import Any
+
+from components import RequestSplitter, ServiceBroker, TlsSidecar, Topz, TwemproxyAmbassador
+from components.values.edges import Edge
+from components.values.topology import Shard, Topology
 from tests.unit.support.examples.example import IMAGE, Example
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
+RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}
+EDGE = Edge(ports=(8080,), pods={"app": "web"})
+TOPOLOGY = Topology(
+    name="cache",
+    shards=(Shard("shard-0", "cache-0", 6379), Shard("shard-1", "cache-1", 6379)),
+    protocol="redis",
+    client_label=("dds/client-of-cache", "true"),
+    server_labels={"app": "cache"},
+)
+
+
+def _splitter() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "metrics_image": IMAGE,
+        "control": {"endpoint": "web.shop.svc:80", "edge": EDGE},
+        "experiment": {"endpoint": "beta:8080", "edge": Edge(ports=(8081,), pods={"app": "beta"})},
+        "percent": 12.5,
+        "sticky": {"by": "header", "name": "X-Account", "without": "random"},
+        "salt": "new shop",
+        "force_header": "X-Choice",
+        "policy": "default",
+        "listen_port": 8090,
+        "status_port": 8091,
+        "metrics_port": 9115,
+        "line_port": 5141,
+        "scrapers": [{"role": "scraper"}],
+        "connect_timeout_ms": 500,
+        "timeout_seconds": 10,
+        "header_kilobytes": 16,
+        "resources": RESOURCES,
+        "after": [],
+        "namespace": "here",
+    }
+
+
+def _broker() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "backend": {
+            "endpoint": "db.example.com:6380",
+            "edge": Edge(ports=(6380,), cidr="203.0.113.7/32"),
+            "tls": {"authority": PEM, "server_name": "db.example.com"},
+        },
+        "listen_port": 6380,
+        "check": "redis",
+        "connect_timeout_ms": 500,
+        "retries": 2,
+        "idle_timeout_seconds": 60,
+        "breaker": {"failures": 2, "probe_ms": 500, "probe_timeout_ms": 400, "recoveries": 3},
+        "most_connections": 100,
+        "status_port": 8406,
+        "scrapers": [{"role": "scraper"}],
+        "resources": RESOURCES,
+        "namespace": "here",
+    }
+
+
+def _tls() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "application_port": 8080,
+        "port": 9443,
+        "redirect_port": 9080,
+        "public_port": 443,
+        "status_port": 9444,
+        "readiness_path": "/readyz?deep=1",
+        "minimum_version": "1.2",
+        "ciphers": ["ECDHE-RSA-AES128-GCM-SHA256"],
+        "client_certificates": "required",
+        "trusted_proxies": ["10.0.0.0/8"],
+        "hsts_seconds": 3600,
+        "timeout_seconds": 5,
+        "header_kilobytes": 16,
+        "workers": 2,
+        "resources": RESOURCES,
+        "namespace": "here",
+    }
+
+
+def _proxy() -> dict[str, Any]:
+    return {
+        "topology": TOPOLOGY,
+        "image": IMAGE,
+        "policy": "default",
+        "password": "another-swordfish",
+        "timeout_ms": 300,
+        "server_connections": 2,
+        "listen_port": 6380,
+        "stats_port": 22223,
+        "stats_interval_ms": 500,
+        "mbuf_bytes": 4096,
+        "verbosity": 5,
+        "resources": RESOURCES,
+        "after": [],
+        "namespace": "here",
+    }
+
 
 EXAMPLES: dict[str, Example] = {
     "Topz": Example(
@@ -15,5 +120,52 @@ EXAMPLES: dict[str, Example] = {
             "clients": [{"role": "client"}],
             "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
         },
+    ),
+    "RequestSplitter": Example(
+        RequestSplitter,
+        "dds:index:RequestSplitter",
+        {
+            "image": IMAGE,
+            "metrics_image": IMAGE,
+            "control": {"endpoint": "web:80", "edge": EDGE},
+            "experiment": {"endpoint": "beta:80", "edge": EDGE},
+        },
+        _splitter,
+    ),
+    "ServiceBroker": Example(
+        ServiceBroker,
+        "dds:index:ServiceBroker",
+        {"image": IMAGE, "backend": {"endpoint": "db:6379", "edge": EDGE}, "listen_port": 6379},
+        _broker,
+    ),
+    "TlsSidecar": Example(
+        TlsSidecar,
+        "dds:index:TlsSidecar",
+        {"image": IMAGE, "application_port": 8080, "certificate": PEM, "key": KEY},
+        lambda: {**_tls(), "certificate": PEM, "key": KEY, "client_authority": PEM},
+    ),
+    "TlsSidecar of a Secret": Example(
+        TlsSidecar,
+        "dds:index:TlsSidecar",
+        {"image": IMAGE, "application_port": 8080, "secret_name": "web.example"},
+        lambda: {**_tls(), "secret_name": "web.example"},
+    ),
+    "TwemproxyAmbassador": Example(
+        TwemproxyAmbassador,
+        "dds:index:TwemproxyAmbassador",
+        {"topology": TOPOLOGY, "image": IMAGE},
+        lambda: {
+            **_proxy(),
+            "role": "cache",
+            "server_failure_limit": 2,
+            "server_retry_timeout_ms": 2000,
+            "client_retries": 4,
+        },
+    ),
+    "TwemproxyAmbassador of a store": Example(
+        TwemproxyAmbassador,
+        "dds:index:TwemproxyAmbassador",
+        {"topology": TOPOLOGY, "image": IMAGE},
+        lambda: {**_proxy(), "role": "store"},
     ),
 }

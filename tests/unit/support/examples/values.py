@@ -4,6 +4,7 @@ from typing import Any
 
 from components.pods.companion import Companion, Listener, Rule
 from components.values.edges import Edge
+from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob
 from tests.unit.support.examples.example import IMAGE
 
 VALUES: list[Any] = [
@@ -24,4 +25,8 @@ VALUES: list[Any] = [
         share_process_namespace=True,
         rules=(Rule(("configmaps",), ("get",)),),
     ),
+    ScrapeJob("redis", "redis.here.svc", 9121, {"dds/metrics-of-redis": "true"}),
+    Alert("RedisDown", "redis_up == 0", "{{ $labels.instance }} is down.", 30, "critical"),
+    Panel("Memory", {"used {{instance}}": "redis_memory_used_bytes"}, "bytes"),
+    Dashboard("Redis", [Panel("Up", {"{{instance}}": "redis_up"})]),
 ]

@@ -1,0 +1,220 @@
+"""Arguments of the request splitter, and what one of them says about another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import pulumi
+
+from components.arguments import (
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Endpoint, HeaderName, UnprivilegedPort
+from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.rules import Rule
+from components.single_node import scraped
+from components.values import checks
+from components.values.edges import Edge
+from components.values.nginx import HeaderKilobytes, Literal
+
+CONTROL = "control"
+"""Name of the arm that everybody else sees."""
+EXPERIMENT = "experiment"
+"""Name of the arm that ``percent`` of the users see."""
+ARMS = (CONTROL, EXPERIMENT)
+"""Both arms."""
+
+KEYS = {"header": "X-User-Id", "cookie": "user", "address": "X-Forwarded-For"}
+"""What may name a user, and the name that it has unless another is given."""
+
+# They say how a message is sent, or where to, and not by whom.
+_OF_MESSAGES = frozenset(
+    (
+        "connection", "content-encoding", "content-length", "content-type", "cookie",
+        "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade",
+    )
+)  # fmt: skip
+# An arm's name in one of these misleads, and what the application has put there is lost.
+_OF_HTTP = _OF_MESSAGES | frozenset(
+    (
+        "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges",
+        "age", "allow", "authorization", "cache-control", "content-disposition",
+        "content-language", "content-location", "content-range", "date", "etag", "expires",
+        "forwarded", "from", "if-match", "if-modified-since", "if-none-match", "if-range",
+        "if-unmodified-since", "last-modified", "link", "location", "max-forwards",
+        "origin", "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer",
+        "retry-after", "server", "set-cookie", "strict-transport-security", "user-agent",
+        "vary", "via", "warning", "www-authenticate", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+    )
+)  # fmt: skip
+# nginx does not start with a much longer one that it sets.
+_LONGEST_FORCE = 40
+_OwnHeader = Annotated[
+    HeaderName,
+    Rule(
+        f"a header of its own, of at most {_LONGEST_FORCE} characters, such as X-Arm: none that "
+        "HTTP, proxies or nginx know",
+        lambda name: (
+            len(name) <= _LONGEST_FORCE
+            and name.lower() not in _OF_HTTP
+            and not name.lower().startswith("x-accel-")
+        ),
+        (
+            "Host", "content-length", "Connection", "Transfer-Encoding", "COOKIE", "Set-Cookie",
+            "X-Accel-Redirect", "X" * (_LONGEST_FORCE + 1),
+        ),
+    ),
+]  # fmt: skip
+_Percent = Annotated[
+    float,
+    between(0, 100),
+    Rule(
+        "a number with at most two decimals, nginx knows no more",
+        lambda percent: round(percent, 2) == percent,
+        (0.00005, 0.001, 99.995, 0.1 + 0.2),
+    ),
+]
+
+
+class ArmArgs(TypedDict):
+    """One of the two services between which requests are split."""
+
+    endpoint: Later[Endpoint]
+    """``host:port`` of the Service, most often ``application.endpoint``. It need not be there yet."""
+    edge: Edge
+    """The connection that this is at the pods: their own port and labels."""
+
+
+class StickyArgs(TypedDict):
+    """What names a user, so that each sees one arm only."""
+
+    by: Annotated[str, one_of(*KEYS)]
+    """The address is what the application says in a header: everything comes from localhost, so the
+    address of the connection names nobody."""
+    name: NotRequired[
+        Annotated[
+            str,
+            matching(
+                r"[A-Za-z0-9_][-_A-Za-z0-9]*",
+                "the name of a header or cookie, such as X-User-Id or user",
+                most=64,
+                odd=("X User", "a;b", "$a", "a:b", "-a", "ä", "a\n", "a\r\nb: c", '"a"'),
+            ),
+            DefaultsTo("X-User-Id, user or X-Forwarded-For"),
+        ]
+    ]
+    """Name of the header or cookie. Of a list of addresses the first counts."""
+    without: NotRequired[Annotated[str, one_of(CONTROL, "random"), Default(CONTROL)]]
+    """Where a request without it goes; ``random`` is each by itself."""
+
+
+class RequestSplitterArgs(TypedDict):
+    """Arguments of RequestSplitter."""
+
+    image: Later[Image]
+    """Image with nginx, sh and awk."""
+    metrics_image: Later[Image]
+    """The project's image ``companions``, whose program counts by arm."""
+    control: ArmArgs
+    """What everybody else sees."""
+    experiment: ArmArgs
+    """What ``percent`` of the users see."""
+    percent: NotRequired[Annotated[_Percent, Default(10)]]
+    """Share of the users in the experiment, in percent; 0 is off."""
+    sticky: NotRequired[Annotated[StickyArgs, Default({"by": "header"})]]
+    """What names a user."""
+    salt: NotRequired[Annotated[Literal, DefaultsTo("the component's name")]]
+    """Hashed with the user, so that another experiment has other users; the users change with
+    it."""
+    force_header: NotRequired[Annotated[_OwnHeader, Default("X-Arm")]]
+    """Header that chooses the arm by its name, ``control`` or ``experiment``, whoever the user is.
+    The arms get it too, and so does the application with the answer."""
+    policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
+    """``seed`` is for the settings that the book prints, with which all go to one arm: it takes no
+    other setting but ports and ``resources``, and counts nothing."""
+    listen_port: NotRequired[Annotated[UnprivilegedPort, Default(8080)]]
+    """Port on 127.0.0.1 for the application."""
+    status_port: NotRequired[Annotated[UnprivilegedPort, Default(8081)]]
+    """Port for the kubelet's probes, on all addresses."""
+    metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(9114)]]
+    """Port for Prometheus, on all addresses."""
+    line_port: NotRequired[Annotated[UnprivilegedPort, Default(5140)]]
+    """UDP port on 127.0.0.1 between nginx and the program that counts."""
+    scrapers: NotRequired[
+        Annotated[Sequence[Selector], NOT_EMPTY, Default(scraped.DEFAULT_SCRAPERS)]
+    ]
+    """Labels of pods of the namespace that may scrape."""
+    connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(2000)]]
+    """Milliseconds for an arm to accept a connection."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
+    """Seconds without a byte from an arm after which it is a 504."""
+    header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
+    """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
+    or 400, and 502. Each running request takes as much memory."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits of nginx; what is left out keeps the default of every container."""
+    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
+    """What must be there before the pods. Needed with the seed's policy only, whose nginx does not
+    start without both arms."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+
+
+_FIXED_BY_SEED = (
+    "percent", "sticky", "salt", "force_header", "metrics_port", "line_port", "scrapers",
+    "connect_timeout_ms", "timeout_seconds", "header_kilobytes",
+)  # fmt: skip
+
+
+def checked(where: str, name: str, given: RequestSplitterArgs) -> RequestSplitterArgs:
+    """The arguments, complete, or InputError."""
+    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    args = resolved(where, RequestSplitterArgs, given)
+    if args["policy"] == "seed":
+        values: Mapping[str, Any] = given
+        for argument in _FIXED_BY_SEED:
+            if values.get(argument) is not None:
+                raise InputError(
+                    where,
+                    argument,
+                    values[argument],
+                    'must be left out: policy "seed" is what the book prints',
+                )
+    args.setdefault("salt", name)
+    _check_key(where, args["sticky"], args["force_header"])
+    checks.different(
+        where,
+        {
+            "listen_port": args["listen_port"],
+            "status_port": args["status_port"],
+            "metrics_port": args["metrics_port"],
+        },
+    )
+    return args
+
+
+def _check_key(where: str, sticky: StickyArgs, force_header: str) -> None:
+    key = sticky.get("name", KEYS[sticky["by"]])
+    if sticky["by"] == "cookie":
+        if "-" in key:
+            raise InputError(
+                where, "sticky.name", key, "must be letters, digits and underscores for a cookie"
+            )
+        return
+    if "_" in key or key.lower() in _OF_MESSAGES:
+        raise InputError(
+            where, "sticky.name", key, "must be a header's name that says who, such as X-User-Id"
+        )
+    if key.lower() == force_header.lower():
+        raise InputError(
+            where, "force_header", force_header, "must differ from the header that names the user"
+        )

@@ -1,0 +1,165 @@
+"""Arguments of the TLS sidecar, and what one of them says about another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    Secret,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Network, Port, UnprivilegedPort
+from components.arguments.kubernetes import Image, Namespace, ObjectName, Resources, check_name
+from components.values import checks
+from components.values.nginx import HeaderKilobytes
+from components.values.pem import Certificates, PrivateKey
+
+VERSIONS = ("1.2", "1.3")
+"""Oldest version of TLS that may be asked for. 1.0 and 1.1 are broken, and no argument."""
+
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""Ciphers of TLS 1.2 that may be used: those with forward secrecy and authenticated encryption."""
+
+# The Secret's name is the component's and a suffix; the container has the name itself.
+_RESERVE = 7
+_RequestPath = Annotated[
+    str,
+    matching(
+        r"/[-._~!&'()*+,;=:@%/?A-Za-z0-9]*",
+        "a path such as /readyz, with a query if any",
+        most=1024,
+        odd=("readyz", "http://a/", "/a b", "/$x", "/a\n", "/x{y}", '/"', "/a\\", "/a#b", "/ä"),
+    ),
+]
+
+
+class TlsSidecarArgs(TypedDict):
+    """Arguments of TlsSidecar. The certificate is ``secret_name``, or ``certificate`` and ``key``."""
+
+    image: Later[Image]
+    """Image with nginx (1.19.10 or newer) and sh."""
+    application_port: Port
+    """Port on 127.0.0.1 on which the application speaks HTTP."""
+    secret_name: NotRequired[Later[ObjectName]]
+    """A Secret of the pod's namespace with ``tls.crt`` and ``tls.key`` (and ``ca.crt`` for client
+    certificates), as cert-manager and ``kubectl create secret tls`` make it."""
+    certificate: NotRequired[Secret[Certificates]]
+    """The certificate and those between it and its authority, PEM: ``Certificate.certificate``."""
+    key: NotRequired[Secret[PrivateKey]]
+    """Its private key, PEM: ``Certificate.key``. It is put into a Secret of a stable name."""
+    port: NotRequired[Annotated[UnprivilegedPort, Default(8443)]]
+    """Port for HTTPS."""
+    redirect_port: NotRequired[UnprivilegedPort]
+    """Port for plain HTTP, which answers everything with a redirect (308) to HTTPS. Without it
+    there is none."""
+    public_port: NotRequired[Annotated[Port, DefaultsTo("``port``")]]
+    """Port that clients of the redirect are sent to, and that the application is told: the
+    Service's."""
+    status_port: NotRequired[Annotated[UnprivilegedPort, Default(8444)]]
+    """Port for the probes and, from inside the pod, nginx's counters."""
+    readiness_path: NotRequired[_RequestPath]
+    """Path of the application that must answer with a status from 200 to 399 for the pod to be
+    ready. The kubelet cannot ask a server on loopback itself. Without it only nginx is asked."""
+    minimum_version: NotRequired[Annotated[str, one_of(*VERSIONS), Default(VERSIONS[0])]]
+    """Oldest TLS version."""
+    ciphers: NotRequired[
+        Annotated[
+            Sequence[Annotated[str, one_of(*CIPHERS)]],
+            NOT_EMPTY,
+            DISTINCT,
+            DefaultsTo("all of them"),
+        ]
+    ]
+    """Ciphers for TLS 1.2 by OpenSSL's names. TLS 1.3 has its own, all of them sound."""
+    client_certificates: NotRequired[
+        Annotated[str, one_of("none", "optional", "required"), Default("none")]
+    ]
+    """``optional`` asks for one and tells the application what came of it; ``required`` refuses
+    (400) a client that has none of ``client_authority``."""
+    client_authority: NotRequired[Secret[Certificates]]
+    """Authorities of client certificates, PEM. With ``secret_name`` it is that Secret's ``ca.crt``."""
+    trusted_proxies: NotRequired[Annotated[Sequence[Network], Default(())]]
+    """Networks whose X-Forwarded-For is believed. Without any the application gets the address of
+    what connected."""
+    hsts_seconds: NotRequired[Annotated[int, between(0, 315_360_000), Default(0)]]
+    """For how long browsers must use HTTPS only (Strict-Transport-Security); 0 says nothing."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
+    """Seconds without a byte from the application after which it is a 504."""
+    header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
+    """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
+    or 400, and 502. Each running request takes as much memory."""
+    workers: NotRequired[Annotated[int, between(1, 16), Default(1)]]
+    """nginx's processes."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits; what is left out keeps the default of every container."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+
+
+def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
+    """The arguments, complete, or InputError."""
+    check_name(where, name, reserve=_RESERVE)
+    args = resolved(where, TlsSidecarArgs, args)
+    _check_source(where, args, args["client_certificates"])
+    ports: Mapping[str, Any] = args
+    checks.different(
+        where,
+        {
+            argument: ports[argument]
+            for argument in ("application_port", "port", "status_port", "redirect_port")
+            if argument in args
+        },
+    )
+    if "ciphers" in args and args["minimum_version"] != "1.2":
+        raise InputError(
+            where,
+            "ciphers",
+            args["ciphers"],
+            "must be left out: it is for TLS 1.2, which is refused",
+        )
+    return args
+
+
+def _check_source(where: str, args: TlsSidecarArgs, client_certificates: str) -> None:
+    """One source of the certificate, complete, and nothing beside it."""
+    by_secret = "secret_name" in args
+    for argument in ("certificate", "key"):
+        if by_secret == (argument in args):
+            raise InputError(
+                where,
+                argument,
+                "<secret>" if by_secret else None,
+                "must be left out with secret_name"
+                if by_secret
+                else "must be given, with the other of certificate and key, or else secret_name",
+            )
+    authority = "client_authority" in args
+    if authority and (by_secret or client_certificates == "none"):
+        why = (
+            "with secret_name it is that Secret's ca.crt"
+            if by_secret
+            else 'client_certificates is "none"'
+        )
+        raise InputError(where, "client_authority", "<given>", f"must be left out: {why}")
+    if client_certificates != "none" and not by_secret and not authority:
+        raise InputError(
+            where,
+            "client_authority",
+            None,
+            f'must say whose certificates: client_certificates is "{client_certificates}"',
+        )
