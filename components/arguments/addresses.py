@@ -14,6 +14,21 @@ _IPV6 = r"\[[0-9A-Fa-f:.]+\]"
 _HIGHEST_PORT = 65535
 _LONGEST_HOST = 253
 
+
+@dataclass(frozen=True, eq=False)
+class _Address(Rule):
+    """Where something is; an address with credentials is refused without being shown."""
+
+    def check(self, place: Place, value: Any) -> Any:
+        """The address, or InputError."""
+        if "@" in value.partition("//")[2].partition("/")[0] or "@" in value.partition("/")[0]:
+            place.hidden().refuse(
+                value,
+                "must have no user and password in it: an address is no secret, others can read it",
+            )
+        return super().check(place, value)
+
+
 Port = Annotated[int, between(1, _HIGHEST_PORT)]
 """A port number."""
 UnprivilegedPort = Annotated[int, between(1024, _HIGHEST_PORT)]
@@ -48,25 +63,21 @@ def is_endpoint(text: str) -> bool:
 
 _ODD_HOSTS = (
     "", "a b", "a..b", "-a", "a-", "a_b", "a\nb", "#1", "http://a", "a/b", "300.1.1.1", "[::1",
-    f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
+    "user:secret@a", f"{'a' * 64}.example", ".".join(["a" * 60] * 5),
 )  # fmt: skip
 
 Host = Annotated[
-    str, Rule("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
+    str, _Address("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
 ]
 """A DNS name or an IP address, IPv6 in brackets."""
 
-_ODD_ENDPOINTS = (
-    *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999", "web:-1",
-    "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
-)  # fmt: skip
 _ODD_ENDPOINTS = (
     *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999",
     "web:-1", "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
 )  # fmt: skip
 Endpoint = Annotated[
     str,
-    Rule(
+    _Address(
         "host:port, for example web:8080",
         is_endpoint,
         _ODD_ENDPOINTS,
@@ -101,20 +112,6 @@ IpAddress = Annotated[
 """An IP address to bind or reach."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Url(Rule):
-    """A URL; one with credentials is refused without being shown."""
-
-    def check(self, place: Place, value: Any) -> Any:
-        """The URL, or InputError."""
-        if "@" in value.partition("//")[2].partition("/")[0] or "@" in value.partition("/")[0]:
-            place.hidden().refuse(
-                value,
-                "must have no user and password in it: a URL is no secret, others can read it",
-            )
-        return super().check(place, value)
-
-
 def url(*schemes: str, says: str = "") -> Rule:
     """A URL of one of the schemes, with a host and at most a port, a path and a query.
 
@@ -133,7 +130,7 @@ def url(*schemes: str, says: str = "") -> Rule:
         f"{schemes[0]}://web:99999/", f"{schemes[0]}://user:secret@web/", f"{schemes[0]}://a..b/",
         f"{schemes[0]}://web/\n", f"{schemes[0].upper()}x://web/",
     )  # fmt: skip
-    return _Url(wanted, holds, odd)
+    return _Address(wanted, holds, odd)
 
 
 HttpUrl = Annotated[str, url("http", "https")]
