@@ -244,7 +244,7 @@ def test_a_bad_name_is_refused(name: str) -> None:
 
 
 def test_a_store_with_nones_remembers_and_asks_for_a_password() -> None:
-    left_out = dict.fromkeys(
+    left_out: dict[str, Any] = dict.fromkeys(
         ("persistence", "auth", "delete_data", "appendfsync", "storage_size", "storage_class")
     )
     (without, expected), (store, graph) = made(role="store"), made(role="store", **left_out)
