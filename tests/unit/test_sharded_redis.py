@@ -27,6 +27,11 @@ PASSWORD = "swordfish-long-enough"
 ADMIN = "swordfish-of-the-admin"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 REDIS = shutil.which("redis-server")
+# Each is a rule that a RedisUser may have.
+BORDERLINE = (
+    "+info", "-@all", "+@read", "+config|get", "-slowlog|reset", '~"#;$(HOME)', "%R~a*", "%WR~\\x",
+    "&news.*", "resetkeys", "allchannels", "~{}",
+)  # fmt: skip
 
 
 def made(preview: bool = False, **args: Any) -> tuple[ShardedRedis, Graph]:
@@ -285,7 +290,11 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
     """A real redis-server with the generated files; the port it listens on."""
     if REDIS is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param)
+
+    def users() -> list[RedisUser]:
+        return [RedisUser("borderline", BORDERLINE, pulumi.Output.secret(PASSWORD))]
+
+    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param, users=users)
     port = free_port()
     acl, conf = tmp_path / "users.acl", tmp_path / "redis.conf"
     acl.write_text(file(graph, "users.acl"))
@@ -326,3 +335,4 @@ def test_a_real_server_takes_the_files_and_lets_each_user_do_what_it_may(server:
         assert "NOPERM" in ask(server, *command.split(), password=PASSWORD), command
     assert "maxmemory" in ask(server, "config", "get", "max*", user="admin", password=ADMIN)
     assert "WRONGPASS" in ask(server, "ping", user="admin", password=PASSWORD)
+    assert "user borderline on" in ask(server, "acl", "list", user="admin", password=ADMIN)
