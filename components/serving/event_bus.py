@@ -58,6 +58,9 @@ _USER, _ADMIN = "client", "admin"
 _MIB = 2**20
 # The least that a volume has.
 _LEAST_MB = 32
+_PLANNED = (
+    "events_mb", "keep_hours", "dead_mb", "keep_dead_hours", "records_mb", "duplicate_seconds",
+)  # fmt: skip
 _YEAR_SECONDS = 365 * 24 * 3600
 
 # What a client may do: publish, take and acknowledge, look at what is stored, make and delete places
@@ -271,18 +274,11 @@ include "../nats-users/users.conf"
 
 def _setup_json(args: EventBusArgs) -> str:
     """What streams and buckets there are to be."""
-    plan = {
-        "events_mb": args["events_mb"],
-        "keep_hours": args["keep_hours"],
-        "dead_mb": args["dead_mb"],
-        "keep_dead_hours": args["keep_dead_hours"],
-        "records_mb": args["records_mb"],
-        "duplicate_seconds": args["duplicate_seconds"],
-        "buckets": [
-            {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mb"]}
-            for bucket in args["buckets"]
-        ],
-    }
+    plan = {key: value for key, value in args.items() if key in _PLANNED}
+    plan["buckets"] = [
+        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mb"]}
+        for bucket in args["buckets"]
+    ]
     return json.dumps(plan, indent=1)
 
 
