@@ -7,24 +7,28 @@ between asking and writing.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, cast
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 from pulumi_kubernetes.coordination.v1 import Lease
-from pulumi_kubernetes.core.v1 import (
-    ContainerArgsDict,
-    ResourceRequirementsArgsDict,
-    Secret,
-    VolumeArgsDict,
-)
+from pulumi_kubernetes.core.v1 import ContainerArgsDict, Secret, VolumeArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import UnprivilegedPort
+from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
-from components.values import checks
 from components.values.edges import Edge
 from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.names import AUTONAME, child
@@ -39,57 +43,62 @@ _CA, _PASSWORD = "ca.crt", "password"
 _LONGEST_TTL = 3600
 # Two clocks that run at different speeds, and the answer's way to the application.
 _LEAST_MARGIN = 0.1
-_LEAST_MARGIN_PART, _MOST_MARGIN_PART = 0.02, 0.25
+_LEAST_MARGIN_PART = 0.02
 # A busy machine stops any process for about so long.
 _SHORTEST_SILENCE = 1
-_PORTS = (1024, 65535)
 
 
 class ElectionArgs(TypedDict):
     """Arguments of Election."""
 
-    image: pulumi.Input[str]
-    """The project's image ``elector``, with a tag or digest."""
-    backend: NotRequired[str]
-    """``etcd`` (default), or ``lease`` for a Kubernetes Lease, which needs no etcd beside the
-    cluster's own. They differ in the token and in who measures the time: see
-    docs/patterns/election.md."""
+    image: Later[Image]
+    """The project's image ``elector``."""
+    backend: NotRequired[Annotated[str, one_of(*BACKENDS), Default("etcd")]]
+    """``etcd``, or ``lease`` for a Kubernetes Lease, which needs no etcd beside the cluster's own.
+    They differ in the token and in who measures the time: see docs/patterns/election.md."""
     store: NotRequired[EtcdTopology]
     """With etcd: where it is, most often ``EtcdCluster.topology``."""
     user: NotRequired[EtcdUser]
     """With etcd: who may write there, most often ``EtcdCluster.user(...)``."""
-    ttl_seconds: NotRequired[int]
-    """Seconds after which a leader that is not heard of has lost, from 2 to 3600. Defaults to
-    15."""
-    renew_seconds: NotRequired[float]
-    """Seconds from one renewal to the next, at most half the TTL. Defaults to a third of it."""
-    margin_seconds: NotRequired[float]
-    """Seconds by which the leader stops believing before the store lets go: at least 0.1 and 2 %
-    of the TTL, at most a quarter of it. Defaults to a tenth, at least 0.2."""
-    worker_seconds: NotRequired[float]
-    """Seconds, from 1 to 3600, without a question of the application (``GET /``, ``POST /resign``
-    or ``/campaign``) after which it counts as gone: its elector gives leadership up and does not
-    campaign until it is asked again, nor before it is asked at all. No answer is good for longer.
-    By default an application may be silent, for one that waits for ``on_change`` or listens to
-    ``/events`` may ask nothing for as long as nothing changes, and neither shows that it works."""
+    ttl_seconds: NotRequired[Annotated[int, between(SHORTEST_TTL, _LONGEST_TTL), Default(15)]]
+    """Seconds after which a leader that is not heard of has lost."""
+    renew_seconds: NotRequired[
+        Annotated[float, between(0.1, _LONGEST_TTL // 2), DefaultsTo("a third of the TTL")]
+    ]
+    """Seconds from one renewal to the next, at most half the TTL."""
+    margin_seconds: NotRequired[
+        Annotated[
+            float,
+            between(_LEAST_MARGIN, _LONGEST_TTL // 4),
+            DefaultsTo("a tenth of the TTL, at least 0.2"),
+        ]
+    ]
+    """Seconds by which the leader stops believing before the store lets go: at least 2 % of the TTL,
+    at most a quarter of it."""
+    worker_seconds: NotRequired[Annotated[float, between(_SHORTEST_SILENCE, _LONGEST_TTL)]]
+    """Seconds without a question of the application (``GET /``, ``POST /resign`` or ``/campaign``)
+    after which it counts as gone: its elector gives leadership up and does not campaign until it is
+    asked again, nor before it is asked at all. No answer is good for longer. By default an
+    application may be silent, for one that waits for ``on_change`` or listens to ``/events`` may ask
+    nothing for as long as nothing changes, and neither shows that it works."""
     on_change: NotRequired[OnChangeArgs]
     """By default the application is not told, it asks or listens to ``/events``."""
-    port: NotRequired[int]
-    """Port on 127.0.0.1 for the application. Defaults to 4040."""
-    metrics_port: NotRequired[int]
-    """Port for the kubelet and Prometheus, where nothing can be changed. Defaults to 4041."""
-    metrics_clients: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods that may reach the metrics; an empty mapping is every pod. By default nobody
-    may (the kubelet always can)."""
-    metrics_namespace: NotRequired[Mapping[str, str]]
-    """Labels of the namespace in which ``metrics_clients`` are. Defaults to the workload's own."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
+    port: NotRequired[Annotated[UnprivilegedPort, Default(4040)]]
+    """Port on 127.0.0.1 for the application."""
+    metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(4041)]]
+    """Port for the kubelet and Prometheus, where nothing can be changed."""
+    metrics_clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
+    """Labels of pods that may reach the metrics; an empty mapping is every pod. Without any only the
+    kubelet may."""
+    metrics_namespace: NotRequired[Annotated[Selector, DefaultsTo("the workload's own")]]
+    """Labels of the namespace in which ``metrics_clients`` are."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container, but for the
     memory's request, 48Mi."""
-    after: NotRequired[Sequence[pulumi.Resource]]
+    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
     """What must be there before the pods."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace, the same as that of the pods. Defaults to the provider's."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace, the same as that of the pods. By default the provider's."""
 
 
 class Election(pulumi.ComponentResource):
@@ -115,11 +124,16 @@ class Election(pulumi.ComponentResource):
         :param name: a DNS label of at most 54 characters; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        settings = _checked(f'Election "{name}"', name, args)
+        args = _checked(f'Election "{name}"', name, args)
+        elector = _Elector(name, args)
         super().__init__(
             "dds:index:Election",
             name,
-            {"image": args["image"], "backend": settings.backend, "ttl_seconds": settings.ttl},
+            {
+                "image": args["image"],
+                "backend": args["backend"],
+                "ttl_seconds": args["ttl_seconds"],
+            },
             opts,
         )
         metadata: ObjectMetaArgsDict = {
@@ -128,11 +142,11 @@ class Election(pulumi.ComponentResource):
         if "namespace" in args:
             metadata["namespace"] = args["namespace"]
         own = pulumi.ResourceOptions(parent=self)
-        self.endpoint = f"{_LOOPBACK}:{settings.port}"
+        self.endpoint = f"{_LOOPBACK}:{args['port']}"
         volumes: tuple[VolumeArgsDict, ...] = ()
         rules: tuple[Rule, ...] = ()
         kept: pulumi.Resource
-        if settings.backend == "etcd":
+        if args["backend"] == "etcd":
             store, user = args["store"], args["user"]
             kept = Secret(
                 name,
@@ -143,10 +157,9 @@ class Election(pulumi.ComponentResource):
                 opts=own,
             )
             self.key = pulumi.Output.from_input(f"{user.prefix}{name}")
-            volume = settings.volume
             volumes = (
                 {
-                    "name": volume,
+                    "name": elector.volume,
                     "secret": {"secret_name": kept.metadata["name"], "default_mode": 0o440},
                 },
             )
@@ -164,33 +177,28 @@ class Election(pulumi.ComponentResource):
             )
         self.companion = Companion(
             name=name,
-            containers=(settings.container(self.key),),
+            containers=(elector.container(self.key),),
             listeners=(
-                Listener(settings.port, "elector", _LOOPBACK),
-                Listener(settings.metrics_port, "elector-metrics"),
+                Listener(args["port"], "elector", _LOOPBACK),
+                Listener(args["metrics_port"], "elector-metrics"),
             ),
             volumes=volumes,
             pod_labels=dict([args["store"].client_label]) if "store" in args else {},
-            egress=settings.egress(),
-            ingress=settings.ingress(),
+            egress=elector.egress(),
+            ingress=elector.ingress(),
             share_process_namespace="signal" in args.get("on_change", {}),
             rules=rules,
-            depends_on=(kept, *args.get("after", ())),
+            depends_on=(kept, *args["after"]),
         )
         self.register_outputs({"endpoint": self.endpoint, "key": self.key})
 
 
 @dataclasses.dataclass(frozen=True)
-class _Settings:
+class _Elector:
+    """The container of one election, and whom it talks to."""
+
     name: str
     args: ElectionArgs
-    backend: str
-    ttl: int
-    renew: float
-    margin: float
-    worker: float | None
-    port: int
-    metrics_port: int
 
     @property
     def volume(self) -> str:
@@ -206,15 +214,15 @@ class _Settings:
     def ingress(self) -> tuple[Edge, ...]:
         return tuple(
             Edge(
-                ports=(self.metrics_port,),
-                pods=dict(client),
+                ports=(self.args["metrics_port"],),
+                pods=client,
                 namespace=self.args.get("metrics_namespace"),
             )
-            for client in self.args.get("metrics_clients", ())
+            for client in self.args["metrics_clients"]
         )
 
     def container(self, key: pulumi.Input[str]) -> ContainerArgsDict:
-        resources: dict[str, Any] = {**self.args.get("resources", {})}
+        resources: dict[str, Any] = {**self.args["resources"]}
         resources["requests"] = {"memory": "48Mi", **resources.get("requests", {})}
         container: dict[str, Any] = {
             "name": self.name,
@@ -228,7 +236,7 @@ class _Settings:
             "readiness_probe": self._probe("/readyz", 5, 3, 2),
             "liveness_probe": self._probe("/healthz", 10, 5, 6),
         }
-        if self.backend == "etcd":
+        if self.args["backend"] == "etcd":
             container["volume_mounts"] = [
                 {"name": self.volume, "mount_path": _FOLDER, "read_only": True}
             ]
@@ -236,34 +244,35 @@ class _Settings:
 
     def _probe(self, path: str, period: int, timeout: int, failures: int) -> dict[str, Any]:
         return {
-            "http_get": {"path": path, "port": self.metrics_port},
+            "http_get": {"path": path, "port": self.args["metrics_port"]},
             "period_seconds": period,
             "timeout_seconds": timeout,
             "failure_threshold": failures,
         }
 
     def _flags(self, key: pulumi.Input[str]) -> list[pulumi.Input[str]]:
+        args = self.args
         flags: list[pulumi.Input[str]] = [
-            *("--backend", self.backend),
+            *("--backend", args["backend"]),
             *("--election", self.name),
             *("--key", key),
-            *("--ttl", _digits(self.ttl)),
-            *("--renew", _digits(self.renew)),
-            *("--margin", _digits(self.margin)),
-            *("--port", str(self.port)),
-            *("--metrics-port", str(self.metrics_port)),
+            *("--ttl", _digits(args["ttl_seconds"])),
+            *("--renew", _digits(args["renew_seconds"])),
+            *("--margin", _digits(args["margin_seconds"])),
+            *("--port", str(args["port"])),
+            *("--metrics-port", str(args["metrics_port"])),
         ]
-        if self.worker is not None:
-            flags += ["--worker-seconds", _digits(self.worker)]
-        if self.backend == "etcd":
-            for endpoint in self.args["store"].endpoints:
+        if "worker_seconds" in args:
+            flags += ["--worker-seconds", _digits(args["worker_seconds"])]
+        if self.args["backend"] == "etcd":
+            for endpoint in args["store"].endpoints:
                 flags += ["--endpoint", endpoint]
             flags += [
                 *("--ca-file", f"{_FOLDER}/{_CA}"),
-                *("--username", self.args["user"].username),
+                *("--username", args["user"].username),
                 *("--password-file", f"{_FOLDER}/{_PASSWORD}"),
             ]
-        change = self.args.get("on_change", {})
+        change = args.get("on_change", {})
         if "url" in change:
             flags += ["--on-change-url", change["url"]]
         if "signal" in change:
@@ -272,18 +281,12 @@ class _Settings:
         return flags
 
 
-def _checked(where: str, name: str, args: ElectionArgs) -> _Settings:
-    checks.known_arguments(where, ElectionArgs, args)
-    checks.dns_label(where, "name", name, reserve=AUTONAME)
-    checks.image_reference(where, "image", args["image"])
-    backend = checks.one_of(where, "backend", args.get("backend", "etcd"), BACKENDS)
-    _check_store(where, backend, args)
-    ttl = checks.plain(where, "ttl_seconds", args.get("ttl_seconds", 15), _DECIDES)
-    ttl = checks.integer(where, "ttl_seconds", ttl, minimum=SHORTEST_TTL, maximum=_LONGEST_TTL)
-    renew = checks.plain(
-        where, "renew_seconds", args.get("renew_seconds", _rounded(ttl / 3)), _DECIDES
-    )
-    checks.number(where, "renew_seconds", renew, minimum=0.1)
+def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
+    check_name(where, name, reserve=AUTONAME)
+    args = resolved(where, ElectionArgs, args)
+    _check_store(where, args)
+    ttl = args["ttl_seconds"]
+    renew = args.setdefault("renew_seconds", _rounded(ttl / 3))
     if renew > ttl / 2:
         raise InputError(
             where,
@@ -292,34 +295,18 @@ def _checked(where: str, name: str, args: ElectionArgs) -> _Settings:
             f"must be at most {ttl / 2:g}, half of ttl_seconds: a renewal that fails must be tried "
             "again in time",
         )
-    default = max(_rounded(ttl / 10), 2 * _LEAST_MARGIN)
-    margin = checks.plain(where, "margin_seconds", args.get("margin_seconds", default), _DECIDES)
-    checks.number(
-        where,
-        "margin_seconds",
-        margin,
-        minimum=max(_LEAST_MARGIN, _rounded(ttl * _LEAST_MARGIN_PART)),
-        maximum=ttl * _MOST_MARGIN_PART,
-    )
-    worker = None
-    if "worker_seconds" in args:
-        worker = checks.plain(where, "worker_seconds", args["worker_seconds"], _DECIDES)
-        checks.number(
+    margin = args.setdefault("margin_seconds", max(_rounded(ttl / 10), 2 * _LEAST_MARGIN))
+    least, most = max(_LEAST_MARGIN, _rounded(ttl * _LEAST_MARGIN_PART)), ttl / 4
+    if not least <= margin <= most:
+        raise InputError(
             where,
-            "worker_seconds",
-            worker,
-            minimum=_SHORTEST_SILENCE,
-            maximum=_LONGEST_TTL,
+            "margin_seconds",
+            margin,
+            f"must be from {least} to {most} with ttl_seconds {ttl}",
         )
-    port = checks.integer(
-        where, "port", args.get("port", 4040), minimum=_PORTS[0], maximum=_PORTS[1]
-    )
-    metrics_port = checks.integer(
-        where, "metrics_port", args.get("metrics_port", 4041), minimum=_PORTS[0], maximum=_PORTS[1]
-    )
-    if port == metrics_port:
-        raise InputError(where, "metrics_port", metrics_port, "must differ from port")
-    if "metrics_namespace" in args and not args.get("metrics_clients"):
+    if args["port"] == args["metrics_port"]:
+        raise InputError(where, "metrics_port", args["metrics_port"], "must differ from port")
+    if "metrics_namespace" in args and not args["metrics_clients"]:
         raise InputError(
             where,
             "metrics_namespace",
@@ -328,10 +315,7 @@ def _checked(where: str, name: str, args: ElectionArgs) -> _Settings:
         )
     if "on_change" in args:
         check_change(where, args["on_change"])
-    return _Settings(name, args, backend, ttl, renew, margin, worker, port, metrics_port)
-
-
-_DECIDES = "it is compared with the others before anything is deployed"
+    return args
 
 
 def _rounded(seconds: float) -> float:
@@ -343,20 +327,17 @@ def _digits(seconds: float) -> str:
     return str(int(seconds)) if seconds == int(seconds) else repr(float(seconds))
 
 
-def _check_store(where: str, backend: str, args: ElectionArgs) -> None:
-    store: Any = args.get("store")
-    user: Any = args.get("user")
-    if backend == "lease":
-        for argument, value in (("store", store), ("user", user)):
-            if value is not None:
-                raise InputError(
-                    where,
-                    argument,
-                    type(value).__name__,
-                    'must be left out: with backend "lease" the cluster\'s API is the store',
-                )
-        return
-    if not isinstance(store, EtcdTopology):
-        raise InputError(where, "store", store, "must be an EtcdTopology, such as cluster.topology")
-    if not isinstance(user, EtcdUser):
-        raise InputError(where, "user", user, "must be an EtcdUser, such as cluster.user(...)")
+def _check_store(where: str, args: ElectionArgs) -> None:
+    for argument, source in (("store", "cluster.topology"), ("user", "cluster.user(...)")):
+        given = args.get(argument)
+        if args["backend"] == "etcd" and given is None:
+            raise InputError(
+                where, argument, given, f'must be given with backend "etcd", such as {source}'
+            )
+        if args["backend"] == "lease" and given is not None:
+            raise InputError(
+                where,
+                argument,
+                type(given).__name__,
+                'must be left out: with backend "lease" the cluster\'s API is the store',
+            )

@@ -5,11 +5,12 @@ Members are StatefulSet pods with a volume each. Before etcd starts, a small pro
 member of a new cluster if all are empty, as a replacement if others have data.
 """
 
-import re
-
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import InputError
+from components.arguments.declared import arguments_of
+from components.arguments.engine import resolve
+from components.arguments.place import Place
 from components.platform.generated import Password
 from components.serving.etcd_plan import (
     NO_KEYS,
@@ -23,7 +24,7 @@ from components.serving.etcd_settings import (
     CLIENT_PORT,
     PEER_PORT,
     EtcdClusterArgs,
-    settings_of,
+    complete,
 )
 from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.names import child
@@ -31,9 +32,6 @@ from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
 from components.workloads.stateful import StatefulApplication, replica_services
 from components.workloads.task import Task
-
-_PREFIX = re.compile(r"[!-~]{1,256}")
-_USER = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
 
 class EtcdCluster(pulumi.ComponentResource):
@@ -66,13 +64,13 @@ class EtcdCluster(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'EtcdCluster "{name}"'
-        settings = settings_of(where, name, args)
-        plan = EtcdPlan(name, args, settings)
+        args = complete(where, name, args)
+        plan = EtcdPlan(name, args)
         StatefulApplication.validate(where, name, plan.members(NO_KEYS, "", None))
         super().__init__(
             "dds:index:EtcdCluster",
             name,
-            {"image": args["image"], "members": settings.members},
+            {"image": args["image"], "members": args["members"]},
             opts,
         )
         self._plan = plan
@@ -95,7 +93,7 @@ class EtcdCluster(pulumi.ComponentResource):
         before: list[pulumi.Resource] = [
             *replica_services(
                 name,
-                settings.members,
+                args["members"],
                 selector=plan.selector,
                 ports={"client": CLIENT_PORT, "peer": PEER_PORT},
                 namespace=args.get("namespace"),
@@ -142,23 +140,16 @@ class EtcdCluster(pulumi.ComponentResource):
 
         A Job creates it, or gives it another prefix, without anybody's doing.
 
-        :param name: from 1 to 32 lower-case letters, digits and dashes; not ``root``
-        :param prefix: beginning of the keys: printable ASCII without blanks, such as ``/shop/``
+        :param name: as EtcdUser says
+        :param prefix: beginning of the keys, such as ``/shop/``
         :raises InputError: for a name that is there already, or a bad name or prefix
         """
         where = f'{self._plan.where}, user "{name}"'
-        if not _USER.fullmatch(name) or name == "root":
-            raise InputError(
-                where, "name", name,
-                "must have from 1 to 32 lower-case letters, digits and dashes, and not be root",
-            )  # fmt: skip
+        declared = arguments_of(EtcdUser)
+        resolve(Place(where, "name"), declared["username"], name)
+        resolve(Place(where, "prefix"), declared["prefix"], prefix)
         if name in self._users:
             raise InputError(where, "name", name, "must be unique, it stands twice")
-        if not _PREFIX.fullmatch(prefix):
-            raise InputError(
-                where, "prefix", prefix,
-                "must have from 1 to 256 printable characters without blanks, such as /shop/",
-            )  # fmt: skip
         self._users.add(name)
         own = pulumi.ResourceOptions(parent=self)
         resource = child(self._plan.name, f"user-{name}", limit=TASK_LIMIT)

@@ -21,9 +21,9 @@ from components.serving.etcd_settings import (
     STORAGE,
     TOKENS,
     EtcdClusterArgs,
-    EtcdSettings,
     RestoreArgs,
     SnapshotsArgs,
+    etcd_yaml,
 )
 from components.values.edges import Edge
 from components.values.etcd import EtcdTopology
@@ -123,7 +123,6 @@ class EtcdPlan:
 
     name: str
     args: EtcdClusterArgs
-    settings: EtcdSettings
 
     @property
     def where(self) -> str:
@@ -133,7 +132,7 @@ class EtcdPlan:
     @property
     def pods(self) -> list[str]:
         """The members' names, each also of its Service."""
-        return [f"{self.name}-{ordinal}" for ordinal in range(self.settings.members)]
+        return [f"{self.name}-{ordinal}" for ordinal in range(self.args["members"])]
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -173,11 +172,11 @@ class EtcdPlan:
         restore_host: pulumi.Input[str] | None,
     ) -> StatefulApplicationArgs:
         """The members themselves."""
-        settings, args = self.settings, self.args
+        args = self.args
         storage: StorageArgs = {
             "path": STORAGE,
-            "size": settings.storage_size,
-            "delete_with_workload": args.get("delete_data", False),
+            "size": args["storage_size"],
+            "delete_with_workload": args["delete_data"],
         }
         if "storage_class" in args:
             storage["storage_class"] = args["storage_class"]
@@ -194,12 +193,12 @@ class EtcdPlan:
             "preparations": [
                 {
                     "name": "prepare",
-                    "image": args.get("tools_image", args["image"]),
+                    "image": args["tools_image"],
                     "command": ["python3", "-m", "member", "prepare"],
                 }
             ],
             "files": {
-                f"{_CONFIG}/etcd.yaml": settings.yaml(self.name),
+                f"{_CONFIG}/etcd.yaml": etcd_yaml(self.name, args),
                 f"{_CONFIG}/cluster.json": self._cluster_json(created, restore_host),
             },
             "secret_files": secret_files,
@@ -214,16 +213,12 @@ class EtcdPlan:
             "clients": [dict([self.client_label])],
             "ingress": [
                 Edge(ports=(CLIENT_PORT, PEER_PORT), pods=self.selector),
-                *args.get("ingress", ()),
+                *args["ingress"],
             ],
             "egress": egress,
-            "replicas": settings.members,
-            "spread": args.get("spread", "soft"),
-            "resources": args.get("resources")
-            or {
-                "requests": {"cpu": "100m", "memory": "128Mi"},
-                "limits": {"memory": f"{settings.quota_mb + 256}Mi"},
-            },
+            "replicas": args["members"],
+            "spread": args["spread"],
+            "resources": args["resources"],
             # Alive without a quorum; ready with one only. A long log takes its time at the start.
             "startup": {"path": "/livez", "port": "metrics", "failure_threshold": 300},
             "readiness": {"path": "/readyz", "port": "metrics", "period_seconds": 3},
@@ -256,7 +251,7 @@ class EtcdPlan:
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
         """What hands the snapshot to members."""
         server: ApplicationArgs = {
-            "image": self._tools(),
+            "image": self.args["tools_image"],
             "application": "etcd-restore",
             "component": "snapshots",
             "command": ["python3", "-m", "member", "serve"],
@@ -308,14 +303,15 @@ class EtcdPlan:
         self, topology: EtcdTopology, root_password: pulumi.Output[str]
     ) -> ScheduledTaskArgs:
         """What gives free pages back."""
+        defragmentation = self.args["defragmentation"]
         plan = {
             "endpoints": list(self.endpoints),
-            "free_fraction": self.settings.free_percent / 100,
-            "least_bytes": self.settings.least_mb * MIB,
+            "free_fraction": defragmentation["free_percent"] / 100,
+            "least_bytes": defragmentation["least_mb"] * MIB,
         }
         task: ScheduledTaskArgs = {
             **self._client("defragment", topology, root_password),  # type: ignore[typeddict-item]
-            "schedule": self.settings.defragmented,
+            "schedule": defragmentation["schedule"],
             "timeout_seconds": 1800,
         }
         task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
@@ -331,11 +327,11 @@ class EtcdPlan:
         plan = {
             "endpoints": list(self.endpoints),
             "name": self.name,
-            "keep": self.settings.keep,
+            "keep": snapshots["keep"],
         }
         task: ScheduledTaskArgs = {
             **self._client("snapshot", topology, root_password),  # type: ignore[typeddict-item]
-            "schedule": self.settings.snapshots_taken,
+            "schedule": snapshots["schedule"],
             "timeout_seconds": 900,
             "volumes": [
                 {
@@ -348,15 +344,12 @@ class EtcdPlan:
         task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
         return task
 
-    def _tools(self) -> pulumi.Input[str]:
-        return self.args.get("tools_image", self.args["image"])
-
     def _client(
         self, verb: str, topology: EtcdTopology, root_password: pulumi.Output[str]
     ) -> PodArgs:
         """A pod of the project's program that talks to the members as root."""
         pod: PodArgs = {
-            "image": self._tools(),
+            "image": self.args["tools_image"],
             "application": "etcd-tools",
             "component": verb,
             "command": ["python3", "-m", "member", verb],

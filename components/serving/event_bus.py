@@ -6,18 +6,35 @@ The bus is NATS with JetStream: streams on a volume. A Job with the project's ow
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict, Service
+from pulumi_kubernetes.core.v1 import Service
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    matching,
+    resolved,
+)
+from components.arguments.kubernetes import (
+    Image,
+    Namespace,
+    ObjectName,
+    Resources,
+    Selector,
+    VolumeSize,
+    amount,
+    check_name,
+)
+from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.serving.singleton import Singleton, SingletonArgs
-from components.values import checks
 from components.values.bus import BusTopology
 from components.values.edges import Edge
 from components.values.names import child
@@ -37,9 +54,14 @@ _CLIENT_PREFIX, _DELIVERY_PREFIX = "dds/client-of-", "dds/delivers-for-"
 # The StatefulSet needs eleven characters for its own, the delivery label 13, the Service 7.
 _RESERVE = 13
 _TASK_LIMIT = 48
-_BUCKET = re.compile(r"[a-z0-9][-a-z0-9]{0,31}")
 _USER, _ADMIN = "client", "admin"
 _MIB = 2**20
+# The least that a volume has.
+_LEAST_MB = 32
+_PLANNED = (
+    "events_mb", "keep_hours", "dead_mb", "keep_dead_hours", "records_mb", "duplicate_seconds",
+)  # fmt: skip
+_YEAR_SECONDS = 365 * 24 * 3600
 
 # What a client may do: publish, take and acknowledge, look at what is stored, make and delete places
 # to take from. Not make, change or empty a stream.
@@ -53,58 +75,84 @@ _CLIENT_MAY = (
 )  # fmt: skip
 
 
+_Megabytes = Annotated[int, between(1, 1_048_576)]
+_Hours = Annotated[int, between(1, 8760)]
+
+
 class BucketArgs(TypedDict):
     """Keys with values that end by themselves, for services that need a small store."""
 
-    name: str
-    """At most 32 lower-case letters, digits and dashes."""
-    seconds: int
-    """Seconds for which a value is kept, at least 1."""
-    size_mb: NotRequired[int]
-    """Most that it takes in MiB, at least 1. Defaults to 16."""
+    name: Annotated[
+        str,
+        matching(
+            r"[a-z0-9][-a-z0-9]*",
+            "lower-case letters, digits and dashes, such as codes",
+            most=32,
+            odd=("Codes", "-a", "a.b", "a_b", "a>", "a\n"),
+        ),
+    ]
+    """What clients call it."""
+    seconds: Annotated[int, between(1, _YEAR_SECONDS)]
+    """Seconds for which a value is kept."""
+    size_mb: NotRequired[Annotated[_Megabytes, Default(16)]]
+    """Most that it takes in MiB."""
 
 
 class EventBusArgs(TypedDict):
     """Arguments of EventBus."""
 
-    image: pulumi.Input[str]
+    image: Later[Image]
     """Image with nats-server 2.9 or newer: the project's ``nats``, or the upstream one."""
-    tools_image: pulumi.Input[str]
+    tools_image: Later[Image]
     """The project's image ``events``, which makes the streams."""
-    events_mb: NotRequired[int]
-    """Most that published events take in MiB, from 1 to 1048576. Defaults to 256. When it is
-    reached, publishing is refused until some are delivered; nothing is overwritten. A quarter more,
-    at least 1 MiB, is kept for what steps pass on."""
-    keep_hours: NotRequired[int]
+    events_mb: NotRequired[Annotated[_Megabytes, Default(256)]]
+    """Most that published events take in MiB. When it is reached, publishing is refused until some
+    are delivered; nothing is overwritten. A quarter more, at least 1 MiB, is kept for what steps
+    pass on."""
+    keep_hours: NotRequired[Annotated[_Hours, Default(72)]]
     """Hours for which the records of an event's way are kept, and the event itself until every
-    subscription has acknowledged it, from 1 to 8760. Defaults to 72: no step may be away for
-    longer."""
-    dead_mb: NotRequired[int]
-    """Most that dead letters take in MiB. Defaults to 64. When it is reached, an event that cannot
-    be delivered stays where it is and is tried again."""
-    keep_dead_hours: NotRequired[int]
-    """Hours for which a dead letter is kept, from 1 to 8760. Defaults to 720."""
-    records_mb: NotRequired[int]
-    """Most that the records of steps take in MiB. Defaults to 64; the oldest go first."""
-    duplicate_seconds: NotRequired[int]
-    """Seconds within which an event that is published again with the same id is known, from 1 to
-    3600. Defaults to 600."""
-    buckets: NotRequired[Sequence[BucketArgs]]
-    """Buckets of keys and values. By default there are none."""
-    storage_size: NotRequired[str]
-    """Size of the volume, a Kubernetes quantity. Defaults to what the streams may take and a
-    quarter more; less is refused."""
-    storage_class: NotRequired[pulumi.Input[str]]
-    """StorageClass. Defaults to the cluster's default one."""
-    delete_data: NotRequired[bool]
-    """Whether destroying the bus deletes the volume. Defaults to no."""
-    monitors: NotRequired[Sequence[Mapping[str, str]]]
+    subscription has acknowledged it: no step may be away for longer."""
+    dead_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
+    """Most that dead letters take in MiB. When it is reached, an event that cannot be delivered
+    stays where it is and is tried again."""
+    keep_dead_hours: NotRequired[Annotated[_Hours, Default(720)]]
+    """Hours for which a dead letter is kept."""
+    records_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
+    """Most that the records of steps take in MiB; the oldest go first."""
+    duplicate_seconds: NotRequired[Annotated[int, between(1, 3600), Default(600)]]
+    """Seconds within which an event that is published again with the same id is known."""
+    buckets: NotRequired[
+        Annotated[
+            Sequence[BucketArgs],
+            Rule(
+                "buckets of different names",
+                lambda buckets: len({bucket["name"] for bucket in buckets}) == len(buckets),
+                ([{"name": "a", "seconds": 1}, {"name": "a", "seconds": 2}],),
+            ),
+            Default(()),
+        ]
+    ]
+    """Buckets of keys and values."""
+    storage_size: NotRequired[
+        Annotated[VolumeSize, DefaultsTo("what the streams may take and a quarter more")]
+    ]
+    """Size of the volume, at least what the streams may take."""
+    storage_class: NotRequired[Later[ObjectName]]
+    """StorageClass. By default the cluster's default one."""
+    delete_data: NotRequired[Annotated[bool, Default(False)]]
+    """Whether destroying the bus deletes the volume."""
+    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods of the namespace that may ask the monitoring port, 8222, which answers in JSON
-    (``/varz``, ``/jsz``). By default nobody."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
-    """Requests and limits of the server. Default to cpu 50m, and memory 256Mi, which is also the limit."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    (``/varz``, ``/jsz``)."""
+    resources: NotRequired[
+        Annotated[
+            Resources,
+            Default({"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "256Mi"}}),
+        ]
+    ]
+    """Requests and limits of the server."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace. By default the provider's."""
 
 
 class EventBus(pulumi.ComponentResource):
@@ -132,7 +180,8 @@ class EventBus(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'EventBus "{name}"'
-        plan = _Plan(name, args, _checked(where, name, args))
+        args = _checked(where, name, args)
+        plan = _Plan(name, args)
         Singleton.validate(where, name, plan.server({_USERS: ""}))
         Task.validate(where, plan.setup_name, plan.setup(""))
         super().__init__("dds:index:EventBus", name, {"image": args["image"]}, opts)
@@ -193,34 +242,19 @@ authorization {{
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    events_mb: int
-    keep_hours: int
-    dead_mb: int
-    keep_dead_hours: int
-    records_mb: int
-    duplicate_seconds: int
-    buckets: tuple[tuple[str, int, int], ...]
-    storage_size: str
+def _asked_mb(args: EventBusArgs) -> int:
+    buckets = sum(bucket["size_mb"] for bucket in args["buckets"])
+    return args["events_mb"] + args["dead_mb"] + args["records_mb"] + buckets
 
-    @property
-    def asked_mb(self) -> int:
-        return (
-            self.events_mb
-            + self.dead_mb
-            + self.records_mb
-            + sum(size for _, _, size in self.buckets)
-        )
 
-    @property
-    def stored_mb(self) -> int:
-        # What is passed on finds room where publishing does not (rules.room of the program).
-        return self.asked_mb + max(-(-self.events_mb // 4), 1)
+def _stored_mb(args: EventBusArgs) -> int:
+    # What is passed on finds room where publishing does not (rules.room of the program).
+    return _asked_mb(args) + max(-(-args["events_mb"] // 4), 1)
 
-    def nats_conf(self, name: str) -> str:
-        """The server's configuration, but for its users."""
-        return f"""\
+
+def _nats_conf(name: str, args: EventBusArgs) -> str:
+    """The server's configuration, but for its users."""
+    return f"""\
 # NATS with JetStream. Generated.
 server_name: "{name}"
 listen: "0.0.0.0:{CLIENT_PORT}"
@@ -231,27 +265,21 @@ jetstream {{
   store_dir: "{_DATA}"
   # Everything is on the volume.
   max_memory_store: 1MB
-  max_file_store: {self.stored_mb}MB
+  max_file_store: {_stored_mb(args)}MB
 }}
 # Relative to this file.
 include "../nats-users/users.conf"
 """
 
-    def setup_json(self) -> str:
-        """What streams and buckets there are to be."""
-        plan = {
-            "events_mb": self.events_mb,
-            "keep_hours": self.keep_hours,
-            "dead_mb": self.dead_mb,
-            "keep_dead_hours": self.keep_dead_hours,
-            "records_mb": self.records_mb,
-            "duplicate_seconds": self.duplicate_seconds,
-            "buckets": [
-                {"name": name, "seconds": seconds, "mb": size}
-                for name, seconds, size in self.buckets
-            ],
-        }
-        return json.dumps(plan, indent=1)
+
+def _setup_json(args: EventBusArgs) -> str:
+    """What streams and buckets there are to be."""
+    plan = {key: value for key, value in args.items() if key in _PLANNED}
+    plan["buckets"] = [
+        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mb"]}
+        for bucket in args["buckets"]
+    ]
+    return json.dumps(plan, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +288,6 @@ class _Plan:
 
     name: str
     args: EventBusArgs
-    settings: _Settings
 
     @property
     def selector(self) -> dict[str, str]:
@@ -292,8 +319,8 @@ class _Plan:
         args = self.args
         storage: StorageArgs = {
             "path": _DATA,
-            "size": self.settings.storage_size,
-            "delete_with_workload": args.get("delete_data", False),
+            "size": args["storage_size"],
+            "delete_with_workload": args["delete_data"],
         }
         if "storage_class" in args:
             storage["storage_class"] = args["storage_class"]
@@ -302,7 +329,7 @@ class _Plan:
             "application": "nats",
             "component": "bus",
             "command": ["nats-server", "--config", _CONFIG],
-            "files": {_CONFIG: self.settings.nats_conf(self.name)},
+            "files": {_CONFIG: _nats_conf(self.name, args)},
             "secret_files": secret_files,
             "storage": storage,
             "ports": [
@@ -311,18 +338,12 @@ class _Plan:
             ],
             "expose": ["client"],
             "clients": [dict([self.client_label])],
-            "ingress": [
-                Edge(ports=(MONITOR_PORT,), pods=pods) for pods in args.get("monitors", ())
-            ],
+            "ingress": [Edge(ports=(MONITOR_PORT,), pods=pods) for pods in args["monitors"]],
             # Ready when its streams are loaded; alive while its JetStream answers at all.
             "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
             "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
             "liveness": {"path": "/healthz?js-server-only=true", "port": "monitor"},
-            "resources": args.get("resources")
-            or {
-                "requests": {"cpu": "50m", "memory": "256Mi"},
-                "limits": {"memory": "256Mi"},
-            },
+            "resources": args["resources"],
             "grace_seconds": 20,
         }
         if "namespace" in args:
@@ -334,7 +355,7 @@ class _Plan:
         task: TaskArgs = {
             **bus_client(self.args["tools_image"], "setup"),  # type: ignore[typeddict-item]
             "env": {"BUS": f"{self.service_name}:{CLIENT_PORT}", "BUS_USER": _ADMIN},
-            "files": {_PLAN: self.settings.setup_json()},
+            "files": {_PLAN: _setup_json(self.args)},
             "secret_files": {PASSWORD_FILE: admin},
             "labels": dict([self.client_label]),
             "egress": [Edge(ports=(CLIENT_PORT,), pods=self.selector)],
@@ -363,43 +384,17 @@ def bus_client(
     return pod
 
 
-def _checked(where: str, name: str, args: EventBusArgs) -> _Settings:
-    checks.known_arguments(where, EventBusArgs, args)
-    checks.dns_label(where, "name", name, reserve=_RESERVE)
-    checks.image_reference(where, "tools_image", args["tools_image"])
-
-    def whole(argument: str, default: int, highest: int) -> int:
-        return checks.whole(where, args, argument, default, (1, highest))
-
-    buckets = []
-    for position, bucket in enumerate(args.get("buckets", ())):
-        argument = f"buckets[{position}]"
-        checks.known_arguments(f"{where}: {argument}", BucketArgs, bucket)
-        if not _BUCKET.fullmatch(str(bucket["name"])):
-            raise InputError(
-                where, f"{argument}.name", bucket["name"],
-                "must have at most 32 lower-case letters, digits and dashes",
-            )  # fmt: skip
-        seconds = checks.integer(where, f"{argument}.seconds", bucket["seconds"], minimum=1)
-        size = checks.integer(where, f"{argument}.size_mb", bucket.get("size_mb", 16), minimum=1)
-        buckets.append((bucket["name"], seconds, size))
-    checks.unique(where, "buckets.name", [bucket[0] for bucket in buckets])
-    settings = _Settings(
-        events_mb=whole("events_mb", 256, 1_048_576),
-        keep_hours=whole("keep_hours", 72, 8760),
-        dead_mb=whole("dead_mb", 64, 1_048_576),
-        keep_dead_hours=whole("keep_dead_hours", 720, 8760),
-        records_mb=whole("records_mb", 64, 1_048_576),
-        duplicate_seconds=whole("duplicate_seconds", 600, 3600),
-        buckets=tuple(buckets),
-        storage_size="",
-    )
+def _checked(where: str, name: str, args: EventBusArgs) -> EventBusArgs:
+    check_name(where, name, reserve=_RESERVE, service=True)
+    args = resolved(where, EventBusArgs, args)
+    asked, stored = _asked_mb(args), _stored_mb(args)
     # A quarter more than what is asked for is what the streams may take at most, and more.
-    least = settings.asked_mb + settings.asked_mb // 4 + 1
-    size_text = checks.quantity(where, "storage_size", args.get("storage_size", f"{least}Mi"))
-    if checks.amount(size_text) < settings.stored_mb * _MIB:
+    size = args.setdefault("storage_size", f"{max(asked + asked // 4 + 1, _LEAST_MB)}Mi")
+    if amount(size) < stored * _MIB:
         raise InputError(
-            where, "storage_size", size_text,
-            f"must be at least {settings.stored_mb}Mi, which is what the streams may take",
-        )  # fmt: skip
-    return dataclasses.replace(settings, storage_size=size_text)
+            where,
+            "storage_size",
+            size,
+            f"must be at least {stored}Mi, which is what the streams may take",
+        )
+    return args

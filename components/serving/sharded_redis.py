@@ -7,17 +7,36 @@ from the topology that this component gives.
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    Secret,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.kubernetes import (
+    Image,
+    Namespace,
+    ObjectName,
+    VolumeSize,
+    amount,
+    check_name,
+)
+from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
-from components.single_node.twemproxy import ROLES, check_password
-from components.values import checks
-from components.values.redis_user import RedisUser
+from components.pods.template import SPREADS
+from components.single_node.twemproxy import ROLES
+from components.values.redis_user import RedisPassword, RedisUser
 from components.values.ring import (
     DEFAULT_HASH,
     HASHES,
@@ -41,61 +60,79 @@ FSYNC = ("always", "everysec", "no")
 _DATA = "/data"
 _CONFIG = "/etc/redis/redis.conf"
 _ACL = "/etc/redis-acl/users.acl"
-# A Service per pod is named <name>-<ordinal>; the StatefulSet itself needs eleven characters.
-_RESERVE = 11
 _CLIENT_PREFIX = "dds/client-of-"
+# A Service per pod is named <name>-<ordinal>, the StatefulSet itself needs eleven characters, and
+# an ambassador's label the most.
+_RESERVE = len("client-of-") + 4
+_MIB = 2**20
+_ON_DISK_ONLY = ("appendfsync", "storage_size", "storage_class", "delete_data")
+
+HashTag = Annotated[
+    str,
+    matching(
+        r"([!#-\[\]-~]{2})?",
+        "two printable characters such as {}, not quotes, backslashes or blanks, or empty",
+        odd=("{", "{}}", "{ ", '{"', "{\\", "{\n", "{ä"),
+    ),
+]
+"""What encloses the part of a key that is hashed."""
+_DIFFERENT = Rule(
+    "users of different names", lambda users: len({user.name for user in users}) == len(users)
+)
 
 
 class ShardedRedisArgs(TypedDict):
     """Arguments of ShardedRedis."""
 
-    image: pulumi.Input[str]
-    """Image with redis-server, redis-cli and sh (redis, valkey/valkey or the project's own), with
-    a tag or digest."""
-    shards: NotRequired[int]
-    """Number of shards, from 1 to 64. Defaults to 3. A changed number moves keys, which are then
-    not found: a cache refills, a store has to be copied."""
-    role: NotRequired[str]
-    """``cache`` (default): full, it evicts what was least recently used; nothing is on disk.
-    ``store``: full, it refuses writes; every write is on disk before it is acknowledged."""
-    persistence: NotRequired[bool]
-    """Whether each shard has a persistent volume with an append-only file. Defaults to yes for a
-    store; a cache has none. A store without one is empty after a restart."""
-    appendfsync: NotRequired[str]
-    """With persistence, when a write is on disk: ``always`` (default) before it is acknowledged;
-    ``everysec`` within about two seconds, which a crash can lose; ``no`` when the kernel likes."""
-    memory_mb: NotRequired[int]
-    """Memory for data of each shard in MiB, at least 16. Defaults to 64. The container's limit
-    lies above it, twice as high where the append-only file is rewritten by a forked process."""
-    storage_size: NotRequired[str]
-    """Size of each volume, a Kubernetes quantity. Defaults to four times the memory."""
-    storage_class: NotRequired[pulumi.Input[str]]
-    """StorageClass. Defaults to the cluster's default one."""
-    delete_data: NotRequired[bool]
-    """Whether destroying the store deletes the volumes. Defaults to no."""
-    auth: NotRequired[bool]
-    """Whether clients need a password. Defaults to yes. Without, the NetworkPolicy alone keeps
-    others out."""
-    password: NotRequired[pulumi.Input[str]]
-    """The clients' password, 8 to 128 characters of A to Z, a to z, 0 to 9 and ``-._~``. By default generated once."""
-    admin_password: NotRequired[pulumi.Input[str]]
-    """Password of the user ``admin``, who may do everything. By default generated once."""
-    hash: NotRequired[str]
-    """Key hash of the proxies, as twemproxy calls it. Defaults to murmur; others can be uneven on
-    keys of some shape."""
-    hash_tag: NotRequired[str]
+    image: Later[Image]
+    """Image with redis-server, redis-cli and sh (redis, valkey/valkey or the project's own)."""
+    shards: NotRequired[Annotated[int, between(1, MOST_SHARDS), Default(3)]]
+    """Number of shards. A changed number moves keys, which are then not found: a cache refills, a
+    store has to be copied."""
+    role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
+    """``cache``: full, it evicts what was least recently used; nothing is on disk. ``store``: full,
+    it refuses writes; every write is on disk before it is acknowledged."""
+    persistence: NotRequired[Annotated[bool, DefaultsTo("true for a store")]]
+    """Whether each shard has a persistent volume with an append-only file. A cache has none. A
+    store without one is empty after a restart."""
+    appendfsync: NotRequired[Annotated[str, one_of(*FSYNC), DefaultsTo("``always``")]]
+    """With persistence, when a write is on disk: ``always`` before it is acknowledged; ``everysec``
+    within about two seconds, which a crash can lose; ``no`` when the kernel likes."""
+    memory_mb: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
+    """Memory for data of each shard in MiB. The container's limit lies above it, twice as high where
+    the append-only file is rewritten by a forked process."""
+    storage_size: NotRequired[
+        Annotated[VolumeSize, DefaultsTo("four times the memory, at least 256Mi")]
+    ]
+    """Size of each volume, at least twice the memory: the append-only file is there twice while it
+    is rewritten."""
+    storage_class: NotRequired[Later[ObjectName]]
+    """StorageClass. By default the cluster's default one."""
+    delete_data: NotRequired[Annotated[bool, DefaultsTo("false")]]
+    """Whether destroying the store deletes the volumes."""
+    auth: NotRequired[Annotated[bool, Default(True)]]
+    """Whether clients need a password. Without, the NetworkPolicy alone keeps others out."""
+    password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated once")]]
+    """The clients' password."""
+    admin_password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated once")]]
+    """Password of the user ``admin``, who may do everything."""
+    hash: NotRequired[Annotated[str, one_of(*HASHES), Default(DEFAULT_HASH)]]
+    """Key hash of the proxies, as twemproxy calls it. Others than murmur can be uneven on keys of
+    some shape."""
+    hash_tag: NotRequired[Annotated[HashTag, Default("")]]
     """Two characters such as ``{}``: keys with the same part between them share a shard."""
-    companions: NotRequired[Sequence[Companion]]
+    companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of every shard, for example an exporter."""
-    users: NotRequired[Sequence[RedisUser]]
+    users: NotRequired[Annotated[Sequence[RedisUser], _DIFFERENT, Default(())]]
     """Users beside the clients', most often those of companions, such as ``exporter.user``."""
-    slow_command_ms: NotRequired[int]
-    """Milliseconds from which on a command is kept in Redis' slow log, from 0 (all). Defaults to
-    Redis' own, which is 10."""
-    spread: NotRequired[str]
-    """How shards are kept on different nodes: ``soft`` (default), ``strict`` or ``none``."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    slow_command_ms: NotRequired[
+        Annotated[int, between(0, 3_600_000), DefaultsTo("Redis' own, 10")]
+    ]
+    """Milliseconds from which on a command is kept in Redis' slow log; 0 keeps all."""
+    spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
+    """How shards are kept on different nodes: as far as possible, strictly, or not."""
+    namespace: NotRequired[Later[Namespace]]
+    """Namespace. By default the provider's."""
 
 
 class ShardedRedis(pulumi.ComponentResource):
@@ -126,12 +163,12 @@ class ShardedRedis(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'ShardedRedis "{name}"'
-        settings = _checked(where, name, args)
+        args = _checked(where, name, args)
         client_label = (f"{_CLIENT_PREFIX}{name}", "true")
-        workload = _workload(args, settings, client_label)
-        StatefulApplication.validate(where, name, workload(_Acl.open()))
+        acl = _Acl.open()
+        StatefulApplication.validate(where, name, _workload(args, client_label, acl))
         selector = pod_labels.selector("redis", name, "shard")
-        self.plan = plan(settings.shards, settings.hash)
+        self.plan = plan(args["shards"], args["hash"])
         self.topology = Topology(
             name=name,
             shards=tuple(
@@ -141,14 +178,14 @@ class ShardedRedis(pulumi.ComponentResource):
             protocol="redis",
             client_label=client_label,
             server_labels=selector,
-            hash=settings.hash,
-            hash_tag=settings.hash_tag,
+            hash=args["hash"],
+            hash_tag=args["hash_tag"],
         )
 
         super().__init__(
             "dds:index:ShardedRedis",
             name,
-            {"image": args["image"], "shards": settings.shards, "role": settings.role},
+            {"image": args["image"], "shards": args["shards"], "role": args["role"]},
             opts,
         )
         for line in forecast(self.plan):
@@ -156,16 +193,15 @@ class ShardedRedis(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         self.password = None
         self.admin_password = None
-        acl = _Acl.open()
-        if settings.auth:
+        if args["auth"]:
             self.password = _password(f"{name}-password", args.get("password"), own)
             self.admin_password = _password(f"{name}-admin", args.get("admin_password"), own)
-            acl = _Acl.guarded(where, self.password, self.admin_password)
-        acl = acl.having(args.get("users", ()))
-        self.application = StatefulApplication(name, workload(acl), own)
+            acl = _Acl.guarded(self.password, self.admin_password)
+        acl = acl.having(args["users"])
+        self.application = StatefulApplication(name, _workload(args, client_label, acl), own)
         replica_services(
             name,
-            settings.shards,
+            args["shards"],
             selector=selector,
             ports={"redis": PORT},
             namespace=args.get("namespace"),
@@ -204,51 +240,35 @@ def movement(old: int, new: int) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    shards: int
-    role: str
-    persistence: bool
-    appendfsync: str
-    memory_mb: int
-    auth: bool
-    hash: str
-    hash_tag: str
-    slow_command_ms: int | None
-
-    @property
-    def forks(self) -> bool:
-        return self.persistence
-
-    def redis_conf(self) -> str:
-        """The servers' configuration file."""
-        lines = [
-            f"# Redis as a {self.role}. Generated.",
-            "bind * -::*",
-            f"port {PORT}",
-            "# The NetworkPolicy and the users of the ACL decide who may connect.",
-            "protected-mode no",
-            f"aclfile {_ACL}",
-            "tcp-keepalive 60",
-            f"dir {_DATA}",
-            f"maxmemory {self.memory_mb}mb",
-        ]
-        if self.role == "cache":
-            lines += ["# Full, it makes room.", "maxmemory-policy allkeys-lru"]
-        else:
-            lines += ["# Full, it refuses writes; nothing is lost.", "maxmemory-policy noeviction"]
-        lines.append('save ""')
-        if self.persistence:
-            lines += ["appendonly yes", f"appendfsync {self.appendfsync}"]
-            if self.appendfsync == "always":
-                lines.append("# A write is on disk before it is acknowledged.")
-            # The tail of a file that a crash cut off was never acknowledged.
-            lines.append("aof-load-truncated yes")
-        else:
-            lines.append("appendonly no")
-        if self.slow_command_ms is not None:
-            lines.append(f"slowlog-log-slower-than {1000 * self.slow_command_ms}")
-        return "\n".join(lines) + "\n"
+def _redis_conf(args: ShardedRedisArgs) -> str:
+    """The servers' configuration file."""
+    lines = [
+        f"# Redis as a {args['role']}. Generated.",
+        "bind * -::*",
+        f"port {PORT}",
+        "# The NetworkPolicy and the users of the ACL decide who may connect.",
+        "protected-mode no",
+        f"aclfile {_ACL}",
+        "tcp-keepalive 60",
+        f"dir {_DATA}",
+        f"maxmemory {args['memory_mb']}mb",
+    ]
+    if args["role"] == "cache":
+        lines += ["# Full, it makes room.", "maxmemory-policy allkeys-lru"]
+    else:
+        lines += ["# Full, it refuses writes; nothing is lost.", "maxmemory-policy noeviction"]
+    lines.append('save ""')
+    if args["persistence"]:
+        lines += ["appendonly yes", f"appendfsync {args['appendfsync']}"]
+        if args["appendfsync"] == "always":
+            lines.append("# A write is on disk before it is acknowledged.")
+        # The tail of a file that a crash cut off was never acknowledged.
+        lines.append("aof-load-truncated yes")
+    else:
+        lines.append("appendonly no")
+    if "slow_command_ms" in args:
+        lines.append(f"slowlog-log-slower-than {1000 * args['slow_command_ms']}")
+    return "\n".join(lines) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,10 +281,9 @@ class _Acl:
         return cls(_users("nopass", None), secret=False)
 
     @classmethod
-    def guarded(cls, where: str, password: pulumi.Output[str], admin: pulumi.Output[str]) -> "_Acl":
+    def guarded(cls, password: pulumi.Output[str], admin: pulumi.Output[str]) -> "_Acl":
         def text(known: Sequence[str]) -> str:
-            mine, admins = (check_password(where, value) for value in known)
-            return _users(f"#{_digest(mine)}", f"#{_digest(admins)}")
+            return _users(f"#{_digest(known[0])}", f"#{_digest(known[1])}")
 
         return cls(pulumi.Output.all(password, admin).apply(text), secret=True)
 
@@ -301,112 +320,86 @@ def _password(
     return pulumi.Output.secret(given)
 
 
-def _checked(where: str, name: str, args: ShardedRedisArgs) -> _Settings:
-    checks.known_arguments(where, ShardedRedisArgs, args)
-    checks.dns_label(where, "name", name, reserve=max(_RESERVE, len("client-of-") + 4))
-    shards = checks.plain(where, "shards", args.get("shards", 3), "it decides what is registered")
-    checks.integer(where, "shards", shards, minimum=1, maximum=MOST_SHARDS)
-    role = checks.one_of(where, "role", args.get("role", "cache"), ROLES)
-    persistence = args.get("persistence", role == "store")
-    if role == "cache" and persistence:
+def _checked(where: str, name: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
+    check_name(where, name, reserve=_RESERVE, service=True)
+    args = resolved(where, ShardedRedisArgs, args)
+    persistence = args.setdefault("persistence", args["role"] == "store")
+    if args["role"] == "cache" and persistence:
         raise InputError(
             where, "persistence", persistence, 'must be false with role "cache"; "store" keeps data'
         )
-    for argument in ("appendfsync", "storage_size", "storage_class", "delete_data"):
+    for argument in _ON_DISK_ONLY:
         if argument in args and not persistence:
             raise InputError(
                 where,
                 argument,
-                args[argument],
+                args[argument],  # type: ignore[literal-required]
                 "must be left out: nothing is on disk without persistence",
             )
-    users = args.get("users", ())
-    for user in users:
-        if not isinstance(user, RedisUser):
-            raise InputError(where, "users", user, "must be a RedisUser, such as exporter.user")
-    checks.unique(where, "users", [user.name for user in users])
-    auth = args.get("auth", True)
     for argument in ("password", "admin_password"):
-        value: Any = args.get(argument)
-        if value is not None and not auth:
+        if argument in args and not args["auth"]:
             raise InputError(where, argument, "<secret>", "must be left out with auth false")
-        if isinstance(value, str):
-            check_password(where, value)
-    return _Settings(
-        shards=shards,
-        role=role,
-        persistence=persistence,
-        appendfsync=checks.one_of(where, "appendfsync", args.get("appendfsync", "always"), FSYNC),
-        memory_mb=checks.integer(
-            where, "memory_mb", args.get("memory_mb", 64), minimum=16, maximum=1_048_576
-        ),
-        auth=auth,
-        hash=checks.one_of(where, "hash", args.get("hash", DEFAULT_HASH), tuple(HASHES)),
-        hash_tag=args.get("hash_tag", ""),
-        slow_command_ms=_slow(where, args),
-    )
-
-
-def _slow(where: str, args: ShardedRedisArgs) -> int | None:
-    if "slow_command_ms" not in args:
-        return None
-    return checks.integer(
-        where, "slow_command_ms", args["slow_command_ms"], minimum=0, maximum=3_600_000
-    )
-
-
-def _workload(args: ShardedRedisArgs, settings: _Settings, client_label: tuple[str, str]) -> Any:
-    """The servers' arguments, to be completed with an ACL."""
-    memory = settings.memory_mb
-    # The forked child that rewrites the append-only file may copy every page that changes.
-    limit = (2 * memory if settings.forks else memory + memory // 4) + 48
-
-    def complete(acl: _Acl) -> StatefulApplicationArgs:
-        workload: StatefulApplicationArgs = {
-            "image": args["image"],
-            "application": "redis",
-            "component": "shard",
-            "command": ["redis-server", _CONFIG],
-            "files": {_CONFIG: settings.redis_conf()},
-            "ports": [{"name": "redis", "port": PORT}],
-            "clients": [dict([client_label])],
-            "replicas": settings.shards,
-            "resources": {
-                "requests": {"cpu": "50m", "memory": f"{limit}Mi"},
-                "limits": {"memory": f"{limit}Mi"},
-            },
-            # Loading the file of a big store takes a while; it answers PING with LOADING then.
-            "startup": {"command": _probe(">/dev/null"), "failure_threshold": 120},
-            # The first one comes with the end of startup, so a shard that is back is used at once.
-            "readiness": {"command": _probe("| grep -q PONG")},
-            "liveness": {"command": _probe(">/dev/null")},
-            # No other pod has this shard's keys, so waiting before the end helps nobody.
-            "drain_seconds": 0,
-            "grace_seconds": 30,
-        }
-        workload["secret_files" if acl.secret else "files"] = (
-            {_ACL: acl.text} if acl.secret else {**workload["files"], _ACL: acl.text}
+    memory = args["memory_mb"]
+    size = args.setdefault("storage_size", f"{max(256, 4 * memory)}Mi")
+    if persistence and amount(size) < 2 * memory * _MIB:
+        raise InputError(
+            where,
+            "storage_size",
+            size,
+            f"must be at least {2 * memory}Mi, twice memory_mb: the file is there twice while it is "
+            "rewritten",
         )
-        if settings.persistence:
-            storage: StorageArgs = {
-                "path": _DATA,
-                "size": args.get("storage_size", f"{max(256, 4 * memory)}Mi"),
-                "delete_with_workload": args.get("delete_data", False),
-            }
-            if "storage_class" in args:
-                storage["storage_class"] = args["storage_class"]
-            workload["storage"] = storage
-        else:
-            workload["writable"] = [_DATA]
-        if "companions" in args:
-            workload["companions"] = args["companions"]
-        if "spread" in args:
-            workload["spread"] = args["spread"]
-        if "namespace" in args:
-            workload["namespace"] = args["namespace"]
-        return workload
+    args.setdefault("appendfsync", "always")
+    args.setdefault("delete_data", False)
+    return args
 
-    return complete
+
+def _workload(
+    args: ShardedRedisArgs, client_label: tuple[str, str], acl: _Acl
+) -> StatefulApplicationArgs:
+    memory, persistence = args["memory_mb"], args["persistence"]
+    # The forked child that rewrites the append-only file may copy every page that changes.
+    limit = (2 * memory if persistence else memory + memory // 4) + 48
+    files: dict[str, pulumi.Input[str]] = {_CONFIG: _redis_conf(args)}
+    workload: StatefulApplicationArgs = {
+        "image": args["image"],
+        "application": "redis",
+        "component": "shard",
+        "command": ["redis-server", _CONFIG],
+        "files": files if acl.secret else {**files, _ACL: acl.text},
+        "secret_files": {_ACL: acl.text} if acl.secret else {},
+        "ports": [{"name": "redis", "port": PORT}],
+        "clients": [dict([client_label])],
+        "replicas": args["shards"],
+        "companions": args["companions"],
+        "spread": args["spread"],
+        "resources": {
+            "requests": {"cpu": "50m", "memory": f"{limit}Mi"},
+            "limits": {"memory": f"{limit}Mi"},
+        },
+        # Loading the file of a big store takes a while; it answers PING with LOADING then.
+        "startup": {"command": _probe(">/dev/null"), "failure_threshold": 120},
+        # The first one comes with the end of startup, so a shard that is back is used at once.
+        "readiness": {"command": _probe("| grep -q PONG")},
+        "liveness": {"command": _probe(">/dev/null")},
+        # No other pod has this shard's keys, so waiting before the end helps nobody.
+        "drain_seconds": 0,
+        "grace_seconds": 30,
+    }
+    if persistence:
+        storage: StorageArgs = {
+            "path": _DATA,
+            "size": args["storage_size"],
+            "delete_with_workload": args["delete_data"],
+        }
+        if "storage_class" in args:
+            storage["storage_class"] = args["storage_class"]
+        workload["storage"] = storage
+    else:
+        workload["writable"] = [_DATA]
+    if "namespace" in args:
+        workload["namespace"] = args["namespace"]
+    return workload
 
 
 def _probe(wanted: str) -> list[str]:

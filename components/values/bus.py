@@ -1,50 +1,69 @@
 """What an event bus tells those who publish and subscribe."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import check_fields, matching
+from components.arguments.addresses import Endpoint, Port
+from components.arguments.declared import Deferrable, read
+from components.arguments.engine import resolve
+from components.arguments.kubernetes import DnsLabel, Label, Selector
+from components.arguments.place import Place
 
-_TOPIC = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_TOPIC_LIMIT = 128
+_WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+Topic = Annotated[
+    str,
+    matching(
+        rf"{_WORD}(\.{_WORD})*",
+        "a topic of at most 128 characters: lower-case letters, digits and dashes, with dots "
+        "between words, such as login.requested",
+        most=128,
+        odd=("Login", "a..b", ".a", "a.", "a.-b", "a_b", "a.>", "a.*", "a b", "a\n"),
+    ),
+]
+"""What events are about; a bus knows it as part of a subject."""
 
 
 @dataclass(frozen=True)
 class BusTopology:
     """Where a bus is and how it is reached; for pods of the same namespace."""
 
-    name: str
+    GIVEN_BY: ClassVar[str] = "bus.topology"
+
+    name: DnsLabel
     """The bus's name."""
-    server: str
+    server: Endpoint
     """``host:port`` of its server."""
-    port: int
+    port: Port
     """The port at the server's pod."""
-    username: str
-    """Who clients log in as."""
-    password: pulumi.Output[str]
+    username: Annotated[
+        str,
+        matching(
+            r"[A-Za-z0-9][-._A-Za-z0-9]*",
+            "letters, digits, dots, dashes and underscores, such as client",
+            most=64,
+            odd=("-a", "a:b", "a b", "a@b", "a\n"),
+        ),
+    ]
+    """What clients log in as."""
+    password: Annotated[pulumi.Output[str], Deferrable(secret=True)]
     """Their password, a secret. It is known once the streams are there: what mounts it starts
     later."""
-    client_label: tuple[str, str]
+    client_label: Label
     """Pods with this label are let in by the server's NetworkPolicy."""
-    delivery_label: tuple[str, str]
+    delivery_label: Label
     """Label of the pods that deliver events. What is to receive some names it as its client."""
-    server_labels: Mapping[str, str]
+    server_labels: Selector
     """Labels that select the server's pod."""
+
+    def __post_init__(self) -> None:
+        check_fields(f'BusTopology "{self.name}"', self)
 
 
 def topic(where: str, argument: str, value: str) -> str:
     """A topic: DNS labels with dots between them, ``login.requested``."""
-    if not _is_text(value) or not _TOPIC.fullmatch(value) or len(value) > _TOPIC_LIMIT:
-        raise InputError(
-            where, argument, value,
-            f"must be a topic of at most {_TOPIC_LIMIT} characters: lower-case letters, digits and "
-            "dashes, with dots between words, such as login.requested",
-        )  # fmt: skip
-    return value
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    found: str = resolve(Place(where, argument), read(Topic), value)
+    return found

@@ -1,40 +1,60 @@
 """A user of a Redis server beside its clients: who it is and what it may do."""
 
 import hashlib
-import re
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import pulumi
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import check_fields, matching
+from components.arguments.declared import Deferrable
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-_RULE = re.compile(r"[-+][@a-z][-a-z0-9_|@]*|[~&%][^\s]+|(reset|all)(keys|channels)")
+RedisPassword = Annotated[
+    str,
+    matching(
+        r"[-._~A-Za-z0-9]{8,128}",
+        "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
+        odd=("short", "a" * 129, "swordfish swordfish", "swordfish\n", 'sword"fish', "#swordfish"),
+    ),
+]
+"""A password that neither Redis' configuration nor that of a proxy reads differently."""
+AclRule = Annotated[
+    str,
+    matching(
+        r"[-+](@[a-z]+|[a-z][-a-z0-9_.]*(\|[-a-z0-9_]+)?)|[~&][!-~]+|%(R|W|RW|WR)~[!-~]+"
+        r"|(reset|all)(keys|channels)",
+        "a rule such as +info or ~key:*",
+        most=512,
+        odd=("info", "+info >swordfish", ">swordfish", "nopass", "on", "~", "%x", "+a\n", "~ä"),
+    ),
+]
+"""One rule of an ACL, of those that neither name a password nor leave the user's line."""
 
 
 @dataclass(frozen=True)
 class RedisUser:
     """What a companion logs in as. The server learns the password's SHA-256 only."""
 
-    name: str
-    """Lower-case letters, digits and dashes."""
-    rules: tuple[str, ...]
+    GIVEN_BY: ClassVar[str] = "exporter.user"
+
+    name: Annotated[
+        str,
+        matching(
+            r"(?!(default|admin|probe)$)[a-z][-a-z0-9]*",
+            "lower-case letters, digits and dashes, beginning with a letter, and not one of the "
+            "store's own users",
+            most=63,
+            odd=("default", "admin", "probe", "A", "1a", "a b", "a\n", "a on nopass"),
+        ),
+    ]
+    """What it is called."""
+    rules: tuple[AclRule, ...]
     """What it may do, in the words of Redis' ACL, for example ``+info``. It starts with nothing."""
-    password: pulumi.Output[str]
+    password: Annotated[pulumi.Output[str], Deferrable(secret=True)]
     """What it logs in with; a secret."""
 
     def __post_init__(self) -> None:
-        where = f'RedisUser "{self.name}"'
-        if not _NAME.fullmatch(self.name) or self.name in ("default", "admin", "probe"):
-            raise InputError(
-                where, "name", self.name, "must be lower-case, and not one of the store's own users"
-            )
-        for rule in self.rules:
-            if not _RULE.fullmatch(rule):
-                raise InputError(where, "rules", rule, "must be a rule such as +info or ~key:*")
-        if not checks.is_deferred(self.password):
-            raise InputError(where, "password", "<secret>", "must be an Output, such as a secret")
+        check_fields(f'RedisUser "{self.name}"', self)
 
     def acl_line(self) -> pulumi.Output[str]:
         """The user's line in an ACL file."""

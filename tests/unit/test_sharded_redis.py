@@ -14,6 +14,7 @@ import pytest
 from components import ShardedRedis
 from components.arguments.errors import InputError
 from components.serving.sharded_redis import forecast, movement
+from components.values.redis_user import RedisUser
 from components.values.ring import plan
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
@@ -26,6 +27,11 @@ PASSWORD = "swordfish-long-enough"
 ADMIN = "swordfish-of-the-admin"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 REDIS = shutil.which("redis-server")
+# Each is a rule that a RedisUser may have.
+BORDERLINE = (
+    "+info", "-@all", "+@read", "+config|get", "-slowlog|reset", '~"#;$(HOME)', "%R~a*", "%WR~\\x",
+    "&news.*", "resetkeys", "allchannels", "~{}",
+)  # fmt: skip
 
 
 def made(preview: bool = False, **args: Any) -> tuple[ShardedRedis, Graph]:
@@ -217,42 +223,50 @@ def test_the_forecast_knows_the_ends(count: int) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"shard": 3}, "shard is not an argument; did you mean shards?"),
-        ({"image": "redis"}, "must have a tag"),
-        ({"shards": 0}, "shards is 0; must be from 1 to 64"),
-        ({"shards": 65}, "must be from 1 to 64"),
-        ({"shards": 2.5}, "must be a whole number"),
-        ({"shards": "3"}, "must be a whole number"),
-        ({"role": "queue"}, "must be one of cache, store"),
         ({"role": "cache", "persistence": True}, 'must be false with role "cache"'),
         ({"appendfsync": "always"}, "must be left out"),
         ({"storage_size": "1Gi"}, "must be left out"),
-        ({"role": "store", "appendfsync": "sometimes"}, "must be one of always, everysec, no"),
-        ({"role": "store", "storage_size": "large"}, "must be a quantity"),
-        ({"memory_mb": 1}, "must be from 16"),
-        ({"hash": "sha1"}, "must be one of"),
-        ({"hash_tag": "{"}, "must be two characters"),
+        ({"delete_data": False}, "must be left out"),
+        ({"role": "store", "persistence": False, "storage_class": "fast"}, "must be left out"),
+        ({"role": "store", "storage_size": "127Mi"}, "must be at least 128Mi, twice memory_mb"),
+        ({"hash_tag": "{"}, "must be two printable characters"),
         ({"password": "short"}, "must be from 8 to 128"),
         ({"auth": False, "password": PASSWORD}, "must be left out with auth false"),
-        ({"spread": "wide"}, "must be one of soft, strict, none"),
-        ({"companions": ["x"]}, "must be a Companion"),
+        ({"auth": False, "admin_password": PASSWORD}, "must be left out with auth false"),
+        # None of them is what it seems to be, and each would lose data or let others in.
+        ({"delete_data": "false"}, "must be true or false"),
+        ({"auth": "no"}, "must be true or false"),
+        ({"persistence": 0}, "must be true or false"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
     assert expected in refusal("cache", change, preview=preview)
 
 
-@pytest.mark.parametrize("name", ["Cache", "cache_1", "-cache", "c" * 50, ""])
+@pytest.mark.parametrize("name", ["Cache", "cache_1", "-cache", "c" * 50, "", "1cache"])
 def test_a_bad_name_is_refused(name: str) -> None:
     assert "name is" in refusal(name, {})
 
 
-def test_shards_must_be_known_now() -> None:
-    def program() -> None:
-        args: Any = {"image": IMAGE, "shards": pulumi.Output.from_input(3)}
-        ShardedRedis("cache", args)
+def test_a_store_with_nones_remembers_and_asks_for_a_password() -> None:
+    left_out: dict[str, Any] = dict.fromkeys(
+        ("persistence", "auth", "delete_data", "appendfsync", "storage_size", "storage_class")
+    )
+    (without, expected), (store, graph) = made(role="store"), made(role="store", **left_out)
+    assert file(graph, "redis.conf") == file(expected, "redis.conf")
+    assert the(graph, "StatefulSet") == the(expected, "StatefulSet")
+    assert store.password is not None
+    assert without.password is not None
 
-    with pytest.raises(InputError, match="must be a plain value"):
+
+def test_users_have_different_names() -> None:
+    def user() -> RedisUser:
+        return RedisUser("metrics", ("+info",), pulumi.Output.secret(PASSWORD))
+
+    def program() -> None:
+        ShardedRedis("cache", {"image": IMAGE, "users": [user(), user()]})
+
+    with pytest.raises(InputError, match="users is .*; must be users of different names"):
         build(program)
 
 
@@ -276,7 +290,11 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
     """A real redis-server with the generated files; the port it listens on."""
     if REDIS is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
-    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param)
+
+    def users() -> list[RedisUser]:
+        return [RedisUser("borderline", BORDERLINE, pulumi.Output.secret(PASSWORD))]
+
+    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param, users=users)
     port = free_port()
     acl, conf = tmp_path / "users.acl", tmp_path / "redis.conf"
     acl.write_text(file(graph, "users.acl"))
@@ -317,3 +335,4 @@ def test_a_real_server_takes_the_files_and_lets_each_user_do_what_it_may(server:
         assert "NOPERM" in ask(server, *command.split(), password=PASSWORD), command
     assert "maxmemory" in ask(server, "config", "get", "max*", user="admin", password=ADMIN)
     assert "WRONGPASS" in ask(server, "ping", user="admin", password=PASSWORD)
+    assert "user borderline on" in ask(server, "acl", "list", user="admin", password=ADMIN)

@@ -1,5 +1,162 @@
 """Stores, buses, elections and what is made for them."""
 
-from tests.unit.support.examples.example import Example
+from typing import Any
 
-EXAMPLES: dict[str, Example] = {}
+import pulumi
+
+from components import Authority, Election, EtcdCluster, EventBus, ShardedRedis
+from components.values.edges import Edge
+from components.values.etcd import EtcdTopology, EtcdUser
+from components.values.redis_user import RedisUser
+from tests.unit.support.examples.example import IMAGE, Example, companion
+
+
+def _store() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "shards": 2,
+        "role": "store",
+        "persistence": True,
+        "appendfsync": "everysec",
+        "memory_mb": 128,
+        "storage_size": "1Gi",
+        "storage_class": "fast",
+        "delete_data": True,
+        "auth": True,
+        "password": "swordfish-long-enough",
+        "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
+        "hash": "md5",
+        "hash_tag": "{}",
+        "companions": [companion("exporter", 9121)],
+        "users": [RedisUser("exporter", ("+info",), pulumi.Output.secret("swordfish"))],
+        "slow_command_ms": 5,
+        "spread": "strict",
+        "namespace": "here",
+    }
+
+
+def _authority() -> Authority:
+    """One that is there already: nothing is registered for it."""
+    authority = Authority.__new__(Authority)
+    pem = "-----BEGIN CERTIFICATE-----\nshared\n-----END CERTIFICATE-----\n"
+    authority.certificate = pulumi.Output.from_input(pem)
+    authority.key = pulumi.Output.secret("swordfish-of-the-authority")
+    return authority
+
+
+def _cluster() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "tools_image": "registry.example/tools:1",
+        "members": 5,
+        "quota_mb": 64,
+        "storage_size": "2Gi",
+        "storage_class": "fast",
+        "delete_data": True,
+        "heartbeat_ms": 200,
+        "election_ms": 3000,
+        "compaction_minutes": 5,
+        "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "least_mb": 1},
+        "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
+        "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
+        "root_password": pulumi.Output.secret("swordfish-of-the-root"),
+        "authority": _authority(),
+        "resources": {"requests": {"cpu": "200m"}, "limits": {"memory": "1Gi"}},
+        "ingress": [Edge(ports=(2381,), namespace={"team": "blue"})],
+        "spread": "strict",
+        "namespace": "here",
+    }
+
+
+def _election() -> dict[str, Any]:
+    return {
+        "image": IMAGE,
+        "ttl_seconds": 10,
+        "renew_seconds": 2.5,
+        "margin_seconds": 1.25,
+        "worker_seconds": 12.5,
+        "port": 5050,
+        "metrics_port": 5051,
+        "metrics_clients": [{"app": "prometheus"}],
+        "metrics_namespace": {"name": "monitoring"},
+        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
+        "namespace": "here",
+    }
+
+
+def _topology() -> EtcdTopology:
+    return EtcdTopology(
+        name="etcd",
+        endpoints=("https://etcd-0:2379", "https://etcd-1:2379"),
+        authority=pulumi.Output.from_input("-----BEGIN CERTIFICATE-----\n"),
+        client_label=("dds/client-of-etcd", "true"),
+        server_labels={"app.kubernetes.io/instance": "etcd"},
+        port=2379,
+    )
+
+
+EXAMPLES: dict[str, Example] = {
+    "ShardedRedis": Example(
+        ShardedRedis,
+        "dds:index:ShardedRedis",
+        {"image": IMAGE},
+        _store,
+        # No other pod has a shard's keys, so there is nothing to wait for before it stops.
+        frozenset({"redis: no drain"}),
+    ),
+    "EtcdCluster": Example(
+        EtcdCluster,
+        "dds:index:EtcdCluster",
+        {"image": IMAGE},
+        _cluster,
+        # Clients try the other members.
+        frozenset({"etcd: no drain"}),
+    ),
+    "Election etcd": Example(
+        Election,
+        "dds:index:Election",
+        {"image": IMAGE, "backend": "lease"},
+        lambda: {
+            **_election(),
+            "backend": "etcd",
+            "store": _topology(),
+            "user": EtcdUser("elections", pulumi.Output.secret("swordfish"), "/elections/"),
+            "on_change": {"signal": "HUP", "process": "web"},
+            "after": [pulumi.resource.DependencyResource("urn:pulumi:test::dds::a:b:C::there")],
+        },
+    ),
+    "Election lease": Example(
+        Election,
+        "dds:index:Election",
+        {"image": IMAGE, "backend": "lease"},
+        lambda: {
+            **_election(),
+            "backend": "lease",
+            "on_change": {"url": "http://localhost:8080/leadership"},
+        },
+    ),
+    "EventBus": Example(
+        EventBus,
+        "dds:index:EventBus",
+        {"image": IMAGE, "tools_image": "registry.example/events:1"},
+        lambda: {
+            "image": IMAGE,
+            "tools_image": "registry.example/events:1",
+            "events_mb": 32,
+            "keep_hours": 2,
+            "dead_mb": 8,
+            "keep_dead_hours": 48,
+            "records_mb": 16,
+            "duplicate_seconds": 60,
+            "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+            "storage_size": "1Gi",
+            "storage_class": "fast",
+            "delete_data": True,
+            "monitors": [{"app": "prometheus"}],
+            "resources": {"limits": {"memory": "1Gi"}},
+            "namespace": "here",
+        },
+        # There is no other server to which clients could go meanwhile.
+        frozenset({"nats: no drain"}),
+    ),
+}
