@@ -172,33 +172,45 @@ def unknown() -> pulumi.Output[Any]:
 
 @every_component
 def test_a_secret_is_refused_where_others_could_read_it(example: Example) -> None:
-    for argument in given(example):
-        deferrable = argument.declared.deferrable
-        if deferrable is None or deferrable.secret:
-            continue
+    def readable() -> dict[str, Argument]:
+        """By path; an example may have Outputs, which need a running program."""
+        return {
+            argument.path: argument
+            for argument in given(example)
+            if (deferrable := argument.declared.deferrable) is not None and not deferrable.secret
+        }
 
-        def program(argument: Argument = argument) -> None:
+    paths: list[str] = []
+    build(lambda: paths.extend(readable()))
+    for path in paths:
+
+        def program(path: str = path) -> None:
+            argument = readable()[path]
             example.make("one", argument.put(pulumi.Output.secret(argument.value)))
 
         with pytest.raises(InputError, match="must not be a secret") as caught:
             build(program)
-        assert f": {argument.path} " in str(caught.value)
+        assert f": {path} " in str(caught.value)
 
 
 def test_every_argument_stands_in_an_example() -> None:
     """Or the tests above would not try it."""
     declared: set[str] = set()
     tried: set[str] = set()
-    for example in EVERY.values():
-        name = example.declaration.__name__
-        declared |= {f"{name}.{key}" for key in arguments_of(example.declaration)}
-        for argument in given(example):
-            top = re.split(r"[.\[]", argument.path)[0]
-            tried.add(f"{name}.{top}")
-            if argument.declared.form == "arguments":
-                nested = argument.declared.type
-                declared |= {f"{nested.__name__}.{key}" for key in arguments_of(nested)}
-                tried |= {f"{nested.__name__}.{key}" for key in argument.value}
+
+    def look() -> None:
+        for example in EVERY.values():
+            name = example.declaration.__name__
+            declared.update(f"{name}.{key}" for key in arguments_of(example.declaration))
+            for argument in given(example):
+                top = re.split(r"[.\[]", argument.path)[0]
+                tried.add(f"{name}.{top}")
+                if argument.declared.form == "arguments":
+                    nested = argument.declared.type
+                    declared.update(f"{nested.__name__}.{key}" for key in arguments_of(nested))
+                    tried.update(f"{nested.__name__}.{key}" for key in argument.value)
+
+    build(look)
     assert declared - tried == set()
 
 
