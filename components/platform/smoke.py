@@ -35,7 +35,8 @@ from components.workloads.task import Task, TaskArgs
 COVERS_ANNOTATION = "dds/covers"
 """Annotation of the pod with the digest of what the check covers."""
 
-_SCRIPT = "/opt/check/script"
+_FOLDER = "/opt/check"
+_SCRIPT = f"{_FOLDER}/script"
 # Beyond the Job's own name a pod adds a dash and five characters.
 _RESERVE = AUTONAME + 6
 _TEXT = Rule("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
@@ -97,6 +98,12 @@ class SmokeTest(pulumi.ComponentResource):
         where = f'SmokeTest "{name}"'
         check_name(where, name, reserve=_RESERVE)
         args = resolved(where, SmokeTestArgs, args)
+        for argument in ("files", "secret_files"):
+            for path in args[argument]:
+                if path.startswith(f"{_FOLDER}/"):
+                    raise InputError(
+                        where, argument, path, f"must not lie in {_FOLDER}, where the script is"
+                    )
         for position, value in enumerate(args["covers"]):
             if isinstance(value, pulumi.Resource):
                 raise InputError(

@@ -44,7 +44,8 @@ HEALTH_PORT = 8081
 SIGNATURES = ("context", "http", "cloudevent", "typed")
 TRIGGERS = ("http", "event")
 
-_FOLDER = "/opt/function/source"
+_RUNTIME = "/opt/function"
+_FOLDER = f"{_RUNTIME}/source"
 _DOCKERFILE = Path(__file__).with_name("function.Dockerfile")
 _MAX_SCALE = 3
 _REQUESTED_MEMORY = "64Mi"
@@ -297,9 +298,12 @@ def plan_function(
         raise InputError(
             where, "registry", None, f"must be given: {source.folder} is built into an image"
         )
-    for path in args["files"]:
-        if path.startswith(f"{_FOLDER}/"):
-            raise InputError(where, "files", path, f"must not lie in {_FOLDER}, where the code is")
+    for argument in ("files", "secret_files", "writable"):
+        for path in args[argument]:
+            if f"{path}/".startswith(f"{_RUNTIME}/"):
+                raise InputError(
+                    where, argument, path, f"must not lie in {_RUNTIME}, where the code is"
+                )
     concurrency, timeout, min_scale = (
         args[argument] for argument in ("concurrency", "timeout_seconds", "min_scale")
     )

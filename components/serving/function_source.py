@@ -117,8 +117,13 @@ def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str])
     if file is not None:
         raise InputError(where, "file", file, "is for a folder; source is a file")
     text = _text(path)
-    if path.suffix != ".py" or text is None:
-        raise InputError(where, "source", source, "must be a Python file or a folder")
+    if path.suffix != ".py" or text is None or not _MOUNTABLE.fullmatch(path.name):
+        raise InputError(
+            where,
+            "source",
+            source,
+            "must be a Python file with a name such as main.py, or a folder",
+        )
     if path.stat().st_size > _MOST_MOUNTED:
         raise InputError(where, "source", source, f"must have at most {_MOST_MOUNTED} bytes")
     _check_code(where, "source", text, functions)

@@ -413,7 +413,9 @@ def test_its_labels_are_known_before_it_is_made() -> None:
             {"env": {"FUNCTION_NAME": "x"}},
             r"env\[FUNCTION_NAME\] is .* without the prefix FUNCTION_",
         ),
-        ({"files": {"/opt/function/source/a": "x"}}, "must not lie in /opt/function/source"),
+        ({"files": {"/opt/function/source/a": "x"}}, "files is .* must not lie in /opt/function"),
+        ({"secret_files": {"/opt/function/a": "x"}}, "secret_files is .* must not lie in"),
+        ({"writable": ["/opt/function"]}, "writable is '/opt/function'; must not lie in"),
         ({"replicas": 2}, "replicas is not an argument"),
         ({"command": ["sh"]}, "command is not an argument"),
     ],
@@ -436,7 +438,10 @@ def test_bad_folders(folder: Path) -> None:
     (folder / "large.py").unlink()
     refused("file is 'mian.py'; did you mean main.py", source=str(folder), file="mian.py")
     (folder / "words.txt").write_text("x")
-    refused("must be a Python file or a folder", source=str(folder / "words.txt"))
+    refused("must be a Python file with", source=str(folder / "words.txt"))
+    (folder / "a:b.py").write_text(HANDLER)
+    refused("must be a Python file with", source=str(folder / "a:b.py"))
+    (folder / "a:b.py").unlink()
     (folder / "sub").mkdir()
     refused("registry is None; must be given", source=str(folder))
     for line in ("inflection", "inflection==0.5.1", "inflection>=0.5 --hash=sha256:" + "a" * 64,
