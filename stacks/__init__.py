@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from components.arguments.errors import InputError
 from components.values.checks import nearest
+from components.arguments.errors import InputError
 from stacks.settings import Settings
 
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.arguments.errors import InputError
 from components.platform.smoke import SmokeTest
 from components.single_node.request_splitter import RequestSplitter, RequestSplitterArgs
 from components.single_node.service_broker import BackendArgs, BrokerTlsArgs, ServiceBroker
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
+from components.arguments.errors import InputError
 from components.workloads.application import Application
 from stacks import tries
 from stacks.parts import arm, page, reached

@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as pulumi_config
 
-from components.arguments.errors import InputError, UnknownArgumentError
 from components.values import checks
 from components.values.endpoint import Endpoint
+from components.arguments.errors import InputError, UnknownArgumentError
 
 _WHERE = "Configuration"
 _NAMESPACE = "dds"

@@ -121,6 +121,7 @@ def _check() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "companions": [companion()],
         "env": {"TARGET": "x"},
+        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
         "egress": [Edge(ports=(80,), pods={})],
         "labels": {"colour": "green"},
         "timeout_seconds": 30,
