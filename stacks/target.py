@@ -8,7 +8,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components.arguments.errors import InputError
-from components.platform.images import ImageCatalog
+from components.platform.images import ImageCatalog, ImageCatalogArgs
 from components.pods.labels import MANAGED_BY, PART_OF
 from components.values import checks
 from stacks.settings import Settings
@@ -54,14 +54,10 @@ class Target:
                 f"must name a registry for the images {', '.join(missing)}, since dds:kubecontext "
                 "names a cluster; or give each of them in dds:images",
             )
-        return ImageCatalog(
-            "images",
-            {
-                "registry": "" if self.registry is None else self.registry,
-                "names": list(names),
-                "overrides": dict(given),
-            },
-        )
+        args: ImageCatalogArgs = {"names": list(names), "overrides": dict(given)}
+        if self.registry is not None:
+            args["registry"] = self.registry
+        return ImageCatalog("images", args)
 
 
 def target(settings: Settings) -> Target:

@@ -26,7 +26,13 @@ _WORD = r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?"
 _DNS_SAYS = "a DNS label: lower-case letters, digits and dashes, no dash at either end"
 _ODD_NAMES = ("Web", "we_b", "we.b", "we b", "-web", "web-", "web\n", "wéb", "a/b")
 
-DnsLabel = Annotated[str, matching(_DNS_LABEL, _DNS_SAYS, most=LABEL_LIMIT, odd=_ODD_NAMES)]
+
+def dns_label(most: int = LABEL_LIMIT) -> Rule:
+    """A DNS label of so many characters at most."""
+    return matching(_DNS_LABEL, _DNS_SAYS, most=most, odd=_ODD_NAMES)
+
+
+DnsLabel = Annotated[str, dns_label()]
 """A name for objects, containers and hosts (RFC 1123)."""
 Namespace = DnsLabel
 """Name of a namespace."""
