@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components.arguments import nearest
-from components.platform.images import ImageCatalog
+from components.platform.images import ImageCatalog, ImageCatalogArgs
 from components.pods.labels import MANAGED_BY, PART_OF
 from stacks.settings import Settings, place
 
@@ -49,7 +48,7 @@ def target(settings: Settings, names: Sequence[str]) -> Target:
             f"must name a registry for the images {', '.join(missing)}, since dds:kubecontext "
             "names a cluster; or give each of them in dds:images",
         )
-    images: Any = {"names": list(names), "overrides": dict(settings.images)}
+    images: ImageCatalogArgs = {"names": list(names), "overrides": dict(settings.images)}
     if settings.registry is not None:
         images["registry"] = settings.registry
     if settings.kubecontext is not None:

@@ -24,10 +24,15 @@ _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SERVICE = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _WORD = r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?"
 _DNS_SAYS = "a DNS label: lower-case letters, digits and dashes, no dash at either end"
-_LABEL = rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?(?=[^=]{{1,63}}=)({_WORD})=(?=[^=]{{0,63}}$)({_WORD})?"
 _ODD_NAMES = ("Web", "we_b", "we.b", "we b", "-web", "web-", "web\n", "wéb", "a/b")
 
-DnsLabel = Annotated[str, matching(_DNS_LABEL, _DNS_SAYS, most=LABEL_LIMIT, odd=_ODD_NAMES)]
+
+def dns_label(most: int = LABEL_LIMIT) -> Rule:
+    """A DNS label of so many characters at most."""
+    return matching(_DNS_LABEL, _DNS_SAYS, most=most, odd=_ODD_NAMES)
+
+
+DnsLabel = Annotated[str, dns_label()]
 """A name for objects, containers and hosts (RFC 1123)."""
 Namespace = DnsLabel
 """Name of a namespace."""
@@ -88,20 +93,11 @@ Label = Annotated[
         ((), ("a",), ("a", "b", "c"), ("a b", "true"), ("a", "b\n")),
     ),
 ]
-"""One label."""
+"""One label, for example that by which clients are let in."""
 Labels = Mapping[LabelKey, Later[LabelValue]]
 """Labels of an object."""
 Selector = Mapping[LabelKey, LabelValue]
 """Labels that pods or namespaces must have; an empty mapping is all of them."""
-Label = Annotated[
-    tuple[str, str],
-    Rule(
-        "a label: its key and its value",
-        lambda pair: len(pair) == 2 and re.fullmatch(_LABEL, "=".join(pair)) is not None,  # noqa: PLR2004
-        (("a",), ("a", "b", "c"), ("a b", "c"), ("a", "b c"), ("a", "b\n")),
-    ),
-]
-"""A label of its own, for example the one by which clients are let in."""
 Annotations = Annotated[
     Mapping[LabelKey, Later[str]],
     Rule(

@@ -26,7 +26,9 @@ class Place:
 
     def entry(self, key: object) -> "Place":
         """An entry of a list or mapping: ``ports[0]``, ``env[MODE]``."""
-        return replace(self, argument=f"{self.argument}[{key}]")
+        # A message stays one line, whatever somebody called an entry.
+        shown = key if str(key).isprintable() else repr(key)
+        return replace(self, argument=f"{self.argument}[{shown}]")
 
     def a_key(self) -> "Place":
         """A key of a mapping, which is not yet known to be one: ``labels (a key)``."""

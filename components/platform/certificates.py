@@ -6,10 +6,9 @@ issue certificates for any name, so only Certificate is given it, and it is moun
 
 import datetime
 import ipaddress
-import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 from cryptography import x509
@@ -24,8 +23,21 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    checked,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import IpAddress
+from components.arguments.rules import Rule
 
 USAGES = ("server", "client")
 """What a certificate may be used for: to be connected to, to connect."""
@@ -34,47 +46,50 @@ _PURPOSES = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
 }
-_AUTHORITY_DAYS = 3650
-_CERTIFICATE_DAYS = 365
-_MOST_DAYS = 36500
-# X.509 bounds a common name.
+# X.509 bounds a common name, in bytes.
 _COMMON_NAME_LIMIT = 64
 # Clocks that are late must not take a new certificate for one of the future.
 _SKEW = datetime.timedelta(hours=1)
 # With less than this part of its life ahead, an update makes a new one.
 _RENEWED_AT = 1 / 3
-_HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_HOST_LIMIT = 253
+
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_CommonName = Annotated[
+    str,
+    Rule(
+        f"a name of 1 to {_COMMON_NAME_LIMIT} bytes without line feeds, such as Shop CA",
+        lambda name: (
+            name.isprintable()
+            and name == name.strip()
+            and 1 <= len(name.encode()) <= _COMMON_NAME_LIMIT
+        ),
+        ("", " a", "a\nb", "a\0", "x" * 65, "ä" * 33, "\ud800"),
+    ),
+    DefaultsTo("the resource's name"),
+]
+_DnsName = Annotated[
+    str,
+    matching(
+        # What ends in a number is an address, which clients look for among those.
+        rf"(?!(.*\.)?[0-9]+$)(\*\.)?{_LABEL}(\.{_LABEL})*",
+        "a host name such as db.shop.svc or *.shop.svc",
+        most=253,
+        odd=(
+            "db_1.svc", "a.*.svc", "*", "**.a", "https://db", "db:80", "DB.svc", "db.", "a..b",
+            "10.0.0.1", "-a", f"{'a' * 64}.svc", "a b", "a\n",
+        ),
+    ),
+]  # fmt: skip
+_Days = Annotated[int, between(1, 36500)]
 
 
 class AuthorityArgs(TypedDict):
     """Arguments of Authority. A changed one makes another authority and new certificates."""
 
-    common_name: NotRequired[str]
-    """Name in the certificate, at most 64 characters. Defaults to the resource's name."""
-    validity_days: NotRequired[int]
-    """Days, from 1 to 36500. Defaults to 3650. An authority is not renewed by itself."""
-
-
-class CertificateArgs(TypedDict):
-    """Arguments of Certificate. A changed one makes another certificate."""
-
-    authority: "Authority"
-    """Who issues it."""
-    dns_names: NotRequired[Sequence[pulumi.Input[str]]]
-    """Host names that it is for, also ``*.`` and a domain. A server's needs one, or an address."""
-    ip_addresses: NotRequired[Sequence[pulumi.Input[str]]]
-    """Addresses that it is for."""
-    common_name: NotRequired[str]
-    """Name of its holder, at most 64 characters. Defaults to the resource's name. Hosts are
-    compared with ``dns_names`` only."""
-    usages: NotRequired[Sequence[str]]
-    """``server``, ``client`` or both. Defaults to ``server``."""
-    validity_days: NotRequired[int]
-    """Days, from 1 to 36500. Defaults to 365. It never outlives its authority. An update in the
-    last third of that time makes a new one."""
-    generation: NotRequired[int]
-    """Any other number makes a new certificate and key. Defaults to 1."""
+    common_name: NotRequired[_CommonName]
+    """Name in the certificate."""
+    validity_days: NotRequired[Annotated[_Days, Default(3650)]]
+    """Days for which it is valid. An authority is not renewed by itself."""
 
 
 class AuthorityProvider(ResourceProvider):
@@ -139,19 +154,13 @@ class Authority(Resource, name="Authority"):
 
         :raises InputError: an argument that cannot be right, an unknown argument
         """
-        given: AuthorityArgs = {} if args is None else args
-        where = f'Authority "{name}"'
-        checks.known_arguments(where, AuthorityArgs, given)
+        args = resolved(
+            f'Authority "{name}"', AuthorityArgs, _named(name, {} if args is None else args)
+        )
         super().__init__(
             AuthorityProvider(),
             name,
-            {
-                "common_name": _common_name(where, given.get("common_name", name)),
-                "validity_days": _days(where, given.get("validity_days", _AUTHORITY_DAYS)),
-                "certificate": None,
-                "key": None,
-                "created": None,
-            },
+            {**args, "certificate": None, "key": None, "created": None},
             _with_secret_key(opts),
         )
 
@@ -222,6 +231,30 @@ _DECIDING = (
 )  # fmt: skip
 
 
+class CertificateArgs(TypedDict):
+    """Arguments of Certificate. A changed one makes another certificate."""
+
+    authority: Authority
+    """What issues it."""
+    dns_names: NotRequired[Annotated[Sequence[Later[_DnsName]], Default(())]]
+    """Host names that it is for, also ``*.`` and a domain. A server's needs one, or an address."""
+    ip_addresses: NotRequired[Annotated[Sequence[Later[IpAddress]], Default(())]]
+    """Addresses that it is for."""
+    common_name: NotRequired[_CommonName]
+    """Name of its holder. Hosts are compared with ``dns_names`` only."""
+    usages: NotRequired[
+        Annotated[
+            Sequence[Annotated[str, one_of(*USAGES)]], NOT_EMPTY, DISTINCT, Default(("server",))
+        ]
+    ]
+    """``server``, ``client`` or both."""
+    validity_days: NotRequired[Annotated[_Days, Default(365)]]
+    """Days for which it is valid. It never outlives its authority. An update in the last third of
+    that time makes a new one."""
+    generation: NotRequired[Annotated[int, Default(1)]]
+    """Any other number makes a new certificate and key."""
+
+
 class Certificate(Resource, name="Certificate"):
     """A key and its certificate. The key is a secret in state and in outputs."""
 
@@ -242,41 +275,36 @@ class Certificate(Resource, name="Certificate"):
         :raises InputError: an argument that cannot be right, an unknown argument
         """
         where = f'Certificate "{name}"'
-        checks.known_arguments(where, CertificateArgs, args)
-        authority = args["authority"]
-        if not isinstance(authority, Authority):
-            raise InputError(where, "authority", authority, "must be an Authority")
-        usages = [
-            checks.one_of(where, "usages", usage, USAGES)
-            for usage in args.get("usages", ("server",))
-        ]
-        checks.unique(where, "usages", usages)
-        dns_names = [_host(where, host) for host in args.get("dns_names", ())]
-        addresses = [_address(where, address) for address in args.get("ip_addresses", ())]
-        if not usages:
-            raise InputError(where, "usages", usages, f"must have one of {', '.join(USAGES)}")
-        if "server" in usages and not dns_names and not addresses:
+        args = resolved(where, CertificateArgs, _named(name, args))
+        if "server" in args["usages"] and not args["dns_names"] and not args["ip_addresses"]:
             raise InputError(
-                where, "dns_names", dns_names, "must have a name that clients connect to"
+                where, "dns_names", args["dns_names"], "must have a name that clients connect to"
             )
         super().__init__(
             CertificateProvider(),
             name,
             {
-                "authority": authority.certificate,
-                "authority_key": authority.key,
-                "common_name": _common_name(where, args.get("common_name", name)),
-                "dns_names": dns_names,
-                "ip_addresses": addresses,
-                "usages": usages,
-                "validity_days": _days(where, args.get("validity_days", _CERTIFICATE_DAYS)),
-                "generation": checks.integer(where, "generation", args.get("generation", 1)),
+                **args,
+                "authority": args["authority"].certificate,
+                "authority_key": args["authority"].key,
+                "ip_addresses": [checked(ip, _canonical) for ip in args["ip_addresses"]],
                 "certificate": None,
                 "key": None,
                 "serial": None,
             },
             _with_secret_key(opts),
         )
+
+
+def _named(name: str, args: Any) -> Any:
+    """The arguments, with the resource's name for a common name that is left out."""
+    if not isinstance(args, Mapping) or args.get("common_name") is not None:
+        return args
+    return {**args, "common_name": name}
+
+
+def _canonical(address: str) -> str:
+    return str(ipaddress.ip_address(address))
 
 
 def _now() -> datetime.datetime:
@@ -323,38 +351,3 @@ def _with_secret_key(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOpti
     return pulumi.ResourceOptions.merge(
         opts, pulumi.ResourceOptions(additional_secret_outputs=["key"])
     )
-
-
-def _common_name(where: str, name: str) -> str:
-    if not 1 <= len(str(name)) <= _COMMON_NAME_LIMIT:
-        raise InputError(
-            where, "common_name", name, f"must have from 1 to {_COMMON_NAME_LIMIT} characters"
-        )
-    return name
-
-
-def _days(where: str, days: int) -> int:
-    return checks.integer(where, "validity_days", days, minimum=1, maximum=_MOST_DAYS)
-
-
-def _host(where: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
-    def check(host: Any) -> str:
-        if not isinstance(host, str) or len(host) > _HOST_LIMIT or not _HOST.fullmatch(host):
-            raise InputError(
-                where, "dns_names", host, "must be a host name such as db.shop.svc or *.shop.svc"
-            )
-        return host
-
-    return checks.checked(value, check)
-
-
-def _address(where: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
-    def check(address: Any) -> str:
-        try:
-            return str(ipaddress.ip_address(str(address)))
-        except ValueError:
-            raise InputError(
-                where, "ip_addresses", address, "must be an IP address such as 127.0.0.1"
-            ) from None
-
-    return checks.checked(value, check)

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 import pulumi_docker as docker
 
-from components.arguments.errors import InputError
+from components.arguments import Default, InputError, between, resolved
+from components.arguments.addresses import UnprivilegedPort
+from components.arguments.kubernetes import LABEL_LIMIT, Image, dns_label
 from components.platform.generated import Password
 from components.platform.kubeconfig import PATH, Kubeconfig
-from components.values.checks import dns_label, image_reference, integer, known_arguments, plain
 
 NODE_IMAGE = "rancher/k3s:v1.34.6-k3s1"
 REGISTRY_IMAGE = "registry:2.8.3"
@@ -22,29 +23,27 @@ _STATE_FOLDER = "/var/lib/rancher/k3s"
 _SCRATCH_FOLDERS = ("/var/lib/kubelet", "/var/lib/cni", "/var/log")
 _REGISTRY_PORT = 5000
 _API_PORT = 6443
-_LOWEST_PORT, _HIGHEST_PORT = 1024, 65535
-_MOST_AGENTS = 16
 _START_SECONDS = 300
 _GRACE_SECONDS = 20
-_SUFFIX = len("-registry-data")
+# The longest name that is made of it; those of containers are hosts as well.
+_INSTANCE_LIMIT = LABEL_LIMIT - len("-registry-data")
 
 
 class ClusterArgs(TypedDict):
     """Arguments of Cluster."""
 
-    instance: str
-    """First part of the names of everything in Docker, a DNS label; also its label dds.instance."""
-    api_port: int
-    """Port of the API server on 127.0.0.1, from 1024."""
-    registry_port: int
-    """Port of the registry on 127.0.0.1, from 1024."""
-    agents: NotRequired[int]
-    """Nodes beside the server, from 0 to 16. Defaults to 1."""
-    node_image: NotRequired[str]
-    """Image of the nodes: k3s, or one with k3s's interface. Defaults to a pinned k3s release."""
-    registry_image: NotRequired[str]
-    """Image of the registry: listens on 5000, keeps its data in /var/lib/registry. Defaults to a
-    pinned registry:2."""
+    instance: Annotated[str, dns_label(_INSTANCE_LIMIT)]
+    """First part of the names of everything in Docker; also its label dds.instance."""
+    api_port: UnprivilegedPort
+    """Port of the API server on 127.0.0.1."""
+    registry_port: UnprivilegedPort
+    """Port of the registry on 127.0.0.1."""
+    agents: NotRequired[Annotated[int, between(0, 16), Default(1)]]
+    """Nodes beside the server."""
+    node_image: NotRequired[Annotated[Image, Default(NODE_IMAGE)]]
+    """Image of the nodes: k3s, or one with k3s's interface."""
+    registry_image: NotRequired[Annotated[Image, Default(REGISTRY_IMAGE)]]
+    """Image of the registry: listens on 5000, keeps its data in /var/lib/registry."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -64,11 +63,13 @@ class Cluster(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        where = f'Cluster "{name}"'
-        instance, api_port, registry_port, agents, node_image, registry_image = _checked(
-            where, args
-        )
+        args = _checked(f'Cluster "{name}"', args)
         super().__init__("dds:index:Cluster", name, {**args}, opts)
+        instance, api_port, registry_port = (
+            args["instance"],
+            args["api_port"],
+            args["registry_port"],
+        )
         self._name, self._instance = name, instance
         child = pulumi.ResourceOptions(parent=self)
 
@@ -76,9 +77,9 @@ class Cluster(pulumi.ComponentResource):
             f"{name}-network", name=f"{instance}-network", driver="bridge", labels=[{"label": INSTANCE_LABEL, "value": self._instance}],
             opts=child,
         )  # fmt: skip
-        registry = self._registry(registry_image, registry_port, child)
+        registry = self._registry(args["registry_image"], registry_port, child)
         image = docker.RemoteImage(
-            f"{name}-node-image", name=node_image, keep_locally=True, opts=child
+            f"{name}-node-image", name=args["node_image"], keep_locally=True, opts=child
         )
         token = Password(f"{name}-token", {"length": 64}, child)
         mirrors = json.dumps(
@@ -118,10 +119,10 @@ class Cluster(pulumi.ComponentResource):
                 ports=[],
                 after=[server],
             )
-            for number in range(agents)
+            for number in range(args["agents"])
         )
 
-        names = [f"{instance}-server", *(f"{instance}-agent-{n}" for n in range(agents))]
+        names = [f"{instance}-server", *(f"{instance}-agent-{n}" for n in range(args["agents"]))]
         ready = Kubeconfig(
             f"{name}-kubeconfig",
             cluster=instance,
@@ -224,28 +225,8 @@ def _healthcheck(probe: list[str]) -> docker.ContainerHealthcheckArgsDict:
     return {"tests": probe, "interval": "3s", "timeout": "10s", "retries": 20}
 
 
-def _checked(where: str, args: ClusterArgs) -> tuple[str, int, int, int, str, str]:
-    known_arguments(where, ClusterArgs, args)
-    for argument in args:
-        plain(where, argument, args.get(argument), "it decides what there is in Docker")
-    instance = dns_label(where, "instance", args["instance"], reserve=_SUFFIX)
-    ports = {
-        argument: integer(where, argument, value, minimum=_LOWEST_PORT, maximum=_HIGHEST_PORT)
-        for argument, value in (
-            ("api_port", args["api_port"]),
-            ("registry_port", args["registry_port"]),
-        )
-    }
-    if ports["api_port"] == ports["registry_port"]:
-        raise InputError(
-            where, "registry_port", ports["registry_port"], "must differ from api_port"
-        )
-    agents = args.get("agents")
-    return (
-        instance,
-        ports["api_port"],
-        ports["registry_port"],
-        integer(where, "agents", 1 if agents is None else agents, minimum=0, maximum=_MOST_AGENTS),
-        image_reference(where, "node_image", args.get("node_image") or NODE_IMAGE),
-        image_reference(where, "registry_image", args.get("registry_image") or REGISTRY_IMAGE),
-    )
+def _checked(where: str, args: ClusterArgs) -> ClusterArgs:
+    args = resolved(where, ClusterArgs, args)
+    if args["registry_port"] == args["api_port"]:
+        raise InputError(where, "registry_port", args["registry_port"], "must differ from api_port")
+    return args

@@ -3,12 +3,12 @@
 import secrets
 import string
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.values import checks
+from components.arguments import Default, Secret, between, resolved
 
 # Letters and digits only: no configuration language needs them quoted.
 _ALPHABET = string.ascii_letters + string.digits
@@ -17,10 +17,10 @@ _ALPHABET = string.ascii_letters + string.digits
 class PasswordArgs(TypedDict):
     """Arguments of Password."""
 
-    length: NotRequired[int]
-    """Letters and digits, from 16 to 128. Defaults to 32, which is 190 bits."""
-    keepers: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Values whose change makes a new password. By default it never changes."""
+    length: NotRequired[Annotated[int, between(16, 128), Default(32)]]
+    """Letters and digits. 32 are 190 bits."""
+    keepers: NotRequired[Annotated[Mapping[str, Secret[str]], Default({})]]
+    """Values whose change makes a new password. Without any it never changes."""
 
 
 class PasswordProvider(ResourceProvider):
@@ -56,16 +56,13 @@ class Password(Resource, name="Password"):
     ) -> None:
         """Register the password.
 
-        :raises InputError: a length out of bounds, an unknown argument
+        :raises InputError: an argument that cannot be right
         """
-        given: PasswordArgs = {} if args is None else args
-        where = f'Password "{name}"'
-        checks.known_arguments(where, PasswordArgs, given)
-        length = checks.integer(where, "length", given.get("length", 32), minimum=16, maximum=128)
+        args = resolved(f'Password "{name}"', PasswordArgs, {} if args is None else args)
         super().__init__(
             PasswordProvider(),
             name,
-            {"length": length, "keepers": dict(given.get("keepers", {})), "value": None},
+            {**args, "value": None},
             pulumi.ResourceOptions.merge(
                 opts, pulumi.ResourceOptions(additional_secret_outputs=["value"])
             ),

@@ -2,32 +2,53 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 import pulumi_docker as docker
 
-from components.arguments.errors import InputError
-from components.values.checks import image_reference, known_arguments, nearest, plain, unique
+from components.arguments import (
+    DISTINCT,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    matching,
+    nearest,
+    resolved,
+)
+from components.arguments.kubernetes import Image, Registry
+from components.arguments.local import LocalPath
 
 _TAG = "current"
 _PREFIX = "dds"
+
+ImageName = Annotated[
+    str,
+    matching(
+        r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*",
+        "the name of an image and its folder, such as redis-exporter",
+        most=128,
+        odd=("Redis", "a/b", "..", "a b", "-a", "a-", "a:1", "a\n"),
+    ),
+]
+"""A folder that an image is built from and called after."""
 
 
 class ImageCatalogArgs(TypedDict):
     """Arguments of ImageCatalog."""
 
-    registry: pulumi.Input[str]
-    """The registry to push to, host:port, reached under the same name by the cluster's nodes."""
-    names: Sequence[str]
+    names: Annotated[Sequence[ImageName], DISTINCT]
     """Folders to build images from, unless an override takes their place."""
-    folder: NotRequired[str]
-    """Where those folders are, relative to the program. Defaults to ``images``."""
-    overrides: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Image references by name that are used instead of building; each has a tag or digest."""
-    base: NotRequired[pulumi.Input[str]]
-    """Base image, handed to the builds as the argument BASE. Defaults to what each Dockerfile
-    says."""
+    registry: NotRequired[Later[Registry]]
+    """The registry to push to, reached under the same name by the cluster's nodes. Needed only
+    where something is built."""
+    folder: NotRequired[Annotated[LocalPath, Default("images")]]
+    """Where those folders are, relative to the program."""
+    overrides: NotRequired[Annotated[Mapping[ImageName, Later[Image]], Default({})]]
+    """Images by name that are used instead of building."""
+    base: NotRequired[Annotated[Later[Image], DefaultsTo("what each Dockerfile says")]]
+    """Base image, handed to the builds as the argument BASE."""
 
 
 class ImageCatalog(pulumi.ComponentResource):
@@ -41,21 +62,21 @@ class ImageCatalog(pulumi.ComponentResource):
         self, name: str, args: ImageCatalogArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         self._where = f'ImageCatalog "{name}"'
-        folder, names, overrides = _checked(self._where, args)
+        args = _checked(self._where, args)
         super().__init__("dds:index:ImageCatalog", name, {**args}, opts)
-        registry = pulumi.Output.from_input(args["registry"])
-        base = args.get("base")
+        folder = Path(args["folder"])
+        registry = pulumi.Output.from_input(args.get("registry", ""))
         self._references: dict[str, pulumi.Output[str]] = {}
-        for image in names:
-            if image in overrides:
-                self._references[image] = pulumi.Output.from_input(overrides[image])
+        for image in args["names"]:
+            if image in args["overrides"]:
+                self._references[image] = pulumi.Output.from_input(args["overrides"][image])
                 continue
             build: docker.DockerBuildArgsDict = {
                 "context": str(folder / image),
                 "dockerfile": str(folder / image / "Dockerfile"),
             }
-            if base is not None:
-                build["args"] = {"BASE": base}
+            if "base" in args:
+                build["args"] = {"BASE": args["base"]}
             built = docker.Image(
                 f"{name}-{image}",
                 image_name=pulumi.Output.concat(registry, f"/{_PREFIX}/{image}:{_TAG}"),
@@ -76,18 +97,10 @@ class ImageCatalog(pulumi.ComponentResource):
         return self._references[name]
 
 
-def _checked(
-    where: str, args: ImageCatalogArgs
-) -> tuple[Path, list[str], dict[str, pulumi.Input[str]]]:
-    known_arguments(where, ImageCatalogArgs, args)
-    folder = Path(args.get("folder") or "images")
-    names = [*plain(where, "names", args["names"], "it decides which images are built")]
-    unique(where, "names", names)
-    there = sorted(path.parent.name for path in folder.glob("*/Dockerfile"))
-    overrides = {
-        name: image_reference(where, f"overrides[{name}]", reference)
-        for name, reference in (args.get("overrides") or {}).items()
-    }
+def _checked(where: str, args: ImageCatalogArgs) -> ImageCatalogArgs:
+    args = resolved(where, ImageCatalogArgs, args)
+    names, overrides = args["names"], args["overrides"]
+    there = sorted(path.parent.name for path in Path(args["folder"]).glob("*/Dockerfile"))
     for name, override in overrides.items():
         if name not in there and name not in names:
             raise InputError(
@@ -95,6 +108,10 @@ def _checked(
                 f"there is no image {name} to replace: {nearest(name, {*there, *names})}",
             )  # fmt: skip
     for position, name in enumerate(names):
-        if name not in there and name not in overrides:
+        if name in overrides:
+            continue
+        if name not in there:
             raise InputError(where, f"names[{position}]", name, nearest(name, there))
-    return folder, names, overrides
+        if "registry" not in args:
+            raise InputError(where, "registry", None, f"must be given: {name} is built")
+    return args

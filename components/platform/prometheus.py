@@ -1,14 +1,31 @@
 """Prometheus: scrapes what adapters offer and raises alarms (chapter 4)."""
 
-from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 import yaml
-from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    resolved,
+)
+from components.arguments.kubernetes import (
+    Image,
+    Namespace,
+    ObjectName,
+    Resources,
+    Selector,
+    VolumeSize,
+    check_name,
+)
+from components.arguments.place import Place
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, Alert, ScrapeJob, rules_yaml
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
@@ -18,32 +35,35 @@ CONFIG = "/etc/prometheus/prometheus.yml"
 RULES = "/etc/prometheus/rules.yml"
 
 _DATA = "/prometheus"
+# The StatefulSet's revision and the pod's number add to the name.
+_RESERVE = 11
 
 
 class PrometheusArgs(TypedDict):
     """Arguments of Prometheus."""
 
-    image: pulumi.Input[str]
-    """Image with prometheus and promtool, with a tag or digest."""
-    jobs: Sequence[ScrapeJob]
-    """What it scrapes, most often ``exporter.job`` of several; at least one."""
-    alerts: NotRequired[Sequence[Alert]]
-    """Rules, most often ``exporter.alerts``. By default there are none."""
-    scrape_interval_seconds: NotRequired[int]
-    """Seconds between two scrapes and two evaluations of the rules, from 1 to 300. Defaults to
-    15."""
-    retention_hours: NotRequired[int]
-    """Hours for which samples are kept, at least 1. Defaults to 24."""
-    storage_size: NotRequired[str]
-    """Size of a persistent volume. By default samples go with the pod."""
-    storage_class: NotRequired[pulumi.Input[str]]
-    """StorageClass of that volume. Defaults to the cluster's default one."""
-    clients: NotRequired[Sequence[Mapping[str, str]]]
+    image: Later[Image]
+    """Image with prometheus and promtool."""
+    jobs: Annotated[Sequence[ScrapeJob], NOT_EMPTY]
+    """What it scrapes, most often ``exporter.job`` of several, each with a name of its own."""
+    alerts: NotRequired[Annotated[Sequence[Alert], Default(())]]
+    """Rules, most often ``exporter.alerts``."""
+    scrape_interval_seconds: NotRequired[Annotated[int, between(1, 300), Default(15)]]
+    """Seconds between two scrapes and two evaluations of the rules."""
+    retention_hours: NotRequired[Annotated[int, between(1, 87600), Default(24)]]
+    """Hours for which samples are kept."""
+    storage_size: NotRequired[VolumeSize]
+    """Size of a persistent volume. Without it samples go with the pod."""
+    storage_class: NotRequired[
+        Annotated[Later[ObjectName], DefaultsTo("the cluster's default one")]
+    ]
+    """StorageClass of that volume."""
+    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods that may query it; an empty mapping is every pod. Without any nobody may."""
-    resources: NotRequired[ResourceRequirementsArgsDict]
-    """Requests and limits; what is left out keeps its default. Default limit of memory: 384Mi."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits; what is left out keeps its default. The limit of memory is 384Mi then."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace."""
 
 
 class Prometheus(pulumi.ComponentResource):
@@ -70,8 +90,8 @@ class Prometheus(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Prometheus "{name}"'
-        _check(where, args)
-        self.rules = rules_yaml(args.get("alerts", ()))
+        args = _checked(where, name, args)
+        self.rules = rules_yaml(args["alerts"])
         StatefulApplication.validate(where, name, _workload(args, "", self.rules))
         super().__init__("dds:index:Prometheus", name, {"image": args["image"]}, opts)
         self.config = _config(args)
@@ -82,27 +102,19 @@ class Prometheus(pulumi.ComponentResource):
         self.register_outputs({"endpoint": self.endpoint})
 
 
-def _check(where: str, args: PrometheusArgs) -> None:
-    checks.known_arguments(where, PrometheusArgs, args)
-    if not args["jobs"]:
-        raise InputError(where, "jobs", args["jobs"], "must have at least one")
-    for job in args["jobs"]:
-        if not isinstance(job, ScrapeJob):
-            raise InputError(where, "jobs", job, "must be a ScrapeJob, such as exporter.job")
-    checks.unique(where, "jobs.name", [job.name for job in args["jobs"]])
-    checks.integer(
-        where, "scrape_interval_seconds", args.get("scrape_interval_seconds", 15),
-        minimum=1, maximum=300,
-    )  # fmt: skip
-    checks.integer(where, "retention_hours", args.get("retention_hours", 24), minimum=1)
+def _checked(where: str, name: str, args: PrometheusArgs) -> PrometheusArgs:
+    check_name(where, name, reserve=_RESERVE, service=True)
+    args = resolved(where, PrometheusArgs, args)
+    DISTINCT.check(Place(where, "jobs.name"), [job.name for job in args["jobs"]])
     if "storage_class" in args and "storage_size" not in args:
         raise InputError(
             where, "storage_class", args["storage_class"], "must be left out without storage_size"
         )
+    return args
 
 
 def _config(args: PrometheusArgs) -> pulumi.Output[str]:
-    interval = args.get("scrape_interval_seconds", 15)
+    interval = args["scrape_interval_seconds"]
     jobs = args["jobs"]
 
     def text(hosts: Sequence[str]) -> str:
@@ -140,8 +152,7 @@ def _config(args: PrometheusArgs) -> pulumi.Output[str]:
 def _workload(
     args: PrometheusArgs, config: pulumi.Input[str], rules: str
 ) -> StatefulApplicationArgs:
-    limits = {"memory": "384Mi"}
-    given: ResourceRequirementsArgsDict = args.get("resources", {})
+    given = args["resources"]
     workload: StatefulApplicationArgs = {
         "image": args["image"],
         "application": "prometheus",
@@ -150,19 +161,19 @@ def _workload(
             "prometheus",
             f"--config.file={CONFIG}",
             f"--storage.tsdb.path={_DATA}",
-            f"--storage.tsdb.retention.time={args.get('retention_hours', 24)}h",
+            f"--storage.tsdb.retention.time={args['retention_hours']}h",
             f"--web.listen-address=:{PORT}",
         ],
         "files": {CONFIG: config, RULES: rules},
         "ports": [{"name": "http", "port": PORT}],
-        "clients": args.get("clients", ()),
+        "clients": args["clients"],
         "labels": dict([SCRAPER_LABEL]),
         "egress": [Edge(ports=(job.port,), pods=dict(job.pods)) for job in args["jobs"]],
         "readiness": {"path": "/-/ready"},
         "liveness": {"path": "/-/healthy"},
         "resources": {
             "requests": {"cpu": "50m", "memory": "96Mi", **given.get("requests", {})},
-            "limits": {**limits, **given.get("limits", {})},
+            "limits": {"memory": "384Mi", **given.get("limits", {})},
         },
     }
     if "storage_size" in args:

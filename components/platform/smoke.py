@@ -2,54 +2,77 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    Secret,
+    between,
+    checked,
+    resolved,
+)
+from components.arguments.kubernetes import (
+    Env,
+    Files,
+    Image,
+    Labels,
+    Namespace,
+    SecretFiles,
+    check_name,
+)
+from components.arguments.rules import Rule
 from components.pods.companion import Companion
-from components.values import checks
 from components.values.edges import Edge
+from components.values.names import AUTONAME
 from components.workloads.task import Task, TaskArgs
 
 COVERS_ANNOTATION = "dds/covers"
 """Annotation of the pod with the digest of what the check covers."""
 
-_SCRIPT = "/opt/check/script"
+_FOLDER = "/opt/check"
+_SCRIPT = f"{_FOLDER}/script"
+# Beyond the Job's own name a pod adds a dash and five characters.
+_RESERVE = AUTONAME + 6
+_TEXT = Rule("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
 
 
 class SmokeTestArgs(TypedDict):
     """Arguments of SmokeTest."""
 
-    image: pulumi.Input[str]
-    """Image that has the script's interpreter and tools, with a tag or digest."""
-    script: pulumi.Input[str]
+    image: Later[Image]
+    """Image that has the script's interpreter and tools."""
+    script: Later[Annotated[str, _TEXT]]
     """The check, for ``sh -eu``, or for ``python3`` if its first line is ``#!`` and names it. It
     passes by ending with 0. What it printed last is in the error when it does not."""
-    covers: NotRequired[Sequence[pulumi.Input[Any]]]
+    covers: NotRequired[Annotated[Sequence[Secret[Any]], Default(())]]
     """Values whose change makes the check run again, most often outputs of what it checks. Only
     their digest is kept, so secrets may be among them if they are long."""
-    ingress: NotRequired[Sequence[Edge]]
-    """Connections let in. By default there are none."""
-    egress: NotRequired[Sequence[Edge]]
+    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
+    """Connections let in."""
+    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
     """Connections that the script opens, beside name resolution and those of companions."""
-    companions: NotRequired[Sequence[Companion]]
+    companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of the script, for example the ambassador that it tests."""
-    env: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Environment variables. A secret is refused."""
-    files: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Files that the script reads, absolute path to content; not in /opt/check."""
-    secret_files: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Secrets that the script reads, absolute path to content."""
-    labels: NotRequired[Mapping[str, pulumi.Input[str]]]
+    env: NotRequired[Annotated[Env, Default({})]]
+    """Environment variables."""
+    files: NotRequired[Annotated[Files, Default({})]]
+    """Files that the script reads, by their absolute paths; not in /opt/check."""
+    secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
+    """Secrets that the script reads, by their absolute paths."""
+    labels: NotRequired[Annotated[Labels, Default({})]]
     """More labels for the pod, for example a store's client label."""
-    timeout_seconds: NotRequired[int]
-    """Seconds for all tries together, at least 1. Defaults to 120."""
-    backoff_limit: NotRequired[int]
-    """Tries after the first one has failed, at least 0. Defaults to 1."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 86400), Default(120)]]
+    """Seconds for all tries together."""
+    backoff_limit: NotRequired[Annotated[int, between(0, 100), Default(1)]]
+    """Tries after the first one has failed."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace."""
 
 
 class SmokeTest(pulumi.ComponentResource):
@@ -73,12 +96,15 @@ class SmokeTest(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'SmokeTest "{name}"'
-        checks.known_arguments(where, SmokeTestArgs, args)
-        script = args["script"]
-        if not checks.is_deferred(script) and not str(script).strip():
-            raise InputError(where, "script", script, "must not be empty")
-        covers = args.get("covers", ())
-        for position, value in enumerate(covers):
+        check_name(where, name, reserve=_RESERVE)
+        args = resolved(where, SmokeTestArgs, args)
+        for argument in ("files", "secret_files"):
+            for path in args[argument]:
+                if path.startswith(f"{_FOLDER}/"):
+                    raise InputError(
+                        where, argument, path, f"must not lie in {_FOLDER}, where the script is"
+                    )
+        for position, value in enumerate(args["covers"]):
             if isinstance(value, pulumi.Resource):
                 raise InputError(
                     where,
@@ -89,7 +115,7 @@ class SmokeTest(pulumi.ComponentResource):
         task_args = _task_args(name, args)
         Task.validate(where, name, task_args)
         super().__init__("dds:index:SmokeTest", name, {"image": args["image"]}, opts)
-        self.covered = digest_of(covers)
+        self.covered = digest_of(args["covers"])
         task_args["annotations"] = {"dds/check": name, COVERS_ANNOTATION: self.covered}
         self.task = Task(name, task_args, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"covered": self.covered})
@@ -112,16 +138,19 @@ def _task_args(name: str, args: SmokeTestArgs) -> TaskArgs:
         "application": name,
         "component": "smoke-test",
         "command": [_interpreter(script, 0), _interpreter(script, 1), _SCRIPT],
-        "files": {**args.get("files", {}), _SCRIPT: args["script"]},
+        "files": {**args["files"], _SCRIPT: script},
         "writable": ["/tmp"],  # noqa: S108
-        "retries": args.get("backoff_limit", 1),
-        "timeout_seconds": args.get("timeout_seconds", 120),
+        "retries": args["backoff_limit"],
+        "timeout_seconds": args["timeout_seconds"],
+        "ingress": args["ingress"],
+        "egress": args["egress"],
+        "companions": args["companions"],
+        "env": args["env"],
+        "secret_files": args["secret_files"],
+        "labels": args["labels"],
     }
-    for key in (
-        "ingress", "egress", "companions", "env", "secret_files", "labels", "namespace",
-    ):  # fmt: skip
-        if key in args:
-            task[key] = args[key]
+    if "namespace" in args:
+        task["namespace"] = args["namespace"]
     return task
 
 
@@ -131,6 +160,4 @@ def _interpreter(script: pulumi.Input[str], word: int) -> pulumi.Input[str]:
         python = first.startswith("#!") and "python" in first
         return (("python3", "-u") if python else ("/bin/sh", "-eu"))[word]
 
-    if checks.is_deferred(script):
-        return pulumi.Output.from_input(script).apply(choose)
-    return choose(str(script))
+    return checked(script, choose)

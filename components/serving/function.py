@@ -1,12 +1,22 @@
 """Function: code that runs when it is called, without a server of its own (chapter 8)."""
 
 from collections.abc import Sequence
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    one_of,
+    resolved,
+)
+from components.arguments.kubernetes import check_name
 from components.serving.function_plan import (
     FUNCTION_PORT,
     HEALTH_PORT,
@@ -17,8 +27,9 @@ from components.serving.function_plan import (
     plan_function,
     target_of,
 )
-from components.values import checks
+from components.serving.function_source import Code, FunctionName
 from components.values.bus import BusTopology
+from components.values.names import AUTONAME
 from components.values.targets import Target
 from components.workloads.application import Application
 
@@ -28,16 +39,23 @@ __all__ = ["FUNCTION_PORT", "HEALTH_PORT", "Function", "FunctionArgs"]
 class FunctionArgs(RunArgs):
     """Arguments of Function."""
 
-    code: NotRequired[pulumi.Input[str]]
-    """The text of a Python module; instead of ``source``. A secret is refused."""
-    target: NotRequired[str]
-    """Name of the function. Defaults to ``handler``."""
-    signature: NotRequired[str]
-    """What the function takes: ``context`` (default) as in the book, with ``context.json``;
-    ``http`` (a Flask request), ``cloudevent`` or ``typed`` as functions-framework has them."""
-    triggers: NotRequired[Sequence[str]]
+    code: NotRequired[Later[Code]]
+    """The text of a Python module; instead of ``source``."""
+    target: NotRequired[Annotated[FunctionName, Default("handler")]]
+    """Name of the function."""
+    signature: NotRequired[Annotated[str, one_of(*SIGNATURES), Default("context")]]
+    """What the function takes: ``context`` as in the book, with ``context.json``; ``http`` (a Flask
+    request), ``cloudevent`` or ``typed`` as functions-framework has them."""
+    triggers: NotRequired[
+        Annotated[
+            Sequence[Annotated[str, one_of(*TRIGGERS)]],
+            NOT_EMPTY,
+            DISTINCT,
+            DefaultsTo("``http``, and with a ``bus`` ``event``"),
+        ]
+    ]
     """What calls it: ``http``, the pods that ``clients`` names; ``event``, what delivers the events
-    of ``bus``. Defaults to ``http``, and with a ``bus`` to ``event``."""
+    of ``bus``."""
     bus: NotRequired[BusTopology]
     """The bus that its events come from, for the trigger ``event``. Which events these are, say a
     Subscriber or a Pipeline, which take the function's ``target``."""
@@ -75,8 +93,8 @@ class Function(pulumi.ComponentResource):
         :param name: a DNS label of at most 54 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'Function "{name}"')
-        super().__init__("dds:index:Function", name, {"image": args["image"]}, opts)
+        plan = _plan(f'Function "{name}"', name, args)
+        super().__init__("dds:index:Function", name, {"image": plan.args["image"]}, opts)
         made = plan.register(self)
         self.application = made.application
         self.activator = made.activator
@@ -85,37 +103,21 @@ class Function(pulumi.ComponentResource):
         self.endpoint = made.endpoint
         self.target = target_of(made)
         self.image = pulumi.Output.from_input(
-            args["image"] if made.image is None else made.image.repo_digest
+            plan.args["image"] if made.image is None else made.image.repo_digest
         )
         self.register_outputs({"endpoint": self.endpoint, "image": self.image})
 
-    @staticmethod
-    def validate(where: str, name: str, args: FunctionArgs) -> None:
-        """Check the arguments for a component that is made of a Function.
 
-        :param where: that component, so that messages name it
-        """
-        _plan(name, args, where)
-
-
-def _plan(name: str, args: FunctionArgs, where: str) -> FunctionPlan:
-    checks.known_arguments(where, FunctionArgs, args)
-    target = args.get("target", "handler")
-    signature = checks.one_of(where, "signature", args.get("signature", "context"), SIGNATURES)
-    bus: object = args.get("bus")
-    if bus is not None and not isinstance(bus, BusTopology):
-        raise InputError(where, "bus", bus, "must be a BusTopology, most often bus.topology")
-    triggers = [*args.get("triggers", ("http",) if bus is None else ("event",))]
-    if not triggers:
-        raise InputError(where, "triggers", triggers, f"must have one of {', '.join(TRIGGERS)}")
-    for position, trigger in enumerate(triggers):
-        checks.one_of(where, f"triggers[{position}]", trigger, TRIGGERS)
-    checks.unique(where, "triggers", triggers)
+def _plan(where: str, name: str, args: FunctionArgs) -> FunctionPlan:
+    check_name(where, name, reserve=AUTONAME, service=True)
+    args = resolved(where, FunctionArgs, args)
+    bus = args.get("bus")
+    triggers = args.get("triggers", ["http"] if bus is None else ["event"])
     if ("event" in triggers) != (bus is not None):
         raise InputError(
             where, "triggers", triggers, "must have event if there is a bus, only then"
         )
-    clients = [*args.get("clients", ())]
+    clients = [*args["clients"]]
     if clients and "http" not in triggers:
         raise InputError(where, "clients", clients, "is for the trigger http")
     if bus is not None:
@@ -125,7 +127,7 @@ def _plan(name: str, args: FunctionArgs, where: str) -> FunctionPlan:
         name,
         {**args, "clients": clients},
         component="function",
-        functions={"target": target},
-        signature=signature,
-        runtime={"FUNCTION_HANDLER": target},
+        functions={"target": args["target"]},
+        signature=args["signature"],
+        runtime={"FUNCTION_HANDLER": args["target"]},
     )

@@ -4,21 +4,20 @@ It is in the way of every request, not of the first one only: who stands in the 
 anybody asks, and no address has to change hands while requests are under way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import InputError
 from components.pods import labels as pod_labels
 from components.pods.companion import Rule
-from components.values import checks
 from components.values.edges import Edge
 from components.values.names import child
 from components.workloads.application import Application, ApplicationArgs
 
-ARGUMENTS = ("idle_seconds", "held", "hold_seconds")
-"""Arguments of RunArgs that are for it alone."""
+DEFAULTS: Mapping[str, int] = {"idle_seconds": 60, "held": 100, "hold_seconds": 60}
+"""What it is told if nothing is said, by the arguments of RunArgs that are for it alone."""
 
 _APPLICATION, _COMPONENT = "activator", "function-activator"
 
@@ -33,21 +32,13 @@ def activator_name(name: str) -> str:
     return child(name, "activator")
 
 
-def check_activator(where: str, args: Mapping[str, Any], *, needed: bool) -> dict[str, int]:
-    """The checked arguments; refuses them where there is no activator."""
-    for argument in ARGUMENTS:
-        if argument in args and not needed:
-            raise InputError(where, argument, args[argument], "is for min_scale 0")
-
-    def whole(argument: str, default: int, lowest: int, highest: int) -> int:
-        bounds = (lowest, highest)
-        return checks.whole(where, args, argument, default, bounds, "the activator is told")
-
-    return {
-        "idle_seconds": whole("idle_seconds", 60, 5, 86400),
-        "held": whole("held", 100, 1, 1000),
-        "hold_seconds": whole("hold_seconds", 60, 1, 600),
-    }
+def told_activator(where: str, args: Mapping[str, Any], *, needed: bool) -> dict[str, int]:
+    """What an activator is told; refuses what is said to one where there is none."""
+    given = {argument: args[argument] for argument in DEFAULTS if argument in args}
+    for argument, value in given.items():
+        if not needed:
+            raise InputError(where, argument, value, "is for min_scale 0")
+    return {**DEFAULTS, **given}
 
 
 def activator_pods(
@@ -64,7 +55,7 @@ def activator_pods(
     """The activator's pod.
 
     :param args: those of the function
-    :param told: what ``check_activator`` returned
+    :param told: what ``told_activator`` returned
     :param environment: the runtime's own variables that both know
     :param timeout: seconds that the function may take
     :param ports: of the function, and of its health; the activator has the same
@@ -98,7 +89,7 @@ def activator_pods(
             {"name": "health", "port": ports[1]},
         ],
         "expose": ["http"],
-        "clients": cast(Sequence[Mapping[str, str]], args.get("clients", ())),
+        "clients": args["clients"],
         "egress": [Edge(ports=ports, pods=pods)],
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
         "liveness": {"path": "/healthz", "port": "health"},

@@ -1,19 +1,22 @@
 """FunctionDecorator: a function in front of a service, which stays as it is (chapter 8)."""
 
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
-from components.arguments.errors import InputError
+from components.arguments import Default, DefaultsTo, Later, one_of, resolved
+from components.arguments.addresses import Endpoint
+from components.arguments.kubernetes import check_name
 from components.serving.function_plan import (
     FunctionPlan,
     RunArgs,
     plan_function,
     target_of,
 )
-from components.values import checks
+from components.serving.function_source import Code, FunctionName
 from components.values.edges import Edge
+from components.values.names import AUTONAME
 from components.values.targets import Target
 from components.workloads.application import Application
 
@@ -40,26 +43,25 @@ FAILURES = ("closed", "open")
 class FunctionDecoratorArgs(RunArgs):
     """Arguments of FunctionDecorator."""
 
-    upstream: pulumi.Input[str]
+    upstream: Later[Endpoint]
     """``host:port`` of the service that it stands in front of."""
     upstream_edge: Edge
     """The way to the service's pods, for the NetworkPolicy: their port (not the Service's) and
     labels."""
-    code: NotRequired[pulumi.Input[str]]
-    """The text of a Python module; instead of ``source``. Without either it is DEFAULTING: an
-    object without a name gets one, without a colour it becomes blue."""
-    target: NotRequired[str]
+    code: NotRequired[Annotated[Later[Code], DefaultsTo("DEFAULTING, without ``source``")]]
+    """The text of a Python module; instead of ``source``. DEFAULTING gives an object without a name
+    one, and one without a colour the colour blue."""
+    target: NotRequired[Annotated[FunctionName, Default("handler")]]
     """Name of the function that gets each request whose body is a JSON object, as ``context``. It
     changes ``context.json`` and returns ``call_my_api(obj)``, which asks the service and is there
-    without being defined, as is ``random_name()``. Defaults to ``handler``."""
-    response: NotRequired[str]
-    """Name of a function ``(context, answer)`` that returns the answer for the client. By default
+    without being defined, as is ``random_name()``."""
+    response: NotRequired[FunctionName]
+    """Name of a function ``(context, answer)`` that returns the answer for the client. Without it
     the service's answer stays as it is."""
-    on_failure: NotRequired[str]
+    on_failure: NotRequired[Annotated[str, one_of(*FAILURES), Default("closed")]]
     """What becomes of a request when the function fails. ``closed``: the client gets 500; the
     service has not seen the request unless it was the response function that failed. ``open``: the
-    request goes to the service as it came, or its answer to the client as it came. Defaults to
-    ``closed``."""
+    request goes to the service as it came, or its answer to the client as it came."""
 
 
 class FunctionDecorator(pulumi.ComponentResource):
@@ -90,11 +92,11 @@ class FunctionDecorator(pulumi.ComponentResource):
         :param name: a DNS label of at most 54 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(name, args, f'FunctionDecorator "{name}"')
+        plan = _plan(f'FunctionDecorator "{name}"', name, args)
         super().__init__(
             "dds:index:FunctionDecorator",
             name,
-            {"image": args["image"], "upstream": args["upstream"]},
+            {"image": plan.args["image"], "upstream": plan.args["upstream"]},
             opts,
         )
         made = plan.register(self)
@@ -115,41 +117,25 @@ def decorator_labels(name: str) -> dict[str, str]:
     }
 
 
-def _plan(name: str, args: FunctionDecoratorArgs, where: str) -> FunctionPlan:
-    checks.known_arguments(where, FunctionDecoratorArgs, args)
-    on_failure = checks.one_of(where, "on_failure", args.get("on_failure", "closed"), FAILURES)
-    edge: object = args["upstream_edge"]
-    if not isinstance(edge, Edge):
-        raise InputError(where, "upstream_edge", edge, "must be an Edge")
-    target = args.get("target", "handler")
-    functions = {"target": target}
+def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
+    check_name(where, name, reserve=AUTONAME, service=True)
+    args = resolved(where, FunctionDecoratorArgs, args)
+    functions = {"target": args["target"]}
     runtime: dict[str, pulumi.Input[str]] = {
-        "FUNCTION_HANDLER": target,
-        "FUNCTION_UPSTREAM": checks.checked(
-            args["upstream"], lambda text: _address(where, "upstream", text)
-        ),
-        "FUNCTION_ON_FAILURE": on_failure,
+        "FUNCTION_HANDLER": args["target"],
+        "FUNCTION_UPSTREAM": args["upstream"],
+        "FUNCTION_ON_FAILURE": args["on_failure"],
     }
     if "response" in args:
         functions["response"] = args["response"]
         runtime["FUNCTION_RESPONSE"] = args["response"]
-    code = args.get("code")
-    if code is None and "source" not in args:
-        code = DEFAULTING
+    code = {} if "code" in args or "source" in args else {"code": DEFAULTING}
     return plan_function(
         where,
         name,
-        {**args, "code": code, "egress": [*args.get("egress", ()), edge]},
+        {**args, **code, "egress": [*args["egress"], args["upstream_edge"]]},
         component="function-decorator",
         functions=functions,
         signature="context",
         runtime=runtime,
     )
-
-
-def _address(where: str, argument: str, text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise InputError(where, argument, text, "must be host:port")
-    checks.port(where, argument, int(port))
-    return text

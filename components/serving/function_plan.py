@@ -3,24 +3,36 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_docker as docker
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
-from components.arguments.errors import InputError
+from components.arguments import Default, DefaultsTo, InputError, Later, between
+from components.arguments.kubernetes import (
+    Annotations,
+    Cpu,
+    EnvName,
+    EnvValue,
+    Files,
+    Image,
+    Labels,
+    LabelValue,
+    Memory,
+    Namespace,
+    Registry,
+    SecretFiles,
+    Selector,
+    WritableFolders,
+    amount,
+)
+from components.arguments.local import LocalPath
+from components.arguments.rules import Rule
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
-from components.serving.function_activator import (
-    activator_labels,
-    activator_name,
-    activator_pods,
-    check_activator,
-    validate_activator,
-)
-from components.serving.function_source import Source, source_of
-from components.values import checks
+from components.serving import function_activator as activator
+from components.serving.function_source import MainFile, Source, source_of
 from components.values.edges import Edge
 from components.values.targets import Target
 from components.workloads.application import Application, ApplicationArgs
@@ -32,88 +44,107 @@ HEALTH_PORT = 8081
 SIGNATURES = ("context", "http", "cloudevent", "typed")
 TRIGGERS = ("http", "event")
 
-_FOLDER = "/opt/function/source"
+_RUNTIME = "/opt/function"
+_FOLDER = f"{_RUNTIME}/source"
 _DOCKERFILE = Path(__file__).with_name("function.Dockerfile")
-_MOST_CONCURRENCY = 250
-_MOST_SECONDS = 3600
+_MAX_SCALE = 3
 _REQUESTED_MEMORY = "64Mi"
+_ENOUGH = Rule(
+    f"at least {_REQUESTED_MEMORY}, the runtime needs 50Mi",
+    lambda memory: amount(memory) >= amount(_REQUESTED_MEMORY),
+    ("32Mi", "65535Ki"),
+)
 _OWN_PREFIX = "FUNCTION_"
 _DRAIN_SECONDS = 5
+
+
+_EnvName = Annotated[
+    EnvName,
+    Rule(
+        f"without the prefix {_OWN_PREFIX}: those variables are the runtime's",
+        lambda name: not name.startswith(_OWN_PREFIX),
+        (f"{_OWN_PREFIX}NAME",),
+    ),
+]
 
 
 class RunArgs(TypedDict):
     """How a function runs, whatever it is for."""
 
-    image: pulumi.Input[str]
-    """The runtime: the project's image ``function``, with a tag or digest."""
-    source: NotRequired[str]
+    image: Later[Image]
+    """The runtime: the project's image ``function``."""
+    source: NotRequired[LocalPath]
     """A Python file, or a folder with one. A folder with ``requirements.txt`` (each line with
     version and hash), with folders below it, or with other files than text is built into an image
-    on top of ``image``; everything else is mounted."""
-    file: NotRequired[str]
-    """The file of the folder that has the function. Defaults to ``main.py``."""
-    registry: NotRequired[pulumi.Input[str]]
-    """host:port of the registry to push a built image to; needed only where one is built."""
-    concurrency: NotRequired[int]
-    """Requests that one pod works on at the same time, from 1 to 250. Defaults to 8."""
-    waiting: NotRequired[int]
-    """Requests that wait in one pod for their turn, from 0 to 1000; more are answered with 503.
-    Defaults to four times ``concurrency``."""
-    timeout_seconds: NotRequired[int]
-    """Seconds for one request, from 1 to 3600, counted from the start of the function; then the
-    caller gets 504 and the function an exception. Defaults to 30."""
-    memory: NotRequired[str]
-    """Most memory of a pod, a quantity, at least 64Mi; a pod above it is killed. Defaults to
-    256Mi."""
-    cpu: NotRequired[str]
-    """CPU that a pod is counted with, a quantity; scaling is relative to it. Defaults to 100m."""
-    cpu_limit: NotRequired[str]
-    """Most CPU of a pod, a quantity. Defaults to 1."""
-    min_scale: NotRequired[int]
+    on top of ``image``; everything else is mounted. What often holds secrets (``.env``, ``*.key``,
+    ``.git`` and the like) is left out, with a warning that names it."""
+    file: NotRequired[Annotated[MainFile, DefaultsTo("main.py")]]
+    """The file of the folder that has the function."""
+    registry: NotRequired[Later[Registry]]
+    """The registry to push a built image to; needed only where one is built."""
+    concurrency: NotRequired[Annotated[int, between(1, 250), Default(8)]]
+    """Requests that one pod works on at the same time."""
+    waiting: NotRequired[Annotated[int, between(0, 1000), DefaultsTo("four times ``concurrency``")]]
+    """Requests that wait in one pod for their turn; more are answered with 503."""
+    timeout_seconds: NotRequired[Annotated[int, between(1, 3600), Default(30)]]
+    """Seconds for one request, counted from the start of the function; then the caller gets 504 and
+    the function an exception."""
+    memory: NotRequired[Annotated[Memory, _ENOUGH, Default("256Mi")]]
+    """Most memory of a pod; a pod above it is killed."""
+    cpu: NotRequired[Annotated[Cpu, Default("100m")]]
+    """CPU that a pod is counted with; scaling is relative to it."""
+    cpu_limit: NotRequired[Annotated[Cpu, Default("1")]]
+    """Most CPU of a pod."""
+    min_scale: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
     """Fewest pods. With 0 an activator stands before the function, which holds requests while a
-    first pod starts; with 1 or more a pod is always warm. Defaults to 1."""
-    max_scale: NotRequired[int]
-    """Most pods. Defaults to 3, or ``min_scale`` if that is more; equal to it, nothing scales."""
-    idle_seconds: NotRequired[int]
-    """With ``min_scale`` 0: seconds without any request after which the last pod goes, from 5 to
-    86400. Defaults to 60."""
-    held: NotRequired[int]
-    """With ``min_scale`` 0: requests that wait for a pod or for a place at one, from 1 to 1000;
-    more are answered with 503. Defaults to 100."""
-    hold_seconds: NotRequired[int]
-    """With ``min_scale`` 0: seconds that one waits at most, from 1 to 600; then it is answered with
-    503 and the reason. Defaults to 60."""
-    target_utilization: NotRequired[int]
-    """Percent of ``cpu`` that the function's containers use on average when their number is right,
-    from 1 to 1000. Defaults to 70."""
-    scale_down_seconds: NotRequired[int]
-    """Seconds for which fewer pods must have been enough before one goes, from 0 to 3600. Defaults
-    to 60."""
-    env: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Environment variables; ``FUNCTION_`` begins the runtime's own. A secret is refused: it
-    belongs into ``secret_files``."""
-    files: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """More files, absolute path to content. A secret is refused."""
-    secret_files: NotRequired[Mapping[str, pulumi.Input[str]]]
-    """Secrets that the function reads, absolute path to content."""
-    writable: NotRequired[Sequence[str]]
-    """Absolute paths of folders the function may write to. All else is read-only."""
-    companions: NotRequired[Sequence[Companion]]
+    first pod starts; with 1 or more a pod is always warm."""
+    max_scale: NotRequired[
+        Annotated[
+            int, between(1, 1000), DefaultsTo(f"{_MAX_SCALE}, or ``min_scale`` if that is more")
+        ]
+    ]
+    """Most pods; equal to ``min_scale``, nothing scales."""
+    idle_seconds: NotRequired[
+        Annotated[int, between(5, 86400), DefaultsTo(f"{activator.DEFAULTS['idle_seconds']}")]
+    ]
+    """With ``min_scale`` 0: seconds without any request after which the last pod goes."""
+    held: NotRequired[Annotated[int, between(1, 1000), DefaultsTo(f"{activator.DEFAULTS['held']}")]]
+    """With ``min_scale`` 0: requests that wait for a pod or for a place at one; more are answered
+    with 503."""
+    hold_seconds: NotRequired[
+        Annotated[int, between(1, 600), DefaultsTo(f"{activator.DEFAULTS['hold_seconds']}")]
+    ]
+    """With ``min_scale`` 0: seconds that one waits at most; then it is answered with 503 and the
+    reason."""
+    target_utilization: NotRequired[Annotated[int, between(1, 1000), Default(70)]]
+    """Percent of ``cpu`` that the function's containers use on average when their number is
+    right."""
+    scale_down_seconds: NotRequired[Annotated[int, between(0, 3600), Default(60)]]
+    """Seconds for which fewer pods must have been enough before one goes."""
+    env: NotRequired[Annotated[Mapping[_EnvName, Later[EnvValue]], Default({})]]
+    """Environment variables; a secret belongs into ``secret_files``."""
+    files: NotRequired[Annotated[Files, Default({})]]
+    """More files, by their absolute paths."""
+    secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
+    """Secrets that the function reads, by their absolute paths."""
+    writable: NotRequired[Annotated[WritableFolders, Default(())]]
+    """Folders that the function may write to. All else is read-only."""
+    companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of each pod."""
-    clients: NotRequired[Sequence[Mapping[str, str]]]
+    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods of the same namespace that may call it; an empty mapping is every pod.
     Without any nobody may."""
-    ingress: NotRequired[Sequence[Edge]]
+    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
     """More connections let in."""
-    egress: NotRequired[Sequence[Edge]]
+    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
     """Connections that the function opens, beside name resolution."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
-    labels: NotRequired[Mapping[str, pulumi.Input[str]]]
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace."""
+    labels: NotRequired[Annotated[Labels, Default({})]]
     """More labels for the pods, for example a store's client label."""
-    annotations: NotRequired[Mapping[str, pulumi.Input[str]]]
+    annotations: NotRequired[Annotated[Annotations, Default({})]]
     """Annotations for the pods."""
-    version: NotRequired[pulumi.Input[str]]
+    version: NotRequired[Later[LabelValue]]
     """For the label app.kubernetes.io/version."""
 
 
@@ -168,17 +199,23 @@ class FunctionPlan:
 
     def register(self, parent: pulumi.Resource) -> FunctionResources:
         """Register the image, the pods and what scales them."""
+        if self.source.left_out:
+            pulumi.log.warn(
+                f"{', '.join(self.source.left_out)} may be secret and is not in the function: what "
+                "it needs of that belongs into secret_files",
+                parent,
+            )
         child = pulumi.ResourceOptions(parent=parent)
         built = self._image(child)
         application: ApplicationArgs = {**self.application}
         if built is not None:
             application["image"] = built.repo_digest
         made = Application(self.name, application, child)
-        activator = None
+        before = None
         if self.activator is not None:
             workload = self.activator(made.deployment.metadata["name"])
-            activator = Application(activator_name(self.name), workload, child)
-        return FunctionResources(made, activator, self._scaler(made, child), built)
+            before = Application(activator.activator_name(self.name), workload, child)
+        return FunctionResources(made, before, self._scaler(made, child), built)
 
     def _image(self, opts: pulumi.ResourceOptions) -> docker.Image | None:
         if self.source.folder is None:
@@ -225,16 +262,14 @@ class FunctionPlan:
                             "container": self.name,
                             "target": {
                                 "type": "Utilization",
-                                "average_utilization": self.args.get("target_utilization", 70),
+                                "average_utilization": self.args["target_utilization"],
                             },
                         },
                     }
                 ],
                 "behavior": {
                     "scale_up": {"stabilization_window_seconds": 0},
-                    "scale_down": {
-                        "stabilization_window_seconds": self.args.get("scale_down_seconds", 60)
-                    },
+                    "scale_down": {"stabilization_window_seconds": self.args["scale_down_seconds"]},
                 },
             },
             opts=opts,
@@ -251,36 +286,33 @@ def plan_function(
     signature: str,
     runtime: Mapping[str, pulumi.Input[str]],
 ) -> FunctionPlan:
-    """Check everything that concerns a function.
+    """Check what only a function knows: one argument against another, the code, the pods.
 
+    :param args: resolved RunArgs and ``code``
     :param component: for the label app.kubernetes.io/component
     :param functions: names of functions that the code must have, by the argument that names them
     :param runtime: more environment variables for the runtime
     """
-    source = source_of(
-        where,
-        code=args.get("code"),
-        source=args.get("source"),
-        file=args.get("file"),
-        functions=functions,
-    )
+    source = source_of(where, args, functions)
     if source.folder is not None and "registry" not in args:
         raise InputError(
             where, "registry", None, f"must be given: {source.folder} is built into an image"
         )
-    concurrency = _whole(where, args, "concurrency", 8, 1, _MOST_CONCURRENCY)
-    waiting = _whole(where, args, "waiting", 4 * concurrency, 0, 1000)
-    timeout = _whole(where, args, "timeout_seconds", 30, 1, _MOST_SECONDS)
-    _whole(where, args, "target_utilization", 70, 1, 1000)
-    _whole(where, args, "scale_down_seconds", 60, 0, 3600)
-    min_scale, max_scale = _scale(where, args)
-    held = check_activator(where, args, needed=min_scale == 0)
-    env = args.get("env", {})
-    for key in env:
-        if key.startswith(_OWN_PREFIX):
-            raise InputError(
-                where, "env", key, f"must not begin with {_OWN_PREFIX}: those are the runtime's"
-            )
+    for argument in ("files", "secret_files", "writable"):
+        for path in args[argument]:
+            if f"{path}/".startswith(f"{_RUNTIME}/"):
+                raise InputError(
+                    where, argument, path, f"must not lie in {_RUNTIME}, where the code is"
+                )
+    concurrency, timeout, min_scale = (
+        args[argument] for argument in ("concurrency", "timeout_seconds", "min_scale")
+    )
+    max_scale = args.get("max_scale", max(_MAX_SCALE, min_scale))
+    if min_scale > max_scale:
+        raise InputError(
+            where, "min_scale", min_scale, f"must not be above max_scale, which is {max_scale}"
+        )
+    told = activator.told_activator(where, args, needed=min_scale == 0)
     own = {
         "FUNCTION_NAME": name,
         "FUNCTION_CONCURRENCY": str(concurrency),
@@ -292,15 +324,15 @@ def plan_function(
         "image": args["image"],
         "component": component,
         "env": {
-            **env,
+            **args["env"],
             **own,
             "FUNCTION_FILE": f"{_FOLDER}/{source.main}",
             "FUNCTION_FORM": signature,
-            "FUNCTION_WAITING": str(waiting),
+            "FUNCTION_WAITING": str(args.get("waiting", 4 * concurrency)),
             **runtime,
         },
         "files": {
-            **args.get("files", {}),
+            **args["files"],
             **{f"{_FOLDER}/{path}": content for path, content in source.files.items()},
         },
         "resources": _resources(where, args),
@@ -316,27 +348,24 @@ def plan_function(
         "replicas": max(1, min_scale),
         "autoscaled": min_scale != max_scale,
     }
-    for path in args.get("files", {}):
-        if str(path).startswith(f"{_FOLDER}/"):
-            raise InputError(where, "files", path, f"must not lie in {_FOLDER}, where the code is")
     application |= {key: args[key] for key in _PASSED if key in args}
-    activator = None
+    waking = None
     if min_scale == 0:
         pods = pod_labels.selector(name, name, component)
         # The activator alone asks the pods, by their addresses.
-        edge = Edge(ports=(FUNCTION_PORT, HEALTH_PORT), pods=activator_labels(name))
+        edge = Edge(ports=(FUNCTION_PORT, HEALTH_PORT), pods=activator.activator_labels(name))
         application |= {
             "clients": [],
             "expose": [],
-            "ingress": [*args.get("ingress", ()), edge],
+            "ingress": [*args["ingress"], edge],
             # It goes on sending requests until it has heard that a pod was told to end.
             "drain_seconds": _DRAIN_SECONDS,
         }
 
-        def activator(deployment: pulumi.Input[str]) -> ApplicationArgs:
-            return activator_pods(
+        def waking(deployment: pulumi.Input[str]) -> ApplicationArgs:
+            return activator.activator_pods(
                 args,
-                held,
+                told,
                 environment=own,
                 timeout=timeout,
                 ports=(FUNCTION_PORT, HEALTH_PORT),
@@ -345,8 +374,8 @@ def plan_function(
                 most_pods=max_scale,
             )
 
-        validate_activator(where, name, activator(name))
-    plan = FunctionPlan(name, source, args, _typed(application), min_scale, max_scale, activator)
+        activator.validate_activator(where, name, waking(name))
+    plan = FunctionPlan(name, source, args, _typed(application), min_scale, max_scale, waking)
     Application.validate(where, name, plan.application)
     return plan
 
@@ -355,32 +384,11 @@ def _typed(application: dict[str, Any]) -> ApplicationArgs:
     return application  # type: ignore[return-value]
 
 
-def _whole(
-    where: str, args: Mapping[str, Any], argument: str, default: int, lowest: int, highest: int
-) -> int:
-    bounds = (lowest, highest)
-    return checks.whole(where, args, argument, default, bounds, "it is checked against the others")
-
-
-def _scale(where: str, args: Mapping[str, Any]) -> tuple[int, int]:
-    low = _whole(where, args, "min_scale", 1, 0, 1000)
-    high = _whole(where, args, "max_scale", max(3, low), 1, 1000)
-    if low > high:
-        raise InputError(where, "min_scale", low, f"must not be above max_scale, which is {high}")
-    return low, high
-
-
 def _resources(where: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    memory = checks.quantity(where, "memory", args.get("memory", "256Mi"))
-    if not checks.is_deferred(memory) and checks.amount(memory) < checks.amount(_REQUESTED_MEMORY):
-        raise InputError(
-            where, "memory", memory, f"must be at least {_REQUESTED_MEMORY}, the runtime needs 50Mi"
-        )
-    cpu = checks.quantity(where, "cpu", args.get("cpu", "100m"))
-    limit = checks.quantity(where, "cpu_limit", args.get("cpu_limit", "1"))
-    if checks.amount(cpu) > checks.amount(limit):
+    cpu, limit = args["cpu"], args["cpu_limit"]
+    if amount(cpu) > amount(limit):
         raise InputError(where, "cpu", cpu, f"must not be above cpu_limit, which is {limit}")
     return {
         "requests": {"cpu": cpu, "memory": _REQUESTED_MEMORY},
-        "limits": {"cpu": limit, "memory": memory},
+        "limits": {"cpu": limit, "memory": args["memory"]},
     }

@@ -1,20 +1,65 @@
 """Where a function's code is, and how it gets to the pod: mounted, or built into an image."""
 
 import ast
+import fnmatch
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import pulumi
 
-from components.arguments.errors import InputError, MissingArgumentError
-from components.values import checks
+from components.arguments import InputError, is_deferred, matching, nearest
+from components.arguments.errors import MissingArgumentError
+from components.arguments.rules import Rule
 
 REQUIREMENTS = "requirements.txt"
 _MAIN = "main.py"
 # A ConfigMap holds 1 MiB, of which names and metadata take their part.
 _MOST_MOUNTED = 900_000
+_MOUNTABLE = re.compile(r"[A-Za-z0-9._-]+")
+_IGNORE = ".dockerignore"
+
+SECRETS = (
+    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore",
+    "*.kdbx", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".ssh", ".gnupg", ".netrc",
+    "_netrc", ".npmrc", ".yarnrc*", ".pypirc", ".aws", ".azure", ".boto", ".config", ".docker",
+    ".dockercfg", ".kube", "kubeconfig", ".pgpass", ".my.cnf", ".htpasswd", ".git-credentials",
+    ".vault-token", ".terraform", "*.tfstate", "*.tfstate.*", "*.tfvars", ".pulumi",
+    "credentials.json", "service-account*.json", "secrets.json", "secrets.toml", "secrets.yaml",
+    "secrets.yml", ".git", ".hg", ".svn", ".venv",
+)  # fmt: skip
+"""Names of what often holds secrets. It is left out of a function, and that is said."""
+RUBBISH = (
+    "__pycache__", "*.pyc", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", _IGNORE,
+)  # fmt: skip
+"""Names of what programs leave behind. It is left out without a word."""
+
+Code = Annotated[
+    str,
+    Rule(
+        f"the text of a Python module, of at most {_MOST_MOUNTED} bytes",
+        lambda text: bool(text.strip()) and len(text.encode(errors="replace")) <= _MOST_MOUNTED,
+        ("", " \n", "#" * (_MOST_MOUNTED + 1)),
+    ),
+]
+"""The text of a Python module."""
+FunctionName = Annotated[
+    str, Rule("the name of a function, such as handler", str.isidentifier, ("", "a b", "a.b", "1a"))
+]
+"""A name in a Python module."""
+MainFile = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9_][-A-Za-z0-9_.]*\.py",
+        "the name of a Python file, such as main.py",
+        most=253,
+        odd=("main", ".py", "a/b.py", "../a.py", "a b.py", "a.py\n"),
+    ),
+]
+"""A Python file of a folder."""
 _PIN = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.!+_-]+"
     r"(\s*;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+"
@@ -34,72 +79,102 @@ class Source:
     """The folder that an image is built from."""
     requirements: bool = False
     """Whether the folder has dependencies to install."""
+    left_out: tuple[str, ...] = ()
+    """What of the folder might be a secret and goes nowhere."""
 
 
-def source_of(
-    where: str,
-    *,
-    code: pulumi.Input[str] | None,
-    source: str | None,
-    file: str | None,
-    functions: Mapping[str, str],
-) -> Source:
-    """Check where the code is.
+def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str]) -> Source:
+    """Find out where the code is.
 
     A text, a file and a folder of text files are mounted: a change rolls in seconds and needs no
     registry. A folder with ``requirements.txt``, folders below it, other files than text, or more
-    than a ConfigMap holds, is built into an image.
+    than a ConfigMap holds, is built into an image. What SECRETS and RUBBISH name is in neither.
 
+    :param args: RunArgs and ``code``
     :param functions: names of functions that the code must have, by the argument that names them
     :raises InputError: neither or both of ``code`` and ``source``; nothing there; a syntax error;
         a function that is not there; a requirement without version and hash
     """
+    code, source, file = (args.get(argument) for argument in ("code", "source", "file"))
     if code is not None and source is not None:
         raise InputError(where, "source", source, "must be left out where there is code")
     if code is not None:
         if file is not None:
             raise InputError(where, "file", file, "is for a folder; code has no file")
-        if not checks.is_deferred(code):
-            if not isinstance(code, str) or not code.strip():
-                raise InputError(where, "code", code, "must be the text of a Python module")
+        if not is_deferred(code):
             _check_code(where, "code", code, functions)
-        return Source(_MAIN, {_MAIN: checks.public(where, "code", code)})
+        return Source(_MAIN, {_MAIN: code})
     if source is None:
         raise MissingArgumentError(
             where, "code", "give the text as code, or a file or folder as source"
         )
-    path = Path(checks.plain(where, "source", source, "it decides whether an image is built"))
-    if path.is_file():
-        if file is not None:
-            raise InputError(where, "file", file, "is for a folder; source is a file")
-        text = _text(path)
-        if path.suffix != ".py" or text is None:
-            raise InputError(where, "source", source, "must be a Python file or a folder")
-        _check_code(where, "source", text, functions)
-        return Source(path.name, {path.name: text})
-    if not path.is_dir():
+    path = Path(source)
+    # Path's own methods pass on the error of a name that is too long.
+    if os.path.isdir(path):  # noqa: PTH112
+        return _folder(where, path, file or _MAIN, functions)
+    if not os.path.isfile(path):  # noqa: PTH113
         raise InputError(where, "source", source, f"is not there, seen from {Path.cwd()}")
-    return _folder(where, path, file or _MAIN, functions)
+    if file is not None:
+        raise InputError(where, "file", file, "is for a folder; source is a file")
+    text = _text(path)
+    if path.suffix != ".py" or text is None or not _MOUNTABLE.fullmatch(path.name):
+        raise InputError(
+            where,
+            "source",
+            source,
+            "must be a Python file with a name such as main.py, or a folder",
+        )
+    if path.stat().st_size > _MOST_MOUNTED:
+        raise InputError(where, "source", source, f"must have at most {_MOST_MOUNTED} bytes")
+    _check_code(where, "source", text, functions)
+    return Source(path.name, {path.name: text})
 
 
 def _folder(where: str, path: Path, main: str, functions: Mapping[str, str]) -> Source:
-    there = sorted(p.name for p in path.glob("*.py"))
+    entries = [p for p in sorted(path.iterdir()) if not _named(p.name, (*SECRETS, *RUBBISH))]
+    there = [p.name for p in entries if p.suffix == ".py"]
     if main not in there:
-        raise InputError(where, "file", main, checks.nearest(main, there))
+        raise InputError(where, "file", main, nearest(main, there))
     text = _text(path / main)
     if text is None:
         raise InputError(where, "file", main, "must be text in UTF-8")
     _check_code(where, f"source: {main}", text, functions)
+    left_out = _left_out(path)
     requirements = path / REQUIREMENTS
+    if not requirements.is_file():
+        texts = {p.name: _text(p) for p in entries if p.is_file() and _MOUNTABLE.fullmatch(p.name)}
+        small = sum(p.stat().st_size for p in entries if p.is_file()) <= _MOST_MOUNTED
+        if small and len(texts) == len(entries) and None not in texts.values():
+            mounted = {name: text for name, text in texts.items() if text is not None}
+            return Source(main, mounted, left_out=left_out)
+    if (path / _IGNORE).is_file():
+        raise InputError(
+            where,
+            f"source: {_IGNORE}",
+            str(path / _IGNORE),
+            "must not be there: an image leaves out what every function leaves out; put what does "
+            "not belong to this one into another folder",
+        )
     if requirements.is_file():
-        _check_requirements(where, requirements.read_text())
-        return Source(main, folder=path, requirements=True)
-    entries = [p for p in sorted(path.iterdir()) if p.name != "__pycache__"]
-    texts = {p.name: _text(p) for p in entries if p.is_file()}
-    small = sum(p.stat().st_size for p in entries if p.is_file()) <= _MOST_MOUNTED
-    if small and len(texts) == len(entries) and None not in texts.values():
-        return Source(main, {name: text for name, text in texts.items() if text is not None})
-    return Source(main, folder=path)
+        _check_requirements(where, _text(requirements))
+    return Source(main, folder=path, requirements=requirements.is_file(), left_out=left_out)
+
+
+def _named(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _left_out(folder: Path) -> tuple[str, ...]:
+    """Paths of what may be secret, a folder with all that is in it as one."""
+    found: list[str] = []
+    for root, folders, files in os.walk(folder):
+        found += [
+            str((Path(root) / name).relative_to(folder))
+            for name in (*folders, *files)
+            if _named(name, SECRETS)
+        ]
+        folders[:] = [name for name in folders if not _named(name, (*SECRETS, *RUBBISH))]
+    return tuple(sorted(found))
 
 
 def _text(path: Path) -> str | None:
@@ -116,13 +191,15 @@ def _check_code(where: str, argument: str, text: str, functions: Mapping[str, st
         raise InputError(
             where, argument, f"line {error.lineno}: {(error.text or '').strip()}", error.msg
         ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InputError(where, argument, f"{text[:60]}...", f"is no Python: {error}") from None
     if any(isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)
            for n in module.body):  # fmt: skip
         return
     names = _defined(module)
     for naming, name in functions.items():
         if name not in names:
-            raise InputError(where, naming, name, checks.nearest(name, [*names]))
+            raise InputError(where, naming, name, nearest(name, [*names]))
         if isinstance(names[name], ast.AsyncFunctionDef):
             raise InputError(where, naming, name, "must be a plain function, without async")
 
@@ -144,7 +221,9 @@ def _defined(module: ast.Module) -> dict[str, ast.stmt]:
     return names
 
 
-def _check_requirements(where: str, text: str) -> None:
+def _check_requirements(where: str, text: str | None) -> None:
+    if text is None:
+        raise InputError(where, "source", REQUIREMENTS, "must be text in UTF-8")
     joined = re.sub(r"\\\s*\n", " ", text)
     for line in joined.splitlines():
         requirement = re.sub(r"(^|\s)#.*", "", line).strip()

@@ -4,13 +4,13 @@ Each edge of the graph is a topic of an event bus, so that no step knows another
 there when another one is done.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import Default, DefaultsTo, InputError, Later, between, nearest, resolved
+from components.arguments.kubernetes import Image, Namespace, Selector, check_name
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,
@@ -19,9 +19,9 @@ from components.serving.subscriber import (
     delivery_settings,
     endpoint_of,
 )
-from components.values import checks
 from components.values.bus import BusTopology
-from components.values.flow import Flow
+from components.values.flow import Flow, StepName
+from components.values.names import AUTONAME
 from components.values.targets import Target
 from components.workloads.application import Application
 
@@ -29,27 +29,27 @@ from components.workloads.application import Application
 class PipelineArgs(TypedDict):
     """Arguments of Pipeline."""
 
-    image: pulumi.Input[str]
-    """The project's image ``events``, with a tag or digest."""
+    image: Later[Image]
+    """The project's image ``events``."""
     bus: BusTopology
     """The bus that carries the events."""
     flow: Flow
     """Which step follows which. Its name is the one that events are published under."""
-    targets: Mapping[str, Target]
+    targets: Mapping[StepName, Target]
     """Where each step is, by its name: a function of the cluster, or somebody's webhook."""
-    delivery: NotRequired[DeliveryArgs]
+    delivery: NotRequired[Annotated[DeliveryArgs, Default({})]]
     """How events are delivered and tried again, for steps that say nothing else."""
-    deliveries: NotRequired[Mapping[str, DeliveryArgs]]
+    deliveries: NotRequired[Annotated[Mapping[StepName, DeliveryArgs], Default({})]]
     """The same for single steps, by name; what is left out is as ``delivery`` says."""
-    clients: NotRequired[Sequence[Mapping[str, str]]]
-    """Labels of pods of the namespace that may publish events; an empty mapping is every pod. By
-    default nobody may."""
-    monitors: NotRequired[Sequence[Mapping[str, str]]]
+    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
+    """Labels of pods of the namespace that may publish events; an empty mapping is every pod.
+    Without any nobody may."""
+    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods of the namespace that may ask for ``/metrics`` at port 8081."""
-    replicas: NotRequired[pulumi.Input[int]]
-    """Pods that deliver, at least 1. Defaults to 2."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
+    """Pods that deliver."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace."""
 
 
 class Pipeline(pulumi.ComponentResource):
@@ -79,15 +79,16 @@ class Pipeline(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Pipeline "{name}"'
-        checks.known_arguments(where, PipelineArgs, args)
-        flow = _flow(where, args)
+        check_name(where, name, reserve=AUTONAME, service=True)
+        args = resolved(where, PipelineArgs, args)
+        flow = args["flow"]
         plan = DeliveryPlan(
             name,
-            _deliveries(where, flow, args),
+            _deliveries(where, args),
             {flow.name: topic_of(flow, flow.first)},
             {flow.name: [flow.first]},
         )
-        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
+        workload = delivery_pods(cast(Mapping[str, Any], args), plan)
         Application.validate(where, name, workload)
         super().__init__(
             "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
@@ -102,39 +103,27 @@ def topic_of(flow: Flow, step: str) -> str:
     return f"{flow.name}.{step}"
 
 
-def _flow(where: str, args: PipelineArgs) -> Flow:
-    flow: object = args["flow"]
-    if not isinstance(flow, Flow):
-        raise InputError(where, "flow", flow, "must be a Flow")
-    for argument in ("targets", "deliveries"):
-        given: Mapping[str, Any] = args.get(argument, {})  # type: ignore[assignment]
+def _deliveries(where: str, args: PipelineArgs) -> list[Delivery]:
+    flow, targets, deliveries = args["flow"], args["targets"], args["deliveries"]
+    for argument, given in (("targets", targets), ("deliveries", deliveries)):
         for step in given:
             if step not in flow.steps:
-                raise InputError(where, argument, step, checks.nearest(step, flow.steps))
-    for step in flow.steps:
-        if step not in args["targets"]:
-            raise InputError(
-                where, "targets", sorted(args["targets"]), f"must say where the step {step} is"
-            )
-    return flow
-
-
-def _deliveries(where: str, flow: Flow, args: PipelineArgs) -> list[Delivery]:
-    common: Mapping[str, Any] = args.get("delivery", {})
-    checks.known_arguments(f"{where}: delivery", DeliveryArgs, common)
-    delivery_settings(where, "delivery", common)
+                raise InputError(where, argument, step, nearest(step, flow.steps))
+    delivery_settings(where, "delivery", args["delivery"])
     found = []
     for step in flow.steps:
-        own: Mapping[str, Any] = args.get("deliveries", {}).get(step, {})
-        argument = f"deliveries[{step}]"
-        checks.known_arguments(f"{where}: {argument}", DeliveryArgs, own)
-        delivery = Delivery.checked(
-            where, argument, step, topic_of(flow, step), args["targets"][step], {**common, **own}
-        )
+        if step not in targets:
+            raise InputError(
+                where, "targets", sorted(targets), f"must say where the step {step} is"
+            )
         edges = flow.edges(step)
+        own = deliveries.get(step, {})
         found.append(
-            dataclasses.replace(
-                delivery,
+            Delivery(
+                step,
+                topic_of(flow, step),
+                targets[step],
+                delivery_settings(where, f"deliveries[{step}]", own, args["delivery"]),
                 required={to: topic_of(flow, to) for to, key in edges if key is None},
                 optional={to: (key, topic_of(flow, to)) for to, key in edges if key is not None},
             )

@@ -4,15 +4,28 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from components.arguments.errors import InputError
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    matching,
+    resolved,
+)
+from components.arguments.kubernetes import Image, Namespace, Selector, check_name, dns_label
+from components.arguments.place import Place
 from components.serving.event_bus import bus_client
-from components.values import checks
-from components.values.bus import BusTopology, topic
+from components.values.bus import BusTopology
 from components.values.edges import Edge
+from components.values.flow import STEP_LIMIT
+from components.values.names import AUTONAME
 from components.values.targets import Target
 from components.workloads.application import Application, ApplicationArgs
 
@@ -20,39 +33,57 @@ PUBLISH_PORT, WATCH_PORT = 8080, 8081
 MOST_ATTEMPTS = 100
 
 _CONFIG = "/etc/events/deliver.json"
-# A consumer of the bus is called <subscriber>-<subscription>; the Deployment adds nine characters.
-_RESERVE = 9
-_NAME_RESERVE = 63 - 40
+_ATTEMPTS, _TIMEOUT, _IN_FLIGHT = 8, 30, 4
+_FIRST_DELAY, _LONGEST_DELAY = 1, 60
 # For the last fetch, for passing on and for closing.
 _GRACE_SECONDS = 15
+
+_WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+Topic = Annotated[
+    str,
+    matching(
+        rf"{_WORD}(\.{_WORD})*",
+        "a topic: lower-case letters, digits and dashes, with dots between words, such as "
+        "login.requested",
+        most=128,
+        odd=("Login", "a..b", ".a", "a.", "a.*", "a.>", "a b", "-a", "a\n", "$sys"),
+    ),
+]
+"""Kind of an event."""
 
 
 class DeliveryArgs(TypedDict):
     """How an event is delivered, and how often it is tried."""
 
-    attempts: NotRequired[int]
-    """Deliveries before an event goes to the dead letters, from 1 to 100. Defaults to 8."""
-    first_delay_seconds: NotRequired[float]
-    """Seconds from the first failed attempt to the second, from 0.01 to 3600. Defaults to 1. Each
-    further one is twice as long, and all are spread by a tenth."""
-    longest_delay_seconds: NotRequired[float]
-    """Bound of these, from ``first_delay_seconds`` to 3600. Defaults to 60."""
-    timeout_seconds: NotRequired[float]
-    """Seconds for an answer, from 0.1 to 3600. Defaults to 30. Pods that are told to end take as
-    long to finish what they deliver."""
-    in_flight: NotRequired[int]
-    """Events that one pod of the subscriber delivers at a time, from 1 to 256. Defaults to 4."""
+    attempts: NotRequired[Annotated[int, between(1, MOST_ATTEMPTS), DefaultsTo(f"{_ATTEMPTS}")]]
+    """Deliveries before an event goes to the dead letters."""
+    first_delay_seconds: NotRequired[
+        Annotated[float, between(0.01, 3600), DefaultsTo(f"{_FIRST_DELAY}")]
+    ]
+    """Seconds from the first failed attempt to the second. Each further one is twice as long, and
+    all are spread by a tenth."""
+    longest_delay_seconds: NotRequired[
+        Annotated[
+            float,
+            between(0.01, 3600),
+            DefaultsTo(f"{_LONGEST_DELAY}, or ``first_delay_seconds`` if that is more"),
+        ]
+    ]
+    """Bound of these, at least ``first_delay_seconds``."""
+    timeout_seconds: NotRequired[Annotated[float, between(0.1, 3600), DefaultsTo(f"{_TIMEOUT}")]]
+    """Seconds for an answer. Pods that are told to end take as long to finish what they deliver."""
+    in_flight: NotRequired[Annotated[int, between(1, 256), DefaultsTo(f"{_IN_FLIGHT}")]]
+    """Events that one pod of the subscriber delivers at a time."""
 
 
 class SubscriptionArgs(DeliveryArgs):
     """Which events go where."""
 
-    name: str
-    """A DNS label of at most 40 characters. With the subscriber's name it is what the bus remembers
-    its place by. A changed one begins with the events that are there, which are those that others
-    have not acknowledged yet."""
-    topic: str
-    """Topic, such as ``login.requested``."""
+    name: Annotated[str, dns_label(STEP_LIMIT)]
+    """With the subscriber's name it is what the bus remembers its place by. A changed one begins
+    with the events that are there, which are those that others have not acknowledged yet."""
+    topic: Topic
+    """Kind of the events, such as ``login.requested``."""
     target: Target
     """Where each event is posted."""
 
@@ -60,22 +91,22 @@ class SubscriptionArgs(DeliveryArgs):
 class SubscriberArgs(TypedDict):
     """Arguments of Subscriber."""
 
-    image: pulumi.Input[str]
-    """The project's image ``events``, with a tag or digest."""
+    image: Later[Image]
+    """The project's image ``events``."""
     bus: BusTopology
     """The bus."""
-    subscriptions: Sequence[SubscriptionArgs]
-    """At least one."""
-    accepts: NotRequired[Sequence[str]]
-    """Topics that clients may publish by ``POST /events/<topic>``. By default none."""
-    clients: NotRequired[Sequence[Mapping[str, str]]]
+    subscriptions: Annotated[Sequence[SubscriptionArgs], NOT_EMPTY]
+    """Which events go where, each with a name of its own."""
+    accepts: NotRequired[Annotated[Sequence[Topic], DISTINCT, Default(())]]
+    """Topics that clients may publish by ``POST /events/<topic>``."""
+    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods of the namespace that may publish; an empty mapping is every pod."""
-    monitors: NotRequired[Sequence[Mapping[str, str]]]
+    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
     """Labels of pods of the namespace that may ask for ``/metrics`` at port 8081."""
-    replicas: NotRequired[pulumi.Input[int]]
-    """Pods that share the events, at least 1. Defaults to 2."""
-    namespace: NotRequired[pulumi.Input[str]]
-    """Namespace. Defaults to the provider's."""
+    replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
+    """Pods that share the events."""
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace."""
 
 
 class Subscriber(pulumi.ComponentResource):
@@ -105,15 +136,13 @@ class Subscriber(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Subscriber "{name}"'
-        checks.known_arguments(where, SubscriberArgs, args)
-        accepts = {topic(where, "accepts", one): one for one in args.get("accepts", ())}
-        subscriptions = _subscriptions(where, args["subscriptions"])
-        firsts = {
-            one: [delivery.name for delivery in subscriptions if delivery.topic == one]
-            for one in accepts
-        }
-        plan = DeliveryPlan(name, subscriptions, accepts, firsts)
-        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
+        check_name(where, name, reserve=AUTONAME, service=True)
+        args = resolved(where, SubscriberArgs, args)
+        if args["clients"] and not args["accepts"]:
+            raise InputError(
+                where, "clients", args["clients"], "must be left out: nothing is accepted"
+            )
+        workload = delivery_pods(cast(Mapping[str, Any], args), _plan(where, name, args))
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
         self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
@@ -133,20 +162,6 @@ class Delivery:
     """Topic by the step that every event goes on to."""
     optional: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     """Field and topic by step."""
-
-    @classmethod
-    def checked(
-        cls, where: str, argument: str, name: str, on: str, target: Target, args: Mapping[str, Any]
-    ) -> "Delivery":
-        """A delivery whose settings are in ``args``."""
-        if not isinstance(cast(object, target), Target):
-            raise InputError(where, f"{argument}.target", target, "must be a Target")
-        return cls(
-            name=checks.dns_label(where, f"{argument}.name", name, reserve=_NAME_RESERVE),
-            topic=topic(where, f"{argument}.topic", on),
-            target=target,
-            settings=delivery_settings(where, argument, args),
-        )
 
     def document(self) -> dict[str, Any]:
         """What the program is told, but for the URL."""
@@ -188,43 +203,47 @@ class DeliveryPlan:
         return pulumi.Output.all(*(one.target.url for one in self.deliveries)).apply(text)
 
 
-def delivery_settings(where: str, argument: str, args: Mapping[str, Any]) -> dict[str, float]:
-    """Checked DeliveryArgs under the names that the program knows."""
+def delivery_settings(
+    where: str, argument: str, given: DeliveryArgs, common: DeliveryArgs | None = None
+) -> dict[str, float]:
+    """How to deliver, under the names that the program knows.
 
-    def number(key: str, default: float, minimum: float, maximum: float) -> float:
-        given = cast(float, args.get(key, default))
-        return checks.number(where, f"{argument}.{key}", given, minimum=minimum, maximum=maximum)
-
-    first = number("first_delay_seconds", 1, 0.01, 3600)
-    longest: Any = args.get("longest_delay_seconds", max(60, first))
+    :param argument: what ``given`` is in messages
+    :param common: what holds where ``given`` says nothing
+    """
+    said: DeliveryArgs = {**(common or {}), **given}
+    first = said.get("first_delay_seconds", _FIRST_DELAY)
+    longest = said.get("longest_delay_seconds", max(_LONGEST_DELAY, first))
+    if longest < first:
+        # Only one of the two may be what stands here.
+        if "longest_delay_seconds" in given:
+            raise InputError(
+                where,
+                f"{argument}.longest_delay_seconds",
+                longest,
+                f"must be at least first_delay_seconds, which is {first}",
+            )
+        raise InputError(
+            where,
+            f"{argument}.first_delay_seconds",
+            first,
+            f"must be at most longest_delay_seconds, which is {longest}",
+        )
     return {
-        "attempts": checks.integer(
-            where, f"{argument}.attempts", args.get("attempts", 8), minimum=1, maximum=MOST_ATTEMPTS
-        ),
+        "attempts": said.get("attempts", _ATTEMPTS),
         "first_delay": first,
-        "longest_delay": checks.number(
-            where, f"{argument}.longest_delay_seconds", longest, minimum=first, maximum=3600
-        ),
-        "timeout": number("timeout_seconds", 30, 0.1, 3600),
-        "in_flight": checks.integer(
-            where, f"{argument}.in_flight", args.get("in_flight", 4), minimum=1, maximum=256
-        ),
+        "longest_delay": longest,
+        "timeout": said.get("timeout_seconds", _TIMEOUT),
+        "in_flight": said.get("in_flight", _IN_FLIGHT),
     }
 
 
-def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArgs:
+def delivery_pods(args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArgs:
     """The pods that deliver.
 
     :param args: those of SubscriberArgs that concern the pods
     """
-    bus: object = args["bus"]
-    if not isinstance(bus, BusTopology):
-        raise InputError(where, "bus", bus, "must be a BusTopology, most often bus.topology")
-    checks.dns_label(where, "name", plan.name, reserve=_RESERVE)
-    if args.get("clients") and not plan.accepts:
-        raise InputError(
-            where, "clients", list(args["clients"]), "must be left out: nothing is accepted"
-        )
+    bus = args["bus"]
     pod = bus_client(args["image"], "deliver", bus)
     edges = [*pod["egress"]]
     for delivery in plan.deliveries:
@@ -241,9 +260,9 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
             {"name": "watch", "port": WATCH_PORT},
         ],
         "expose": ["publish"],
-        "clients": [*args.get("clients", ())],
-        "ingress": [Edge(ports=(WATCH_PORT,), pods=pods) for pods in args.get("monitors", ())],
-        "replicas": args.get("replicas", 2),
+        "clients": args["clients"],
+        "ingress": [Edge(ports=(WATCH_PORT,), pods=pods) for pods in args["monitors"]],
+        "replicas": args["replicas"],
         "startup": {"path": "/readyz", "port": "watch", "failure_threshold": 180},
         "readiness": {"path": "/readyz", "port": "watch"},
         "liveness": {"path": "/healthz", "port": "watch"},
@@ -261,15 +280,23 @@ def endpoint_of(application: Application) -> pulumi.Output[str]:
     return pulumi.Output.concat("http://", application.endpoint or "", "/events")
 
 
-def _subscriptions(where: str, given: Sequence[SubscriptionArgs]) -> list[Delivery]:
-    if not given:
-        raise InputError(where, "subscriptions", given, "must have at least one subscription")
-    found = []
-    for position, one in enumerate(given):
-        argument = f"subscriptions[{position}]"
-        checks.known_arguments(f"{where}: {argument}", SubscriptionArgs, one)
-        found.append(
-            Delivery.checked(where, argument, one["name"], one["topic"], one["target"], one)
-        )
-    checks.unique(where, "subscriptions.name", [one.name for one in found])
-    return found
+def _plan(where: str, name: str, args: SubscriberArgs) -> DeliveryPlan:
+    subscriptions, accepts = args["subscriptions"], args["accepts"]
+    DISTINCT.check(Place(where, "subscriptions.name"), [one["name"] for one in subscriptions])
+    return DeliveryPlan(
+        name,
+        [
+            Delivery(
+                one["name"],
+                one["topic"],
+                one["target"],
+                delivery_settings(where, f"subscriptions[{position}]", one),
+            )
+            for position, one in enumerate(subscriptions)
+        ],
+        {topic: topic for topic in accepts},
+        {
+            topic: [one["name"] for one in subscriptions if one["topic"] == topic]
+            for topic in accepts
+        },
+    )

@@ -2,59 +2,75 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from components.arguments.errors import InputError
-from components.values import checks
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    InputError,
+    check_fields,
+    matching,
+    nearest,
+)
+from components.arguments.kubernetes import LABEL_LIMIT, dns_label
+from components.arguments.place import Place
+
+STEP_LIMIT = 40
+"""Characters of a step's name, of those that a DNS label may have. The flow's has the others."""
+
+StepName = Annotated[str, dns_label(STEP_LIMIT)]
+"""Name of a step."""
+FieldName = Annotated[
+    str,
+    matching(
+        r"\w[-.\w]*",
+        "the name of a field of the event: letters, digits, dashes, dots and underscores",
+        most=128,
+        odd=("a b", 'a"b', "a\nb", "#1", "a;b", "{a}", "-a"),
+    ),
+]
+"""A field of an event. It stands in the drawing as well."""
 
 
 @dataclass(frozen=True)
 class Next:
     """What follows a step."""
 
-    required: tuple[str, ...] = ()
+    required: tuple[StepName, ...] = ()
     """Steps that every event goes on to."""
-    optional: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[FieldName, StepName] = field(default_factory=dict)
     """Steps that an event goes on to if it has a field, by the field's name. ``null`` is none."""
+
+    def __post_init__(self) -> None:
+        check_fields("Next", self)
 
 
 @dataclass(frozen=True)
 class Flow:
     """The directed graph of a pipeline. Every event enters at ``first``."""
 
-    name: str
-    """Name of the pipeline, a DNS label."""
-    first: str
+    name: Annotated[str, dns_label(LABEL_LIMIT - STEP_LIMIT)]
+    """Name of the pipeline."""
+    first: StepName
     """The step that gets what is published."""
-    steps: Mapping[str, Next]
-    """Every step, by its name (a DNS label of at most 40 characters), with what follows it."""
+    steps: Annotated[Mapping[StepName, Next], NOT_EMPTY]
+    """Every step, by its name, with what follows it."""
 
     def __post_init__(self) -> None:
         where = f'Flow "{self.name}"'
-        checks.dns_label(where, "name", self.name, reserve=_STEP)
-        if not self.steps:
-            raise InputError(where, "steps", dict(self.steps), "must have at least one step")
-        for name, following in self.steps.items():
+        check_fields(where, self)
+        for name in self.steps:
             argument = f"steps[{name}]"
-            checks.dns_label(where, argument, name, reserve=63 - _STEP)
-            if not _is_next(following):
-                raise InputError(where, argument, following, "must be a Next")
-            if not _is_several(following.required):
-                raise InputError(
-                    where, f"{argument}.required", following.required, "must be a tuple of steps"
-                )
-            for key in following.optional:
-                if not key:
-                    raise InputError(where, f"{argument}.optional", key, "must name a field")
             targets = [target for target, _ in self.edges(name)]
             for target in targets:
                 if target not in self.steps:
                     raise InputError(
                         where, argument, target,
-                        f"is no step of the flow; {checks.nearest(target, self.steps)}",
+                        f"is no step of the flow; {nearest(target, self.steps)}",
                     )  # fmt: skip
-            checks.unique(where, argument, targets)
+            DISTINCT.check(Place(where, argument), targets)
         if self.first not in self.steps:
-            raise InputError(where, "first", self.first, checks.nearest(self.first, self.steps))
+            raise InputError(where, "first", self.first, nearest(self.first, self.steps))
         self._refuse_circles(where)
         for name in self.steps:
             if name not in self._reached():
@@ -120,14 +136,3 @@ class Flow:
                 found.add(name)
                 waiting += [target for target, _ in self.edges(name)]
         return found
-
-
-_STEP = 40
-
-
-def _is_next(value: object) -> bool:
-    return isinstance(value, Next)
-
-
-def _is_several(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)

@@ -35,12 +35,12 @@ def chain(**edges: str) -> dict[str, Next]:
         ("a", chain(a="b", b="", c=""), "is 'c'; is reached by no event"),
         ("a", chain(a="", b="a"), "is 'b'; is reached by no event"),
         ("z", chain(a=""), "first is 'z'; known are a"),
-        ("a", {}, "at least one step"),
+        ("a", {}, "steps is {}; must be given"),
         ("a", chain(a="b b", b=""), "stands twice"),
         ("a", {"a": Next(required=("b",), optional={"x": "b"}), "b": Next()}, "stands twice"),
-        ("a", {"a": Next(optional={"": "b"}), "b": Next()}, "must name a field"),
-        ("a", {"a": Next(required=cast(Any, "b")), "b": Next()}, "must be a tuple of steps"),
-        ("a", {"a": ("b",), "b": Next()}, "must be a Next"),
+        ("a", {"a": ("b",), "b": Next()}, r"steps\[a\] is \('b',\); must be a Next"),
+        ("a", ["a"], "steps is .*; must be a mapping"),
+        (1, chain(a=""), "first is 1; must be a string"),
         ("A", {"A": Next()}, "DNS label"),
         ("a" * 41, {"a" * 41: Next()}, "at most 40 characters"),
     ],
@@ -48,6 +48,28 @@ def chain(**edges: str) -> dict[str, Next]:
 def test_what_cannot_be_a_flow_is_refused(first: str, steps: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Flow("signup", first, steps)
+
+
+@pytest.mark.parametrize(
+    ("following", "message"),
+    [
+        ({"optional": {"": "b"}}, r"optional\[\] is ''; must be the name of a field"),
+        ({"optional": {'a" --> s1': "b"}}, r"optional\[.*must be the name of a field"),
+        ({"optional": {"a\nb": "b"}}, r"optional\['a\\nb'\] is .* must be the name of a field"),
+        ({"optional": ["b"]}, "optional is .*; must be a mapping"),
+        ({"optional": {"x": "B"}}, r"optional\[x\] is 'B'; must be a DNS label"),
+        ({"required": "b"}, "required is 'b'; must be a list"),
+        ({"required": ("B",)}, r"required\[0\] is 'B'; must be a DNS label"),
+        ({"required": (1,)}, r"required\[0\] is 1; must be a string"),
+    ],
+)
+def test_what_cannot_follow_is_refused(following: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"Next: {message}"):
+        Next(**following)
+
+
+def test_a_list_of_steps_is_as_good_as_a_tuple() -> None:
+    assert Next(required=cast(Any, ["b"])) == Next(required=("b",))
 
 
 @pytest.mark.parametrize("name", ["Sign", "", "s" * 24, "sign.up"])

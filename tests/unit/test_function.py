@@ -1,5 +1,6 @@
 """Function and FunctionDecorator: what is registered, where code goes, what is refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 
 from components import Function, FunctionDecorator
 from components.arguments.errors import InputError
+from components.serving import function_plan
 from components.serving.function_decorator import DEFAULTING, decorator_labels
+from components.serving.function_source import RUBBISH, SECRETS
 from components.values.edges import Edge
 from tests.unit.support.examples import HANDLER, IMAGE, bus
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build
+from toolchain.plugins.docker import context
 
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 PIN = "inflection==0.5.1 \\\n    --hash=sha256:" + "a" * 64 + "\n"
@@ -286,6 +290,77 @@ def test_what_cannot_be_mounted_becomes_an_image(folder: Path, extra: str) -> No
     assert graph.one("docker:index/image:Image").inputs["build"]["target"] == "plain"
 
 
+def test_a_file_whose_name_no_mount_takes_is_built_in(folder: Path) -> None:
+    (folder / "a:b.txt").write_text("x")
+    graph = made(source=str(folder), registry="localhost:5000")
+    assert graph.one("docker:index/image:Image").inputs["build"]["target"] == "plain"
+
+
+# what of a folder goes nowhere
+
+SECRET = (
+    ".env", ".env.local", "prod.env", "tls.key", "chain.pem", "id_rsa", "id_ed25519.pub", ".netrc",
+    ".npmrc", ".pypirc", "words/.env", ".aws", ".git", ".venv",
+)  # fmt: skip
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", lambda text, *_: found.append(text))
+    return found
+
+
+def with_secrets(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        path = folder / name
+        if name in (".aws", ".git", ".venv"):
+            path.mkdir()
+            path /= "credentials"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("swordfish")
+
+
+def test_secrets_of_a_folder_are_not_mounted_and_that_is_said(
+    folder: Path, warnings: list[str]
+) -> None:
+    names = [name for name in SECRET if "/" not in name]
+    with_secrets(folder, names)
+    (folder / "__pycache__").mkdir()
+    graph = made(source=str(folder))
+    (files,) = [node.inputs["data"] for node in graph.all("ConfigMap")]
+    assert len(files) == 2
+    assert "swordfish" not in str([node.inputs for node in graph])
+    (said,) = warnings
+    assert said.startswith(f"{', '.join(sorted(names))} may be secret and is not in the function")
+
+
+def test_secrets_of_a_folder_are_not_built_in_and_that_is_said(
+    folder: Path, warnings: list[str]
+) -> None:
+    with_secrets(folder, SECRET)
+    (folder / "words" / "__init__.py").touch()
+    (folder / "words" / "__pycache__").mkdir()
+    (folder / "words" / "__pycache__" / "a.pyc").touch()
+    build_args = made(source=str(folder), registry="localhost:5000").one("Image").inputs["build"]
+    patterns = context.ignore_patterns(folder, Path(build_args["dockerfile"]))
+    there = [name for name, _ in context.files(folder, patterns)]
+    assert there == ["main.py", "other.py", "words/__init__.py"]
+    (said,) = warnings
+    assert said.startswith(", ".join(sorted(SECRET)))
+
+
+def test_a_folder_without_secrets_needs_no_word(folder: Path, warnings: list[str]) -> None:
+    made(source=str(folder))
+    assert warnings == []
+
+
+def test_an_image_leaves_out_what_a_mount_does() -> None:
+    ignored = Path(function_plan.__file__).with_name("function.Dockerfile.dockerignore")
+    lines = ignored.read_text().splitlines()
+    assert lines[1:] == [f"**/{name}" for name in (*SECRETS, *RUBBISH)]
+
+
 # the decorator
 
 
@@ -318,39 +393,29 @@ def test_its_labels_are_known_before_it_is_made() -> None:
     ("args", "said"),
     [
         ({"min_scale": 4, "max_scale": 2}, "min_scale is 4; must not be above max_scale.* 2"),
-        ({"min_scale": -1}, "min_scale is -1; must be from 0 to 1000"),
         ({"min_scale": 0, "max_scale": 0}, "max_scale is 0; must be from 1 to 1000"),
-        ({"max_scale": 0}, "max_scale is 0"),
         ({"idle_seconds": 60}, "idle_seconds is 60; is for min_scale 0"),
         ({"held": 1}, "held is 1; is for min_scale 0"),
         ({"hold_seconds": 9, "min_scale": 1}, "hold_seconds is 9; is for min_scale 0"),
-        ({"min_scale": 0, "idle_seconds": 4}, "idle_seconds is 4; must be from 5 to 86400"),
-        ({"min_scale": 0, "held": 0}, "held is 0; must be from 1 to 1000"),
-        ({"min_scale": 0, "hold_seconds": 601}, "hold_seconds is 601; must be from 1 to 600"),
-        ({"triggers": ["cron"]}, r"triggers\[0\] is 'cron'; must be one of http, event"),
-        ({"triggers": []}, "triggers is .* must have one of"),
+        ({"triggers": []}, "triggers is .* must be given"),
         ({"triggers": ["http", "http"]}, "must be unique"),
         ({"triggers": ["event"]}, "must have event if there is a bus"),
-        ({"triggers": ["http"], "bus": 1}, "must be a BusTopology"),
-        ({"timeout_seconds": 0}, "timeout_seconds is 0; must be from 1 to 3600"),
-        ({"timeout_seconds": 1.5}, "must be a whole number"),
-        ({"timeout_seconds": "30s"}, "must be a whole number"),
-        ({"concurrency": 0}, "concurrency is 0; must be from 1 to 250"),
-        ({"waiting": -1}, "waiting is -1"),
-        ({"target_utilization": 0}, "target_utilization is 0"),
-        ({"scale_down_seconds": -1}, "scale_down_seconds is -1"),
+        ({"triggers": ["event"], "bus": None}, "must have event if there is a bus"),
         ({"memory": "32Mi"}, "memory is '32Mi'; must be at least 64Mi"),
-        ({"memory": "much"}, "must be a quantity"),
         ({"cpu": "2", "cpu_limit": "1"}, "cpu is '2'; must not be above cpu_limit"),
-        ({"signature": "event"}, "signature is 'event'; must be one of context, http"),
         ({"target": "handle"}, "target is 'handle'; did you mean handler"),
         ({"code": "def handler(context:\n  pass"}, "code is 'line 1: def handler"),
         ({"code": "async def handler(context):\n    pass"}, "must be a plain function"),
-        ({"code": " "}, "must be the text of a Python module"),
+        ({"code": "def handler(context):\n    return '\ud800'"}, "code is .*; is no Python"),
         ({"source": "missing", "code": HANDLER}, "source is 'missing'; must be left out"),
         ({"file": "a.py"}, "file is 'a.py'; is for a folder"),
-        ({"env": {"FUNCTION_NAME": "x"}}, "env is 'FUNCTION_NAME'; must not begin with FUNCTION_"),
-        ({"files": {"/opt/function/source/a": "x"}}, "must not lie in /opt/function/source"),
+        (
+            {"env": {"FUNCTION_NAME": "x"}},
+            r"env\[FUNCTION_NAME\] is .* without the prefix FUNCTION_",
+        ),
+        ({"files": {"/opt/function/source/a": "x"}}, "files is .* must not lie in /opt/function"),
+        ({"secret_files": {"/opt/function/a": "x"}}, "secret_files is .* must not lie in"),
+        ({"writable": ["/opt/function"]}, "writable is '/opt/function'; must not lie in"),
         ({"replicas": 2}, "replicas is not an argument"),
         ({"command": ["sh"]}, "command is not an argument"),
     ],
@@ -367,15 +432,26 @@ def test_bad_folders(folder: Path) -> None:
             made(**args)
 
     refused("is not there", source=str(folder / "nothing"))
+    refused("is not there", source=str(folder / ("x" * 300)))
+    (folder / "large.py").write_text(f"{HANDLER}\n#{'x' * 900_000}")
+    refused("must have at most 900000 bytes", source=str(folder / "large.py"))
+    (folder / "large.py").unlink()
     refused("file is 'mian.py'; did you mean main.py", source=str(folder), file="mian.py")
     (folder / "words.txt").write_text("x")
-    refused("must be a Python file or a folder", source=str(folder / "words.txt"))
+    refused("must be a Python file with", source=str(folder / "words.txt"))
+    (folder / "a:b.py").write_text(HANDLER)
+    refused("must be a Python file with", source=str(folder / "a:b.py"))
+    (folder / "a:b.py").unlink()
     (folder / "sub").mkdir()
     refused("registry is None; must be given", source=str(folder))
     for line in ("inflection", "inflection==0.5.1", "inflection>=0.5 --hash=sha256:" + "a" * 64,
                  "-r other.txt", "git+https://example.org/x"):  # fmt: skip
         (folder / "requirements.txt").write_text(f"{line}\n")
         refused("must name a version and a hash", source=str(folder), registry="localhost:1")
+    (folder / "requirements.txt").write_bytes(b"\xff")
+    refused("'requirements.txt'; must be text", source=str(folder), registry="localhost:1")
+    (folder / ".dockerignore").write_text("tests\n")
+    refused("dockerignore'; must not be there", source=str(folder), registry="localhost:1")
 
 
 def test_a_secret_is_no_code() -> None:
@@ -386,10 +462,7 @@ def test_a_secret_is_no_code() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"upstream": "api"}, "upstream is 'api'; must be host:port"),
-        ({"upstream": "api:0"}, "upstream is 0"),
-        ({"upstream_edge": {"ports": [80]}}, "upstream_edge is .* must be an Edge"),
-        ({"on_failure": "ignore"}, "on_failure is 'ignore'; must be one of closed, open"),
+        ({"upstream": "http://api:80"}, "upstream is 'http://api:80'; must be host:port"),
         ({"response": "back"}, "response is 'back'; known are handler"),
         ({"signature": "http"}, "signature is not an argument"),
     ],

@@ -66,6 +66,12 @@ def test_an_override_that_nobody_asked_for_builds_nothing(folder: Path) -> None:
     assert [node.name for node in graph.all("Image")] == ["images-twemproxy"]
 
 
+def test_without_a_registry_there_is_what_is_built_elsewhere(folder: Path) -> None:
+    graph = made(folder, registry=None, names=["redis"], overrides={"redis": DIGEST})
+    assert graph.all("Image") == []
+    assert graph.outputs[""]["redis"] == DIGEST
+
+
 def test_the_base_is_a_build_argument(folder: Path) -> None:
     graph = made(folder, base="debian:bookworm-slim")
     for node in graph.all("Image"):
@@ -81,6 +87,8 @@ def test_the_base_is_a_build_argument(folder: Path) -> None:
         ),
         ({"names": ["notes"]}, "notes"),
         ({"names": ["redis", "redis"]}, "unique"),
+        ({"registry": None}, "registry is None; must be given: redis is built"),
+        ({"folder": "elsewhere"}, r"names\[0\] is 'redis'; known are none"),
         ({"overrides": {"redis": "valkey/valkey"}}, r"overrides\[redis\].*tag other than latest"),
         ({"overrides": {"radis": DIGEST}}, "no image radis to replace: did you mean redis"),
         ({"folders": "x"}, "did you mean folder"),

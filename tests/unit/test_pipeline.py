@@ -167,8 +167,6 @@ def test_a_subscriber_tells_which_subscriptions_a_published_event_goes_to() -> N
 
 COMMON = [
     ({"images": IMAGE}, "did you mean image"),
-    ({"image": "events"}, "must have a tag"),
-    ({"bus": "bus"}, "must be a BusTopology"),
     ({"replicas": 0}, "replicas is 0; must be at least 1"),
 ]
 REFUSED = [
@@ -177,31 +175,33 @@ REFUSED = [
     *(
         (Pipeline, pipeline_args, *case)
         for case in [
-            ({"flow": {"a": []}}, "must be a Flow"),
             ({"targets": {}}, "must say where the step create-user is"),
             (
                 {"targets": dict.fromkeys([*FLOW.steps, "emial-user"], target())},
                 "did you mean email-user",
             ),
-            ({"targets": dict.fromkeys(FLOW.steps, "http://x/")}, "must be a Target"),
             ({"deliveries": {"mail": {}}}, "deliveries is 'mail'"),
             ({"deliveries": {"email-user": {"attempt": 1}}}, "did you mean attempts"),
             ({"delivery": {"attempts": 0}}, "delivery.attempts is 0; must be from 1 to 100"),
-            ({"delivery": {"attempts": 2.5}}, "must be a whole number"),
-            ({"delivery": {"first_delay_seconds": 0}}, "must be from 0.01"),
             (
                 {"delivery": {"first_delay_seconds": 5, "longest_delay_seconds": 1}},
-                "longest_delay_seconds is 1; must be from 5",
+                "delivery.longest_delay_seconds is 1; must be at least first_delay_seconds, which",
             ),
-            ({"delivery": {"timeout_seconds": float("nan")}}, "must be a finite number"),
+            (
+                {
+                    "delivery": {"longest_delay_seconds": 7},
+                    "deliveries": {"email-user": {"first_delay_seconds": 8}},
+                },
+                r"deliveries\[email-user\].first_delay_seconds is 8; must be at most longest_delay",
+            ),
             ({"deliveries": {"email-user": {"in_flight": 257}}}, "must be from 1 to 256"),
         ]
     ),
     *(
         (Subscriber, subscriber_args, *case)
         for case in [
-            ({"subscriptions": []}, "at least one subscription"),
-            ({"accepts": ["Login"]}, "must be a topic"),
+            ({"subscriptions": []}, r"subscriptions is \[\]; must be given"),
+            ({"accepts": ["login", "login"]}, "accepts is .*; must be unique"),
             ({"clients": [{}]}, "nothing is accepted"),
             (
                 {"subscriptions": [{"name": "a", "topic": "a..b", "target": target()}]},

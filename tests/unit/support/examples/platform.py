@@ -1,5 +1,95 @@
 """The platform: clusters, images, certificates, Prometheus."""
 
-from tests.unit.support.examples.example import Example
+from pathlib import Path
 
-EXAMPLES: dict[str, Example] = {}
+import pulumi
+
+from components import Authority, Certificate, Cluster, ImageCatalog, Prometheus
+from components.values.metrics import Alert, ScrapeJob
+from tests.unit.support.examples.example import IMAGE, Example
+
+_IMAGES = str(Path(__file__).parents[4] / "images")
+
+
+class Issuer(Authority, name="Authority"):
+    """An authority that is registered already, in whatever program looks at it."""
+
+    def __init__(self) -> None:
+        """Register nothing."""
+
+    @property
+    def certificate(self) -> pulumi.Output[str]:  # type: ignore[override]
+        return pulumi.Output.from_input("certificate")
+
+    @property
+    def key(self) -> pulumi.Output[str]:  # type: ignore[override]
+        return pulumi.Output.secret("key")
+
+
+EXAMPLES: dict[str, Example] = {
+    "Authority": Example(
+        Authority,
+        "pulumi-python:dynamic:Authority",
+        {},
+        lambda: {"common_name": "Shop CA", "validity_days": 30},
+    ),
+    "Certificate": Example(
+        Certificate,
+        "pulumi-python:dynamic:Certificate",
+        {"authority": Issuer(), "dns_names": ["db.shop.svc"]},
+        lambda: {
+            "authority": Issuer(),
+            "dns_names": ["db.shop.svc", "*.shop.svc"],
+            "ip_addresses": ["127.0.0.1", "::1"],
+            "common_name": "db",
+            "usages": ["client", "server"],
+            "validity_days": 30,
+            "generation": 2,
+        },
+    ),
+    "Cluster": Example(
+        Cluster,
+        "dds:index:Cluster",
+        {"instance": "dds-abc", "api_port": 20001, "registry_port": 20000},
+        lambda: {
+            "instance": "dds-abc",
+            "api_port": 20001,
+            "registry_port": 20000,
+            "agents": 2,
+            "node_image": "dds/node:1",
+            "registry_image": "dds/registry:1",
+        },
+    ),
+    "ImageCatalog": Example(
+        ImageCatalog,
+        "dds:index:ImageCatalog",
+        {"registry": "localhost:20000", "names": ["redis"], "folder": _IMAGES},
+        lambda: {
+            "registry": "localhost:20000",
+            "names": ["redis", "nats"],
+            "folder": _IMAGES,
+            "overrides": {"nats": "nats:2.9.25"},
+            "base": "debian:bookworm-slim",
+        },
+    ),
+    "Prometheus": Example(
+        Prometheus,
+        "dds:index:Prometheus",
+        {"image": IMAGE, "jobs": [ScrapeJob("a", "a.svc", 9121, {"app": "a"})]},
+        lambda: {
+            "image": IMAGE,
+            "jobs": [
+                ScrapeJob("a", "a.svc", 9121, {"app": "a"}),
+                ScrapeJob("b", "b.svc", 9121, {"app": "b"}),
+            ],
+            "alerts": [Alert("RedisDown", "redis_up == 0", "Redis is down.")],
+            "scrape_interval_seconds": 3,
+            "retention_hours": 48,
+            "storage_size": "1Gi",
+            "storage_class": "fast",
+            "clients": [{"role": "client"}],
+            "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "512Mi"}},
+            "namespace": "here",
+        },
+    ),
+}

@@ -1,5 +1,6 @@
 """Workloads, and what is made of one."""
 
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -19,6 +20,8 @@ from components.pods.companion import Rule
 from components.values.edges import Edge
 from tests.unit.support.examples.example import IMAGE, Example, bus, companion
 
+# A function with requirements, from which an image is built.
+_FOLDER = str(Path(__file__).parents[3] / "live" / "programs" / "functions" / "shouts")
 HANDLER = """
 def handler(context):
     return {"got": context.json}
@@ -130,6 +133,7 @@ def _check() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "companions": [companion()],
         "env": {"TARGET": "x"},
+        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
         "egress": [Edge(ports=(80,), pods={})],
         "labels": {"colour": "green"},
         "timeout_seconds": 30,
@@ -230,6 +234,17 @@ EXAMPLES = {
             "hold_seconds": 40,
         },
     ),
+    "Function of a folder": Example(
+        Function,
+        "dds:index:Function",
+        {"image": IMAGE, "code": HANDLER},
+        lambda: {
+            **_function(),
+            "source": _FOLDER,
+            "file": "main.py",
+            "registry": "localhost:5000",
+        },
+    ),
     "FunctionDecorator": Example(
         FunctionDecorator,
         "dds:index:FunctionDecorator",
@@ -241,6 +256,23 @@ EXAMPLES = {
             "response": "answer",
             "on_failure": "open",
             "upstream": pulumi.Output.from_input("api.here.svc:80"),
+            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+        },
+    ),
+    "FunctionDecorator of a folder, to zero": Example(
+        FunctionDecorator,
+        "dds:index:FunctionDecorator",
+        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        lambda: {
+            **_function(),
+            "source": _FOLDER,
+            "file": "main.py",
+            "registry": "localhost:5000",
+            "min_scale": 0,
+            "idle_seconds": 30,
+            "held": 20,
+            "hold_seconds": 40,
+            "upstream": "api:80",
             "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
         },
     ),
