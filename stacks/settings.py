@@ -14,9 +14,9 @@ from pulumi.runtime import config as pulumi_config
 from components.arguments.addresses import Endpoint, Host
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import DnsLabel, Image, Registry
+from components.arguments.kubernetes import DnsLabel, Image, Registry, dns_label
 from components.arguments.place import Place
-from components.arguments.rules import Rule, between, matching, nearest, one_of
+from components.arguments.rules import Rule, between, nearest, one_of
 from components.values.pem import Certificates
 
 _WHERE = "Configuration"
@@ -92,9 +92,7 @@ class Settings:
     """Port of the API server on 127.0.0.1. 0 is worked out from the checkout's path."""
     registry_port: _Port = 0
     """Port of the registry on 127.0.0.1. 0 is worked out from the checkout's path."""
-    instance: Annotated[
-        DnsLabel, matching(r".*", "a DNS label to which names add up to 16 characters", most=47)
-    ] = ""
+    instance: Annotated[str, dns_label(49)] = ""
     """First part of the names of the cluster's containers. By default worked out likewise."""
     images: Mapping[DnsLabel, Image] = dataclasses.field(default_factory=dict)
     """Images that replace the project's own, by name; an array of ``name=reference``."""
