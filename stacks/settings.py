@@ -12,11 +12,11 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 
 from components.arguments.addresses import Endpoint, Host
+from components.arguments.constraints import Constraint, between, nearest, one_of
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import DnsLabel, Image, Registry, dns_label
 from components.arguments.place import Place
-from components.arguments.rules import Rule, between, nearest, one_of
 from components.values.pem import Certificates
 
 _WHERE = "Configuration"
@@ -29,7 +29,7 @@ _TOPZ_PORTS = 2500
 # 0 is worked out from the checkout's path.
 _Port = Annotated[
     int,
-    Rule(
+    Constraint(
         "0, or from 1024 to 65535",
         lambda port: port == 0 or 1024 <= port <= 65535,  # noqa: PLR2004 (the ports)
         (-1, 80, 65536),
@@ -106,7 +106,9 @@ class Settings:
     """Whether the shards of a ``store`` write to persistent volumes. By default they do."""
     backend: Annotated[str, one_of("etcd", "lease")] = "etcd"
     """Where ``election`` keeps who leads: ``etcd``, or ``lease`` for a Kubernetes Lease."""
-    members: Annotated[int, Rule("1, 3 or 5", lambda number: number in (1, 3, 5), (0, 2, 4, 7))] = 3
+    members: Annotated[
+        int, Constraint("1, 3 or 5", lambda number: number in (1, 3, 5), (0, 2, 4, 7))
+    ] = 3
     """Members of the etcd cluster in ``election``."""
     ttl_seconds: Annotated[int, between(2, 3600)] = 5
     """Seconds after which a leader in ``election`` that is not heard of has lost."""
@@ -116,7 +118,7 @@ class Settings:
     percent: Annotated[
         float,
         between(0, 100),
-        Rule(
+        Constraint(
             "a number with at most two decimals, nginx knows no more",
             lambda number: round(number, 2) == number,
             (0.00005, 0.001, 99.995),
@@ -129,7 +131,7 @@ class Settings:
     """Whether that Redis is spoken to over TLS, its certificate verified."""
     database_server_name: Annotated[
         Host,
-        Rule(
+        Constraint(
             "a name such as db.example.com, no address and without a dot at its end",
             lambda host: not is_address(host) and not host.endswith("."),
             ("203.0.113.7", "[fd00::1]", "db.example.com."),

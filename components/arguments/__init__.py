@@ -4,11 +4,11 @@ The annotation of a TypedDict's key says what may stand there (``declared``), th
 user wrote against it (``engine``), and the tables of the docs are made from it (``describe``).
 """
 
+from components.arguments.constraints import DISTINCT, NOT_EMPTY, between, matching, nearest, one_of
 from components.arguments.declared import Default, DefaultsTo, Later, Secret
 from components.arguments.deferred import checked, is_deferred
 from components.arguments.engine import check_fields, resolved
 from components.arguments.errors import InputError
-from components.arguments.rules import DISTINCT, NOT_EMPTY, between, matching, nearest, one_of
 
 __all__ = [
     "DISTINCT",

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from components.arguments.constraints import Constraint, between, matching
 from components.arguments.place import Place
-from components.arguments.rules import Rule, between, matching
 
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
@@ -50,7 +50,7 @@ def is_endpoint(text: str) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Address(Rule):
+class Address(Constraint):
     """A place that something is reached at; one with credentials is refused without being shown."""
 
     def check(self, place: Place, value: Any) -> Any:
@@ -89,7 +89,7 @@ Endpoint = Annotated[
 
 Network = Annotated[
     str,
-    Rule(
+    Constraint(
         "a network with its mask, for example 203.0.113.0/24",
         # Without a mask the standard library reads a single address.
         lambda text: "/" in text and _is_network(text),
@@ -111,7 +111,7 @@ def _is_network(text: str) -> bool:
 
 IpAddress = Annotated[
     str,
-    Rule(
+    Constraint(
         "an IP address such as 127.0.0.1",
         _is_address,
         ("", "localhost", "1.2.3", "127.0.0.1/8", "fe80::1%x\n"),
@@ -120,7 +120,7 @@ IpAddress = Annotated[
 """An IP address to bind or reach."""
 
 
-def url(*schemes: str, says: str = "") -> Rule:
+def url(*schemes: str, says: str = "") -> Constraint:
     """A URL of one of the schemes, with a host and at most a port, a path and a query.
 
     :param says: what it is, with an example

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from components.arguments.rules import Rule
+from components.arguments.constraints import Constraint
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -50,7 +50,7 @@ _ODD = (
 )  # fmt: skip
 Schedule = Annotated[
     str,
-    Rule(
+    Constraint(
         "five fields as cron reads them, such as 17 3 * * *",
         is_schedule,
         _ODD,

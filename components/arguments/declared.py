@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 import pulumi
 
-from components.arguments.rules import Rule
+from components.arguments.constraints import Constraint
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Declared:
     """Of a list or mapping: its entries."""
     keys: "Declared | None" = None
     """Of a mapping: its keys."""
-    rules: tuple[Rule, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     deferrable: Deferrable | None = None
     default: Default | None = None
     default_says: str = ""
@@ -140,8 +140,8 @@ def _single(annotation: Any) -> Declared:
 
 def _marked(declared: Declared, marks: tuple[Any, ...]) -> Declared:
     for mark in marks:
-        if isinstance(mark, Rule):
-            declared = dataclasses.replace(declared, rules=(*declared.rules, mark))
+        if isinstance(mark, Constraint):
+            declared = dataclasses.replace(declared, constraints=(*declared.constraints, mark))
         elif isinstance(mark, Default):
             declared = dataclasses.replace(declared, default=mark)
         elif isinstance(mark, DefaultsTo):

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from components.arguments.constraints import NOT_EMPTY
 from components.arguments.declared import SCALARS, Declared, arguments_of
-from components.arguments.rules import NOT_EMPTY
 
 _HEAD = "| argument | takes | default | |\n|---|---|---|---|\n"
 
@@ -88,7 +88,7 @@ def descriptions(declaration: type) -> Mapping[str, str]:
 
 
 def _words(declared: Declared, *, short: bool = False) -> str:
-    says = list(dict.fromkeys(rule.says for rule in declared.rules))
+    says = list(dict.fromkeys(constraint.says for constraint in declared.constraints))
     if declared.items is not None:
         words = "; ".join([_composed(declared), *says])
     elif declared.form != "scalar" or declared.type is bool:
@@ -98,7 +98,7 @@ def _words(declared: Declared, *, short: bool = False) -> str:
         number = f"{_single(declared)} "
         words = (number + ", ".join(text.removeprefix(number) for text in says)).rstrip()
     else:
-        # What a rule says of a text begins with what it is: "a DNS label".
+        # What a constraint says of a text begins with what it is: "a DNS label".
         words = ", ".join(says if set(says) - {NOT_EMPTY.says} else [_single(declared), *says])
         if short and not words.startswith("one of "):
             words = re.split(r"[:,;(]| after ", words)[0].strip()

@@ -7,10 +7,10 @@ from typing import Any, TypeVar, cast
 import pulumi
 
 from components.arguments import shapes
+from components.arguments.constraints import nearest
 from components.arguments.declared import SCALARS, Declared, arguments_of
 from components.arguments.deferred import is_deferred, public
 from components.arguments.place import Place
-from components.arguments.rules import nearest
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ def resolve(place: Place, declared: Declared, value: Any) -> Any:
 
 def _plain(place: Place, declared: Declared, value: Any) -> Any:
     result = _FORMS[declared.form](place, declared, value)
-    for rule in declared.rules:
-        result = rule.check(place, result)
+    for constraint in declared.constraints:
+        result = constraint.check(place, result)
     return result
 
 

@@ -12,10 +12,10 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 
+from components.arguments.constraints import DISTINCT, Constraint, matching, nearest
 from components.arguments.declared import Later, Secret
 from components.arguments.deferred import is_deferred
 from components.arguments.place import Place
-from components.arguments.rules import DISTINCT, Rule, matching, nearest
 
 LABEL_LIMIT = 63
 """Characters of a DNS label."""
@@ -27,7 +27,7 @@ _DNS_SAYS = "a DNS label: lower-case letters, digits and dashes, no dash at eith
 _ODD_NAMES = ("Web", "we_b", "we.b", "we b", "-web", "web-", "web\n", "wéb", "a/b")
 
 
-def dns_label(most: int = LABEL_LIMIT) -> Rule:
+def dns_label(most: int = LABEL_LIMIT) -> Constraint:
     """A DNS label of so many characters at most."""
     return matching(_DNS_LABEL, _DNS_SAYS, most=most, odd=_ODD_NAMES)
 
@@ -68,6 +68,12 @@ def check_name(where: str, name: Any, *, reserve: int = 0, service: bool = False
         )
 
 
+def check_resource_name(where: str, name: Any) -> None:
+    """Refuse what is no name of a resource from which no object of the cluster is named."""
+    if not isinstance(name, str) or not re.fullmatch(r"\S{1,200}", name):
+        Place(where, "name").refuse(name, "must be a word of at most 200 characters")
+
+
 _KEY = matching(
     rf"(?:{_DNS_LABEL}(\.{_DNS_LABEL})*/)?(?=[^/]{{1,63}}$){_WORD}",
     "a key of at most 63 letters, digits, dashes, dots and underscores, after a prefix such as "
@@ -87,7 +93,7 @@ LabelValue = Annotated[str, _VALUE]
 """Value of a label."""
 Label = Annotated[
     tuple[str, str],
-    Rule(
+    Constraint(
         "a label, its key and its value",
         lambda pair: len(pair) == 2 and _KEY.holds(pair[0]) and _VALUE.holds(pair[1]),  # noqa: PLR2004
         ((), ("a",), ("a", "b", "c"), ("a b", "true"), ("a", "b\n")),
@@ -100,7 +106,7 @@ Selector = Mapping[LabelKey, LabelValue]
 """Labels that pods or namespaces must have; an empty mapping is all of them."""
 Annotations = Annotated[
     Mapping[LabelKey, Later[str]],
-    Rule(
+    Constraint(
         "at most 256 KiB of annotations",
         lambda given: _plain_bytes(given) <= 256 * 1024,
         ({"a": "x" * (256 * 1024 + 1)},),
@@ -140,12 +146,12 @@ EnvName = Annotated[
     ),
 ]
 """Name of an environment variable."""
-EnvValue = Annotated[str, Rule("a string without a zero byte", lambda text: "\0" not in text)]
+EnvValue = Annotated[str, Constraint("a string without a zero byte", lambda text: "\0" not in text)]
 Env = Mapping[EnvName, Later[EnvValue]]
 """Environment variables; none is a secret."""
 Command = Annotated[
     Sequence[Later[EnvValue]],
-    Rule("a program, and its arguments if any", lambda words: len(words) > 0, ((),)),
+    Constraint("a program, and its arguments if any", lambda words: len(words) > 0, ((),)),
 ]
 """A program and its arguments; none is a secret."""
 
@@ -159,7 +165,7 @@ _PINNED = "must have a tag other than latest or a digest, for example redis:7.0.
 
 
 @dataclass(frozen=True, eq=False)
-class _ImageRule(Rule):
+class _ImageRule(Constraint):
     def expected(self, value: Any) -> str:
         """Tells a reference without a tag from what is none."""
         return _PINNED if _IMAGE.fullmatch(value) else super().expected(value)
@@ -211,12 +217,14 @@ def amount(quantity: str) -> float:
     return float(parsed["number"]) * _UNITS[parsed["unit"]]
 
 
-def _quantity(units: Collection[str | None], least: float, says: str, odd: Collection[str]) -> Rule:
+def _quantity(
+    units: Collection[str | None], least: float, says: str, odd: Collection[str]
+) -> Constraint:
     def holds(text: str) -> bool:
         parsed = _QUANTITY.fullmatch(text)
         return parsed is not None and parsed["unit"] in units and amount(text) >= least
 
-    return Rule(says, holds, ("", "0", "-1", "1 Gi", "1gb", "1KiB", "many", "1e3", *odd))
+    return Constraint(says, holds, ("", "0", "-1", "1 Gi", "1gb", "1KiB", "many", "1e3", *odd))
 
 
 _BYTES = ("k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
@@ -245,7 +253,7 @@ _NATIVE = {"cpu": _CPU, "memory": _MEMORY, "ephemeral-storage": _SIZE}
 
 
 @dataclass(frozen=True, eq=False)
-class _Resources(Rule):
+class _Resources(Constraint):
     """Requests and limits of what Kubernetes knows, each a quantity of its kind."""
 
     def check(self, place: Place, value: Any) -> Any:
@@ -256,15 +264,15 @@ class _Resources(Rule):
             for resource, quantity in quantities.items():
                 entry = place.key(part).key(resource)
                 if resource in _NATIVE:
-                    rule = _NATIVE[resource]
+                    constraint = _NATIVE[resource]
                 elif "/" in resource:
-                    rule = _COUNT
+                    constraint = _COUNT
                 elif resource.startswith("hugepages-"):
-                    rule = _SIZE
+                    constraint = _SIZE
                 else:
                     entry.refuse(quantity, f"is no resource; {nearest(resource, _NATIVE)}")
                 if not is_deferred(quantity):
-                    rule.check(entry, quantity)
+                    constraint.check(entry, quantity)
         return value
 
 
@@ -305,11 +313,11 @@ def _is_mount_path(text: str) -> bool:
 
 
 _ODD_PATHS = ("", "/", "a", "./a", "/a/../b", "/a/", "//a", "/a//b", "/a\n", "/a/.")
-Path = Annotated[str, Rule("an absolute path such as /etc/app/a.conf", _is_path, _ODD_PATHS)]
+Path = Annotated[str, Constraint("an absolute path such as /etc/app/a.conf", _is_path, _ODD_PATHS)]
 """An absolute path inside a container."""
 MountPath = Annotated[
     str,
-    Rule(
+    Constraint(
         "an absolute path such as /etc/app/a.conf, without a colon and not in /dev, /proc or /sys",
         _is_mount_path,
         (*_ODD_PATHS, "/proc", "/sys/fs", "/dev/fd", "/etc/a:b"),
@@ -320,7 +328,7 @@ WritableFolders = Annotated[Sequence[MountPath], DISTINCT]
 """Folders of their own, empty at first."""
 
 _OBJECT_BYTES = 2**20
-_FILES = Rule(
+_FILES = Constraint(
     "at most 1 MiB of files together, which is what a ConfigMap or Secret takes",
     lambda given: _plain_bytes(given) < _OBJECT_BYTES,
     ({"/etc/large/a": "x" * _OBJECT_BYTES},),

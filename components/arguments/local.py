@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from components.arguments.rules import matching
+from components.arguments.constraints import matching
 
 LocalPath = Annotated[
     str,

@@ -12,10 +12,10 @@ from typing import Any
 
 from pulumi._types import input_type_py_to_pulumi_names
 
+from components.arguments.constraints import nearest
 from components.arguments.declared import SCALARS
 from components.arguments.deferred import is_deferred
 from components.arguments.place import Place
-from components.arguments.rules import nearest
 
 
 def shaped(place: Place, shape: type, value: Any) -> dict[str, Any]:

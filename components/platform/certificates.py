@@ -37,7 +37,8 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import IpAddress
-from components.arguments.rules import Rule
+from components.arguments.constraints import Constraint
+from components.arguments.kubernetes import check_resource_name
 
 USAGES = ("server", "client")
 """What a certificate may be used for: to be connected to, to connect."""
@@ -56,7 +57,7 @@ _RENEWED_AT = 1 / 3
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _CommonName = Annotated[
     str,
-    Rule(
+    Constraint(
         f"a name of 1 to {_COMMON_NAME_LIMIT} bytes without line feeds, such as Shop CA",
         lambda name: (
             name.isprintable()
@@ -154,9 +155,9 @@ class Authority(Resource, name="Authority"):
 
         :raises InputError: an argument that cannot be right, an unknown argument
         """
-        args = resolved(
-            f'Authority "{name}"', AuthorityArgs, _named(name, {} if args is None else args)
-        )
+        where = f'Authority "{name}"'
+        check_resource_name(where, name)
+        args = resolved(where, AuthorityArgs, _named(name, {} if args is None else args))
         super().__init__(
             AuthorityProvider(),
             name,
@@ -275,6 +276,7 @@ class Certificate(Resource, name="Certificate"):
         :raises InputError: an argument that cannot be right, an unknown argument
         """
         where = f'Certificate "{name}"'
+        check_resource_name(where, name)
         args = resolved(where, CertificateArgs, _named(name, args))
         if "server" in args["usages"] and not args["dns_names"] and not args["ip_addresses"]:
             raise InputError(

@@ -9,7 +9,7 @@ import pulumi_docker as docker
 
 from components.arguments import Default, InputError, between, resolved
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.kubernetes import LABEL_LIMIT, Image, dns_label
+from components.arguments.kubernetes import LABEL_LIMIT, Image, check_resource_name, dns_label
 from components.platform.generated import Password
 from components.platform.kubeconfig import PATH, Kubeconfig
 
@@ -63,7 +63,7 @@ class Cluster(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        args = _checked(f'Cluster "{name}"', args)
+        args = _checked(f'Cluster "{name}"', name, args)
         super().__init__("dds:index:Cluster", name, {**args}, opts)
         instance, api_port, registry_port = (
             args["instance"],
@@ -225,7 +225,8 @@ def _healthcheck(probe: list[str]) -> docker.ContainerHealthcheckArgsDict:
     return {"tests": probe, "interval": "3s", "timeout": "10s", "retries": 20}
 
 
-def _checked(where: str, args: ClusterArgs) -> ClusterArgs:
+def _checked(where: str, name: str, args: ClusterArgs) -> ClusterArgs:
+    check_resource_name(where, name)
     args = resolved(where, ClusterArgs, args)
     if args["registry_port"] == args["api_port"]:
         raise InputError(where, "registry_port", args["registry_port"], "must differ from api_port")

@@ -9,6 +9,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.arguments import Default, Secret, between, resolved
+from components.arguments.kubernetes import check_resource_name
 
 # Letters and digits only: no configuration language needs them quoted.
 _ALPHABET = string.ascii_letters + string.digits
@@ -58,7 +59,9 @@ class Password(Resource, name="Password"):
 
         :raises InputError: an argument that cannot be right
         """
-        args = resolved(f'Password "{name}"', PasswordArgs, {} if args is None else args)
+        where = f'Password "{name}"'
+        check_resource_name(where, name)
+        args = resolved(where, PasswordArgs, {} if args is None else args)
         super().__init__(
             PasswordProvider(),
             name,

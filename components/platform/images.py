@@ -17,7 +17,7 @@ from components.arguments import (
     nearest,
     resolved,
 )
-from components.arguments.kubernetes import Image, Registry
+from components.arguments.kubernetes import Image, Registry, check_resource_name
 from components.arguments.local import LocalPath
 
 _TAG = "current"
@@ -62,7 +62,7 @@ class ImageCatalog(pulumi.ComponentResource):
         self, name: str, args: ImageCatalogArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         self._where = f'ImageCatalog "{name}"'
-        args = _checked(self._where, args)
+        args = _checked(self._where, name, args)
         super().__init__("dds:index:ImageCatalog", name, {**args}, opts)
         folder = Path(args["folder"])
         registry = pulumi.Output.from_input(args.get("registry", ""))
@@ -97,21 +97,22 @@ class ImageCatalog(pulumi.ComponentResource):
         return self._references[name]
 
 
-def _checked(where: str, args: ImageCatalogArgs) -> ImageCatalogArgs:
+def _checked(where: str, name: str, args: ImageCatalogArgs) -> ImageCatalogArgs:
+    check_resource_name(where, name)
     args = resolved(where, ImageCatalogArgs, args)
     names, overrides = args["names"], args["overrides"]
     there = sorted(path.parent.name for path in Path(args["folder"]).glob("*/Dockerfile"))
-    for name, override in overrides.items():
-        if name not in there and name not in names:
+    for image, override in overrides.items():
+        if image not in there and image not in names:
             raise InputError(
-                where, f"overrides[{name}]", override,
-                f"there is no image {name} to replace: {nearest(name, {*there, *names})}",
+                where, f"overrides[{image}]", override,
+                f"there is no image {image} to replace: {nearest(image, {*there, *names})}",
             )  # fmt: skip
-    for position, name in enumerate(names):
-        if name in overrides:
+    for position, image in enumerate(names):
+        if image in overrides:
             continue
-        if name not in there:
-            raise InputError(where, f"names[{position}]", name, nearest(name, there))
+        if image not in there:
+            raise InputError(where, f"names[{position}]", image, nearest(image, there))
         if "registry" not in args:
-            raise InputError(where, "registry", None, f"must be given: {name} is built")
+            raise InputError(where, "registry", None, f"must be given: {image} is built")
     return args

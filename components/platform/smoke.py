@@ -17,6 +17,7 @@ from components.arguments import (
     checked,
     resolved,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     Env,
     Files,
@@ -26,7 +27,6 @@ from components.arguments.kubernetes import (
     SecretFiles,
     check_name,
 )
-from components.arguments.rules import Rule
 from components.pods.companion import Companion
 from components.values.edges import Edge
 from components.values.names import AUTONAME
@@ -39,7 +39,7 @@ _FOLDER = "/opt/check"
 _SCRIPT = f"{_FOLDER}/script"
 # Beyond the Job's own name a pod adds a dash and five characters.
 _RESERVE = AUTONAME + 6
-_TEXT = Rule("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
+_TEXT = Constraint("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
 
 
 class SmokeTestArgs(TypedDict):

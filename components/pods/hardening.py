@@ -19,6 +19,7 @@ from components.arguments import (
     nearest,
     one_of,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.declared import arguments_of
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import (
@@ -30,7 +31,6 @@ from components.arguments.kubernetes import (
     amount,
 )
 from components.arguments.place import Place
-from components.arguments.rules import Rule
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""
@@ -46,7 +46,7 @@ _CONTAINER_FIELDS: dict[str, Any] = {
     "seccomp_profile": {"type": "Unconfined"},
 }
 _FIELDS = (*_CONTAINER_FIELDS, "capabilities", "service_account_token")
-_SAID = Rule(
+_SAID = Constraint(
     "a reason that a reviewer understands", lambda reason: bool(reason.strip()), ("", "  ")
 )
 _CAPABILITY = matching(

@@ -14,6 +14,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.cron import Schedule
 from components.arguments.kubernetes import (
     Image,
@@ -24,7 +25,6 @@ from components.arguments.kubernetes import (
     amount,
     check_name,
 )
-from components.arguments.rules import Rule
 from components.platform.certificates import Authority
 from components.pods.template import SPREADS
 from components.values.edges import Edge
@@ -95,7 +95,7 @@ class EtcdClusterArgs(TypedDict):
     members: NotRequired[
         Annotated[
             int,
-            Rule("1, 3 or 5", lambda members: members in SIZES, (-1, 0, 2, 4, 6, 7)),
+            Constraint("1, 3 or 5", lambda members: members in SIZES, (-1, 0, 2, 4, 6, 7)),
             Default(3),
         ]
     ]

@@ -21,6 +21,7 @@ from components.arguments import (
     matching,
     resolved,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     Image,
     Namespace,
@@ -31,7 +32,6 @@ from components.arguments.kubernetes import (
     amount,
     check_name,
 )
-from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.serving.singleton import Singleton, SingletonArgs
@@ -124,7 +124,7 @@ class EventBusArgs(TypedDict):
     buckets: NotRequired[
         Annotated[
             Sequence[BucketArgs],
-            Rule(
+            Constraint(
                 "buckets of different names",
                 lambda buckets: len({bucket["name"] for bucket in buckets}) == len(buckets),
                 ([{"name": "a", "seconds": 1}, {"name": "a", "seconds": 2}],),

@@ -10,6 +10,7 @@ import pulumi_docker as docker
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
 from components.arguments import Default, DefaultsTo, InputError, Later, between
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     Annotations,
     Cpu,
@@ -28,7 +29,6 @@ from components.arguments.kubernetes import (
     amount,
 )
 from components.arguments.local import LocalPath
-from components.arguments.rules import Rule
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.serving import function_activator as activator
@@ -49,7 +49,7 @@ _FOLDER = f"{_RUNTIME}/source"
 _DOCKERFILE = Path(__file__).with_name("function.Dockerfile")
 _MAX_SCALE = 3
 _REQUESTED_MEMORY = "64Mi"
-_ENOUGH = Rule(
+_ENOUGH = Constraint(
     f"at least {_REQUESTED_MEMORY}, the runtime needs 50Mi",
     lambda memory: amount(memory) >= amount(_REQUESTED_MEMORY),
     ("32Mi", "65535Ki"),
@@ -60,7 +60,7 @@ _DRAIN_SECONDS = 5
 
 _EnvName = Annotated[
     EnvName,
-    Rule(
+    Constraint(
         f"without the prefix {_OWN_PREFIX}: those variables are the runtime's",
         lambda name: not name.startswith(_OWN_PREFIX),
         (f"{_OWN_PREFIX}NAME",),

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import pulumi
 
 from components.arguments import InputError, is_deferred, matching, nearest
+from components.arguments.constraints import Constraint
 from components.arguments.errors import MissingArgumentError
-from components.arguments.rules import Rule
 
 REQUIREMENTS = "requirements.txt"
 _MAIN = "main.py"
@@ -39,7 +39,7 @@ RUBBISH = (
 
 Code = Annotated[
     str,
-    Rule(
+    Constraint(
         f"the text of a Python module, of at most {_MOST_MOUNTED} bytes",
         lambda text: bool(text.strip()) and len(text.encode(errors="replace")) <= _MOST_MOUNTED,
         ("", " \n", "#" * (_MOST_MOUNTED + 1)),
@@ -47,7 +47,10 @@ Code = Annotated[
 ]
 """The text of a Python module."""
 FunctionName = Annotated[
-    str, Rule("the name of a function, such as handler", str.isidentifier, ("", "a b", "a.b", "1a"))
+    str,
+    Constraint(
+        "the name of a function, such as handler", str.isidentifier, ("", "a b", "a.b", "1a")
+    ),
 ]
 """A name in a Python module."""
 MainFile = Annotated[

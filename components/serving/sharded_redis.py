@@ -22,6 +22,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     Image,
     Namespace,
@@ -30,7 +31,6 @@ from components.arguments.kubernetes import (
     amount,
     check_name,
 )
-from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
@@ -76,7 +76,7 @@ HashTag = Annotated[
     ),
 ]
 """What encloses the part of a key that is hashed."""
-_DIFFERENT = Rule(
+_DIFFERENT = Constraint(
     "users of different names", lambda users: len({user.name for user in users}) == len(users)
 )
 

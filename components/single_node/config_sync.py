@@ -28,6 +28,7 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import HttpUrl, UnprivilegedPort
+from components.arguments.constraints import Constraint
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import (
@@ -40,7 +41,6 @@ from components.arguments.kubernetes import (
     check_name,
 )
 from components.arguments.place import Place
-from components.arguments.rules import Rule as Check
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.pods.probes import asked
@@ -78,12 +78,12 @@ def _is_name(text: str) -> bool:
 _ODD_NAMES = (
     "", ".", "..", "..a", "../a", "/a", "a/", "a//b", "a/../b", "a\n", "ü" * 128,
 )  # fmt: skip
-_FILE = Check(
+_FILE = Constraint(
     "the name of a file such as app.conf",
     lambda text: _is_name(text) and "/" not in text,
     (*_ODD_NAMES, "a/b"),
 )
-_SUBFOLDER = Check("a folder such as etc/app", _is_name, (*_ODD_NAMES, "a/" * 600 + "a"))
+_SUBFOLDER = Constraint("a folder such as etc/app", _is_name, (*_ODD_NAMES, "a/" * 600 + "a"))
 _BRANCH = matching(
     r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)))[A-Za-z0-9](?:[-._/A-Za-z0-9]*[-_A-Za-z0-9])?",
     "a branch such as main",
@@ -103,7 +103,7 @@ _AUTHORITY = matching(
     most=2**18,
     odd=("certificate", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\na"),
 )
-_COMMAND = Check(
+_COMMAND = Constraint(
     "a program, and its arguments if any, of 65536 characters in all",
     lambda words: bool(words) and words[0] != "" and len("".join(words)) <= 2**16,
     ((), ("",), ("", "-t"), ("nginx", "x" * 2**16)),

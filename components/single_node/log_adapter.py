@@ -29,6 +29,7 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Endpoint, UnprivilegedPort, url
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     DnsLabel,
     Image,
@@ -38,7 +39,6 @@ from components.arguments.kubernetes import (
     check_name,
 )
 from components.arguments.place import Place
-from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
@@ -136,7 +136,7 @@ class LogAdapterArgs(TypedDict):
     """The project's image ``companions``."""
     sources: Annotated[
         Sequence[LogSourceArgs],
-        Rule(
+        Constraint(
             f"from 1 to {_MOST_SOURCES} logs", lambda logs: 1 <= len(logs) <= _MOST_SOURCES, ((),)
         ),
     ]

@@ -27,9 +27,9 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Host, Port, UnprivilegedPort
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import DnsLabel, Image, Namespace, Resources, check_name
 from components.arguments.place import Place
-from components.arguments.rules import Rule
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
@@ -120,7 +120,7 @@ class MySqlHealthArgs(TypedDict):
     queries: NotRequired[
         Annotated[
             Sequence[HealthQueryArgs],
-            Rule(
+            Constraint(
                 f"from 1 to {_MOST_QUERIES} queries",
                 lambda queries: 1 <= len(queries) <= _MOST_QUERIES,
                 ((),),

@@ -8,8 +8,8 @@ from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, InputError
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import Selector
-from components.arguments.rules import Rule
 from components.values import checks
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, ScrapeJob
@@ -23,7 +23,7 @@ DEFAULT_SCRAPERS: tuple[Mapping[str, str], ...] = (dict([SCRAPER_LABEL]),)
 """Pods that are let in unless others are named."""
 Scrapers = Annotated[
     Sequence[Selector],
-    Rule("the labels of one scraper at least; {} is every pod", bool, ((),)),
+    Constraint("the labels of one scraper at least; {} is every pod", bool, ((),)),
     Default(DEFAULT_SCRAPERS),
 ]
 """Labels of pods that scrape."""

@@ -24,8 +24,8 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Host, UnprivilegedPort
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
-from components.arguments.rules import Rule
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
@@ -56,7 +56,7 @@ class BrokerTlsArgs(TypedDict):
     server_name: NotRequired[
         Annotated[
             Host,
-            Rule(
+            Constraint(
                 "a name such as db.example.com, no address and without a dot at its end",
                 _is_certified,
                 ("203.0.113.7", "[fd00::1]", "db.example.com."),

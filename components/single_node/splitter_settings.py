@@ -17,8 +17,8 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Endpoint, HeaderName, UnprivilegedPort
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
-from components.arguments.rules import Rule
 from components.single_node import scraped
 from components.values import checks
 from components.values.edges import Edge
@@ -60,7 +60,7 @@ _OF_HTTP = _OF_MESSAGES | frozenset(
 _LONGEST_FORCE = 40
 _OwnHeader = Annotated[
     HeaderName,
-    Rule(
+    Constraint(
         f"a header of its own, of at most {_LONGEST_FORCE} characters, such as X-Arm: none that "
         "HTTP, proxies or nginx know",
         lambda name: (
@@ -77,7 +77,7 @@ _OwnHeader = Annotated[
 _Percent = Annotated[
     float,
     between(0, 100),
-    Rule(
+    Constraint(
         "a number with at most two decimals, nginx knows no more",
         lambda percent: round(percent, 2) == percent,
         (0.00005, 0.001, 99.995, 0.1 + 0.2),

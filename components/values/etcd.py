@@ -7,16 +7,16 @@ import pulumi
 
 from components.arguments import NOT_EMPTY, check_fields, matching
 from components.arguments.addresses import Port, is_endpoint, url
+from components.arguments.constraints import Constraint
 from components.arguments.declared import Deferrable
 from components.arguments.kubernetes import DnsLabel, Label, Selector
-from components.arguments.rules import Rule
 
 _SCHEME = "https://"
 MemberUrl = Annotated[
     str,
     # First, since it keeps credentials out of messages.
     url("https"),
-    Rule(
+    Constraint(
         "https://host:port and no path",
         lambda text: is_endpoint(text.removeprefix(_SCHEME)),
         ("https://etcd", "https://etcd:2379/", "https://etcd:2379/$(HOME)", "https://etcd:2379?a"),

@@ -10,8 +10,8 @@ import yaml
 
 from components.arguments import NOT_EMPTY, Later, between, check_fields, matching, one_of
 from components.arguments.addresses import Host, Port
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import Selector
-from components.arguments.rules import Rule
 
 SCRAPER_LABEL = ("dds/scrapes", "true")
 """Pods with this label are let in by exporters, unless they are told otherwise."""
@@ -100,7 +100,9 @@ class Panel:
     title: Annotated[str, NOT_EMPTY]
     expressions: Annotated[
         Mapping[str, Query],
-        Rule(f"from 1 to {_LETTERS} queries", lambda given: 1 <= len(given) <= _LETTERS, ({},)),
+        Constraint(
+            f"from 1 to {_LETTERS} queries", lambda given: 1 <= len(given) <= _LETTERS, ({},)
+        ),
     ]
     """PromQL by legend; ``{{instance}}`` and the like are filled in by Grafana."""
     unit: Annotated[str, NOT_EMPTY] = "short"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from components.arguments import InputError, between
-from components.arguments.rules import Rule
+from components.arguments.constraints import Constraint
 from components.values import resolv
 from components.values.endpoint import Endpoint
 
@@ -32,7 +32,7 @@ HeaderKilobytes = Annotated[int, between(8, 256)]
 _LONGEST = 256
 Literal = Annotated[
     str,
-    Rule(
+    Constraint(
         f"printable text of at most {_LONGEST} characters on one line, without $",
         lambda text: 0 < len(text) <= _LONGEST and text.isprintable() and "$" not in text,
         ("", "a$b", "a\nb", "a\tb", "a\x7f", "\0", "a" * (_LONGEST + 1)),

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from components.arguments.constraints import Constraint
 from components.arguments.place import Place
-from components.arguments.rules import Rule
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s(?:(?!-----).)*-----END \1-----", re.DOTALL)
 _CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
@@ -17,7 +17,7 @@ def _block(label: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pem(Rule):
+class _Pem(Constraint):
     """A form of PEM. What is refused may be a key, and is not shown."""
 
     def check(self, place: Place, value: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from components.arguments import NOT_EMPTY, InputError, check_fields, matching, one_of
 from components.arguments.addresses import Host, Port
+from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import DnsLabel, Label, Selector
-from components.arguments.rules import Rule
 from components.values.ring import DEFAULT_HASH, HASHES
 from components.values.ring.ketama import LONGEST_NAME
 
@@ -22,7 +22,7 @@ ShardName = Annotated[
     ),
 ]
 """Name of a shard, which proxies put into their files as it is."""
-_IN_PROXIES = Rule(
+_IN_PROXIES = Constraint(
     "a host name or IPv4 address: proxies of shards read no IPv6 address",
     lambda host: not host.startswith("["),
     ("[fd00::1]",),

@@ -8,11 +8,11 @@ import pytest
 
 import components
 from components.arguments import NOT_EMPTY, Default, DefaultsTo, Later, Secret, between, one_of
+from components.arguments.constraints import Constraint
 from components.arguments.cron import Schedule
 from components.arguments.declared import arguments_of
 from components.arguments.describe import descriptions, rows, table
 from components.arguments.kubernetes import DnsLabel, Image, Resources, Selector
-from components.arguments.rules import Rule
 from components.pods.companion import Companion
 from components.workloads.arguments import PodArgs
 from toolchain import reference
@@ -51,7 +51,9 @@ class WholeArgs(BaseArgs):
         Annotated[
             float,
             between(1, 60),
-            Rule("a number with at most two decimals", lambda number: round(number, 2) == number),
+            Constraint(
+                "a number with at most two decimals", lambda number: round(number, 2) == number
+            ),
             DefaultsTo("a tenth"),
         ]
     ]

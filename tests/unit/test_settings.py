@@ -171,7 +171,7 @@ def test_a_variable_that_cannot_be_right_is_refused_by_its_name(
 
 
 def _said(declared: Declared) -> tuple[object, set[str]]:
-    return declared.type, {rule.says for rule in declared.rules}
+    return declared.type, {constraint.says for constraint in declared.constraints}
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,18 @@ def odd_values(argument: Argument) -> Iterator[tuple[Any, str]]:
     declared, path = argument.declared, argument.path
     for value in _of_another_type(declared):
         yield value, path
-    for rule in declared.rules:
-        for value in rule.odd:
+    for constraint in declared.constraints:
+        for value in constraint.odd:
             if _has_type(declared, value):
                 yield value, path
     if declared.form == "mapping":
         assert declared.keys is not None
         entry = next(iter(argument.value.values()), "x") if argument.value else "x"
-        for key in (1, True, *(odd for rule in declared.keys.rules for odd in rule.odd)):
+        for key in (
+            1,
+            True,
+            *(odd for constraint in declared.keys.constraints for odd in constraint.odd),
+        ):
             yield {key: entry}, path
     if declared.form in ("arguments", "kubernetes"):
         yield {**argument.value, "nonsense": 1}, f"{path}.nonsense"

@@ -1,7 +1,7 @@
-"""Rules: what a value of the right type must be beyond that.
+"""Constraints: what a value of the right type must be beyond that.
 
-A rule stands in the declaration of an argument, ``Annotated[int, between(1, 64)]``. It carries values
-that it refuses, with which the tests try every argument that has the rule.
+A constraint stands in the declaration of an argument, ``Annotated[int, between(1, 64)]``. It carries values
+that it refuses, with which the tests try every argument that has it.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from components.arguments.place import Place
 
 
 @dataclass(frozen=True, eq=False)
-class Rule:
+class Constraint:
     """A condition of a value whose type is right already."""
 
     says: str
@@ -38,7 +38,7 @@ class Rule:
         return f"must be {self.says}"
 
 
-def between(least: float | None, most: float | None = None) -> Rule:
+def between(least: float | None, most: float | None = None) -> Constraint:
     """A number within inclusive bounds; None is no bound."""
     if most is None:
         says = f"at least {least}"
@@ -49,7 +49,7 @@ def between(least: float | None, most: float | None = None) -> Rule:
     odd: list[float] = [] if least is None else [least - 1, -(10**12)]
     odd += [] if most is None else [most + 1, 10**12]
     bounds = {"minimum": least, "maximum": most}
-    return Rule(
+    return Constraint(
         says,
         lambda number: (least is None or number >= least) and (most is None or number <= most),
         tuple(odd),
@@ -57,14 +57,14 @@ def between(least: float | None, most: float | None = None) -> Rule:
     )
 
 
-FINITE = Rule("a finite number", math.isfinite, (math.inf, -math.inf, math.nan))
+FINITE = Constraint("a finite number", math.isfinite, (math.inf, -math.inf, math.nan))
 
 
-def one_of(*words: str) -> Rule:
+def one_of(*words: str) -> Constraint:
     """One of a few words."""
     # A word without letters is its own other case.
     odd = ("", "nonsense", words[0].swapcase(), f"{words[0]}\n")
-    return Rule(
+    return Constraint(
         f"one of {', '.join(words)}",
         lambda word: word in words,
         tuple(word for word in odd if word not in words),
@@ -73,7 +73,7 @@ def one_of(*words: str) -> Rule:
 
 
 @dataclass(frozen=True, eq=False)
-class Matching(Rule):
+class Matching(Constraint):
     """A text of a certain form, by a regular expression for the whole of it, and a length."""
 
     most: int | None = None
@@ -108,7 +108,7 @@ def matching(
     return Matching(says, holds, tuple(tried), schema, most)
 
 
-class _NotEmpty(Rule):
+class _NotEmpty(Constraint):
     def expected(self, value: Any) -> str:  # noqa: ARG002 (there is nothing to say of it)
         """What would be right."""
         return "must not be empty"
@@ -118,7 +118,7 @@ NOT_EMPTY = _NotEmpty("not empty", bool, ("", (), {}), {"minLength": 1})
 """For a text, a list or a mapping."""
 
 
-class Distinct(Rule):
+class Distinct(Constraint):
     """A list without repetition."""
 
     def expected(self, value: Any) -> str:
