@@ -17,6 +17,7 @@ from components.arguments.declared import Declared, arguments_of
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import DnsLabel, Image, Registry, dns_label
 from components.arguments.place import Place
+from components.values.nginx import Percent
 from components.values.pem import Certificates
 
 _WHERE = "Configuration"
@@ -115,15 +116,7 @@ class Settings:
     fenced: bool = True
     """Whether the store in ``election`` refuses older tokens; without, a late write is seen to
     undo others."""
-    percent: Annotated[
-        float,
-        between(0, 100),
-        Constraint(
-            "a number with at most two decimals, nginx knows no more",
-            lambda number: round(number, 2) == number,
-            (0.00005, 0.001, 99.995),
-        ),
-    ] = 10
+    percent: Percent = 10
     """Share of the users in the experiment of ``experiments``."""
     database: Endpoint = ""
     """``host:port`` of a Redis outside for ``experiments``. By default one in the cluster is made."""

@@ -22,7 +22,7 @@ from components.arguments.kubernetes import Image, Namespace, Resources, Selecto
 from components.single_node import scraped
 from components.values import checks
 from components.values.edges import Edge
-from components.values.nginx import HeaderKilobytes, Literal
+from components.values.nginx import HeaderKilobytes, Literal, Percent
 
 CONTROL = "control"
 """Name of the arm that everybody else sees."""
@@ -74,15 +74,6 @@ _OwnHeader = Annotated[
         ),
     ),
 ]  # fmt: skip
-_Percent = Annotated[
-    float,
-    between(0, 100),
-    Constraint(
-        "a number with at most two decimals, nginx knows no more",
-        lambda percent: round(percent, 2) == percent,
-        (0.00005, 0.001, 99.995, 0.1 + 0.2),
-    ),
-]
 
 
 class ArmArgs(TypedDict):
@@ -128,7 +119,7 @@ class RequestSplitterArgs(TypedDict):
     """What everybody else sees."""
     experiment: ArmArgs
     """What ``percent`` of the users see."""
-    percent: NotRequired[Annotated[_Percent, Default(10)]]
+    percent: NotRequired[Annotated[Percent, Default(10)]]
     """Share of the users in the experiment, in percent; 0 is off."""
     sticky: NotRequired[Annotated[StickyArgs, Default({"by": "header"})]]
     """What names a user."""

@@ -533,7 +533,7 @@ JOB = ScrapeJob("a", "a.svc", 9121, {"app": "a"})
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"jobs": []}, "jobs is []; must be given"),
+        ({"jobs": []}, "jobs is []; must not be empty"),
         ({"jobs": [JOB, JOB]}, "stands twice"),
         ({"storage_class": "fast"}, "without storage_size"),
         ({"job": 1}, "did you mean jobs"),

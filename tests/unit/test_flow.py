@@ -35,7 +35,7 @@ def chain(**edges: str) -> dict[str, Next]:
         ("a", chain(a="b", b="", c=""), "is 'c'; is reached by no event"),
         ("a", chain(a="", b="a"), "is 'b'; is reached by no event"),
         ("z", chain(a=""), "first is 'z'; known are a"),
-        ("a", {}, "steps is {}; must be given"),
+        ("a", {}, "steps is {}; must not be empty"),
         ("a", chain(a="b b", b=""), "stands twice"),
         ("a", {"a": Next(required=("b",), optional={"x": "b"}), "b": Next()}, "stands twice"),
         ("a", {"a": ("b",), "b": Next()}, r"steps\[a\] is \('b',\); must be a Next"),
@@ -53,9 +53,12 @@ def test_what_cannot_be_a_flow_is_refused(first: str, steps: Any, message: str) 
 @pytest.mark.parametrize(
     ("following", "message"),
     [
-        ({"optional": {"": "b"}}, r"optional\[\] is ''; must be the name of a field"),
-        ({"optional": {'a" --> s1': "b"}}, r"optional\[.*must be the name of a field"),
-        ({"optional": {"a\nb": "b"}}, r"optional\['a\\nb'\] is .* must be the name of a field"),
+        ({"optional": {"": "b"}}, r"optional \(a key\) is ''; must be the name of a field"),
+        ({"optional": {'a" --> s1': "b"}}, r"optional \(a key\).*must be the name of a field"),
+        (
+            {"optional": {"a\nb": "b"}},
+            r"optional \(a key\) is 'a\\nb'; must be the name of a field",
+        ),
         ({"optional": ["b"]}, "optional is .*; must be a mapping"),
         ({"optional": {"x": "B"}}, r"optional\[x\] is 'B'; must be a DNS label"),
         ({"required": "b"}, "required is 'b'; must be a list"),

@@ -200,7 +200,7 @@ REFUSED = [
     *(
         (Subscriber, subscriber_args, *case)
         for case in [
-            ({"subscriptions": []}, r"subscriptions is \[\]; must be given"),
+            ({"subscriptions": []}, r"subscriptions is \[\]; must not be empty"),
             ({"accepts": ["login", "login"]}, "accepts is .*; must be unique"),
             ({"clients": [{}]}, "nothing is accepted"),
             (
