@@ -146,7 +146,9 @@ EnvName = Annotated[
     ),
 ]
 """Name of an environment variable."""
-EnvValue = Annotated[str, Constraint("a string without a zero byte", lambda text: "\0" not in text)]
+EnvValue = Annotated[
+    str, Constraint("a string without a zero byte", lambda text: "\0" not in text, ("a\0b",))
+]
 Env = Mapping[EnvName, Later[EnvValue]]
 """Environment variables; none is a secret."""
 Command = Annotated[

@@ -22,7 +22,6 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import (
     Image,
     Namespace,
@@ -31,6 +30,7 @@ from components.arguments.kubernetes import (
     amount,
     check_name,
 )
+from components.arguments.together import unique
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
@@ -76,9 +76,6 @@ HashTag = Annotated[
     ),
 ]
 """What encloses the part of a key that is hashed."""
-_DIFFERENT = Constraint(
-    "users of different names", lambda users: len({user.name for user in users}) == len(users)
-)
 
 
 class ShardedRedisArgs(TypedDict):
@@ -123,7 +120,7 @@ class ShardedRedisArgs(TypedDict):
     """Two characters such as ``{}``: keys with the same part between them share a shard."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of every shard, for example an exporter."""
-    users: NotRequired[Annotated[Sequence[RedisUser], _DIFFERENT, Default(())]]
+    users: NotRequired[Annotated[Sequence[RedisUser], Default(())]]
     """Users beside the clients', most often those of companions, such as ``exporter.user``."""
     slow_command_ms: NotRequired[
         Annotated[int, between(0, 3_600_000), DefaultsTo("Redis' own, 10")]
@@ -323,6 +320,7 @@ def _password(
 def _checked(where: str, name: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
     check_name(where, name, reserve=_RESERVE, service=True)
     args = resolved(where, ShardedRedisArgs, args)
+    unique(where, "users.name", [user.name for user in args["users"]])
     persistence = args.setdefault("persistence", args["role"] == "store")
     if args["role"] == "cache" and persistence:
         raise InputError(

@@ -64,16 +64,14 @@ class RequestSplitter(pulumi.ComponentResource):
         )
         files = configured.configured(name, _FOLDER, {_FILE: text}, metadata=metadata, opts=own)
         self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
-        self.companion = _companion(where, name, args, files)
+        self.companion = _companion(name, args, files)
         self.job = None
         if args["policy"] != "seed":
             self.job = scraped.job(name, args["metrics_port"], metadata, own)
         self.register_outputs({"endpoint": self.endpoint})
 
 
-def _companion(
-    where: str, name: str, args: RequestSplitterArgs, files: configured.Configured
-) -> Companion:
+def _companion(name: str, args: RequestSplitterArgs, files: configured.Configured) -> Companion:
     seed = args["policy"] == "seed"
     proxy: ContainerArgsDict = {
         "name": name,
@@ -102,7 +100,7 @@ def _companion(
             Listener(args["line_port"], "splitter-lines", LOOPBACK, "UDP"),
         ]
         labels = scraped.labels(name)
-        ingress = scraped.edges(where, args["metrics_port"], args["scrapers"])
+        ingress = scraped.ingress(args["metrics_port"], args["scrapers"])
     return Companion(
         name=name,
         containers=tuple(containers),

@@ -1,7 +1,7 @@
 """What every adapter with metrics has: who may scrape it, and how Prometheus finds its pods."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
@@ -10,7 +10,6 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from components.arguments import Default, InputError
 from components.arguments.constraints import Constraint
 from components.arguments.kubernetes import Selector
-from components.values import checks
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, ScrapeJob
 from components.values.redis_user import RedisUser
@@ -27,24 +26,6 @@ Scrapers = Annotated[
     Default(DEFAULT_SCRAPERS),
 ]
 """Labels of pods that scrape."""
-
-
-def check(
-    where: str,
-    name: str,
-    args_type: type,
-    args: Mapping[str, Any],
-    images: Sequence[str] = ("image",),
-) -> None:
-    """What is checked first of every companion that is scraped.
-
-    :param args_type: a TypedDict
-    :param images: arguments that are images
-    """
-    checks.known_arguments(where, args_type, args)
-    checks.dns_label(where, "name", name, reserve=RESERVE)
-    for image in images:
-        checks.image_reference(where, image, args[image])
 
 
 def labels(name: str) -> dict[str, str]:
@@ -65,17 +46,6 @@ def ingress(
 ) -> tuple[Edge, ...]:
     """The connections that the scrapers open."""
     return tuple(Edge(ports=(port,), pods=scraper, namespace=namespace) for scraper in scrapers)
-
-
-def edges(
-    where: str,
-    port: int,
-    scrapers: Sequence[Mapping[str, str]],
-) -> tuple[Edge, ...]:
-    """The connections that the scrapers open, of a component that has not checked them."""
-    if not scrapers:
-        raise InputError(where, "scrapers", scrapers, "must name who scrapes; {} is every pod")
-    return ingress(port, scrapers)
 
 
 def job(

@@ -5,14 +5,12 @@ asked for. It watches the backend's health; while that is bad, connections end a
 piling up (a circuit breaker), and it alone asks whether the backend is back.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
 from components.arguments import (
-    NOT_EMPTY,
     Default,
     DefaultsTo,
     InputError,
@@ -25,11 +23,12 @@ from components.arguments import (
 )
 from components.arguments.addresses import Host, UnprivilegedPort
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.kubernetes import Image, Namespace, Resources, check_name
+from components.arguments.together import different
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
-from components.values import checks, resolv
+from components.values import resolv
 from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
@@ -115,9 +114,7 @@ class ServiceBrokerArgs(TypedDict):
     """Connections at the same time; more wait."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
     """Port for the kubelet's probes and for Prometheus, on all addresses."""
-    scrapers: NotRequired[
-        Annotated[Sequence[Selector], NOT_EMPTY, Default(scraped.DEFAULT_SCRAPERS)]
-    ]
+    scrapers: NotRequired[scraped.Scrapers]
     """Labels of pods of the namespace that may scrape."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
@@ -162,7 +159,7 @@ class ServiceBroker(pulumi.ComponentResource):
             files[_CA_FILE] = backend["tls"]["authority"]
         added = configured.configured(name, _FOLDER, files, metadata=metadata, opts=own)
         self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
-        self.companion = _companion(where, name, args, added)
+        self.companion = _companion(name, args, added)
         self.job = scraped.job(name, args["status_port"], metadata, own)
         self.register_outputs({"endpoint": self.endpoint})
 
@@ -256,9 +253,7 @@ def _tls(where: str, backend: BackendArgs, endpoint: Endpoint) -> str:
     )
 
 
-def _companion(
-    where: str, name: str, args: ServiceBrokerArgs, files: configured.Configured
-) -> Companion:
+def _companion(name: str, args: ServiceBrokerArgs, files: configured.Configured) -> Companion:
     script = (
         f"variables=$(awk '{resolv.script(_VARIABLES)}' {resolv.FILE}) && "
         'export $variables && exec haproxy -db -f "$1"'
@@ -285,7 +280,7 @@ def _companion(
         volumes=files.volumes,
         pod_labels=scraped.labels(name),
         egress=(args["backend"]["edge"],),
-        ingress=scraped.edges(where, args["status_port"], args["scrapers"]),
+        ingress=scraped.ingress(args["status_port"], args["scrapers"]),
         depends_on=(files.config,),
     )
 
@@ -293,9 +288,7 @@ def _companion(
 def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArgs:
     check_name(where, name, reserve=scraped.RESERVE, service=True)
     args = resolved(where, ServiceBrokerArgs, args)
-    checks.different(
-        where, {"listen_port": args["listen_port"], "status_port": args["status_port"]}
-    )
+    different(where, {"listen_port": args["listen_port"], "status_port": args["status_port"]})
     endpoint = args["backend"]["endpoint"]
     if not is_deferred(endpoint):
         _configuration(where, args, str(endpoint))

@@ -6,7 +6,6 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import pulumi
 
 from components.arguments import (
-    NOT_EMPTY,
     Default,
     DefaultsTo,
     InputError,
@@ -18,9 +17,9 @@ from components.arguments import (
 )
 from components.arguments.addresses import Endpoint, HeaderName, UnprivilegedPort
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.kubernetes import Image, Namespace, Resources, check_name
+from components.arguments.together import different
 from components.single_node import scraped
-from components.values import checks
 from components.values.edges import Edge
 from components.values.nginx import HeaderKilobytes, Literal, Percent
 
@@ -140,9 +139,7 @@ class RequestSplitterArgs(TypedDict):
     """Port for Prometheus, on all addresses."""
     line_port: NotRequired[Annotated[UnprivilegedPort, Default(5140)]]
     """UDP port on 127.0.0.1 between nginx and the program that counts."""
-    scrapers: NotRequired[
-        Annotated[Sequence[Selector], NOT_EMPTY, Default(scraped.DEFAULT_SCRAPERS)]
-    ]
+    scrapers: NotRequired[scraped.Scrapers]
     """Labels of pods of the namespace that may scrape."""
     connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(2000)]]
     """Milliseconds for an arm to accept a connection."""
@@ -182,7 +179,7 @@ def checked(where: str, name: str, given: RequestSplitterArgs) -> RequestSplitte
                 )
     args.setdefault("salt", name)
     _check_key(where, args["sticky"], args["force_header"])
-    checks.different(
+    different(
         where,
         {
             "listen_port": args["listen_port"],

@@ -18,7 +18,7 @@ from components.arguments import (
 )
 from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.kubernetes import Image, Namespace, ObjectName, Resources, check_name
-from components.values import checks
+from components.arguments.together import different
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey
 
@@ -117,7 +117,7 @@ def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
     args = resolved(where, TlsSidecarArgs, args)
     _check_source(where, args, args["client_certificates"])
     ports: Mapping[str, Any] = args
-    checks.different(
+    different(
         where,
         {
             argument: ports[argument]

@@ -28,9 +28,9 @@ from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import Image, Namespace, Resources, check_name
 from components.arguments.place import Place
+from components.arguments.together import different
 from components.pods.companion import Companion, Listener
 from components.single_node import configured
-from components.values import checks
 from components.values.edges import Edge
 from components.values.names import child
 from components.values.ring import Ring
@@ -283,7 +283,7 @@ def _checked(
         raise InputError(
             where, "topology.protocol", topology.protocol, "must be redis for this ambassador"
         )
-    checks.different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
+    different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
     listen = f"{_LOOPBACK}:{args['listen_port']}"
     if args["policy"] == "seed":
         _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')

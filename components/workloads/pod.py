@@ -18,11 +18,11 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.arguments import InputError
 from components.arguments.kubernetes import check_name
+from components.arguments.together import unique
 from components.pods import labels as pod_labels
 from components.pods.account import token, with_token
 from components.pods.companion import Companion, Listener
 from components.pods.template import pod_template
-from components.values import checks
 from components.values.edges import API_SERVER, Edge
 from components.workloads.arguments import PodArgs, PreparationArgs
 from components.workloads.files import (
@@ -176,7 +176,7 @@ def plan_pod(
     :param settings: more arguments for ``pod_template``
     """
     check_name(where, name, reserve=reserve, service=service)
-    checks.unique(where, "companions", [companion.name for companion in args["companions"]])
+    unique(where, "companions", [companion.name for companion in args["companions"]])
     selector = pod_labels.selector(
         args.get("application", name), name, args.get("component", component)
     )

@@ -8,9 +8,9 @@ from pulumi_kubernetes.core.v1 import ServicePortArgsDict
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.arguments import InputError, is_deferred, nearest
+from components.arguments.together import unique
 from components.pods.companion import Listener
 from components.pods.probes import probes
-from components.values import checks
 from components.values.edges import Edge
 from components.workloads.arguments import ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
@@ -92,7 +92,7 @@ def plan_serving(
         Listener(port["port"], port["name"], port["address"], port["protocol"])
         for port in args["ports"]
     ]
-    checks.unique(where, "ports.name", [listener.name for listener in listeners])
+    unique(where, "ports.name", [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
     if args["clients"] and not exposed:
         raise InputError(where, "clients", args["clients"], "needs ports that clients can reach")
@@ -131,7 +131,7 @@ def _exposed(
         for listener in companion.listeners:
             if not listener.local:
                 offered.setdefault(listener.name, listener)
-    checks.unique(where, "expose", chosen)
+    unique(where, "expose", chosen)
     for name in chosen:
         if name not in offered:
             raise InputError(where, "expose", name, nearest(name, list(offered)))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from components.arguments.constraints import DISTINCT
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.deferred import is_deferred
 
@@ -86,6 +87,8 @@ def odd_values(argument: Argument) -> Iterator[tuple[Any, str]]:
     for value in _of_another_type(declared):
         yield value, path
     for constraint in declared.constraints:
+        if constraint is DISTINCT and argument.value:
+            yield [*argument.value, argument.value[0]], path
         for value in constraint.odd:
             if _has_type(declared, value):
                 yield value, path

@@ -1,0 +1,208 @@
+"""The engine and the named types: what is accepted, and what is said of the rest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import pulumi
+import pytest
+
+from components.arguments import (
+    DISTINCT,
+    NOT_EMPTY,
+    Default,
+    InputError,
+    Later,
+    Secret,
+    between,
+    matching,
+    one_of,
+    resolved,
+)
+from components.arguments.addresses import Endpoint, Host, HttpUrl, IpAddress, Network
+from components.arguments.cron import Schedule
+from components.arguments.declared import Declared, arguments_of, read
+from components.arguments.engine import resolve
+from components.arguments.kubernetes import (
+    Cpu,
+    DnsLabel,
+    EnvName,
+    Image,
+    LabelKey,
+    LabelValue,
+    Memory,
+    MountPath,
+    PortName,
+    Registry,
+    Resources,
+    VolumeSize,
+    amount,
+    check_name,
+)
+from components.arguments.place import Place
+from tests.unit.support.examples import EVERY
+from toolchain.graph import build
+
+WHERE = 'Store "one"'
+
+
+class PortArgs(TypedDict):
+    name: str
+    port: Annotated[int, between(1, 65535)]
+    protocol: NotRequired[Annotated[str, one_of("TCP", "UDP"), Default("TCP")]]
+
+
+class StoreArgs(TypedDict):
+    image: Later[Image]
+    shards: NotRequired[Annotated[int, between(1, 64), Default(3)]]
+    share: NotRequired[float]
+    durable: NotRequired[bool]
+    ports: NotRequired[Annotated[Sequence[PortArgs], Default(())]]
+    folders: NotRequired[Annotated[Sequence[str], DISTINCT, NOT_EMPTY]]
+    env: NotRequired[Mapping[str, Later[str]]]
+    word: NotRequired[Annotated[str, matching("[a-z]*", "lower-case letters", most=5)]]
+    password: NotRequired[Secret[Annotated[str, matching("[a-z]{8,}", "eight letters")]]]
+
+
+def store(**args: Any) -> dict[str, Any]:
+    return dict(resolved(WHERE, StoreArgs, {"image": "a:1", **args}))
+
+
+def test_defaults_are_filled_in_at_every_depth() -> None:
+    assert store(ports=[{"name": "http", "port": 80.0}], share=50.0, shards=None) == {
+        "image": "a:1",
+        "shards": 3,
+        "share": 50,
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+    }
+
+
+def test_what_is_resolved_stays_what_it_is() -> None:
+    once = store(ports=[{"name": "http", "port": 80}], env={"A": "b", "C": None})
+    assert once["env"] == {"A": "b"}
+    assert dict(resolved(WHERE, StoreArgs, once)) == once
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"shard": 3}, "shard is not an argument; did you mean shards? known are durable, env, "),
+        ({"image": None}, "image is missing; required are image"),
+        ({"ports": [{"name": "a"}]}, "ports[0].port is missing; required are name, port"),
+        (
+            {"ports": [{"name": "a", "prot": 1}]},
+            "ports[0].prot is not an argument; did you mean port? known are name, port, protocol",
+        ),
+        ({"ports": [{"name": "a", "port": 0}]}, "ports[0].port is 0; must be from 1 to 65535"),
+        ({"ports": {"name": "a"}}, "ports is {'name': 'a'}; must be a list"),
+        ({"folders": "/a"}, "folders is '/a'; must be a list"),
+        ({"folders": ["/a", "/b", "/a"]}, "folders is ['/a', '/b', '/a']; must be unique, '/a' "),
+        ({"folders": []}, "folders is []; must not be empty"),
+        ({"env": {"A": 1}}, "env[A] is 1; must be a string"),
+        ({"env": {1: "a"}}, "env (a key) is 1; must be a string"),
+        ({"durable": "false"}, "durable is 'false'; must be true or false"),
+        ({"shards": True}, "shards is True; must be a whole number"),
+        ({"share": float("nan")}, "share is nan; must be a finite number"),
+        ({"word": "abcdef"}, "word is 'abcdef'; must have at most 5 characters, it has 6"),
+        ({"word": "A"}, "word is 'A'; must be lower-case letters"),
+        ({"password": "swordfish1"}, "password is <secret>; must be eight letters"),
+    ],
+)
+def test_a_message_names_the_argument_the_value_and_what_would_be_right(
+    args: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        store(**args)
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
+    # Pulumi prints a RunError without a traceback.
+    assert isinstance(caught.value, pulumi.RunError)
+
+
+def test_arguments_are_a_mapping() -> None:
+    with pytest.raises(InputError, match="must be a mapping as StoreArgs says"):
+        resolved(WHERE, StoreArgs, [("image", "a:1")])
+
+
+def test_an_output_is_checked_when_it_is_known() -> None:
+    def program(image: str) -> None:
+        store(image=pulumi.Output.from_input(image))
+
+    build(lambda: program("a:1"))
+    with pytest.raises(InputError, match="image is 'a'; must have a tag other than latest"):
+        build(lambda: program("a"))
+
+
+def test_a_secret_that_is_wrong_is_not_shown() -> None:
+    with pytest.raises(InputError, match="password is <secret>; must be eight letters") as caught:
+        build(lambda: store(password=pulumi.Output.secret("Swordfish")))
+    assert "Swordfish" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "values"),
+    [
+        (Image, ["redis:7", "library/redis:7.0-bookworm", "localhost:5000/dds/redis:current"]),
+        (Image, [f"localhost:5000/a/b@sha256:{'a' * 64}", f"redis:latest@sha256:{'0' * 64}"]),
+        (Registry, ["localhost:5000", "registry.example/team/app", "127.0.0.1:20001"]),
+        (DnsLabel, ["a", "a-1", "1", "a" * 63]),
+        (LabelKey, ["a", "dds/scrapes", "app.kubernetes.io/name"]),
+        (LabelValue, ["", "1.0", "a_b"]),
+        (PortName, ["http", "h2-web", "a1"]),
+        (EnvName, ["A", "_a", "a.b-c"]),
+        (Cpu, ["1", "250m", "1.5"]),
+        (Memory, ["64Mi", "1.5G", "4Mi"]),
+        (VolumeSize, ["32Mi", "1Gi"]),
+        (MountPath, ["/tmp", "/etc/app/a.conf", "/devices"]),
+        (Schedule, ["17 3 * * *", "*/5 0-6 * JAN MON-FRI", "0 0 1,15 * ?"]),
+        (Host, ["a", "db.example.com", "10.0.0.1", "[::1]", "db.example.com."]),
+        (Endpoint, ["web:80", "web.shop.svc:8080", "[::1]:80", "10.0.0.1:1"]),
+        (HttpUrl, ["http://web.shop.svc:8080/", "https://[::1]:8/x?y=z", "http://web"]),
+        (IpAddress, ["127.0.0.1", "::1"]),
+        (Network, ["203.0.113.0/24", "fd00::/8", "0.0.0.0/0"]),
+        (
+            Resources,
+            [
+                {"limits": {"cpu": "1", "memory": "64Mi", "hugepages-2Mi": "2Mi"}},
+                {"requests": {"example.com/gpu": "1", "ephemeral-storage": "1Mi"}},
+            ],
+        ),
+    ],
+)
+def test_what_is_right_is_accepted(declared: Any, values: list[Any]) -> None:
+    for value in values:
+        assert resolve(Place(WHERE, "it"), read(declared), value) == value
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [("1", 1), ("250m", 0.25), ("64Mi", 64 * 2**20), ("1.5G", 1.5e9), ("2k", 2000)],
+)
+def test_the_amount_of_a_quantity(quantity: str, number: float) -> None:
+    assert amount(quantity) == pytest.approx(number)
+
+
+def test_a_name_leaves_room_for_derived_ones() -> None:
+    check_name(WHERE, "a" * 52, reserve=11)
+    with pytest.raises(InputError, match="at most 52 characters, it has 53"):
+        check_name(WHERE, "a" * 53, reserve=11)
+    check_name(WHERE, "1web")
+    with pytest.raises(InputError, match="must begin with a letter, as the name of a Service"):
+        check_name(WHERE, "1web", service=True)
+
+
+def everything(declared: Declared) -> Iterator[Declared]:
+    yield declared
+    for part in (declared.items, declared.keys):
+        if part is not None:
+            yield from everything(part)
+    if declared.form == "arguments":
+        for each in arguments_of(declared.type).values():
+            yield from everything(each)
+
+
+def test_every_constraint_has_values_that_it_refuses() -> None:
+    """With which the arguments that have it are tried."""
+    for example in EVERY.values():
+        for key, declared in arguments_of(example.declaration).items():
+            for part in everything(declared):
+                for constraint in part.constraints:
+                    assert constraint.odd or constraint is DISTINCT, (key, constraint)
