@@ -184,7 +184,7 @@ def test_the_seed_counts_nothing() -> None:
         ({"listen_port": 80}, "must be from 1024"),
         ({"status_port": 8080}, "must differ from listen_port"),
         ({"connect_timeout_ms": 0}, "must be from 1"),
-        ({"scrapers": []}, "must not be empty"),
+        ({"scrapers": []}, "one scraper at least"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:

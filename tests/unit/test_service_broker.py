@@ -181,7 +181,7 @@ def test_only_the_backend_is_reached() -> None:
         ({"backend": {**OUTSIDE, "tls": {"authority": PEM + PRIVATE}}}, "<secret>; must be PEM"),
         ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a host name"),
         ({"backend": {**OUTSIDE, "tls": {"authority": "ca", "server_name": "a"}}}, "must be PEM"),
-        ({"scrapers": []}, "must not be empty"),
+        ({"scrapers": []}, "one scraper at least"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:

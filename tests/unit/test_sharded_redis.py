@@ -266,7 +266,7 @@ def test_users_have_different_names() -> None:
     def program() -> None:
         ShardedRedis("cache", {"image": IMAGE, "users": [user(), user()]})
 
-    with pytest.raises(InputError, match="users is .*; must be users of different names"):
+    with pytest.raises(InputError, match="users.name is .metrics.; must be unique"):
         build(program)
 
 
