@@ -76,7 +76,7 @@ def check_resource_name(where: str, name: Any) -> None:
 
 _KEY = matching(
     rf"(?:{_DNS_LABEL}(\.{_DNS_LABEL})*/)?(?=[^/]{{1,63}}$){_WORD}",
-    "a key of at most 63 letters, digits, dashes, dots and underscores, after a prefix such as "
+    "a key: at most 63 letters, digits, dashes, dots and underscores, after a prefix such as "
     "example.com/ if any",
     most=253 + 1 + LABEL_LIMIT,
     odd=("a b", "/a", "a/", "-a", "a-", "A.com/x/y", "UPPER.com/", "a:b", "a" * 64),
@@ -129,7 +129,8 @@ PortName = Annotated[
     str,
     matching(
         r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]*[a-z0-9])?",
-        "at most 15 lower-case letters, digits and dashes, with a letter among them",
+        "the name of a port: at most 15 lower-case letters, digits and dashes, with a letter among "
+        "them",
         most=15,
         odd=("80", "HTTP", "http_2", "-http", "http-", "a--b", "ht tp"),
     ),
@@ -147,7 +148,7 @@ EnvName = Annotated[
 ]
 """Name of an environment variable."""
 EnvValue = Annotated[
-    str, Constraint("a string without a zero byte", lambda text: "\0" not in text, ("a\0b",))
+    str, Constraint("a string, without a zero byte", lambda text: "\0" not in text, ("a\0b",))
 ]
 Env = Mapping[EnvName, Later[EnvValue]]
 """Environment variables; none is a secret."""
@@ -335,9 +336,17 @@ _FILES = Constraint(
     lambda given: _plain_bytes(given) < _OBJECT_BYTES,
     ({"/etc/large/a": "x" * _OBJECT_BYTES},),
 )
-Files = Annotated[Mapping[MountPath, Later[str]], _FILES]
+_Content = Annotated[
+    str,
+    Constraint(
+        "the content of a file, less than 1 MiB",
+        lambda text: len(text.encode()) < _OBJECT_BYTES,
+        ("x" * _OBJECT_BYTES,),
+    ),
+]
+Files = Annotated[Mapping[MountPath, Later[_Content]], _FILES]
 """Files by their absolute paths; none is a secret."""
-SecretFiles = Annotated[Mapping[MountPath, Secret[str]], _FILES]
+SecretFiles = Annotated[Mapping[MountPath, Secret[_Content]], _FILES]
 """Secret files by their absolute paths."""
 
 Volumes = Sequence[VolumeArgsDict]

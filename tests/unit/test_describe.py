@@ -77,7 +77,7 @@ def test_a_row_says_what_is_declared() -> None:
         ("password", "a string, or a secret Output", "", ""),
         (
             "clients",
-            "a list, each a mapping from a key of at most 63 letters to a label's value; not empty",
+            "a list, each a mapping from a key to a label's value; not empty",
             "`[{}]`",
             "Who may ask.",
         ),
