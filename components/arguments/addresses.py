@@ -2,11 +2,9 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from components.arguments.constraints import Constraint, between, matching
-from components.arguments.place import Place
+from components.arguments.constraints import Address, Constraint, between, matching
 
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
@@ -47,20 +45,6 @@ def is_endpoint(text: str) -> bool:
     """Whether it is ``host:port``."""
     host, _, port = text.rpartition(":")
     return _is_host(host) and _is_port(port)
-
-
-@dataclass(frozen=True, eq=False)
-class Address(Constraint):
-    """A place that something is reached at; one with credentials is refused without being shown."""
-
-    def check(self, place: Place, value: Any) -> Any:
-        """The address, or InputError."""
-        if "@" in value and not self.holds(value):
-            place.hidden().refuse(
-                value,
-                "must have no user and password in it: an address is no secret, others can read it",
-            )
-        return super().check(place, value)
 
 
 _ODD_HOSTS = (

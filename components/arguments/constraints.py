@@ -38,6 +38,23 @@ class Constraint:
         return f"must be {self.says}"
 
 
+class Address(Constraint):
+    """A place that something is reached at; one with credentials is refused without being shown."""
+
+    def check(self, place: Place, value: Any) -> Any:
+        """The address, or InputError."""
+        if self.has_credentials(value) and not self.holds(value):
+            place.hidden().refuse(
+                value,
+                "must have no user and password in it: an address is no secret, others can read it",
+            )
+        return super().check(place, value)
+
+    def has_credentials(self, value: str) -> bool:
+        """Whether a user, and perhaps a password, may stand in what is no address."""
+        return "@" in value
+
+
 def between(least: float | None, most: float | None = None) -> Constraint:
     """A number within inclusive bounds; None is no bound."""
     if most is None:

@@ -14,8 +14,6 @@ from components.arguments.place import Place
 
 T = TypeVar("T")
 
-DEFERRED = "<known only later>"
-"""Stands in a message for an Output."""
 # Half of a surrogate pair, which neither Pulumi's protocol nor a file can hold.
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -49,7 +47,7 @@ def resolve(place: Place, declared: Declared, value: Any) -> Any:
     if not is_deferred(value):
         return _plain(place, declared, value)
     if deferrable is None:
-        place.refuse(_Deferred(), "must be a plain value, known before anything is deployed")
+        place.refuse_deferred("must be a plain value, known before anything is deployed")
     output = pulumi.Output.from_input(value)
     if not deferrable.secret:
         output = public(place, output)
@@ -126,7 +124,7 @@ def _arguments(place: Place, declaration: Any, value: Any) -> dict[str, Any]:
 
 
 def _kubernetes(place: Place, declared: Declared, value: Any) -> Any:
-    return shapes.shaped(place, declared.type, value)
+    return shapes.shaped(place, declared.type, value, resolve)
 
 
 def _value(place: Place, declared: Declared, value: Any) -> Any:
@@ -145,11 +143,6 @@ def _any(_place: Place, _declared: Declared, value: Any) -> Any:
 
 def _article(noun: str) -> str:
     return "an" if noun[0] in "AEIOU" else "a"
-
-
-class _Deferred:
-    def __repr__(self) -> str:
-        return DEFERRED
 
 
 _FORMS = {

@@ -2,6 +2,8 @@
 
 import pulumi
 
+_LONGEST = 500
+
 
 class InputError(pulumi.RunError):
     """An argument was refused before any resource was registered.
@@ -22,7 +24,15 @@ class InputError(pulumi.RunError):
         self.argument = argument
         self.value = value
         self.expected = expected
-        super().__init__(f"{where}: {argument} is {value!r}; {expected}")
+        super().__init__(f"{where}: {argument} is {_shown(value)}; {expected}")
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it; of a very long one the beginning."""
+    text = repr(value)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 class UnknownArgumentError(InputError):

@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pulumi_kubernetes.core.v1 import (
     ResourceRequirementsArgsDict,
@@ -12,9 +12,10 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 
-from components.arguments.constraints import DISTINCT, Constraint, matching, nearest
+from components.arguments.addresses import Port
+from components.arguments.constraints import DISTINCT, Address, Constraint, matching, nearest
 from components.arguments.declared import Later, Secret
-from components.arguments.deferred import is_deferred
+from components.arguments.deferred import checked, is_deferred
 from components.arguments.place import Place
 
 LABEL_LIMIT = 63
@@ -168,7 +169,11 @@ _PINNED = "must have a tag other than latest or a digest, for example redis:7.0.
 
 
 @dataclass(frozen=True, eq=False)
-class _ImageRule(Constraint):
+class _Image(Address):
+    def has_credentials(self, value: str) -> bool:
+        """Before a digest stands an @ as well."""
+        return "@" in value and not value.partition("@")[2].startswith("sha256:")
+
     def expected(self, value: Any) -> str:
         """Tells a reference without a tag from what is none."""
         return _PINNED if _IMAGE.fullmatch(value) else super().expected(value)
@@ -186,7 +191,7 @@ _ODD_IMAGES = (
 )  # fmt: skip
 Image = Annotated[
     str,
-    _ImageRule(
+    _Image(
         "an image reference, name:tag",
         _is_pinned,
         _ODD_IMAGES,
@@ -196,11 +201,10 @@ Image = Annotated[
 
 Registry = Annotated[
     str,
-    matching(
-        rf"{_REGISTRY}(?:/{_COMPONENT})*",
+    Address(
         "a registry such as localhost:5000, without scheme and password",
-        most=255,
-        odd=("https://r", "user:pass@r", "r:5000/", "r/A", "r//a", "r:port", "r s"),
+        lambda text: re.fullmatch(rf"{_REGISTRY}(?:/{_COMPONENT})*", text) is not None,
+        ("", "https://r", "user:pass@r", "r:5000/", "r/A", "r//a", "r:port", "r s", "r\n"),
     ),
 ]
 """A registry, with a folder in it if any."""
@@ -261,22 +265,27 @@ class _Resources(Constraint):
 
     def check(self, place: Place, value: Any) -> Any:
         """The resources, or InputError."""
-        for part, quantities in value.items():
-            if part == "claims" or is_deferred(quantities):
-                continue
-            for resource, quantity in quantities.items():
-                entry = place.key(part).key(resource)
-                if resource in _NATIVE:
-                    constraint = _NATIVE[resource]
-                elif "/" in resource:
-                    constraint = _COUNT
-                elif resource.startswith("hugepages-"):
-                    constraint = _SIZE
-                else:
-                    entry.refuse(quantity, f"is no resource; {nearest(resource, _NATIVE)}")
-                if not is_deferred(quantity):
-                    constraint.check(entry, quantity)
-        return value
+        found = dict(value)
+        for part in ("requests", "limits"):
+            if is_deferred(value.get(part)):
+                place.key(part).refuse_deferred("must be a plain mapping; Outputs may stand in it")
+            if part in value:
+                found[part] = {
+                    resource: self._quantity(place.key(part).key(resource), resource, quantity)
+                    for resource, quantity in value[part].items()
+                }
+        return found
+
+    def _quantity(self, place: Place, resource: str, quantity: Any) -> Any:
+        if resource in _NATIVE:
+            constraint = _NATIVE[resource]
+        elif "/" in resource:
+            constraint = _COUNT
+        elif resource.startswith("hugepages-"):
+            constraint = _SIZE
+        else:
+            place.refuse(quantity, f"is no resource; {nearest(resource, _NATIVE)}")
+        return checked(quantity, lambda known: constraint.check(place, known))
 
 
 _ODD_RESOURCES = (
@@ -353,3 +362,46 @@ Volumes = Sequence[VolumeArgsDict]
 """Volumes of a pod."""
 VolumeMounts = Sequence[VolumeMountArgsDict]
 """Mounts of a container."""
+
+
+class _Container(TypedDict, total=False):
+    name: DnsLabel
+    image: Later[Image]
+    command: Later[Command]
+    args: Later[Sequence[Later[EnvValue]]]
+    resources: Resources
+
+
+class _Variable(TypedDict, total=False):
+    name: EnvName
+    value: Later[EnvValue]
+
+
+class _ContainerPort(TypedDict, total=False):
+    container_port: Later[Port]
+    name: PortName
+
+
+class _Volume(TypedDict, total=False):
+    name: DnsLabel
+
+
+class _VolumeMount(TypedDict, total=False):
+    name: DnsLabel
+    mount_path: MountPath
+
+
+class _EmptyDir(TypedDict, total=False):
+    size_limit: Later[Size]
+
+
+SHAPES: Mapping[str, type] = {
+    "ContainerArgsDict": _Container,
+    "ContainerPortArgsDict": _ContainerPort,
+    "EmptyDirVolumeSourceArgsDict": _EmptyDir,
+    "EnvVarArgsDict": _Variable,
+    "VolumeArgsDict": _Volume,
+    "VolumeMountArgsDict": _VolumeMount,
+}
+"""What is declared of Kubernetes' own shapes, by the name of the SDK's TypedDict: names, and what the
+cluster would refuse or others could read."""

@@ -7,6 +7,8 @@ from components.arguments.errors import InputError, MissingArgumentError, Unknow
 
 HIDDEN = "<secret>"
 """Stands in a message for a value that must not be read there."""
+DEFERRED = "<known only later>"
+"""Stands in a message for an Output."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ class Place:
 
         :param expected: what would be right, as a clause: ``must be at least 1``
         """
-        raise InputError(
-            self.where, self.argument or "args", _Shown(HIDDEN) if self.secret else value, expected
-        )
+        shown = _AsItIs(HIDDEN) if self.secret else value
+        raise InputError(self.where, self.argument or "args", shown, expected)
+
+    def refuse_deferred(self, expected: str) -> NoReturn:
+        """Raise the error for an Output where there can be none."""
+        self.refuse(_AsItIs(DEFERRED), expected)
 
     def unknown(self, key: str, expected: str) -> NoReturn:
         """Raise the error for a key that is not known here."""
@@ -58,7 +63,7 @@ class Place:
         )
 
 
-class _Shown(str):
+class _AsItIs(str):
     """Shown in a message as it is, without quotes."""
 
     __slots__ = ()

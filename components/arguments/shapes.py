@@ -7,22 +7,27 @@ import collections.abc
 import functools
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pulumi._types import input_type_py_to_pulumi_names
 
 from components.arguments.constraints import nearest
-from components.arguments.declared import SCALARS
+from components.arguments.declared import SCALARS, Declared, arguments_of
 from components.arguments.deferred import is_deferred
+from components.arguments.kubernetes import SHAPES
 from components.arguments.place import Place
 
+Resolve = Callable[[Place, Declared, Any], Any]
 
-def shaped(place: Place, shape: type, value: Any) -> dict[str, Any]:
+
+def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str, Any]:
     """A mapping as the TypedDict says, its keys in the SDK's spelling.
 
-    An Output may stand everywhere below it and is not looked into.
+    An Output may stand everywhere below it and is not looked into, but for what is declared in
+    ``kubernetes.SHAPES``.
 
+    :param resolve: what holds a value against its declaration
     :raises InputError: an unknown or missing key, a value of another type
     """
     if not isinstance(value, Mapping):
@@ -35,7 +40,11 @@ def shaped(place: Place, shape: type, value: Any) -> dict[str, Any]:
         name = spellings.get(key)
         if name is None:
             place.unknown(str(key), nearest(str(key), set(spellings.values())))
-        found[name] = _fitting(place.key(str(key)), shape, _annotation(shape, name), item)
+        at = place.key(str(key))
+        if declared := _declared(shape).get(name):
+            found[name] = resolve(at, declared, item)
+        else:
+            found[name] = _fitting(at, shape, _annotation(shape, name), item, resolve)
     required: frozenset[str] = getattr(shape, "__required_keys__")  # noqa: B009
     for key in sorted(required - set(found)):
         place.missing(key, list(required))
@@ -52,6 +61,11 @@ def _spellings(shape: type) -> dict[str, str]:
     }
 
 
+def _declared(shape: type) -> Mapping[str, Declared]:
+    declaration = SHAPES.get(shape.__name__)
+    return {} if declaration is None else arguments_of(declaration)
+
+
 @functools.cache
 def _annotation(shape: type, key: str) -> Any:
     return _evaluated(shape, shape.__annotations__[key])
@@ -66,20 +80,20 @@ def _evaluated(shape: type, annotation: Any) -> Any:
     return annotation
 
 
-def _fitting(place: Place, shape: type, annotation: Any, value: Any) -> Any:
+def _fitting(place: Place, shape: type, annotation: Any, value: Any, resolve: Resolve) -> Any:
     if is_deferred(value):
         return value
     annotation = _evaluated(shape, annotation)
     origin, parameters = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.NotRequired, typing.Required):
-        return _fitting(place, shape, parameters[0], value)
+        return _fitting(place, shape, parameters[0], value, resolve)
     if origin is typing.Union:
-        return _member(place, shape, parameters, value)
+        return _member(place, shape, parameters, value, resolve)
     if origin is collections.abc.Sequence:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             place.refuse(value, "must be a list")
         return [
-            _fitting(place.entry(position), shape, parameters[0], item)
+            _fitting(place.entry(position), shape, parameters[0], item, resolve)
             for position, item in enumerate(value)
         ]
     if origin is collections.abc.Mapping:
@@ -87,24 +101,26 @@ def _fitting(place: Place, shape: type, annotation: Any, value: Any) -> Any:
             place.refuse(value, "must be a mapping")
         return {
             _scalar(place.a_key(), (str,), key): _fitting(
-                place.entry(key), shape, parameters[1], item
+                place.entry(key), shape, parameters[1], item, resolve
             )
             for key, item in value.items()
             if item is not None
         }
     if typing.is_typeddict(annotation):
-        return shaped(place, annotation, value)
+        return shaped(place, annotation, value, resolve)
     return _scalar(place, (annotation,), value) if annotation in SCALARS else value
 
 
-def _member(place: Place, shape: type, parameters: tuple[Any, ...], value: Any) -> Any:
+def _member(
+    place: Place, shape: type, parameters: tuple[Any, ...], value: Any, resolve: Resolve
+) -> Any:
     members = [
         _evaluated(shape, member)
         for member in parameters
         if typing.get_origin(member) is not collections.abc.Awaitable and not _is_output(member)
     ]
     if len(members) == 1:
-        return _fitting(place, shape, members[0], value)
+        return _fitting(place, shape, members[0], value, resolve)
     # A number or its name, as of a port; an enumeration is a text as well.
     return _scalar(place, tuple(m for m in members if m in SCALARS), value)
 

@@ -13,21 +13,14 @@ from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSecurityContextArgsD
 from components.arguments import (
     DefaultsTo,
     InputError,
-    Later,
     is_deferred,
     matching,
     nearest,
     one_of,
 )
 from components.arguments.constraints import Constraint
-from components.arguments.declared import arguments_of
-from components.arguments.engine import resolve
 from components.arguments.kubernetes import (
     DnsLabel,
-    EnvName,
-    EnvValue,
-    Image,
-    Resources,
     amount,
 )
 from components.arguments.place import Place
@@ -79,24 +72,6 @@ _VOLUME_SOURCES = (
 _RELOADING_SOURCES = ("config_map", "downward_api", "projected", "secret")
 
 
-class _Variable(TypedDict):
-    """An environment variable of a container."""
-
-    name: EnvName
-    value: NotRequired[Later[EnvValue]]
-    value_from: NotRequired[Any]
-
-
-class _Checked(TypedDict):
-    """What is held against a declaration of every container, whoever wrote it."""
-
-    image: Later[Image]
-    command: NotRequired[Later[Sequence[Later[EnvValue]]]]
-    args: NotRequired[Later[Sequence[Later[EnvValue]]]]
-    env: NotRequired[Later[Sequence[_Variable]]]
-    resources: NotRequired[Resources]
-
-
 def validated_exceptions(
     where: str, exceptions: Sequence[ExceptionArgs], containers: Sequence[str]
 ) -> tuple[ExceptionArgs, ...]:
@@ -146,14 +121,7 @@ def hardened(
     """
     name = str(container["name"])
     place = Place(where, f'container "{name}"')
-    given: dict[str, Any] = {
-        **container,
-        **{
-            key: resolve(place.key(key), declared, container[key])  # type: ignore[literal-required]
-            for key, declared in arguments_of(_Checked).items()
-            if key in container
-        },
-    }
+    given = cast(dict[str, Any], container)
     if "image" not in given:
         place.key("image").refuse(None, "must name an image")
     return cast(

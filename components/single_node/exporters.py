@@ -23,7 +23,8 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Address, Endpoint, UnprivilegedPort, is_endpoint
+from components.arguments.addresses import Endpoint, UnprivilegedPort, is_endpoint
+from components.arguments.constraints import Address
 from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener

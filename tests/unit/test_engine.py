@@ -1,10 +1,19 @@
 """The engine and the named types: what is accepted, and what is said of the rest."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 import pytest
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    ContainerPortArgsDict,
+    EmptyDirVolumeSourceArgsDict,
+    EnvVarArgsDict,
+    VolumeArgsDict,
+    VolumeMountArgsDict,
+)
 
 from components.arguments import (
     DISTINCT,
@@ -23,6 +32,7 @@ from components.arguments.cron import Schedule
 from components.arguments.declared import Declared, arguments_of, read
 from components.arguments.engine import resolve
 from components.arguments.kubernetes import (
+    SHAPES,
     Cpu,
     DnsLabel,
     EnvName,
@@ -40,6 +50,7 @@ from components.arguments.kubernetes import (
 )
 from components.arguments.place import Place
 from tests.unit.support.examples import EVERY
+from tests.unit.support.odd import arguments, odd_values
 from toolchain.graph import build
 
 WHERE = 'Store "one"'
@@ -187,6 +198,70 @@ def test_a_name_leaves_room_for_derived_ones() -> None:
     check_name(WHERE, "1web")
     with pytest.raises(InputError, match="must begin with a letter, as the name of a Service"):
         check_name(WHERE, "1web", service=True)
+
+
+SHAPED: dict[str, tuple[type, dict[str, Any]]] = {
+    "ContainerArgsDict": (
+        ContainerArgsDict,
+        {
+            "name": "a",
+            "image": "a:1",
+            "command": ["/a"],
+            "args": ["b"],
+            "resources": {"limits": {"cpu": "1"}},
+        },
+    ),
+    "ContainerPortArgsDict": (ContainerPortArgsDict, {"container_port": 80, "name": "http"}),
+    "EmptyDirVolumeSourceArgsDict": (EmptyDirVolumeSourceArgsDict, {"size_limit": "1Mi"}),
+    "EnvVarArgsDict": (EnvVarArgsDict, {"name": "A", "value": "b"}),
+    "VolumeArgsDict": (VolumeArgsDict, {"name": "a"}),
+    "VolumeMountArgsDict": (VolumeMountArgsDict, {"name": "a", "mount_path": "/a"}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_declared_of_a_shape_of_kubernetes_holds(name: str) -> None:
+    shape, right = SHAPED[name]
+    assert resolve(Place(WHERE, "it"), read(shape), right) == right
+    assert set(right) == set(arguments_of(SHAPES[name]))
+    for argument in arguments(SHAPES[name], right):
+        for value, path in odd_values(argument):
+            with pytest.raises(InputError, match=re.escape(f"it.{path}")):
+                resolve(Place(WHERE, "it"), read(shape), argument.put(value))
+
+
+def test_outputs_of_a_shape_are_checked_when_they_are_known() -> None:
+    def program(limit: Any) -> None:
+        resolve(Place(WHERE, "it"), read(Resources), {"limits": limit})
+
+    build(lambda: program({"memory": pulumi.Output.from_input("64Mi")}))
+    with pytest.raises(InputError, match="it.limits.memory is '64m'; must be a size of at least"):
+        build(lambda: program({"memory": pulumi.Output.from_input("64m")}))
+    with pytest.raises(InputError, match="it.limits is <known only later>; must be a plain mapp"):
+        build(lambda: program(pulumi.Output.from_input({"memory": "64Mi"})))
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        (Image, "me:swordfish@registry.example/app:1"),
+        (Registry, "me:swordfish@registry.example"),
+        (Endpoint, "redis://me:swordfish@web:80"),
+        (Host, "me:swordfish@web"),
+        (HttpUrl, "http://me:swordfish@web/"),
+    ],
+)
+def test_credentials_in_an_address_are_not_shown(declared: Any, value: str) -> None:
+    with pytest.raises(InputError, match="it is <secret>; must have no user and pass") as caught:
+        resolve(Place(WHERE, "it"), read(declared), value)
+    assert "swordfish" not in str(caught.value)
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    with pytest.raises(InputError) as caught:
+        store(word="A" * 10_000)
+    assert len(str(caught.value)) < 700
+    assert "... (10002 characters); must have at most 5 characters" in str(caught.value)
 
 
 def everything(declared: Declared) -> Iterator[Declared]:
