@@ -264,20 +264,46 @@ def test_a_long_value_is_shown_in_part() -> None:
     assert "... (10002 characters); must have at most 5 characters" in str(caught.value)
 
 
-def everything(declared: Declared) -> Iterator[Declared]:
-    yield declared
-    for part in (declared.items, declared.keys):
+def everything(path: str, declared: Declared) -> Iterator[tuple[str, Declared]]:
+    yield path, declared
+    for suffix, part in (("[]", declared.items), (" (a key)", declared.keys)):
         if part is not None:
-            yield from everything(part)
+            yield from everything(path + suffix, part)
     if declared.form == "arguments":
-        for each in arguments_of(declared.type).values():
-            yield from everything(each)
+        for key, each in arguments_of(declared.type).items():
+            yield from everything(f"{path}.{key}", each)
+
+
+ALL = {
+    path: declared
+    for example in EVERY.values()
+    for key, top in arguments_of(example.declaration).items()
+    for path, declared in everything(f"{example.component.__name__}.{key}", top)
+}
+"""Every argument of every component, at every depth."""
 
 
 def test_every_constraint_has_values_that_it_refuses() -> None:
     """With which the arguments that have it are tried."""
-    for example in EVERY.values():
-        for key, declared in arguments_of(example.declaration).items():
-            for part in everything(declared):
-                for constraint in part.constraints:
-                    assert constraint.odd or constraint is DISTINCT, (key, constraint)
+    for path, declared in ALL.items():
+        for constraint in declared.constraints:
+            assert constraint.odd or constraint is DISTINCT, (path, constraint)
+
+
+def test_an_argument_that_takes_anything_of_its_type_is_meant_to() -> None:
+    """What nothing but Pulumi or a person reads, and numbers that a database answers."""
+    free = {
+        path.partition(".")[2]
+        for path, declared in ALL.items()
+        if not declared.constraints
+        and (declared.form == "any" or (declared.form == "scalar" and declared.type is not bool))
+    }
+    assert free == {
+        "annotations[]",
+        "covers[]",
+        "generation",
+        "keepers[]",
+        "keepers (a key)",
+        "queries[].at_least",
+        "queries[].at_most",
+    }
