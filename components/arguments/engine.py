@@ -1,5 +1,6 @@
 """The engine: holds what a user wrote against the declarations, before anything is registered."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -62,18 +63,14 @@ def _plain(place: Place, declared: Declared, value: Any) -> Any:
 
 
 def _scalar(place: Place, declared: Declared, value: Any) -> Any:
-    return scalar(place, declared.type, value)
-
-
-def scalar(place: Place, wanted: type, value: Any) -> Any:
-    """A number, a text or a boolean; no other type is taken for one."""
+    wanted = declared.type
     # Numbers that cross a process boundary in Pulumi arrive as floats.
     if wanted in (int, float) and isinstance(value, float) and value.is_integer():
         return int(value)
     fits = isinstance(value, (int, float) if wanted is float else wanted)
     if not fits or (isinstance(value, bool) and wanted is not bool):
         place.refuse(value, f"must be {SCALARS[wanted]}")
-    if wanted is float and value - value != 0:
+    if wanted is float and not math.isfinite(value):
         place.refuse(value, "must be a finite number")
     if wanted is str and _HALF.search(value):
         place.refuse(value, "must be text that UTF-8 can hold")
