@@ -388,7 +388,6 @@ def test_its_labels_are_known_before_it_is_made() -> None:
 # what is refused
 
 
-@pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -420,9 +419,9 @@ def test_its_labels_are_known_before_it_is_made() -> None:
     ],
     ids=str,
 )
-def test_bad_input(args: dict[str, Any], said: str, preview: bool) -> None:
+def test_bad_input(args: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=f'(?s)Function "shop".*{said}'):
-        made(preview, **args)
+        made(**args)
 
 
 def test_bad_folders(folder: Path) -> None:

@@ -150,7 +150,6 @@ def test_the_seed_counts_nothing() -> None:
     assert "ip_hash;" in configuration(graph)
 
 
-@pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -187,7 +186,7 @@ def test_the_seed_counts_nothing() -> None:
         ({"scrapers": []}, "one scraper at least"),
     ],
 )
-def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
+def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     messages: list[str] = []
 
     def program() -> None:
@@ -196,7 +195,7 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bo
             RequestSplitter("split", given)
         messages.append(str(caught.value))
 
-    graph = build(program, preview=preview)
+    graph = build(program)
     assert not graph.nodes
     assert messages[0].startswith('RequestSplitter "split"')
     assert expected in messages[0]

@@ -155,7 +155,6 @@ def test_only_the_backend_is_reached() -> None:
     assert len(egress) == 3, "beside the name service"
 
 
-@pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -184,7 +183,7 @@ def test_only_the_backend_is_reached() -> None:
         ({"scrapers": []}, "one scraper at least"),
     ],
 )
-def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
+def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     messages: list[str] = []
 
     def program() -> None:
@@ -193,7 +192,7 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bo
             ServiceBroker("broker", given)
         messages.append(str(caught.value))
 
-    graph = build(program, preview=preview)
+    graph = build(program)
     assert not graph.nodes
     assert messages[0].startswith('ServiceBroker "broker"')
     assert expected in messages[0]

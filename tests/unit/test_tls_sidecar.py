@@ -187,7 +187,6 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
     assert "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;" in trusting
 
 
-@pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -226,7 +225,7 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
         ({"workers": 0}, "must be from 1 to 16"),
     ],
 )
-def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bool) -> None:
+def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     messages: list[str] = []
 
     def program() -> None:
@@ -235,7 +234,7 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str, preview: bo
             TlsSidecar("tls", given)
         messages.append(str(caught.value))
 
-    graph = build(program, preview=preview)
+    graph = build(program)
     assert not graph.nodes
     assert messages[0].startswith('TlsSidecar "tls"')
     assert expected in messages[0]
