@@ -1,7 +1,6 @@
 """Where in a program a value stands, for the message that refuses it."""
 
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from components.arguments.errors import InputError, MissingArgumentError, UnknownArgumentError
 
@@ -11,8 +10,7 @@ DEFERRED = "<known only later>"
 """Stands in a message for an Output."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """One argument of one component, or a part of it: ``ports[0].name``."""
 
     where: str
@@ -24,21 +22,21 @@ class Place:
 
     def key(self, key: str) -> "Place":
         """An argument, or a key of one that has known keys: ``storage.size``."""
-        return replace(self, argument=f"{self.argument}.{key}" if self.argument else key)
+        return Place(self.where, f"{self.argument}.{key}" if self.argument else key, self.secret)
 
     def entry(self, key: object) -> "Place":
         """An entry of a list or mapping: ``ports[0]``, ``env[MODE]``."""
         # A message stays one line, whatever somebody called an entry.
         shown = key if str(key).isprintable() else repr(key)
-        return replace(self, argument=f"{self.argument}[{shown}]")
+        return Place(self.where, f"{self.argument}[{shown}]", self.secret)
 
     def a_key(self) -> "Place":
         """A key of a mapping, which is not yet known to be one: ``labels (a key)``."""
-        return replace(self, argument=f"{self.argument} (a key)")
+        return Place(self.where, f"{self.argument} (a key)", self.secret)
 
     def hidden(self) -> "Place":
         """The same place, with a value that is a secret."""
-        return replace(self, secret=True)
+        return Place(self.where, self.argument, secret=True)
 
     def refuse(self, value: Any, expected: str) -> NoReturn:
         """Raise the error for a value.
