@@ -15,7 +15,8 @@ from components.arguments.addresses import Endpoint, Host
 from components.arguments.constraints import Constraint, between, nearest, one_of
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import DnsLabel, Image, Registry, dns_label
+from components.arguments.images import Image, Registry
+from components.arguments.names import DnsLabel, dns_label
 from components.arguments.place import Place
 from components.values.nginx import Percent
 from components.values.pem import Certificates

@@ -155,3 +155,13 @@ def nearest(word: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}known are {', '.join(sorted(known)) or 'none'}"
+
+
+def plain_bytes(texts: Mapping[str, Any]) -> int:
+    """Size in UTF-8 of the keys and values of a mapping, as far as they are known."""
+    return sum(
+        len(part.encode())
+        for key, text in texts.items()
+        for part in (key, text)
+        if isinstance(part, str)
+    )

@@ -13,9 +13,9 @@ from typing import Any
 from pulumi._types import input_type_py_to_pulumi_names
 
 from components.arguments.constraints import nearest
+from components.arguments.containers import SHAPES
 from components.arguments.declared import SCALARS, Declared, arguments_of
 from components.arguments.deferred import is_deferred
-from components.arguments.kubernetes import SHAPES
 from components.arguments.place import Place
 
 Resolve = Callable[[Place, Declared, Any], Any]
@@ -25,7 +25,7 @@ def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str,
     """A mapping as the TypedDict says, its keys in the SDK's spelling.
 
     An Output may stand everywhere below it and is not looked into, but for what is declared in
-    ``kubernetes.SHAPES``.
+    ``containers.SHAPES``.
 
     :param resolve: what holds a value against its declaration
     :raises InputError: an unknown or missing key, a value of another type

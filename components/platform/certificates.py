@@ -38,7 +38,7 @@ from components.arguments import (
 )
 from components.arguments.addresses import IpAddress
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import check_resource_name
+from components.arguments.names import check_resource_name
 
 USAGES = ("server", "client")
 """What a certificate may be used for: to be connected to, to connect."""

@@ -9,7 +9,8 @@ import pulumi_docker as docker
 
 from components.arguments import Default, InputError, between, resolved
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.kubernetes import LABEL_LIMIT, Image, check_resource_name, dns_label
+from components.arguments.images import Image
+from components.arguments.names import LABEL_LIMIT, check_resource_name, dns_label
 from components.platform.generated import Password
 from components.platform.kubeconfig import PATH, Kubeconfig
 

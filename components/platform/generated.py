@@ -9,7 +9,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.arguments import Default, Secret, between, resolved
-from components.arguments.kubernetes import check_resource_name
+from components.arguments.names import check_resource_name
 
 # Letters and digits only: no configuration language needs them quoted.
 _ALPHABET = string.ascii_letters + string.digits

@@ -17,8 +17,9 @@ from components.arguments import (
     nearest,
     resolved,
 )
-from components.arguments.kubernetes import Image, Registry, check_resource_name
+from components.arguments.images import Image, Registry
 from components.arguments.local import LocalPath
+from components.arguments.names import check_resource_name
 
 _TAG = "current"
 _PREFIX = "dds"

@@ -16,16 +16,10 @@ from components.arguments import (
     between,
     resolved,
 )
-from components.arguments.kubernetes import (
-    Image,
-    Namespace,
-    ObjectName,
-    Resources,
-    Selector,
-    VolumeSize,
-    check_name,
-)
+from components.arguments.images import Image
+from components.arguments.names import Namespace, ObjectName, Selector, check_name
 from components.arguments.place import Place
+from components.arguments.quantities import Resources, VolumeSize
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, Alert, ScrapeJob, rules_yaml
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs

@@ -18,15 +18,10 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import (
-    Env,
-    Files,
-    Image,
-    Labels,
-    Namespace,
-    SecretFiles,
-    check_name,
-)
+from components.arguments.containers import Env
+from components.arguments.files import Files, SecretFiles
+from components.arguments.images import Image
+from components.arguments.names import Labels, Namespace, check_name
 from components.pods.companion import Companion
 from components.values.edges import Edge
 from components.values.names import AUTONAME

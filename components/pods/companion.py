@@ -10,7 +10,7 @@ from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
 
 from components.arguments import NOT_EMPTY, InputError, Later, check_fields, matching, one_of
 from components.arguments.addresses import IpAddress, Port
-from components.arguments.kubernetes import (
+from components.arguments.names import (
     Annotations,
     DnsLabel,
     LabelKey,

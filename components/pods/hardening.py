@@ -19,11 +19,9 @@ from components.arguments import (
     one_of,
 )
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import (
-    DnsLabel,
-    amount,
-)
+from components.arguments.names import DnsLabel
 from components.arguments.place import Place
+from components.arguments.quantities import amount
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""

@@ -11,7 +11,8 @@ from pulumi_kubernetes.core.v1 import ProbeArgsDict
 
 from components.arguments import DefaultsTo, InputError, Later, between
 from components.arguments.addresses import HttpPath
-from components.arguments.kubernetes import Command, PortName
+from components.arguments.containers import Command
+from components.arguments.names import PortName
 from components.pods.companion import Listener
 
 

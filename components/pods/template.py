@@ -14,8 +14,9 @@ from pulumi_kubernetes.core.v1 import (
 from components.arguments import InputError, is_deferred
 from components.arguments.declared import read
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import DnsLabel, amount
+from components.arguments.names import DnsLabel
 from components.arguments.place import Place
+from components.arguments.quantities import amount
 from components.pods import hardening
 from components.pods.account import with_token
 from components.pods.companion import Companion, Listener

@@ -25,7 +25,9 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.quantities import Resources
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change

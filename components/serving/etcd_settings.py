@@ -16,15 +16,9 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint
 from components.arguments.cron import Schedule
-from components.arguments.kubernetes import (
-    Image,
-    Namespace,
-    ObjectName,
-    Resources,
-    VolumeSize,
-    amount,
-    check_name,
-)
+from components.arguments.images import Image
+from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.certificates import Authority
 from components.pods.template import SPREADS
 from components.values.edges import Edge

@@ -22,16 +22,9 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import (
-    Image,
-    Namespace,
-    ObjectName,
-    Resources,
-    Selector,
-    VolumeSize,
-    amount,
-    check_name,
-)
+from components.arguments.images import Image
+from components.arguments.names import Namespace, ObjectName, Selector, check_name
+from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.serving.singleton import Singleton, SingletonArgs

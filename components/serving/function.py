@@ -16,7 +16,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.kubernetes import check_name
+from components.arguments.names import check_name
 from components.serving.function_plan import (
     FUNCTION_PORT,
     HEALTH_PORT,

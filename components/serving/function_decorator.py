@@ -7,7 +7,7 @@ from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
 from components.arguments import Default, DefaultsTo, Later, one_of, resolved
 from components.arguments.addresses import Endpoint
-from components.arguments.kubernetes import check_name
+from components.arguments.names import check_name
 from components.serving.function_plan import (
     FunctionPlan,
     RunArgs,

@@ -11,24 +11,12 @@ from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
 from components.arguments import Default, DefaultsTo, InputError, Later, between
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import (
-    Annotations,
-    Cpu,
-    EnvName,
-    EnvValue,
-    Files,
-    Image,
-    Labels,
-    LabelValue,
-    Memory,
-    Namespace,
-    Registry,
-    SecretFiles,
-    Selector,
-    WritableFolders,
-    amount,
-)
+from components.arguments.containers import EnvName, EnvValue
+from components.arguments.files import Files, SecretFiles, WritableFolders
+from components.arguments.images import Image, Registry
 from components.arguments.local import LocalPath
+from components.arguments.names import Annotations, Labels, LabelValue, Namespace, Selector
+from components.arguments.quantities import Cpu, Memory, amount
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.serving import function_activator as activator

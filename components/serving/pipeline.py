@@ -10,7 +10,8 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import pulumi
 
 from components.arguments import Default, DefaultsTo, InputError, Later, between, nearest, resolved
-from components.arguments.kubernetes import Image, Namespace, Selector, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, Selector, check_name
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,

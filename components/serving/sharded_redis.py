@@ -22,14 +22,9 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.kubernetes import (
-    Image,
-    Namespace,
-    ObjectName,
-    VolumeSize,
-    amount,
-    check_name,
-)
+from components.arguments.images import Image
+from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.quantities import VolumeSize, amount
 from components.arguments.together import unique
 from components.platform.generated import Password
 from components.pods import labels as pod_labels

@@ -19,7 +19,8 @@ from components.arguments import (
     matching,
     resolved,
 )
-from components.arguments.kubernetes import Image, Namespace, Selector, check_name, dns_label
+from components.arguments.images import Image
+from components.arguments.names import Namespace, Selector, check_name, dns_label
 from components.arguments.place import Place
 from components.serving.event_bus import bus_client
 from components.values.bus import BusTopology

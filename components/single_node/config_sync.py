@@ -29,18 +29,14 @@ from components.arguments import (
 )
 from components.arguments.addresses import HttpUrl, UnprivilegedPort
 from components.arguments.constraints import Constraint
+from components.arguments.containers import EnvValue
 from components.arguments.declared import read
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import (
-    EnvValue,
-    Image,
-    MountPath,
-    Namespace,
-    Resources,
-    Selector,
-    check_name,
-)
+from components.arguments.files import MountPath
+from components.arguments.images import Image
+from components.arguments.names import Namespace, Selector, check_name
 from components.arguments.place import Place
+from components.arguments.quantities import Resources
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.pods.probes import asked

@@ -25,7 +25,9 @@ from components.arguments import (
 )
 from components.arguments.addresses import Endpoint, UnprivilegedPort, is_endpoint
 from components.arguments.constraints import Address
-from components.arguments.kubernetes import Image, Namespace, Resources, Selector, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.quantities import Resources
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked

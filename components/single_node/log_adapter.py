@@ -30,15 +30,10 @@ from components.arguments import (
 )
 from components.arguments.addresses import Endpoint, UnprivilegedPort, url
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import (
-    DnsLabel,
-    Image,
-    Namespace,
-    Resources,
-    Size,
-    check_name,
-)
+from components.arguments.images import Image
+from components.arguments.names import DnsLabel, Namespace, check_name
 from components.arguments.place import Place
+from components.arguments.quantities import Resources, Size
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked

@@ -9,7 +9,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, InputError
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import Selector
+from components.arguments.names import Selector
 from components.values.edges import Edge
 from components.values.metrics import SCRAPER_LABEL, ScrapeJob
 from components.values.redis_user import RedisUser

@@ -17,7 +17,9 @@ from components.arguments import (
 )
 from components.arguments.addresses import Endpoint, HeaderName, UnprivilegedPort
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import Image, Namespace, Resources, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, check_name
+from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.single_node import scraped
 from components.values.edges import Edge

@@ -17,7 +17,9 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Network, Port, UnprivilegedPort
-from components.arguments.kubernetes import Image, Namespace, ObjectName, Resources, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey

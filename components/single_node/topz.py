@@ -12,7 +12,9 @@ from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
 from components.arguments import Default, InputError, Later, resolved
 from components.arguments.addresses import IpAddress, UnprivilegedPort
-from components.arguments.kubernetes import Image, Resources, Selector, check_name
+from components.arguments.images import Image
+from components.arguments.names import Selector, check_name
+from components.arguments.quantities import Resources
 from components.pods.companion import ANYWHERE, Companion, Listener
 from components.values.edges import Edge
 

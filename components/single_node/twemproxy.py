@@ -26,8 +26,10 @@ from components.arguments import (
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.declared import read
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import Image, Namespace, Resources, check_name
+from components.arguments.images import Image
+from components.arguments.names import Namespace, check_name
 from components.arguments.place import Place
+from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.pods.companion import Companion, Listener
 from components.single_node import configured

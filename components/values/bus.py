@@ -9,7 +9,7 @@ from components.arguments import check_fields, matching
 from components.arguments.addresses import Endpoint, Port
 from components.arguments.declared import Deferrable, read
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import DnsLabel, Label, Selector
+from components.arguments.names import DnsLabel, Label, Selector
 from components.arguments.place import Place
 
 _WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from components.arguments import NOT_EMPTY, InputError, check_fields, one_of
 from components.arguments.addresses import Network, Port
-from components.arguments.kubernetes import Selector
+from components.arguments.names import Selector
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 

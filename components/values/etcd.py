@@ -9,7 +9,7 @@ from components.arguments import NOT_EMPTY, check_fields, matching
 from components.arguments.addresses import Port, is_endpoint, url
 from components.arguments.constraints import Constraint
 from components.arguments.declared import Deferrable
-from components.arguments.kubernetes import DnsLabel, Label, Selector
+from components.arguments.names import DnsLabel, Label, Selector
 
 _SCHEME = "https://"
 MemberUrl = Annotated[

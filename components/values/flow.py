@@ -12,7 +12,7 @@ from components.arguments import (
     matching,
     nearest,
 )
-from components.arguments.kubernetes import LABEL_LIMIT, dns_label
+from components.arguments.names import LABEL_LIMIT, dns_label
 from components.arguments.place import Place
 
 STEP_LIMIT = 40

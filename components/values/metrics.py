@@ -11,7 +11,7 @@ import yaml
 from components.arguments import NOT_EMPTY, Later, between, check_fields, matching, one_of
 from components.arguments.addresses import Host, Port
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import Selector
+from components.arguments.names import Selector
 
 SCRAPER_LABEL = ("dds/scrapes", "true")
 """Pods with this label are let in by exporters, unless they are told otherwise."""

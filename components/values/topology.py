@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from components.arguments import NOT_EMPTY, InputError, check_fields, matching, one_of
 from components.arguments.addresses import Host, Port
 from components.arguments.constraints import Constraint
-from components.arguments.kubernetes import DnsLabel, Label, Selector
+from components.arguments.names import DnsLabel, Label, Selector
 from components.values.ring import DEFAULT_HASH, HASHES
 from components.values.ring.ketama import LONGEST_NAME
 

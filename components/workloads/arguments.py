@@ -5,26 +5,19 @@ from typing import Annotated, NotRequired, TypedDict
 
 from components.arguments import Default, DefaultsTo, Later, between, one_of
 from components.arguments.addresses import IpAddress, Port
-from components.arguments.kubernetes import (
+from components.arguments.containers import Command, Env, EnvValue, VolumeMounts, Volumes
+from components.arguments.files import Files, SecretFiles, WritableFolders
+from components.arguments.images import Image
+from components.arguments.names import (
     Annotations,
-    Command,
     DnsLabel,
-    Env,
-    EnvValue,
-    Files,
-    Image,
     Labels,
     LabelValue,
     Namespace,
     PortName,
-    Resources,
-    SecretFiles,
     Selector,
-    Size,
-    VolumeMounts,
-    Volumes,
-    WritableFolders,
 )
+from components.arguments.quantities import Resources, Size
 from components.pods.companion import ANYWHERE, Companion, Rule
 from components.pods.hardening import DEFAULT_USER, ExceptionArgs
 from components.pods.probes import ProbeArgs

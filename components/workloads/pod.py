@@ -17,7 +17,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.arguments import InputError
-from components.arguments.kubernetes import check_name
+from components.arguments.names import check_name
 from components.arguments.together import unique
 from components.pods import labels as pod_labels
 from components.pods.account import token, with_token

@@ -14,7 +14,9 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, DefaultsTo, InputError, Later, resolved
-from components.arguments.kubernetes import MountPath, ObjectName, VolumeSize
+from components.arguments.files import MountPath
+from components.arguments.names import ObjectName
+from components.arguments.quantities import VolumeSize
 from components.pods import labels as pod_labels
 from components.values.names import child
 from components.workloads.arguments import ServingArgs

@@ -12,7 +12,9 @@ from components.arguments.constraints import Constraint
 from components.arguments.cron import Schedule
 from components.arguments.declared import arguments_of
 from components.arguments.describe import descriptions, rows, table
-from components.arguments.kubernetes import DnsLabel, Image, Resources, Selector
+from components.arguments.images import Image
+from components.arguments.names import DnsLabel, Selector
+from components.arguments.quantities import Resources
 from components.pods.companion import Companion
 from components.workloads.arguments import PodArgs
 from toolchain import reference

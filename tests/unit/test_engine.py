@@ -28,27 +28,15 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Endpoint, Host, HttpUrl, IpAddress, Network
+from components.arguments.containers import SHAPES, EnvName
 from components.arguments.cron import Schedule
 from components.arguments.declared import Declared, arguments_of, read
 from components.arguments.engine import resolve
-from components.arguments.kubernetes import (
-    SHAPES,
-    Cpu,
-    DnsLabel,
-    EnvName,
-    Image,
-    LabelKey,
-    LabelValue,
-    Memory,
-    MountPath,
-    PortName,
-    Registry,
-    Resources,
-    VolumeSize,
-    amount,
-    check_name,
-)
+from components.arguments.files import MountPath
+from components.arguments.images import Image, Registry
+from components.arguments.names import DnsLabel, LabelKey, LabelValue, PortName, check_name
 from components.arguments.place import Place
+from components.arguments.quantities import Cpu, Memory, Resources, VolumeSize, amount
 from tests.unit.support.examples import EVERY
 from tests.unit.support.odd import arguments, odd_values
 from toolchain.graph import build

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.arguments.errors import InputError
-from components.arguments.kubernetes import check_name
+from components.arguments.names import check_name
 from components.values import edges, names
 from components.values.edges import Edge
 from components.values.targets import Target
