@@ -18,7 +18,6 @@ from components.arguments import (
     Later,
     Secret,
     between,
-    matching,
     one_of,
     resolved,
 )
@@ -41,7 +40,7 @@ from components.values.ring import (
     moved_fraction,
     plan,
 )
-from components.values.topology import Shard, Topology
+from components.values.topology import HashTag, Shard, Topology
 from components.workloads.stateful import (
     StatefulApplication,
     StatefulApplicationArgs,
@@ -61,16 +60,6 @@ _CLIENT_PREFIX = "dds/client-of-"
 _RESERVE = len("client-of-") + 4
 _MIB = 2**20
 _ON_DISK_ONLY = ("appendfsync", "storage_size", "storage_class", "delete_data")
-
-HashTag = Annotated[
-    str,
-    matching(
-        r"([!#-\[\]-~]{2})?",
-        "two printable characters such as {}, not quotes, backslashes or blanks, or empty",
-        odd=("{", "{}}", "{ ", '{"', "{\\", "{\n", "{ä"),
-    ),
-]
-"""What encloses the part of a key that is hashed."""
 
 
 class ShardedRedisArgs(TypedDict):

@@ -44,6 +44,7 @@ from components.single_node import configured, scraped
 from components.values.edges import Edge
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
+from components.values.pem import Certificates
 
 MODES = ("watch", "interval")
 SOURCES = ("config_maps", "http", "git")
@@ -93,12 +94,6 @@ _AUTHORIZATION = matching(
     most=8192,
     odd=(" ", "\n", "a\nb: c", "a\r\n", "a\tb", "ä"),
 )
-_AUTHORITY = matching(
-    r"[\s\S]*-----BEGIN CERTIFICATE-----\r?\n[\s\S]+\n-----END CERTIFICATE-----[\s\S]*",
-    "a certificate, PEM",
-    most=2**18,
-    odd=("certificate", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\na"),
-)
 _COMMAND = Constraint(
     "a program, and its arguments if any, of 65536 characters in all",
     lambda words: bool(words) and words[0] != "" and len("".join(words)) <= 2**16,
@@ -116,9 +111,7 @@ class HttpSourceArgs(TypedDict):
     authorization: NotRequired[Secret[Annotated[str, _AUTHORIZATION]]]
     """Header Authorization, for example ``Bearer ...``; needs https."""
     authority: NotRequired[
-        Annotated[
-            Secret[Annotated[str, _AUTHORITY]], DefaultsTo("the certificates that the image trusts")
-        ]
+        Annotated[Secret[Certificates], DefaultsTo("the certificates that the image trusts")]
     ]
     """Certificate that the server's is verified with, PEM."""
 
@@ -142,9 +135,7 @@ class GitSourceArgs(TypedDict):
     folder: NotRequired[Annotated[str, _SUBFOLDER, DefaultsTo("the whole repository")]]
     """Folder in it."""
     authority: NotRequired[
-        Annotated[
-            Secret[Annotated[str, _AUTHORITY]], DefaultsTo("the certificates that the image trusts")
-        ]
+        Annotated[Secret[Certificates], DefaultsTo("the certificates that the image trusts")]
     ]
     """Certificate that the server's is verified with, PEM."""
 

@@ -19,22 +19,19 @@ from components.arguments import (
     InputError,
     Later,
     between,
-    matching,
     one_of,
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.declared import read
-from components.arguments.engine import resolve
 from components.arguments.images import Image
 from components.arguments.names import Namespace, check_name
-from components.arguments.place import Place
 from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.pods.companion import Companion, Listener
 from components.single_node import configured
 from components.values.edges import Edge
 from components.values.names import child
+from components.values.redis_user import RedisPassword
 from components.values.ring import Ring
 from components.values.topology import Shard, Topology
 
@@ -47,19 +44,6 @@ _SEED_HASH = "fnv1a_64"
 _TIMEOUTS = {"cache": 400, "store": 1000}
 # Above this level nutcracker writes what passes through it, keys and passwords among it.
 _QUIET = 6
-
-Password = Annotated[
-    str,
-    matching(
-        r"[-._~A-Za-z0-9]{8,128}",
-        "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-        odd=(
-            "short", "with blank", 'with"quote', "with#hash", "with\\slash", "x" * 129,
-            "line-end\n",
-        ),
-    ),
-]  # fmt: skip
-"""A password that nutcracker's and Redis' configuration read in the same way."""
 
 
 class TwemproxyAmbassadorArgs(TypedDict):
@@ -76,7 +60,7 @@ class TwemproxyAmbassadorArgs(TypedDict):
     policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
     """``seed`` is for the settings that the book prints, under which acknowledged writes are lost;
     it takes no other setting but the ports, ``password`` and ``resources``."""
-    password: NotRequired[arguments.Secret[Password]]
+    password: NotRequired[arguments.Secret[RedisPassword]]
     """What the shards ask for. twemproxy then asks the same of the application, which sends it
     with AUTH. Without it neither does."""
     timeout_ms: NotRequired[
@@ -263,12 +247,6 @@ class Pool:
                 f"{self.server_retry_timeout} ms; its keys go to the others."
             )
         return "A shard is never left out: while it is gone, its keys answer errors."
-
-
-def check_password(where: str, value: Any) -> str:
-    """Refuse a password that nutcracker's or Redis' configuration could read differently."""
-    found: str = resolve(Place(where, "password").hidden(), read(Password), value)
-    return found
 
 
 _CACHE_ONLY = ("server_failure_limit", "server_retry_timeout_ms", "client_retries")

@@ -29,6 +29,17 @@ _IN_PROXIES = Constraint(
 )
 
 
+HashTag = Annotated[
+    str,
+    matching(
+        r"([!#-\[\]-~]{2})?",
+        "two printable characters such as {}, not quotes, backslashes or blanks, or empty",
+        odd=("{", "{}}", '""', "{ ", "{\\", "{\n", "ää"),
+    ),
+]
+"""What encloses the part of a key that is hashed."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """One shard. Its name places it on the ring and stays when the host changes."""
@@ -63,14 +74,7 @@ class Topology:
     hash: Annotated[str, one_of(*HASHES)] = DEFAULT_HASH
     """Key hash, as twemproxy calls it. It belongs to the store: proxies that differ in it look for
     a key on different shards."""
-    hash_tag: Annotated[
-        str,
-        matching(
-            r"([!#-\[\]-~]{2})?",
-            "two characters such as {}, neither blank, quote nor backslash, or empty",
-            odd=("{", "{}}", '""', "\\n", "a ", "\n\n", "ää"),
-        ),
-    ] = ""
+    hash_tag: HashTag = ""
     """Only what stands between these two characters in a key is hashed, so that such keys share a
     shard; empty for none."""
 

@@ -301,8 +301,8 @@ def test_two_on_one_port_are_refused_and_on_two_are_not() -> None:
         ({"shards": (Shard("a", "x", 1), Shard("a", "y", 1))}, "different names"),
         ({"shards": (Shard("a", "x", 1), Shard("b", "x", 1))}, "different addresses"),
         ({"hash": "sha1"}, "must be one of"),
-        ({"hash_tag": "{"}, "two characters"),
-        ({"hash_tag": '""'}, "two characters"),
+        ({"hash_tag": "{"}, "two printable characters"),
+        ({"hash_tag": '""'}, "two printable characters"),
     ],
 )
 def test_a_topology_that_cannot_be_is_refused(change: dict[str, Any], expected: str) -> None:
