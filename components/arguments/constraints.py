@@ -5,7 +5,6 @@ that it refuses, with which the tests try every argument that has it.
 """
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -72,9 +71,6 @@ def between(least: float | None, most: float | None = None) -> Constraint:
         tuple(odd),
         {key: bound for key, bound in bounds.items() if bound is not None},
     )
-
-
-FINITE = Constraint("a finite number", math.isfinite, (math.inf, -math.inf, math.nan))
 
 
 def one_of(*words: str) -> Constraint:

@@ -16,14 +16,13 @@ from components.arguments import (
     InputError,
     Later,
     between,
-    matching,
     resolved,
 )
 from components.arguments.images import Image
 from components.arguments.names import Namespace, Selector, check_name, dns_label
 from components.arguments.place import Place
 from components.serving.event_bus import bus_client
-from components.values.bus import BusTopology
+from components.values.bus import BusTopology, Topic
 from components.values.edges import Edge
 from components.values.flow import STEP_LIMIT
 from components.values.names import AUTONAME
@@ -38,19 +37,6 @@ _ATTEMPTS, _TIMEOUT, _IN_FLIGHT = 8, 30, 4
 _FIRST_DELAY, _LONGEST_DELAY = 1, 60
 # For the last fetch, for passing on and for closing.
 _GRACE_SECONDS = 15
-
-_WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-Topic = Annotated[
-    str,
-    matching(
-        rf"{_WORD}(\.{_WORD})*",
-        "a topic: lower-case letters, digits and dashes, with dots between words, such as "
-        "login.requested",
-        most=128,
-        odd=("Login", "a..b", ".a", "a.", "a.*", "a.>", "a b", "-a", "a\n", "$sys"),
-    ),
-]
-"""Kind of an event."""
 
 
 class DeliveryArgs(TypedDict):

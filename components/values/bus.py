@@ -7,10 +7,8 @@ import pulumi
 
 from components.arguments import check_fields, matching
 from components.arguments.addresses import Endpoint, Port
-from components.arguments.declared import Deferrable, read
-from components.arguments.engine import resolve
+from components.arguments.declared import Deferrable
 from components.arguments.names import DnsLabel, Label, Selector
-from components.arguments.place import Place
 
 _WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
@@ -18,10 +16,10 @@ Topic = Annotated[
     str,
     matching(
         rf"{_WORD}(\.{_WORD})*",
-        "a topic of at most 128 characters: lower-case letters, digits and dashes, with dots "
-        "between words, such as login.requested",
+        "a topic: lower-case letters, digits and dashes, with dots between words, such as "
+        "login.requested",
         most=128,
-        odd=("Login", "a..b", ".a", "a.", "a.-b", "a_b", "a.>", "a.*", "a b", "a\n"),
+        odd=("Login", "a..b", ".a", "a.", "a.-b", "a_b", "a.>", "a.*", "a b", "a\n", "$sys"),
     ),
 ]
 """What events are about; a bus knows it as part of a subject."""
@@ -61,9 +59,3 @@ class BusTopology:
 
     def __post_init__(self) -> None:
         check_fields(f'BusTopology "{self.name}"', self)
-
-
-def topic(where: str, argument: str, value: str) -> str:
-    """A topic: DNS labels with dots between them, ``login.requested``."""
-    found: str = resolve(Place(where, argument), read(Topic), value)
-    return found
