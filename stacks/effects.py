@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
-from stacks.settings import Settings, is_address, place
+from components.arguments.addresses import is_ip_host
+from stacks.settings import Settings, place
 
 # Key, and what another one must not be for it to have an effect.
 _NONE_WITH: tuple[tuple[str, str, Any], ...] = (
@@ -38,7 +39,7 @@ def check(settings: Settings, reads: Collection[str]) -> None:
     if settings.api_port and settings.api_port == settings.registry_port:
         place("registry_port").refuse(settings.registry_port, "must differ from dds:api_port")
     host = settings.database.rpartition(":")[0]
-    if settings.database_tls and is_address(host) and not settings.database_server_name:
+    if settings.database_tls and is_ip_host(host) and not settings.database_server_name:
         place("database_server_name").refuse(
             None, f"must be given with dds:database_tls: {host} is no name that a certificate has"
         )

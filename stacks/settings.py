@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pulumi
 from pulumi.runtime import config as pulumi_config
 
-from components.arguments.addresses import Endpoint, Host
+from components.arguments.addresses import Endpoint, ServerName
 from components.arguments.constraints import Constraint, between, nearest, one_of
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.engine import resolve
@@ -66,11 +66,6 @@ def _mark(checkout: pathlib.Path) -> str:
     return hashlib.sha256(os.path.realpath(checkout).encode()).hexdigest()[:6]
 
 
-def is_address(host: str) -> bool:
-    """Whether it is an IP address, which is no name that a certificate has."""
-    return host.endswith("]") or host.rpartition(".")[2].isdecimal()
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Configuration of a stack. The keys are ``dds:<field>``; all have a default."""
@@ -123,14 +118,7 @@ class Settings:
     """``host:port`` of a Redis outside for ``experiments``. By default one in the cluster is made."""
     database_tls: bool = False
     """Whether that Redis is spoken to over TLS, its certificate verified."""
-    database_server_name: Annotated[
-        Host,
-        Constraint(
-            "a name such as db.example.com, no address and without a dot at its end",
-            lambda host: not is_address(host) and not host.endswith("."),
-            ("203.0.113.7", "[fd00::1]", "db.example.com."),
-        ),
-    ] = ""
+    database_server_name: ServerName = ""
     """Name that its certificate must have. Defaults to the host of ``database``."""
     database_authority: Certificates = ""
     """Certificates of the authorities that are believed, PEM. By default the public ones."""

@@ -37,6 +37,16 @@ def _is_address(text: str, version: int | None = None) -> bool:
         return False
 
 
+def is_ip_host(host: str) -> bool:
+    """Whether a host is an IP address, which is no name that a certificate has."""
+    return host.endswith("]") or host.rpartition(".")[2].isdecimal()
+
+
+def is_certified(host: str) -> bool:
+    """Whether a certificate can have a host among its names."""
+    return not is_ip_host(host) and not host.endswith(".")
+
+
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= _HIGHEST_PORT
 
@@ -56,6 +66,16 @@ Host = Annotated[
     str, Address("a host name or IP address such as db.example.com", _is_host, _ODD_HOSTS)
 ]
 """A DNS name or an IP address, IPv6 in brackets."""
+
+ServerName = Annotated[
+    Host,
+    Constraint(
+        "a name such as db.example.com, no address and without a dot at its end",
+        is_certified,
+        ("203.0.113.7", "[fd00::1]", "db.example.com."),
+    ),
+]
+"""A name that a server's certificate can have."""
 
 _ODD_ENDPOINTS = (
     *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999",

@@ -121,6 +121,21 @@ def matching(
     return Matching(says, holds, tuple(tried), schema, most)
 
 
+def password(least: int) -> Constraint:
+    """A password that no program's configuration, command line or SQL reads differently.
+
+    :param least: fewest characters
+    """
+    return matching(
+        rf"[-._~A-Za-z0-9]{{{least},128}}",
+        f"from {least} to 128 characters of A to Z, a to z, 0 to 9 and -._~",
+        odd=[
+            *("a" * (least - 1), "a" * 129),
+            *("a" * least + end for end in ("\n", " ", "#", "\\", "ä", '"b', "'--")),
+        ],
+    )
+
+
 class _NotEmpty(Constraint):
     def expected(self, value: Any) -> str:  # noqa: ARG002 (there is nothing to say of it)
         """What would be right."""

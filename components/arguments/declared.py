@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 import pulumi
 
 from components.arguments.constraints import Constraint
+from components.arguments.plain import SCALARS
 
 T = TypeVar("T")
 
@@ -51,11 +52,6 @@ Later = Annotated[pulumi.Input[T], Deferrable()]
 """A value, or an Output of it that is no secret."""
 Secret = Annotated[pulumi.Input[T], Deferrable(secret=True)]
 """A value that is a secret, or an Output of it; no message shows it."""
-
-SCALARS: Mapping[type, str] = {
-    int: "a whole number", float: "a number", str: "a string", bool: "true or false",
-}  # fmt: skip
-"""What a message says of each."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

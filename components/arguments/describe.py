@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from components.arguments.constraints import NOT_EMPTY
-from components.arguments.declared import SCALARS, Declared, arguments_of
+from components.arguments.declared import Declared, arguments_of
+from components.arguments.plain import SCALARS
 
 _HEAD = "| argument | takes | default | |\n|---|---|---|---|\n"
 

@@ -1,22 +1,17 @@
 """The engine: holds what a user wrote against the declarations, before anything is registered."""
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import pulumi
 
-from components.arguments import shapes
+from components.arguments import plain, shapes
 from components.arguments.constraints import nearest
-from components.arguments.declared import SCALARS, Declared, arguments_of
+from components.arguments.declared import Declared, arguments_of
 from components.arguments.deferred import is_deferred, public
 from components.arguments.place import Place
 
 T = TypeVar("T")
-
-# Half of a surrogate pair, which neither Pulumi's protocol nor a file can hold.
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 def resolved(where: str, declaration: type[T], args: Any) -> T:
@@ -63,37 +58,19 @@ def _plain(place: Place, declared: Declared, value: Any) -> Any:
 
 
 def _scalar(place: Place, declared: Declared, value: Any) -> Any:
-    wanted = declared.type
-    # Numbers that cross a process boundary in Pulumi arrive as floats.
-    if wanted in (int, float) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    fits = isinstance(value, (int, float) if wanted is float else wanted)
-    if not fits or (isinstance(value, bool) and wanted is not bool):
-        place.refuse(value, f"must be {SCALARS[wanted]}")
-    if wanted is float and not math.isfinite(value):
-        place.refuse(value, "must be a finite number")
-    if wanted is str and _HALF.search(value):
-        place.refuse(value, "must be text that UTF-8 can hold")
-    return value
+    return plain.scalar(place, (declared.type,), value)
 
 
 def _list(place: Place, declared: Declared, value: Any) -> Any:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        place.refuse(value, "must be a list")
-    items = cast(Declared, declared.items)
-    return declared.type(
-        resolve(place.entry(position), items, item) for position, item in enumerate(value)
-    )
+    kind = cast(Declared, declared.items)
+    return declared.type(resolve(at, kind, item) for at, item in plain.items(place, value))
 
 
 def _mapping(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        place.refuse(value, "must be a mapping")
-    keys, items = cast(Declared, declared.keys), cast(Declared, declared.items)
+    keys, kind = cast(Declared, declared.keys), cast(Declared, declared.items)
     return {
-        resolve(place.a_key(), keys, key): resolve(place.entry(key), items, item)
-        for key, item in value.items()
-        if item is not None
+        resolve(place.a_key(), keys, key): resolve(place.entry(key), kind, item)
+        for key, item in plain.entries(place, value)
     }
 
 

@@ -7,14 +7,15 @@ import collections.abc
 import functools
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pulumi._types import input_type_py_to_pulumi_names
 
+from components.arguments import plain
 from components.arguments.constraints import nearest
 from components.arguments.containers import SHAPES
-from components.arguments.declared import SCALARS, Declared, arguments_of
+from components.arguments.declared import Declared, arguments_of
 from components.arguments.deferred import is_deferred
 from components.arguments.place import Place
 
@@ -90,25 +91,20 @@ def _fitting(place: Place, shape: type, annotation: Any, value: Any, resolve: Re
     if origin is typing.Union:
         return _member(place, shape, parameters, value, resolve)
     if origin is collections.abc.Sequence:
-        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-            place.refuse(value, "must be a list")
         return [
-            _fitting(place.entry(position), shape, parameters[0], item, resolve)
-            for position, item in enumerate(value)
+            _fitting(at, shape, parameters[0], item, resolve)
+            for at, item in plain.items(place, value)
         ]
     if origin is collections.abc.Mapping:
-        if not isinstance(value, Mapping):
-            place.refuse(value, "must be a mapping")
         return {
-            _scalar(place.a_key(), (str,), key): _fitting(
+            plain.scalar(place.a_key(), (str,), key): _fitting(
                 place.entry(key), shape, parameters[1], item, resolve
             )
-            for key, item in value.items()
-            if item is not None
+            for key, item in plain.entries(place, value)
         }
     if typing.is_typeddict(annotation):
         return shaped(place, annotation, value, resolve)
-    return _scalar(place, (annotation,), value) if annotation in SCALARS else value
+    return plain.scalar(place, (annotation,), value) if annotation in plain.SCALARS else value
 
 
 def _member(
@@ -122,18 +118,9 @@ def _member(
     if len(members) == 1:
         return _fitting(place, shape, members[0], value, resolve)
     # A number or its name, as of a port; an enumeration is a text as well.
-    return _scalar(place, tuple(m for m in members if m in SCALARS), value)
+    return plain.scalar(place, tuple(m for m in members if m in plain.SCALARS), value)
 
 
 def _is_output(member: Any) -> bool:
     # pulumi.Input names it by a text, which only the SDK's own module can evaluate.
     return isinstance(member, typing.ForwardRef) and member.__forward_arg__.startswith("Output[")
-
-
-def _scalar(place: Place, wanted: tuple[type, ...], value: Any) -> Any:
-    if int in wanted and isinstance(value, float) and value.is_integer():
-        return int(value)
-    accepted = wanted if float not in wanted else (*wanted, int)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in wanted):
-        place.refuse(value, f"must be {' or '.join(SCALARS[each] for each in wanted)}")
-    return value

@@ -14,7 +14,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import Constraint, password
 from components.arguments.cron import Schedule
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName, check_name
@@ -120,22 +120,7 @@ class EtcdClusterArgs(TypedDict):
     in the data."""
     root_password: NotRequired[
         Annotated[
-            Secret[
-                Annotated[
-                    str,
-                    matching(
-                        r"[-._~A-Za-z0-9]{16,128}",
-                        "from 16 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-                        odd=(
-                            "short",
-                            "a" * 15,
-                            "a" * 129,
-                            "swordfish of the root",
-                            "a" * 16 + "\n",
-                        ),
-                    ),
-                ]
-            ],
+            Secret[Annotated[str, password(16)]],
             DefaultsTo("generated with the cluster, and gone with it"),
         ]
     ]

@@ -27,7 +27,7 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import Host, Port, UnprivilegedPort
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, Namespace, check_name
 from components.arguments.place import Place
@@ -49,11 +49,6 @@ _WORD = matching(
     "letters, digits and underscores, not beginning with a digit",
     most=32,
     odd=("a b", "1a", "a'b", "a`b", "a-b", "a\n", "ä"),
-)
-_PASSWORD = matching(
-    r"[-._~A-Za-z0-9]{8,128}",
-    "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-    odd=("short", "a" * 129, "swordfish'--", "sword fish", "swordfish\n", "schwertfisch-ä"),
 )
 _STATEMENT = matching(
     r"[^\0]*[^\0\s][^\0]*", "a statement in SQL, not blank", most=10_000, odd=(" ", "\n\t")
@@ -142,7 +137,7 @@ class MySqlHealthArgs(TypedDict):
     user: NotRequired[Annotated[str, _WORD, Default("health")]]
     """User that asks. ``setup_sql`` makes it."""
     password: NotRequired[
-        Annotated[Secret[Annotated[str, _PASSWORD]], DefaultsTo("one that is generated once")]
+        Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("one that is generated once")]
     ]
     """Its password."""
     period_seconds: NotRequired[Annotated[int, between(1, _LONGEST_SECONDS), Default(5)]]

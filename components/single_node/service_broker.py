@@ -21,8 +21,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Host, UnprivilegedPort
-from components.arguments.constraints import Constraint
+from components.arguments.addresses import ServerName, UnprivilegedPort, is_certified
 from components.arguments.images import Image
 from components.arguments.names import Namespace, check_name
 from components.arguments.quantities import Resources
@@ -44,11 +43,6 @@ _CA_FILE = "ca.pem"
 _VARIABLES = 'print "NAMESPACE=" namespace; print "CLUSTER_DOMAIN=" domain'
 
 
-def _is_certified(host: str) -> bool:
-    """Whether a certificate can have it among its names."""
-    return not host.endswith(("]", ".")) and not host.rpartition(".")[2].isdecimal()
-
-
 class BrokerTlsArgs(TypedDict):
     """How the backend is spoken to over TLS. Its certificate is always verified."""
 
@@ -56,12 +50,7 @@ class BrokerTlsArgs(TypedDict):
     """Certificates of the authorities that are believed, PEM."""
     server_name: NotRequired[
         Annotated[
-            Host,
-            Constraint(
-                "a name such as db.example.com, no address and without a dot at its end",
-                _is_certified,
-                ("203.0.113.7", "[fd00::1]", "db.example.com."),
-            ),
+            ServerName,
             DefaultsTo("the endpoint's host, which must then be a name"),
         ]
     ]
@@ -241,7 +230,7 @@ def _tls(where: str, backend: BackendArgs, endpoint: Endpoint) -> str:
         return ""
     tls = backend["tls"]
     name = tls.get("server_name", endpoint.host.removesuffix("."))
-    if not _is_certified(name):
+    if not is_certified(name):
         raise InputError(
             where,
             "backend.tls.server_name",

@@ -7,16 +7,10 @@ from typing import Annotated, ClassVar
 import pulumi
 
 from components.arguments import check_fields, matching
+from components.arguments.constraints import password
 from components.arguments.declared import Deferrable
 
-RedisPassword = Annotated[
-    str,
-    matching(
-        r"[-._~A-Za-z0-9]{8,128}",
-        "from 8 to 128 characters of A to Z, a to z, 0 to 9 and -._~",
-        odd=("short", "a" * 129, "swordfish swordfish", "swordfish\n", 'sword"fish', "#swordfish"),
-    ),
-]
+RedisPassword = Annotated[str, password(8)]
 """A password that neither Redis' configuration nor that of a proxy reads differently."""
 AclRule = Annotated[
     str,
