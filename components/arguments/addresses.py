@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Annotated
 
-from components.arguments.constraints import Address, Constraint, between, matching
+from components.arguments.constraints import Address, Constraint, between, matching, one_of
 
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
@@ -16,6 +16,12 @@ Port = Annotated[int, between(1, _HIGHEST_PORT)]
 """A port number."""
 UnprivilegedPort = Annotated[int, between(1024, _HIGHEST_PORT)]
 """A port that a program may bind without a capability."""
+Protocol = Annotated[str, one_of("TCP", "UDP", "SCTP")]
+"""Protocol of the transport layer."""
+AppProtocol = Annotated[
+    str, one_of("tcp", "http", "https", "redis", "memcached", "etcd", "nats", "mysql")
+]
+"""Protocol of the application; ``tcp`` where it is not said."""
 
 
 def _is_host(text: str) -> bool:
@@ -35,6 +41,12 @@ def _is_address(text: str, version: int | None = None) -> bool:
         return version in (None, ipaddress.ip_address(text).version)
     except ValueError:
         return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is the machine, or the pod, itself."""
+    host = host.strip("[]")
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def is_ip_host(host: str) -> bool:

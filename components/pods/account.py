@@ -6,7 +6,6 @@ from typing import cast
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict, VolumeMountArgsDict
 
 from components.pods.companion import Companion
-from components.values.edges import API_SERVER
 from components.values.names import child
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -63,5 +62,4 @@ def with_token(companion: Companion) -> Companion:
         companion,
         containers=tuple(mounted(container) for container in companion.containers),
         volumes=(*companion.volumes, volume),
-        egress=(*companion.egress, API_SERVER),
     )

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
 
 from components.arguments import NOT_EMPTY, InputError, Later, check_fields, matching, one_of
-from components.arguments.addresses import IpAddress, Port
+from components.arguments.addresses import IpAddress, Port, Protocol
 from components.arguments.names import (
     Annotations,
     DnsLabel,
@@ -18,7 +18,8 @@ from components.arguments.names import (
     ObjectName,
     PortName,
 )
-from components.values.edges import PROTOCOLS, Edge
+from components.values.peers import Peer
+from components.values.reach import Reach
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
 _WILDCARDS = (ANYWHERE, "::")
@@ -46,11 +47,18 @@ class Listener:
     """Name of the port."""
     address: IpAddress = ANYWHERE
     """IP address it is bound to. A loopback address is for containers of the same pod only."""
-    protocol: Annotated[str, one_of(*PROTOCOLS)] = "TCP"
+    protocol: Protocol = "TCP"
     """Protocol of the transport layer."""
+    clients: tuple[Peer, ...] = ()
+    """Who may connect, beside what has a reach of it."""
 
     def __post_init__(self) -> None:
-        check_fields(f'Listener "{self.name}"', self)
+        where = f'Listener "{self.name}"'
+        check_fields(where, self)
+        if self.local and self.clients:
+            raise InputError(
+                where, "clients", self.clients, f"cannot reach {self.address}: it is the pod's own"
+            )
 
     @property
     def local(self) -> bool:
@@ -110,13 +118,11 @@ class Companion:
     """Those of its volumes whose files are replaced while the pod runs, by a new folder and a
     renamed link. Others mount the whole folder: ``sub_path`` would keep the first files for ever."""
     pod_labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
-    """Labels added to the pod, for example a store's client label."""
+    """Labels added to the pod, for example those by which Prometheus finds it."""
     pod_annotations: Annotations = field(default_factory=dict)
     """Annotations added to the pod."""
-    egress: tuple[Edge, ...] = ()
-    """Connections that its containers open."""
-    ingress: tuple[Edge, ...] = ()
-    """Connections that its containers accept from other pods."""
+    reaches: tuple[Reach, ...] = ()
+    """What its containers connect to."""
     share_process_namespace: bool = False
     """Whether the pod's containers see each other's processes."""
     rules: tuple[Rule, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any, NotRequired, cast
 import pulumi
 
 from components.arguments import resolved
+from components.values.reach import Reach
 from components.workloads.arguments import ReachedArgs
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
 
@@ -53,6 +54,15 @@ class Singleton(pulumi.ComponentResource):
         self.application = StatefulApplication(name, workload, pulumi.ResourceOptions(parent=self))
         self.endpoint = self.application.endpoint
         self.register_outputs({"endpoint": self.endpoint})
+
+    @property
+    def reach(self) -> Reach:
+        """How clients reach its first port."""
+        return self.application.reach
+
+    def port(self, name: str) -> Reach:
+        """The same for another port, by its name."""
+        return self.application.port(name)
 
     @staticmethod
     def validate(where: str, name: str, args: SingletonArgs) -> None:

@@ -1,31 +1,17 @@
-"""What every adapter with metrics has: who may scrape it, and how Prometheus finds its pods."""
-
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+"""What every adapter with metrics has: a label, and how Prometheus finds and reaches its pods."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments import Default, InputError
-from components.arguments.constraints import Constraint
-from components.arguments.names import Selector
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL, ScrapeJob
+from components.arguments import InputError
+from components.values.metrics import ScrapeJob
+from components.values.reach import Reach
 from components.values.redis_user import RedisUser
 
 LABEL_PREFIX = "dds/metrics-of-"
 RESERVE = 13
 """Characters that the label adds to an adapter's name."""
-
-DEFAULT_SCRAPERS: tuple[Mapping[str, str], ...] = (dict([SCRAPER_LABEL]),)
-"""Pods that are let in unless others are named."""
-Scrapers = Annotated[
-    Sequence[Selector],
-    Constraint("the labels of one scraper at least; {} is every pod", bool, ((),)),
-    Default(DEFAULT_SCRAPERS),
-]
-"""Labels of pods that scrape."""
 
 
 def labels(name: str) -> dict[str, str]:
@@ -39,13 +25,6 @@ def check_user(where: str, name: str, rules: tuple[str, ...]) -> None:
         RedisUser(name, rules, pulumi.Output.from_input(""))
     except InputError as error:
         raise InputError(where, "name", name, error.expected) from None
-
-
-def ingress(
-    port: int, scrapers: Sequence[Mapping[str, str]], namespace: Mapping[str, str] | None = None
-) -> tuple[Edge, ...]:
-    """The connections that the scrapers open."""
-    return tuple(Edge(ports=(port,), pods=scraper, namespace=namespace) for scraper in scrapers)
 
 
 def job(
@@ -64,7 +43,17 @@ def job(
         },
         opts=opts,
     )
-    host = pulumi.Output.concat(
-        service.metadata["name"], ".", service.metadata["namespace"], ".svc"
+    namespace: pulumi.Output[str] = service.metadata["namespace"]
+    host = pulumi.Output.concat(service.metadata["name"], ".", namespace, ".svc")
+    return ScrapeJob(
+        name,
+        Reach(
+            name=name,
+            endpoints=(pulumi.Output.concat(host, f":{port}"),),
+            pods=labels(name),
+            namespace=namespace,
+            ports=(port,),
+            app_protocol="http",
+            isolated=True,
+        ),
     )
-    return ScrapeJob(name, host, port, labels(name))

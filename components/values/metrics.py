@@ -8,13 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 import yaml
 
-from components.arguments import NOT_EMPTY, Later, between, check_fields, matching, one_of
-from components.arguments.addresses import Host, Port
+from components.arguments import NOT_EMPTY, between, check_fields, matching, one_of
 from components.arguments.constraints import Constraint
-from components.arguments.names import Selector
+from components.values.reach import Reach
 
-SCRAPER_LABEL = ("dds/scrapes", "true")
-"""Pods with this label are let in by exporters, unless they are told otherwise."""
 SEVERITIES = ("info", "warning", "critical")
 
 _COLUMNS = 24
@@ -44,12 +41,9 @@ class ScrapeJob:
         ),
     ]
     """The job's name, the label ``job`` of all its series."""
-    host: Later[Host]
-    """DNS name that resolves to the address of every pod, ready or not."""
-    port: Port
-    """Port of the exporter."""
-    pods: Selector
-    """Labels that select the pods."""
+    reach: Reach
+    """The exporter. Its endpoint's host is a DNS name that resolves to the address of every pod,
+    ready or not."""
 
     def __post_init__(self) -> None:
         check_fields(f'ScrapeJob "{self.name}"', self)

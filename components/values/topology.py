@@ -1,16 +1,11 @@
-"""Topologies: what a sharded store tells its proxies, ambassadors and tests."""
+"""Topologies: where a sharded store keeps its keys, for proxies, ambassadors and tests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from components.arguments import NOT_EMPTY, InputError, check_fields, matching, one_of
-from components.arguments.addresses import Host, Port
-from components.arguments.constraints import Constraint
-from components.arguments.names import DnsLabel, Label, Selector
+from components.arguments import DISTINCT, NOT_EMPTY, check_fields, matching, one_of
 from components.values.ring import DEFAULT_HASH, HASHES
 from components.values.ring.ketama import LONGEST_NAME
-
-PROTOCOLS = ("redis", "memcached", "http")
 
 ShardName = Annotated[
     str,
@@ -22,13 +17,6 @@ ShardName = Annotated[
     ),
 ]
 """Name of a shard, which proxies put into their files as it is."""
-_IN_PROXIES = Constraint(
-    "a host name or IPv4 address: proxies of shards read no IPv6 address",
-    lambda host: not host.startswith("["),
-    ("[fd00::1]",),
-)
-
-
 HashTag = Annotated[
     str,
     matching(
@@ -41,36 +29,13 @@ HashTag = Annotated[
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One shard. Its name places it on the ring and stays when the host changes."""
-
-    name: ShardName
-    """Stable name on the ring."""
-    host: Annotated[Host, _IN_PROXIES]
-    """DNS name."""
-    port: Port
-    """TCP port."""
-
-    def __post_init__(self) -> None:
-        check_fields("Shard", self)
-
-
-@dataclass(frozen=True)
 class Topology:
-    """The shards of one store, in order."""
+    """The shards of one store, in the order of the endpoints of its ``reach``."""
 
-    GIVEN_BY: ClassVar[str] = "store.topology"
+    GIVEN_BY: ClassVar[str] = "store.reach.topology"
 
-    name: DnsLabel
-    """The store's name."""
-    shards: Annotated[tuple[Shard, ...], NOT_EMPTY]
-    """The shards, with different names and different addresses."""
-    protocol: Annotated[str, one_of(*PROTOCOLS)]
-    """What they speak."""
-    client_label: Label
-    """Pods with this label are let in by the servers' NetworkPolicy."""
-    server_labels: Selector = field(default_factory=dict)
-    """Labels that select the servers' pods."""
+    shards: Annotated[tuple[ShardName, ...], NOT_EMPTY, DISTINCT]
+    """Names of the shards, which place them on the ring and stay when their hosts change."""
     hash: Annotated[str, one_of(*HASHES)] = DEFAULT_HASH
     """Key hash, as twemproxy calls it. It belongs to the store: proxies that differ in it look for
     a key on different shards."""
@@ -79,23 +44,4 @@ class Topology:
     shard; empty for none."""
 
     def __post_init__(self) -> None:
-        where = f'Topology "{self.name}"'
-        check_fields(where, self)
-        names: set[str] = set()
-        addresses: dict[tuple[str, int], str] = {}
-        for shard in self.shards:
-            if shard.name in names:
-                raise InputError(
-                    where, "shards", shard.name, "must have different names, two have this one"
-                )
-            names.add(shard.name)
-            address = (shard.host, shard.port)
-            if address in addresses:
-                raise InputError(
-                    where,
-                    "shards",
-                    f"{shard.host}:{shard.port}",
-                    f"must have different addresses, {addresses[address]} and {shard.name} have "
-                    "this one",
-                )
-            addresses[address] = shard.name
+        check_fields("Topology", self)

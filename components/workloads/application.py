@@ -8,9 +8,10 @@ from pulumi_kubernetes.core.v1 import Service
 
 from components.arguments import Default, resolved
 from components.values.names import AUTONAME
+from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
 from components.workloads.pod import make_pod_resources
-from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
+from components.workloads.serving import NOT_AWAITED, Reaches, ServingPlan, plan_serving
 
 # The ReplicaSet and the pod add to the Deployment's name, but are not bound to a label's length.
 _RESERVE = AUTONAME
@@ -26,8 +27,9 @@ class ApplicationArgs(ServingArgs):
 class Application(pulumi.ComponentResource):
     """A stateless program: replicas that are all alike, behind one Service.
 
-    Registers a Deployment, a ServiceAccount and a NetworkPolicy that lets nothing through but the
-    given edges; a Service if there are ports; a PodDisruptionBudget from two replicas on.
+    Registers a Deployment, a ServiceAccount and a NetworkPolicy that lets nothing through but what
+    is declared; one more for each thing that it reaches, which lets it in there; a Service if there
+    are ports; a PodDisruptionBudget from two replicas on.
     """
 
     labels: dict[str, str]
@@ -70,7 +72,7 @@ class Application(pulumi.ComponentResource):
                 },
                 opts=child,
             )
-        resources = make_pod_resources(plan.pod, self, plan.ingress())
+        resources = make_pod_resources(plan.pod, self)
         plan.disruption_budget(child)
         spec: DeploymentSpecArgsDict = {
             "selector": {"match_labels": dict(plan.pod.selector)},
@@ -89,14 +91,23 @@ class Application(pulumi.ComponentResource):
             spec=spec,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
         )
+        self._reaches = Reaches(plan.pod.where, {})
         if self.service is not None:
-            # Known when the pods are ready, so that what uses it comes after them.
+            self._reaches = plan.reaches(self.service, (self.deployment,))
+            # What uses it comes after the pods, which are ready then.
             self.endpoint = pulumi.Output.all(
-                self.service.metadata["name"],
-                self.service.metadata["namespace"],
-                self.deployment.metadata["name"],
-            ).apply(lambda known: f"{known[0]}.{known[1]}.svc:{plan.exposed[0][1]}")
+                self.reach.endpoint, self.deployment.metadata["name"]
+            ).apply(lambda known: str(known[0]))
         self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
+
+    @property
+    def reach(self) -> Reach:
+        """How clients reach the Service's first port; InputError without any."""
+        return self._reaches.first()
+
+    def port(self, name: str) -> Reach:
+        """The same for another port of the Service, by its name."""
+        return self._reaches.named(name)
 
     @staticmethod
     def validate(where: str, name: str, args: ApplicationArgs) -> None:

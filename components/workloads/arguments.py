@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, NotRequired, TypedDict
 
 from components.arguments import Default, DefaultsTo, Later, between, one_of
-from components.arguments.addresses import IpAddress, Port
+from components.arguments.addresses import AppProtocol, IpAddress, Port, Protocol
 from components.arguments.containers import Command, Env, EnvValue, VolumeMounts, Volumes
 from components.arguments.files import Files, SecretFiles, WritableFolders
 from components.arguments.images import Image
@@ -15,14 +15,14 @@ from components.arguments.names import (
     LabelValue,
     Namespace,
     PortName,
-    Selector,
 )
 from components.arguments.quantities import Resources, Size
 from components.pods.companion import ANYWHERE, Companion, Rule
 from components.pods.hardening import DEFAULT_USER, ExceptionArgs
 from components.pods.probes import ProbeArgs
 from components.pods.template import SPREADS
-from components.values.edges import PROTOCOLS, Edge
+from components.values.peers import Clients, Peer
+from components.values.reach import Reach
 
 _UserId = Annotated[int, between(1, 2**31 - 1)]
 
@@ -76,10 +76,10 @@ class PodArgs(TypedDict):
     pod is started again until each has ended with 0. They mount what the application mounts."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
     """Namespace of all objects."""
-    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections let in, beside those of companions. Everything else is refused."""
-    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections let out, beside those of companions and name resolution."""
+    reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
+    """What the application connects to, such as ``store.reach``. The pods start when that is ready,
+    and the NetworkPolicies of both sides let the connections through. Everything else but name
+    resolution is refused."""
     exceptions: NotRequired[Annotated[Sequence[ExceptionArgs], Default(())]]
     """Hardening rules that are not kept, each with its reason."""
     rules: NotRequired[Annotated[Sequence[Rule], Default(())]]
@@ -116,8 +116,17 @@ class PortArgs(TypedDict):
     """Port of the Service."""
     address: NotRequired[Annotated[IpAddress, Default(ANYWHERE)]]
     """Where it listens; a loopback address is for the pod only and appears in no Service."""
-    protocol: NotRequired[Annotated[str, one_of(*PROTOCOLS), Default("TCP")]]
+    protocol: NotRequired[Annotated[Protocol, Default("TCP")]]
     """Protocol of the transport layer."""
+    app_protocol: NotRequired[Annotated[AppProtocol, Default("tcp")]]
+    """What the application speaks there, for the Service's ``appProtocol`` and for its reach."""
+    clients: NotRequired[
+        Annotated[
+            Sequence[Peer],
+            DefaultsTo("the workload's ``clients`` if the Service offers it, otherwise nobody"),
+        ]
+    ]
+    """Who may connect, beside what has a reach of it."""
 
 
 class ReachedArgs(PodArgs):
@@ -129,9 +138,9 @@ class ReachedArgs(PodArgs):
         Annotated[Sequence[PortName], DefaultsTo("all of the application's, except on loopback")]
     ]
     """Names of the ports that the Service offers, the application's or a companion's."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the same namespace that may reach the Service's ports; an empty mapping
-    is every pod. Without any, no pod may."""
+    clients: NotRequired[Clients]
+    """Who may connect to the Service's ports, beside what has ``reach`` among its ``reaches``;
+    ``{}`` is every pod of the namespace."""
     drain_seconds: NotRequired[
         Annotated[int, between(0, 3600), DefaultsTo("5 with a Service, 0 without")]
     ]

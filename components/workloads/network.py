@@ -1,6 +1,13 @@
-"""NetworkPolicies: nothing in, nothing out, but the edges."""
+"""NetworkPolicies: nothing in, nothing out, but what is declared.
 
-from collections.abc import Iterable, Mapping, Sequence
+A workload has one policy of its own: in to its ports from their clients, out to what it reaches, to
+name resolution, and to the API server if it has something to do there. For each isolated thing that
+it reaches it registers one more, which selects the pods there and lets its own in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pulumi
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
@@ -10,64 +17,177 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyIngressRuleArgsDict,
     NetworkPolicyPeerArgsDict,
     NetworkPolicyPortArgsDict,
-    NetworkPolicySpecArgsDict,
 )
 
-from components.values.edges import DNS, Edge
+from components.values.names import child
+from components.values.peers import NAMESPACE_NAME, PeerArgs, cluster_network
+from components.values.reach import Reach
 
 
-def network_policy(
-    name: str,
-    *,
-    metadata: ObjectMetaArgsDict,
-    selector: Mapping[str, str],
-    ingress: Sequence[Edge],
-    egress: Sequence[Edge],
-    opts: pulumi.ResourceOptions,
-) -> NetworkPolicy:
-    """A policy for the selected pods that lets through only the edges, and name resolution."""
-    spec: NetworkPolicySpecArgsDict = {
-        "pod_selector": {"match_labels": dict(selector)},
-        "policy_types": ["Ingress", "Egress"],
-        "egress": [_out(edge) for edge in _distinct([*DNS, *egress])],
+@dataclass(frozen=True)
+class Admission:
+    """A port that is open to some."""
+
+    port: int
+    protocol: str
+    clients: Sequence[PeerArgs]
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What one workload's pods accept and open."""
+
+    admissions: Sequence[Admission]
+    reaches: Sequence[Reach]
+    api_server: bool
+    """Whether a container of the pods has something to do there."""
+
+    def ingress(self) -> list[NetworkPolicyIngressRuleArgsDict]:
+        """The rules for what comes in, one for all ports that are open to the same."""
+        rules: list[NetworkPolicyIngressRuleArgsDict] = []
+        peers: list[Sequence[PeerArgs]] = []
+        for admission in self.admissions:
+            if not admission.clients:
+                continue
+            port: NetworkPolicyPortArgsDict = {
+                "port": admission.port,
+                "protocol": admission.protocol,
+            }
+            if admission.clients in peers:
+                ports = rules[peers.index(admission.clients)]["ports"]
+                cast(list[NetworkPolicyPortArgsDict], ports).append(port)
+            else:
+                peers.append(admission.clients)
+                rules.append({"ports": [port], "from_": _peers(admission.clients)})
+        return rules
+
+    def egress(self) -> list[NetworkPolicyEgressRuleArgsDict]:
+        """The rules for what goes out."""
+        network = cluster_network()
+        dns = [(port, protocol) for port in network["dns_ports"] for protocol in ("UDP", "TCP")]
+        rules = [_out(dns, network["dns"])]
+        if self.api_server:
+            ports = [(port, "TCP") for port in network["api_server_ports"]]
+            rules.append(_out(ports, network.get("api_server", ())))
+        for reach in self.reaches:
+            rule = _out([(port, reach.protocol) for port in reach.ports], _ends(reach))
+            if rule not in rules:
+                rules.append(rule)
+        return rules
+
+    def isolated(self) -> list[Reach]:
+        """What must be told to let the pods in, each once."""
+        found: list[Reach] = []
+        told: list[Any] = []
+        for reach in self.reaches:
+            end = (reach.pods, reach.ports, reach.protocol, reach.namespace)
+            if reach.isolated and end not in told:
+                told.append(end)
+                found.append(reach)
+        return found
+
+    def depends_on(self) -> list[pulumi.Resource]:
+        """What is ready before the pods start."""
+        return [resource for reach in self.reaches for resource in reach.depends_on]
+
+    def register(
+        self,
+        name: str,
+        *,
+        metadata: ObjectMetaArgsDict,
+        namespace: pulumi.Input[str],
+        selector: Mapping[str, str],
+        opts: pulumi.ResourceOptions,
+    ) -> list[NetworkPolicy]:
+        """Register the policies.
+
+        :param namespace: the pods' own, as the cluster has it
+        :param selector: labels of the pods
+        """
+        own = NetworkPolicy(
+            name,
+            metadata=metadata,
+            spec={
+                "pod_selector": {"match_labels": dict(selector)},
+                "policy_types": ["Ingress", "Egress"],
+                "egress": self.egress(),
+                **({"ingress": rules} if (rules := self.ingress()) else {}),
+            },
+            opts=opts,
+        )
+        client: PeerArgs = {"pods": selector, "namespace": namespace}
+        policies = [own]
+        names = {name}
+        for reach in self.isolated():
+            there = _free(child(name, f"to-{reach.name}"), names)
+            policies.append(
+                NetworkPolicy(
+                    there,
+                    metadata={
+                        "labels": metadata["labels"],
+                        "namespace": namespace if reach.namespace is None else reach.namespace,
+                    },
+                    spec={
+                        "pod_selector": {"match_labels": dict(reach.pods or {})},
+                        "policy_types": ["Ingress"],
+                        "ingress": [
+                            {
+                                "ports": [
+                                    {"port": port, "protocol": reach.protocol}
+                                    for port in reach.ports
+                                ],
+                                "from_": _peers([client]),
+                            }
+                        ],
+                    },
+                    opts=opts,
+                )
+            )
+        return policies
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or one with a number: two stores of one name may lie in different namespaces."""
+    number, found = 1, name
+    while found in taken:
+        number += 1
+        found = child(name, str(number))
+    taken.add(found)
+    return found
+
+
+def _ends(reach: Reach) -> list[PeerArgs]:
+    if reach.cidrs:
+        return [{"cidr": cidr} for cidr in reach.cidrs]
+    end: PeerArgs = {"pods": reach.pods or {}}
+    if reach.namespace is not None:
+        end["namespace"] = reach.namespace
+    return [end]
+
+
+def _out(
+    ports: Sequence[tuple[int, str]], peers: Sequence[PeerArgs]
+) -> NetworkPolicyEgressRuleArgsDict:
+    rule: NetworkPolicyEgressRuleArgsDict = {
+        "ports": [{"port": port, "protocol": protocol} for port, protocol in ports]
     }
-    if ingress:
-        spec["ingress"] = [_in(edge) for edge in _distinct(ingress)]
-    return NetworkPolicy(name, metadata=metadata, spec=spec, opts=opts)
-
-
-def _in(edge: Edge) -> NetworkPolicyIngressRuleArgsDict:
-    rule: NetworkPolicyIngressRuleArgsDict = {"ports": _ports(edge)}
-    if peers := _peers(edge):
-        rule["from_"] = peers
+    if peers:
+        rule["to"] = _peers(peers)
     return rule
 
 
-def _out(edge: Edge) -> NetworkPolicyEgressRuleArgsDict:
-    rule: NetworkPolicyEgressRuleArgsDict = {"ports": _ports(edge)}
-    if peers := _peers(edge):
-        rule["to"] = peers
-    return rule
+def _peers(peers: Sequence[PeerArgs]) -> list[NetworkPolicyPeerArgsDict]:
+    return [_peer(peer) for peer in peers]
 
 
-def _distinct(edges: Iterable[Edge]) -> list[Edge]:
-    result: list[Edge] = []
-    for edge in edges:
-        if edge not in result:
-            result.append(edge)
-    return result
-
-
-def _ports(edge: Edge) -> list[NetworkPolicyPortArgsDict]:
-    return [{"port": port, "protocol": edge.protocol} for port in edge.ports]
-
-
-def _peers(edge: Edge) -> list[NetworkPolicyPeerArgsDict]:
-    if edge.cidr is not None:
-        return [{"ip_block": {"cidr": edge.cidr}}]
-    peer: NetworkPolicyPeerArgsDict = {}
-    if edge.pods is not None:
-        peer["pod_selector"] = {"match_labels": dict(edge.pods)}
-    if edge.namespace is not None:
-        peer["namespace_selector"] = {"match_labels": dict(edge.namespace)}
-    return [peer] if peer else []
+def _peer(peer: PeerArgs) -> NetworkPolicyPeerArgsDict:
+    if "cidr" in peer:
+        return {"ip_block": {"cidr": peer["cidr"]}}
+    found: NetworkPolicyPeerArgsDict = {
+        "pod_selector": {"match_labels": dict(peer.get("pods", {}))}
+    }
+    if "namespace" in peer:
+        found["namespace_selector"] = {"match_labels": {NAMESPACE_NAME: peer["namespace"]}}
+    elif "namespaces" in peer:
+        found["namespace_selector"] = {"match_labels": dict(peer["namespaces"])}
+    return found

@@ -14,16 +14,14 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
-from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.arguments import InputError
 from components.arguments.names import check_name
 from components.arguments.together import unique
 from components.pods import labels as pod_labels
-from components.pods.account import token, with_token
+from components.pods.account import token
 from components.pods.companion import Companion, Listener
 from components.pods.template import pod_template
-from components.values.edges import API_SERVER, Edge
 from components.workloads.arguments import PodArgs, PreparationArgs
 from components.workloads.files import (
     NOTHING_MOUNTED,
@@ -32,7 +30,7 @@ from components.workloads.files import (
     file_set,
     writable_folders,
 )
-from components.workloads.network import network_policy
+from components.workloads.network import Admission, Connections
 from components.workloads.permissions import permissions
 
 # Names that stand for the real ones while the arguments are checked.
@@ -56,6 +54,7 @@ class PodPlan:
     files: FileSet
     secret_files: FileSet
     writable: Mounted
+    connections: Connections
 
     @property
     def companions(self) -> tuple[Companion, ...]:
@@ -163,6 +162,7 @@ def plan_pod(
     reserve: int,
     service: bool = False,
     listeners: Sequence[Listener] = (),
+    admissions: Sequence[Admission] = (),
     probes: Mapping[str, Any] | None = None,
     extra: Mounted = NOTHING_MOUNTED,
     **settings: Any,
@@ -173,12 +173,30 @@ def plan_pod(
     :param args: as they were resolved
     :param reserve: characters that the workload's own objects add to its name
     :param service: whether a Service has its name
+    :param admissions: who may connect to the listeners
     :param settings: more arguments for ``pod_template``
     """
     check_name(where, name, reserve=reserve, service=service)
     unique(where, "companions", [companion.name for companion in args["companions"]])
     selector = pod_labels.selector(
         args.get("application", name), name, args.get("component", component)
+    )
+    companions = args["companions"]
+    connections = Connections(
+        [
+            *admissions,
+            *(
+                Admission(listener.port, listener.protocol, listener.clients)
+                for companion in companions
+                for listener in companion.listeners
+            ),
+        ],
+        [
+            reach
+            for reach in (*args["reaches"], *(r for c in companions for r in c.reaches))
+            if not reach.is_local
+        ],
+        api_server=any((args["rules"], *(c.rules for c in companions))),
     )
     for key in args["labels"]:
         if key in pod_labels.standard(selector, None):
@@ -203,9 +221,11 @@ def plan_pod(
         files=files,
         secret_files=secret_files,
         writable=writable,
+        connections=connections,
     )
     # What is wrong with the pod shows here, before the first resource.
     plan.template()
+    connections.egress()
     return plan
 
 
@@ -214,19 +234,13 @@ class PodResources:
     """The objects that every workload has."""
 
     template: PodTemplateSpecArgsDict
-    network_policy: NetworkPolicy
     service_account: ServiceAccount
     dependencies: tuple[pulumi.Resource, ...]
     """What must be there before the pods."""
 
 
-def make_pod_resources(
-    plan: PodPlan, parent: pulumi.Resource, ingress: Sequence[Edge] = ()
-) -> PodResources:
-    """Register the ConfigMap, Secret, ServiceAccount, Role and NetworkPolicy of a workload.
-
-    :param ingress: edges that the workload adds to those of its arguments
-    """
+def make_pod_resources(plan: PodPlan, parent: pulumi.Resource) -> PodResources:
+    """Register the ConfigMap, Secret, ServiceAccount, Role and NetworkPolicies of a workload."""
     opts = pulumi.ResourceOptions(parent=parent)
     account = ServiceAccount(
         plan.name,
@@ -242,28 +256,23 @@ def make_pod_resources(
         secret = plan.secret_files.secret(f"{plan.name}-secret-files", plan.metadata(), opts)
         names["secret_files"] = secret.metadata["name"]
     companions = plan.companions
-    policy = network_policy(
+    policies = plan.connections.register(
         plan.name,
         metadata=plan.metadata(),
+        namespace=account.metadata["namespace"],
         selector=plan.selector,
-        ingress=[
-            *ingress,
-            *plan.args["ingress"],
-            *(edge for companion in companions for edge in companion.ingress),
-        ],
-        egress=[
-            *plan.args["egress"],
-            *([API_SERVER] if plan.args["rules"] else []),
-            *(edge for companion in companions for edge in with_token(companion).egress),
-        ],
         opts=opts,
     )
     rules = [*plan.args["rules"], *(rule for c in companions for rule in c.rules)]
     allowed = permissions(plan.name, plan.metadata(), rules, account, opts)
     return PodResources(
         template=plan.template(**names),
-        network_policy=policy,
         service_account=account,
-        # The policy comes first, or the pods would run without it for a moment.
-        dependencies=(policy, *allowed, *(r for c in companions for r in c.depends_on)),
+        # The policies come first, or the pods would run without them for a moment.
+        dependencies=(
+            *policies,
+            *allowed,
+            *(r for c in companions for r in c.depends_on),
+            *plan.connections.depends_on(),
+        ),
     )

@@ -32,8 +32,8 @@ class ScheduledTaskArgs(PodArgs):
 class ScheduledTask(pulumi.ComponentResource):
     """A program that runs to its end, again and again; never twice at the same time.
 
-    Registers a CronJob, a ServiceAccount and a NetworkPolicy that lets nothing through but the
-    given edges. A run that fails does not fail the deployment: watch the Jobs.
+    Registers a CronJob, a ServiceAccount and a NetworkPolicy that lets nothing through but what
+    is declared. A run that fails does not fail the deployment: watch the Jobs.
     """
 
     labels: dict[str, str]

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ServicePortArgsDict
+from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.arguments import InputError, is_deferred, nearest
 from components.arguments.together import unique
 from components.pods.companion import Listener
 from components.pods.probes import probes
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
+from components.workloads.network import Admission
 from components.workloads.pod import PodPlan, plan_pod
 
 NOT_AWAITED = {"pulumi.com/skipAwait": "true"}
@@ -24,39 +26,86 @@ time. With as many of them as there are operations, nothing that makes pods ever
 """
 
 
+class Exposed(NamedTuple):
+    """A port of the Service."""
+
+    listener: Listener
+    port: int
+    """Its number there."""
+    app_protocol: str
+
+
+@dataclass(frozen=True)
+class Reaches:
+    """How the ports of a Service are reached, by their names."""
+
+    where: str
+    ports: Mapping[str, Reach]
+
+    def first(self) -> Reach:
+        """That of the first port; InputError without any."""
+        if not self.ports:
+            raise InputError(self.where, "ports", [], "must have one to be reached at")
+        return next(iter(self.ports.values()))
+
+    def named(self, name: str) -> Reach:
+        """That of a port; InputError where the Service does not offer it."""
+        if name not in self.ports:
+            raise InputError(self.where, "ports", name, nearest(name, self.ports))
+        return self.ports[name]
+
+
 @dataclass(frozen=True)
 class ServingPlan:
     """A serving workload, checked before any resource is registered."""
 
     pod: PodPlan
-    exposed: tuple[tuple[Listener, int], ...]
-    """Listeners that the Service offers, each with the Service's port."""
-    clients: Sequence[Mapping[str, str]]
+    exposed: tuple[Exposed, ...]
+    """What the Service offers."""
     replicas: pulumi.Input[int]
     several: bool
     """Whether there may be two replicas or more."""
 
-    def ingress(self) -> list[Edge]:
-        """Edges from the clients to the exposed ports."""
-        edges = []
-        for client in self.clients:
-            for protocol in sorted({listener.protocol for listener, _ in self.exposed}):
-                ports = tuple(p.port for p, _ in self.exposed if p.protocol == protocol)
-                edges.append(Edge(ports=ports, pods=client, protocol=protocol))
-        return edges
+    def reaches(self, service: Service, depends_on: tuple[pulumi.Resource, ...]) -> Reaches:
+        """How clients reach each port of the Service.
+
+        :param depends_on: what is ready then
+        """
+        namespace: pulumi.Output[str] = service.metadata["namespace"]
+        host = pulumi.Output.concat(service.metadata["name"], ".", namespace, ".svc")
+        return Reaches(
+            self.pod.where,
+            {
+                listener.name: Reach(
+                    name=self.pod.name,
+                    endpoints=(pulumi.Output.concat(host, f":{port}"),),
+                    pods=self.pod.selector,
+                    namespace=namespace,
+                    ports=(listener.port,),
+                    protocol=listener.protocol,
+                    app_protocol=app_protocol,
+                    isolated=True,
+                    depends_on=depends_on,
+                )
+                for listener, port, app_protocol in self.exposed
+            },
+        )
 
     def service_ports(self) -> list[ServicePortArgsDict]:
         """The ports of the Service."""
-        return [
-            {
+        ports: list[ServicePortArgsDict] = []
+        for listener, number, app_protocol in self.exposed:
+            port: ServicePortArgsDict = {
                 "name": listener.name,
-                "port": port,
+                "port": number,
                 # A companion need not declare its port by name, so the number is what is sure.
                 "target_port": listener.port,
                 "protocol": listener.protocol,
             }
-            for listener, port in self.exposed
-        ]
+            if app_protocol != "tcp":
+                port["app_protocol"] = app_protocol
+            ports.append(port)
+        return ports
 
     def disruption_budget(self, opts: pulumi.ResourceOptions) -> PodDisruptionBudget | None:
         """Lets a drain take one pod at a time; nothing for a single replica."""
@@ -89,7 +138,13 @@ def plan_serving(
     replicas = args["replicas"]
     several = autoscaled or is_deferred(replicas) or replicas != 1
     listeners = [
-        Listener(port["port"], port["name"], port["address"], port["protocol"])
+        Listener(
+            port["port"],
+            port["name"],
+            port["address"],
+            port["protocol"],
+            tuple(port.get("clients", ())),
+        )
         for port in args["ports"]
     ]
     unique(where, "ports.name", [listener.name for listener in listeners])
@@ -104,6 +159,7 @@ def plan_serving(
         reserve=reserve,
         service=bool(exposed),
         listeners=listeners,
+        admissions=_admissions(args, listeners, exposed),
         probes=probes(
             where,
             listeners,
@@ -116,15 +172,27 @@ def plan_serving(
         drain_seconds=args.get("drain_seconds", 5 if exposed else 0),
         spread=args["spread"] if several else "none",
     )
-    return ServingPlan(pod, exposed, args["clients"], replicas, several)
+    return ServingPlan(pod, exposed, replicas, several)
 
 
-def _exposed(
-    where: str, args: ServingArgs, listeners: Sequence[Listener]
-) -> tuple[tuple[Listener, int], ...]:
-    service_ports: Mapping[str, int] = {
-        port["name"]: port.get("service_port", port["port"]) for port in args["ports"]
-    }
+def _admissions(
+    args: ServingArgs, listeners: Sequence[Listener], exposed: Sequence[Exposed]
+) -> list[Admission]:
+    """Who may connect to the application's ports, and to a companion's that the Service offers."""
+    own = {port["name"]: port["clients"] for port in args["ports"] if "clients" in port}
+    offered = {port.listener.name: port.listener for port in exposed}
+    return [
+        Admission(
+            listener.port,
+            listener.protocol,
+            own.get(name, args["clients"] if name in offered else ()),
+        )
+        for name, listener in ({each.name: each for each in listeners} | offered).items()
+    ]
+
+
+def _exposed(where: str, args: ServingArgs, listeners: Sequence[Listener]) -> tuple[Exposed, ...]:
+    own = {port["name"]: port for port in args["ports"]}
     offered = {listener.name: listener for listener in listeners if not listener.local}
     chosen = list(args.get("expose", offered))
     for companion in args["companions"]:
@@ -135,13 +203,20 @@ def _exposed(
     for name in chosen:
         if name not in offered:
             raise InputError(where, "expose", name, nearest(name, list(offered)))
-    exposed = tuple((offered[name], service_ports.get(name, offered[name].port)) for name in chosen)
+    exposed = tuple(
+        Exposed(
+            offered[name],
+            own[name].get("service_port", own[name]["port"]) if name in own else offered[name].port,
+            own[name]["app_protocol"] if name in own else "tcp",
+        )
+        for name in chosen
+    )
     taken: dict[tuple[int, str], str] = {}
-    for listener, port in exposed:
-        other = taken.setdefault((port, listener.protocol), listener.name)
+    for listener, number, _ in exposed:
+        other = taken.setdefault((number, listener.protocol), listener.name)
         if other != listener.name:
             raise InputError(
-                where, "ports", port,
+                where, "ports", number,
                 f"must differ: {other} and {listener.name} would be one port of the Service",
             )  # fmt: skip
     return exposed

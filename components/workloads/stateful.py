@@ -19,6 +19,7 @@ from components.arguments.names import ObjectName
 from components.arguments.quantities import VolumeSize
 from components.pods import labels as pod_labels
 from components.values.names import child
+from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.pod import make_pod_resources
@@ -57,9 +58,10 @@ class StatefulApplication(pulumi.ComponentResource):
     """A program whose replicas have names that stay, and data of their own.
 
     Registers a StatefulSet and its headless Service (both named ``name``, since the names of the
-    pods derive from it), a ServiceAccount and a NetworkPolicy that lets nothing through but the
-    given edges; a PodDisruptionBudget from two replicas on. Not-ready pods have DNS names too, so
-    that peers find each other while they start.
+    pods derive from it), a ServiceAccount and a NetworkPolicy that lets nothing through but what is
+    declared; one more for each thing that it reaches, which lets it in there; a PodDisruptionBudget
+    from two replicas on. Not-ready pods have DNS names too, so that peers find each other while they
+    start.
     """
 
     labels: dict[str, str]
@@ -100,10 +102,7 @@ class StatefulApplication(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.endpoint = pulumi.Output.concat(
-            name, ".", self.service.metadata["namespace"], f".svc:{plan.exposed[0][1]}"
-        )
-        resources = make_pod_resources(plan.pod, self, plan.ingress())
+        resources = make_pod_resources(plan.pod, self)
         plan.disruption_budget(pulumi.ResourceOptions(parent=self))
         spec: StatefulSetSpecArgsDict = {
             "replicas": plan.replicas,
@@ -125,7 +124,18 @@ class StatefulApplication(pulumi.ComponentResource):
             spec=spec,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
         )
+        self._reaches = plan.reaches(self.service, (self.stateful_set,))
+        self.endpoint = self.reach.endpoint
         self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
+
+    @property
+    def reach(self) -> Reach:
+        """How clients reach the first port, of any replica."""
+        return self._reaches.first()
+
+    def port(self, name: str) -> Reach:
+        """The same for another port, by its name."""
+        return self._reaches.named(name)
 
     @staticmethod
     def validate(where: str, name: str, args: StatefulApplicationArgs) -> None:
@@ -198,6 +208,12 @@ def _plan(
     )
     if not plan.exposed:
         raise InputError(where, "ports", args["ports"], "must have one to be reached at")
+    for position, port in enumerate(args["ports"]):
+        if port.get("service_port", port["port"]) != port["port"]:
+            raise InputError(
+                where, f"ports[{position}].service_port", port["service_port"],
+                f"must be left out: its headless Service names the pods, whose port is {port['port']}",
+            )  # fmt: skip
     return args, plan
 
 

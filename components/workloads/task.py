@@ -32,8 +32,8 @@ class TaskArgs(PodArgs):
 class Task(pulumi.ComponentResource):
     """A program that runs to its end.
 
-    Registers a Job, a ServiceAccount and a NetworkPolicy that lets nothing through but the given
-    edges. The deployment waits for it and fails when it fails. It runs again when anything of its
+    Registers a Job, a ServiceAccount and a NetworkPolicy that lets nothing through but what
+    is declared. The deployment waits for it and fails when it fails. It runs again when anything of its
     pod changes, and when it had failed.
     """
 
