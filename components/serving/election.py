@@ -7,7 +7,6 @@ between asking and writing.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
@@ -25,15 +24,19 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
+from components.arguments.declared import read
+from components.arguments.engine import resolve
 from components.arguments.images import Image
-from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.names import Namespace, check_name
+from components.arguments.place import Place
 from components.arguments.quantities import Resources
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
-from components.values.edges import Edge
-from components.values.etcd import EtcdTopology, EtcdUser
+from components.serving.etcd_settings import KeyPrefix
 from components.values.names import AUTONAME, child
+from components.values.peers import Clients
+from components.values.reach import Credentials, Reach, speaking
 
 BACKENDS = ("etcd", "lease")
 SHORTEST_TTL = 2
@@ -58,10 +61,9 @@ class ElectionArgs(TypedDict):
     backend: NotRequired[Annotated[str, one_of(*BACKENDS), Default("etcd")]]
     """``etcd``, or ``lease`` for a Kubernetes Lease, which needs no etcd beside the cluster's own.
     They differ in the token and in who measures the time: see docs/patterns/election.md."""
-    store: NotRequired[EtcdTopology]
-    """With etcd: where it is, most often ``EtcdCluster.topology``."""
-    user: NotRequired[EtcdUser]
-    """With etcd: who may write there, most often ``EtcdCluster.user(...)``."""
+    store: NotRequired[Annotated[Reach, speaking("etcd")]]
+    """With etcd: how a user reaches it, most often ``EtcdCluster.user(...)``. It must have the user's
+    credentials, the authority, and as its path the beginning of the keys."""
     ttl_seconds: NotRequired[Annotated[int, between(SHORTEST_TTL, _LONGEST_TTL), Default(15)]]
     """Seconds after which a leader that is not heard of has lost."""
     renew_seconds: NotRequired[
@@ -89,16 +91,11 @@ class ElectionArgs(TypedDict):
     """Port on 127.0.0.1 for the application."""
     metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(4041)]]
     """Port for the kubelet and Prometheus, where nothing can be changed."""
-    metrics_clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods that may reach the metrics; an empty mapping is every pod. Without any only the
-    kubelet may."""
-    metrics_namespace: NotRequired[Annotated[Selector, DefaultsTo("the workload's own")]]
-    """Labels of the namespace in which ``metrics_clients`` are."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape; ``{}`` is every pod of the namespace. By default only the kubelet connects."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container, but for the
     memory's request, 48Mi."""
-    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
-    """What must be there before the pods."""
     namespace: NotRequired[Later[Namespace]]
     """Namespace, the same as that of the pods. By default the provider's."""
 
@@ -149,16 +146,19 @@ class Election(pulumi.ComponentResource):
         rules: tuple[Rule, ...] = ()
         kept: pulumi.Resource
         if args["backend"] == "etcd":
-            store, user = args["store"], args["user"]
+            store, credentials = _known(args)
             kept = Secret(
                 name,
                 metadata=metadata,
                 type="Opaque",
-                string_data={_CA: store.authority, _PASSWORD: pulumi.Output.secret(user.password)},
+                string_data={
+                    _CA: cast(pulumi.Input[str], store.authority),
+                    _PASSWORD: pulumi.Output.secret(credentials.password),
+                },
                 immutable=True,
                 opts=own,
             )
-            self.key = pulumi.Output.from_input(f"{user.prefix}{name}")
+            self.key = pulumi.Output.from_input(f"{store.path}{name}")
             volumes = (
                 {
                     "name": elector.volume,
@@ -182,22 +182,24 @@ class Election(pulumi.ComponentResource):
             containers=(elector.container(self.key),),
             listeners=(
                 Listener(args["port"], "elector", _LOOPBACK),
-                Listener(args["metrics_port"], "elector-metrics"),
+                Listener(
+                    args["metrics_port"],
+                    "elector-metrics",
+                    clients=tuple(args["metrics_clients"]),
+                ),
             ),
             volumes=volumes,
-            pod_labels=dict([args["store"].client_label]) if "store" in args else {},
-            egress=elector.egress(),
-            ingress=elector.ingress(),
+            reaches=(args["store"],) if "store" in args else (),
             share_process_namespace="signal" in args.get("on_change", {}),
             rules=rules,
-            depends_on=(kept, *args["after"]),
+            depends_on=(kept,),
         )
         self.register_outputs({"endpoint": self.endpoint, "key": self.key})
 
 
 @dataclasses.dataclass(frozen=True)
 class _Elector:
-    """The container of one election, and whom it talks to."""
+    """The container of one election."""
 
     name: str
     args: ElectionArgs
@@ -205,23 +207,6 @@ class _Elector:
     @property
     def volume(self) -> str:
         return child(self.name, "store", limit=63)
-
-    def egress(self) -> tuple[Edge, ...]:
-        # The way to the API server comes with the rules.
-        store = self.args.get("store")
-        if store is None:
-            return ()
-        return (Edge(ports=(store.port,), pods=dict(store.server_labels)),)
-
-    def ingress(self) -> tuple[Edge, ...]:
-        return tuple(
-            Edge(
-                ports=(self.args["metrics_port"],),
-                pods=client,
-                namespace=self.args.get("metrics_namespace"),
-            )
-            for client in self.args["metrics_clients"]
-        )
 
     def container(self, key: pulumi.Input[str]) -> ContainerArgsDict:
         resources: dict[str, Any] = {**self.args["resources"]}
@@ -267,11 +252,12 @@ class _Elector:
         if "worker_seconds" in args:
             flags += ["--worker-seconds", _digits(args["worker_seconds"])]
         if self.args["backend"] == "etcd":
-            for endpoint in args["store"].endpoints:
-                flags += ["--endpoint", endpoint]
+            store, credentials = _known(args)
+            for endpoint in store.endpoints:
+                flags += ["--endpoint", pulumi.Output.concat("https://", endpoint)]
             flags += [
                 *("--ca-file", f"{_FOLDER}/{_CA}"),
-                *("--username", args["user"].username),
+                *("--username", credentials.username),
                 *("--password-file", f"{_FOLDER}/{_PASSWORD}"),
             ]
         change = args.get("on_change", {})
@@ -308,13 +294,6 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
         )
     if args["port"] == args["metrics_port"]:
         raise InputError(where, "metrics_port", args["metrics_port"], "must differ from port")
-    if "metrics_namespace" in args and not args["metrics_clients"]:
-        raise InputError(
-            where,
-            "metrics_namespace",
-            args["metrics_namespace"],
-            "needs metrics_clients; an empty mapping among them is every pod there",
-        )
     if "on_change" in args:
         check_change(where, args["on_change"])
     return args
@@ -330,16 +309,34 @@ def _digits(seconds: float) -> str:
 
 
 def _check_store(where: str, args: ElectionArgs) -> None:
-    for argument, source in (("store", "cluster.topology"), ("user", "cluster.user(...)")):
-        given = args.get(argument)
-        if args["backend"] == "etcd" and given is None:
-            raise InputError(
-                where, argument, given, f'must be given with backend "etcd", such as {source}'
-            )
-        if args["backend"] == "lease" and given is not None:
+    store = args.get("store")
+    if args["backend"] == "lease":
+        if store is not None:
             raise InputError(
                 where,
-                argument,
-                type(given).__name__,
+                "store",
+                store.name,
                 'must be left out: with backend "lease" the cluster\'s API is the store',
             )
+        return
+    if store is None:
+        raise InputError(
+            where, "store", None, 'must be given with backend "etcd", such as cluster.user(...)'
+        )
+    if store.credentials is None or not store.credentials.username:
+        raise InputError(
+            where,
+            "store.credentials",
+            None,
+            "must be there, with the name of a user, as cluster.user(...) gives them",
+        )
+    if store.authority is None:
+        raise InputError(
+            where, "store.authority", None, "must be given: the members' certificates are its own"
+        )
+    resolve(Place(where, "store.path"), read(KeyPrefix), store.path)
+
+
+def _known(args: ElectionArgs) -> tuple[Reach, Credentials]:
+    """The store and who may write there, as they were checked."""
+    return args["store"], cast(Credentials, args["store"].credentials)

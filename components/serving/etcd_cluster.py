@@ -5,12 +5,11 @@ Members are StatefulSet pods with a volume each. Before etcd starts, a small pro
 member of a new cluster if all are empty, as a replacement if others have data.
 """
 
+import dataclasses
+
 import pulumi
 
-from components.arguments import InputError
-from components.arguments.declared import arguments_of
-from components.arguments.engine import resolve
-from components.arguments.place import Place
+from components.arguments import InputError, resolved
 from components.platform.generated import Password
 from components.serving.etcd_plan import (
     NO_KEYS,
@@ -19,33 +18,42 @@ from components.serving.etcd_plan import (
     TASK_LIMIT,
     EtcdKeys,
     EtcdPlan,
+    member_urls,
 )
 from components.serving.etcd_settings import (
     CLIENT_PORT,
     PEER_PORT,
     EtcdClusterArgs,
+    UserArgs,
     complete,
 )
-from components.values.etcd import EtcdTopology, EtcdUser
+from components.values.metrics import ScrapeJob
 from components.values.names import child
+from components.values.reach import Credentials, Reach
 from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
-from components.workloads.stateful import StatefulApplication, replica_services
+from components.workloads.stateful import (
+    StatefulApplication,
+    replica_services,
+    service_endpoints,
+)
 from components.workloads.task import Task
 
 
 class EtcdCluster(pulumi.ComponentResource):
     """Members of an etcd cluster with TLS, users, upkeep and a way back.
 
-    Registers a StatefulSet with volumes and all that belongs to it (a NetworkPolicy that lets in
-    pods with the client label only; a PodDisruptionBudget that takes one member at a time), a
-    Service with an address of its own for each member, two authorities with their certificates, a Job that enables authentication, a CronJob for
+    Registers a StatefulSet with volumes and all that belongs to it (with a PodDisruptionBudget that
+    takes one member at a time), a Service with an address of its own for each member, two
+    authorities with their certificates, a Job that enables authentication, a CronJob for
     defragmentation, and one for snapshots if they are wanted. The update is done when
     authentication is on.
     """
 
-    topology: EtcdTopology
-    """Where the members are, for clients."""
+    reach: Reach
+    """How clients reach the members, by TLS. ``user`` gives the same with credentials."""
+    job: ScrapeJob
+    """What Prometheus scrapes the members with."""
     application: StatefulApplication
     """The members."""
     root_password: pulumi.Output[str]
@@ -60,7 +68,7 @@ class EtcdCluster(pulumi.ComponentResource):
     ) -> None:
         """Register the cluster.
 
-        :param name: a DNS label of at most 49 characters, unique in its namespace
+        :param name: a DNS label of at most 52 characters, unique in its namespace
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'EtcdCluster "{name}"'
@@ -76,89 +84,97 @@ class EtcdCluster(pulumi.ComponentResource):
         self._plan = plan
         self._users: set[str] = set()
         own = pulumi.ResourceOptions(parent=self)
-        keys = EtcdKeys.made(name, plan, args.get("authority"), own)
+        services = replica_services(
+            name,
+            args["members"],
+            selector=plan.selector,
+            ports={"client": CLIENT_PORT, "peer": PEER_PORT},
+            namespace=args.get("namespace"),
+            # Members find each other before any of them is ready.
+            not_ready=True,
+            opts=own,
+        )
+        namespace: pulumi.Output[str] = services[0].metadata["namespace"]
+        keys = EtcdKeys.made(plan, namespace, args.get("authority"), own)
         self.root_password = pulumi.Output.secret(
             args["root_password"]
             if "root_password" in args
             else Password(f"{name}-root", {}, own).value
         )
-        self.topology = EtcdTopology(
-            name=name,
-            endpoints=plan.endpoints,
-            authority=keys.client["ca.crt"],
-            client_label=plan.client_label,
-            server_labels=plan.selector,
-            port=CLIENT_PORT,
-        )
-        before: list[pulumi.Resource] = [
-            *replica_services(
-                name,
-                args["members"],
-                selector=plan.selector,
-                ports={"client": CLIENT_PORT, "peer": PEER_PORT},
-                namespace=args.get("namespace"),
-                # Members find each other before any of them is ready.
-                not_ready=True,
-                opts=own,
-            )
-        ]
-        restore_host: pulumi.Input[str] | None = None
+        snapshot: Reach | None = None
         if "restore" in args:
             server = Application(plan.restore_name, plan.restore_server(args["restore"], keys), own)
-            before.append(server)
-            endpoint = pulumi.Output.from_input(server.endpoint)
-            restore_host = endpoint.apply(lambda known: str(known).partition(":")[0])
-        secret_files = keys.files() | {ROOT_PASSWORD: self.root_password}
+            snapshot = server.reach
         self.application = StatefulApplication(
             name,
-            plan.members(secret_files, keys.created, restore_host),
-            pulumi.ResourceOptions(parent=self, depends_on=before),
+            plan.members(
+                keys.files() | {ROOT_PASSWORD: self.root_password}, keys.created, snapshot
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=services),
         )
-        ready = pulumi.ResourceOptions(parent=self, depends_on=[self.application])
-        self._access = ready
-        self._enabled = Task(
+        # Who waits for a member that is not ready would never see why it is not.
+        self.job = ScrapeJob(
+            name, dataclasses.replace(self.application.port("metrics"), depends_on=())
+        )
+        self._members = Reach(
+            name=name,
+            endpoints=service_endpoints(services, CLIENT_PORT),
+            pods=plan.selector,
+            namespace=namespace,
+            ports=(CLIENT_PORT,),
+            app_protocol="etcd",
+            authority=keys.client["ca.crt"],
+            isolated=True,
+            depends_on=(self.application.stateful_set, *services),
+        )
+        enabled = Task(
             child(name, "access", limit=TASK_LIMIT),
-            plan.access(self.topology, self.root_password, {}),
-            ready,
+            plan.access(self._members, self.root_password, {}),
+            own,
+        )
+        self.reach = dataclasses.replace(
+            self._members, depends_on=(*self._members.depends_on, enabled.job)
         )
         self.defragmentation = ScheduledTask(
             child(name, "defragment", limit=SCHEDULED_LIMIT),
-            plan.defragment(self.topology, self.root_password),
-            ready,
+            plan.defragment(self._members, self.root_password),
+            own,
         )
         self.snapshot = None
         if "snapshots" in args:
             self.snapshot = ScheduledTask(
                 child(name, "snapshot", limit=SCHEDULED_LIMIT),
-                plan.snapshot(args["snapshots"], self.topology, self.root_password),
-                ready,
+                plan.snapshot(args["snapshots"], self._members, self.root_password),
+                own,
             )
-        self.register_outputs({"endpoints": list(plan.endpoints)})
+        self.register_outputs({"endpoints": member_urls(self._members)})
 
-    def user(self, name: str, prefix: str) -> EtcdUser:
+    def user(self, name: str, prefix: str) -> Reach:
         """Register a user that may read and write the keys with a prefix, and no others.
 
         A Job creates it, or gives it another prefix, without anybody's doing.
 
-        :param name: as EtcdUser says
+        :param name: from 1 to 32 lower-case letters, digits and dashes, not ``root``
         :param prefix: beginning of the keys, such as ``/shop/``
+        :returns: how it reaches the members: with its credentials, the prefix as ``path``, and ready
+            when the user is there
         :raises InputError: for a name that is there already, or a bad name or prefix
         """
         where = f'{self._plan.where}, user "{name}"'
-        declared = arguments_of(EtcdUser)
-        resolve(Place(where, "name"), declared["username"], name)
-        resolve(Place(where, "prefix"), declared["prefix"], prefix)
+        resolved(where, UserArgs, {"name": name, "prefix": prefix})
         if name in self._users:
             raise InputError(where, "name", name, "must be unique, it stands twice")
         self._users.add(name)
-        own = pulumi.ResourceOptions(parent=self)
         resource = child(self._plan.name, f"user-{name}", limit=TASK_LIMIT)
-        password = Password(resource, {}, own)
+        password = Password(resource, {}, pulumi.ResourceOptions(parent=self)).value
         task = Task(
             resource,
-            self._plan.access(self.topology, self.root_password, {name: (prefix, password.value)}),
-            pulumi.ResourceOptions(parent=self, depends_on=[self.application, self._enabled]),
+            self._plan.access(self.reach, self.root_password, {name: (prefix, password)}),
+            pulumi.ResourceOptions(parent=self),
         )
-        # Known when the Job is done, so that what uses it waits for the user.
-        there = pulumi.Output.all(password.value, task.job.id).apply(lambda known: str(known[0]))
-        return EtcdUser(name, pulumi.Output.secret(there), prefix)
+        return dataclasses.replace(
+            self.reach,
+            path=prefix,
+            credentials=Credentials(password, name),
+            depends_on=(*self.reach.depends_on, task.job),
+        )

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 
@@ -25,9 +25,8 @@ from components.serving.etcd_settings import (
     SnapshotsArgs,
     etcd_yaml,
 )
-from components.values.edges import Edge
-from components.values.etcd import EtcdTopology
 from components.values.names import child
+from components.values.reach import Reach
 from components.workloads.application import ApplicationArgs
 from components.workloads.arguments import PodArgs
 from components.workloads.scheduled import ScheduledTaskArgs
@@ -40,7 +39,6 @@ ROOT_PASSWORD = f"{ROOT}/password"
 _ACCESS = "/etc/etcd/access/access.json"
 _MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
-_CLIENT_PREFIX = "dds/client-of-"
 # Until then after its first update a cluster may begin empty; later, empty means lost.
 _FOUND_MINUTES = 60
 SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
@@ -63,9 +61,17 @@ class EtcdKeys:
 
     @classmethod
     def made(
-        cls, name: str, plan: "EtcdPlan", authority: Authority | None, opts: pulumi.ResourceOptions
+        cls,
+        plan: "EtcdPlan",
+        namespace: pulumi.Input[str],
+        authority: Authority | None,
+        opts: pulumi.ResourceOptions,
     ) -> "EtcdKeys":
-        """Register the authorities and certificates of a cluster."""
+        """Register the authorities and certificates of a cluster.
+
+        :param namespace: as the cluster has it
+        """
+        name, hosts = plan.name, plan.hosts(namespace)
         peers = Authority(f"{name}-peers", {"common_name": "etcd peers"}, opts)
         clients = authority or Authority(f"{name}-clients", {"common_name": "etcd"}, opts)
         peer = Certificate(
@@ -73,7 +79,7 @@ class EtcdKeys:
             {
                 "authority": peers,
                 "common_name": "etcd peer",
-                "dns_names": plan.hosts(),
+                "dns_names": hosts,
                 "usages": ["server", "client"],
             },
             opts,
@@ -83,7 +89,7 @@ class EtcdKeys:
             {
                 "authority": clients,
                 "common_name": "etcd",
-                "dns_names": [*plan.hosts(), "localhost"],
+                "dns_names": [*hosts, "localhost"],
                 "ip_addresses": ["127.0.0.1"],
             },
             opts,
@@ -135,16 +141,6 @@ class EtcdPlan:
         return [f"{self.name}-{ordinal}" for ordinal in range(self.args["members"])]
 
     @property
-    def endpoints(self) -> tuple[str, ...]:
-        """Where clients reach the members."""
-        return tuple(f"https://{pod}:{CLIENT_PORT}" for pod in self.pods)
-
-    @property
-    def client_label(self) -> tuple[str, str]:
-        """The label of pods that may connect."""
-        return (f"{_CLIENT_PREFIX}{self.name}", "true")
-
-    @property
     def selector(self) -> dict[str, str]:
         """The labels that all members have."""
         return pod_labels.selector("etcd", self.name, "member")
@@ -154,24 +150,27 @@ class EtcdPlan:
         """Name of what hands the snapshot to members."""
         return child(self.name, "restore", limit=TASK_LIMIT)
 
-    def hosts(self) -> list[pulumi.Input[str]]:
+    def hosts(self, namespace: pulumi.Input[str]) -> list[pulumi.Input[str]]:
         """Every name under which a member is reached."""
-        names: list[pulumi.Input[str]] = [*self.pods]
-        if "namespace" in self.args:
-            names += [
-                pulumi.Output.concat(pod, ".", self.args["namespace"], end)
+        return [
+            *self.pods,
+            *(
+                pulumi.Output.concat(pod, ".", namespace, end)
                 for pod in self.pods
                 for end in (".svc", ".svc.cluster.local")
-            ]
-        return names
+            ),
+        ]
 
     def members(
         self,
         secret_files: Mapping[str, pulumi.Input[str]],
         created: pulumi.Input[str],
-        restore_host: pulumi.Input[str] | None,
+        snapshot: Reach | None,
     ) -> StatefulApplicationArgs:
-        """The members themselves."""
+        """The members themselves.
+
+        :param snapshot: what hands it to them
+        """
         args = self.args
         storage: StorageArgs = {
             "path": STORAGE,
@@ -180,10 +179,13 @@ class EtcdPlan:
         }
         if "storage_class" in args:
             storage["storage_class"] = args["storage_class"]
-        egress = [Edge(ports=(CLIENT_PORT, PEER_PORT), pods=self.selector)]
-        if "restore" in args:
-            server = pod_labels.selector("etcd-restore", self.restore_name, "snapshots")
-            egress.append(Edge(ports=(SNAPSHOT_PORT,), pods=server))
+        peers = Reach(
+            name=self.name,
+            endpoints=tuple(f"{pod}:{PEER_PORT}" for pod in self.pods),
+            pods=self.selector,
+            ports=(CLIENT_PORT, PEER_PORT),
+            isolated=True,
+        )
         workload: StatefulApplicationArgs = {
             "image": args["image"],
             "application": "etcd",
@@ -199,7 +201,7 @@ class EtcdPlan:
             ],
             "files": {
                 f"{_CONFIG}/etcd.yaml": etcd_yaml(self.name, args),
-                f"{_CONFIG}/cluster.json": self._cluster_json(created, restore_host),
+                f"{_CONFIG}/cluster.json": self._cluster_json(created, snapshot),
             },
             "secret_files": secret_files,
             "writable": [_COMPLETE.rpartition("/")[0]],
@@ -207,15 +209,16 @@ class EtcdPlan:
             "ports": [
                 {"name": "client", "port": CLIENT_PORT},
                 {"name": "peer", "port": PEER_PORT},
-                {"name": "metrics", "port": METRICS_PORT},
+                {
+                    "name": "metrics",
+                    "port": METRICS_PORT,
+                    "app_protocol": "http",
+                    "clients": args["metrics_clients"],
+                },
             ],
-            "expose": ["client"],
-            "clients": [dict([self.client_label])],
-            "ingress": [
-                Edge(ports=(CLIENT_PORT, PEER_PORT), pods=self.selector),
-                *args["ingress"],
-            ],
-            "egress": egress,
+            "expose": ["client", "metrics"],
+            "clients": args["clients"],
+            "reaches": [peers] if snapshot is None else [peers, snapshot],
             "replicas": args["members"],
             "spread": args["spread"],
             "resources": args["resources"],
@@ -232,9 +235,10 @@ class EtcdPlan:
         return workload
 
     def _cluster_json(
-        self, created: pulumi.Input[str], restore_host: pulumi.Input[str] | None
+        self, created: pulumi.Input[str], snapshot: Reach | None
     ) -> pulumi.Output[str]:
         restore = self.args.get("restore")
+        host = snapshot and snapshot.endpoint.apply(lambda known: known.partition(":")[0])
 
         def text(known: Sequence[Any]) -> str:
             document = {
@@ -246,7 +250,7 @@ class EtcdPlan:
             }
             return json.dumps(document, indent=1)
 
-        return pulumi.Output.all(created, restore_host).apply(text)
+        return pulumi.Output.all(created, host).apply(text)
 
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
         """What hands the snapshot to members."""
@@ -257,7 +261,6 @@ class EtcdPlan:
             "command": ["python3", "-m", "member", "serve"],
             "secret_files": _in(PEER, keys.peer),
             "ports": [{"name": "snapshots", "port": SNAPSHOT_PORT}],
-            "clients": [self.selector],
             "volumes": [
                 {
                     "name": "snapshots",
@@ -273,23 +276,22 @@ class EtcdPlan:
 
     def access(
         self,
-        topology: EtcdTopology,
+        members: Reach,
         root_password: pulumi.Output[str],
         users: Mapping[str, tuple[str, pulumi.Output[str]]],
     ) -> TaskArgs:
         """What enables authentication and makes users."""
         plan = {
-            "endpoints": list(self.endpoints),
             "users": [
                 {"name": name, "prefix": prefix, "password_file": f"/etc/etcd/users/{name}"}
                 for name, (prefix, _) in users.items()
             ],
         }
         task: TaskArgs = {
-            **self._client("access", topology, root_password),  # type: ignore[typeddict-item]
+            **self._client("access", members, root_password),  # type: ignore[typeddict-item]
             "timeout_seconds": 240,
         }
-        task["files"] = {**task["files"], _ACCESS: json.dumps(plan, indent=1)}
+        task["files"] = {**task["files"], _ACCESS: _told(members, plan)}
         task["secret_files"] = {
             **task["secret_files"],
             **{f"/etc/etcd/users/{name}": password for name, (_, password) in users.items()},
@@ -299,38 +301,31 @@ class EtcdPlan:
             task["annotations"] = {"dds/restored": self.args["restore"]["file"]}
         return task
 
-    def defragment(
-        self, topology: EtcdTopology, root_password: pulumi.Output[str]
-    ) -> ScheduledTaskArgs:
+    def defragment(self, members: Reach, root_password: pulumi.Output[str]) -> ScheduledTaskArgs:
         """What gives free pages back."""
         defragmentation = self.args["defragmentation"]
         plan = {
-            "endpoints": list(self.endpoints),
             "free_fraction": defragmentation["free_percent"] / 100,
             "least_bytes": defragmentation["least_mb"] * MIB,
         }
         task: ScheduledTaskArgs = {
-            **self._client("defragment", topology, root_password),  # type: ignore[typeddict-item]
+            **self._client("defragment", members, root_password),  # type: ignore[typeddict-item]
             "schedule": defragmentation["schedule"],
             "timeout_seconds": 1800,
         }
-        task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
+        task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
         return task
 
     def snapshot(
         self,
         snapshots: SnapshotsArgs,
-        topology: EtcdTopology,
+        members: Reach,
         root_password: pulumi.Output[str],
     ) -> ScheduledTaskArgs:
         """What takes snapshots."""
-        plan = {
-            "endpoints": list(self.endpoints),
-            "name": self.name,
-            "keep": snapshots["keep"],
-        }
+        plan = {"name": self.name, "keep": snapshots["keep"]}
         task: ScheduledTaskArgs = {
-            **self._client("snapshot", topology, root_password),  # type: ignore[typeddict-item]
+            **self._client("snapshot", members, root_password),  # type: ignore[typeddict-item]
             "schedule": snapshots["schedule"],
             "timeout_seconds": 900,
             "volumes": [
@@ -341,23 +336,34 @@ class EtcdPlan:
             ],
             "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS}],
         }
-        task["files"] = {**task["files"], _MAINTENANCE: json.dumps(plan, indent=1)}
+        task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
         return task
 
-    def _client(
-        self, verb: str, topology: EtcdTopology, root_password: pulumi.Output[str]
-    ) -> PodArgs:
+    def _client(self, verb: str, members: Reach, root_password: pulumi.Output[str]) -> PodArgs:
         """A pod of the project's program that talks to the members as root."""
         pod: PodArgs = {
             "image": self.args["tools_image"],
             "application": "etcd-tools",
             "component": verb,
             "command": ["python3", "-m", "member", verb],
-            "files": {f"{CLIENT}/ca.crt": topology.authority},
+            "files": {f"{CLIENT}/ca.crt": cast(pulumi.Output[str], members.authority)},
             "secret_files": {ROOT_PASSWORD: root_password},
-            "labels": dict([self.client_label]),
-            "egress": [Edge(ports=(CLIENT_PORT,), pods=self.selector)],
+            "reaches": [members],
         }
         if "namespace" in self.args:
             pod["namespace"] = self.args["namespace"]
         return pod
+
+
+def member_urls(members: Reach) -> pulumi.Output[list[str]]:
+    """Where each member is asked, a URL."""
+    return pulumi.Output.all(*members.endpoints).apply(
+        lambda known: [f"https://{endpoint}" for endpoint in known]
+    )
+
+
+def _told(members: Reach, plan: Mapping[str, Any]) -> pulumi.Output[str]:
+    """A plan for the project's program, with the members."""
+    return member_urls(members).apply(
+        lambda urls: json.dumps({"endpoints": urls, **plan}, indent=1)
+    )

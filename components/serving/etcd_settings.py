@@ -1,6 +1,5 @@
 """What an etcd cluster is told: its arguments, checked, and the configuration file made of them."""
 
-from collections.abc import Sequence
 from typing import Annotated, NotRequired, TypedDict
 
 from components.arguments import (
@@ -21,7 +20,7 @@ from components.arguments.names import Namespace, ObjectName, check_name
 from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.certificates import Authority
 from components.pods.template import SPREADS
-from components.values.edges import Edge
+from components.values.peers import Clients
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382
 SIZES = (1, 3, 5)
@@ -31,13 +30,24 @@ STORAGE = "/var/lib/etcd"
 PEER, CLIENT, TOKENS = "/etc/etcd/peer", "/etc/etcd/client", "/etc/etcd/tokens"
 ROOT = "/etc/etcd/root"
 _TOKEN = f"jwt,pub-key={TOKENS}/tls.crt,priv-key={TOKENS}/tls.key,sign-method=ES256,ttl=10m"
-# The StatefulSet needs eleven characters for its own, the client label 14.
-_RESERVE = 14
 MIB = 2**20
 # A write-ahead log of five files of 64 MB, and a snapshot beside it.
 _LOG_MB = 512
 # Beyond it etcd warns when it starts.
 _MOST_MB = 8192
+
+
+KeyPrefix = Annotated[
+    str,
+    # It begins an argument of the elector, where Kubernetes would replace $(NAME).
+    matching(
+        r"(?!-)[!-#%-~]{1,256}",
+        "from 1 to 256 printable characters without blanks and $, not beginning with a dash, "
+        "such as /shop/",
+        odd=("/a b/", "/ä/", "-a", "/$(HOME)/", "/a/\n", "/" * 257),
+    ),
+]
+"""Beginning of the keys that are for one user."""
 
 
 class DefragmentationArgs(TypedDict):
@@ -136,12 +146,33 @@ class EtcdClusterArgs(TypedDict):
         ]
     ]
     """Requests and limits of etcd."""
-    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """More connections let in, for example of a collector to the metrics at port 2381."""
+    clients: NotRequired[Clients]
+    """Who may connect to the members, beside what has ``reach`` or a user's among its ``reaches``;
+    ``{}`` is every pod of the namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape port 2381, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
     spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
     """How members are kept on different nodes: as far as possible, strictly, or not."""
     namespace: NotRequired[Later[Namespace]]
     """Namespace. By default the provider's."""
+
+
+class UserArgs(TypedDict):
+    """A user of the cluster."""
+
+    name: Annotated[
+        str,
+        matching(
+            r"(?!root$)[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?",
+            "from 1 to 32 lower-case letters, digits and dashes, no dash at either end, and not "
+            "root",
+            odd=("root", "Shop", "a" * 33, "-a", "a-", "a b", "a\n", "a/b"),
+        ),
+    ]
+    """Name for ``POST /v3/auth/authenticate``."""
+    prefix: KeyPrefix
+    """Beginning of its keys."""
 
 
 def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
@@ -149,7 +180,7 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
 
     :raises InputError: an argument that cannot be right
     """
-    check_name(where, name, reserve=_RESERVE, service=True)
+    check_name(where, name, service=True)
     args = resolved(where, EtcdClusterArgs, args)
     heartbeat, quota = args["heartbeat_ms"], args["quota_mb"]
     election = args.setdefault("election_ms", 10 * heartbeat)
@@ -181,7 +212,7 @@ def etcd_yaml(token: str, args: EtcdClusterArgs) -> str:
         f"data-dir: {STORAGE}/data",
         f"listen-client-urls: https://0.0.0.0:{CLIENT_PORT}",
         f"listen-peer-urls: https://0.0.0.0:{PEER_PORT}",
-        "# Probes and metrics; the NetworkPolicy lets nobody in.",
+        "# Probes and metrics; the NetworkPolicy says who is let in.",
         f"listen-metrics-urls: http://0.0.0.0:{METRICS_PORT}",
         "tls-min-version: TLS1.3",
         "client-transport-security:",

@@ -1,7 +1,7 @@
 """Sharded Redis: one store in several independent shards (chapters 3 and 6).
 
 The shards know nothing of each other. Which key is where is decided by the clients' ambassadors,
-from the topology that this component gives.
+from the reach that this component gives.
 """
 
 import dataclasses
@@ -22,14 +22,15 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.names import Namespace, ObjectName
 from components.arguments.quantities import VolumeSize, amount
 from components.arguments.together import unique
 from components.platform.generated import Password
-from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.pods.template import SPREADS
 from components.single_node.twemproxy import ROLES
+from components.values.peers import Clients
+from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisPassword, RedisUser
 from components.values.ring import (
     DEFAULT_HASH,
@@ -40,12 +41,13 @@ from components.values.ring import (
     moved_fraction,
     plan,
 )
-from components.values.topology import HashTag, Shard, Topology
+from components.values.topology import HashTag, Topology
 from components.workloads.stateful import (
     StatefulApplication,
     StatefulApplicationArgs,
     StorageArgs,
     replica_services,
+    service_endpoints,
 )
 
 PORT = 6379
@@ -54,10 +56,6 @@ FSYNC = ("always", "everysec", "no")
 _DATA = "/data"
 _CONFIG = "/etc/redis/redis.conf"
 _ACL = "/etc/redis-acl/users.acl"
-_CLIENT_PREFIX = "dds/client-of-"
-# A Service per pod is named <name>-<ordinal>, the StatefulSet itself needs eleven characters, and
-# an ambassador's label the most.
-_RESERVE = len("client-of-") + 4
 _MIB = 2**20
 _ON_DISK_ONLY = ("appendfsync", "storage_size", "storage_class", "delete_data")
 
@@ -110,6 +108,9 @@ class ShardedRedisArgs(TypedDict):
         Annotated[int, between(0, 3_600_000), DefaultsTo("Redis' own, 10")]
     ]
     """Milliseconds from which on a command is kept in Redis' slow log; 0 keeps all."""
+    clients: NotRequired[Clients]
+    """Who may connect to the shards, beside what has ``reach`` among its ``reaches``; ``{}`` is every
+    pod of the namespace."""
     spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
     """How shards are kept on different nodes: as far as possible, strictly, or not."""
     namespace: NotRequired[Later[Namespace]]
@@ -124,8 +125,8 @@ class ShardedRedis(pulumi.ComponentResource):
     pod may come back with another address on another node: clients keep the Service's.
     """
 
-    topology: Topology
-    """The shards, for ambassadors, routers and tests."""
+    reach: Reach
+    """How clients reach the shards, one endpoint each, with the password and the topology."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
     password: pulumi.Output[str] | None
@@ -140,29 +141,14 @@ class ShardedRedis(pulumi.ComponentResource):
     ) -> None:
         """Register the store.
 
-        :param name: a DNS label of at most 49 characters, unique in its namespace
+        :param name: a DNS label of at most 52 characters, unique in its namespace
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'ShardedRedis "{name}"'
-        args = _checked(where, name, args)
-        client_label = (f"{_CLIENT_PREFIX}{name}", "true")
+        args = _checked(where, args)
         acl = _Acl.open()
-        StatefulApplication.validate(where, name, _workload(args, client_label, acl))
-        selector = pod_labels.selector("redis", name, "shard")
+        StatefulApplication.validate(where, name, _workload(args, acl))
         self.plan = plan(args["shards"], args["hash"])
-        self.topology = Topology(
-            name=name,
-            shards=tuple(
-                Shard(ring_name, f"{name}-{ordinal}", PORT)
-                for ordinal, ring_name in enumerate(self.plan.names)
-            ),
-            protocol="redis",
-            client_label=client_label,
-            server_labels=selector,
-            hash=args["hash"],
-            hash_tag=args["hash_tag"],
-        )
-
         super().__init__(
             "dds:index:ShardedRedis",
             name,
@@ -179,14 +165,26 @@ class ShardedRedis(pulumi.ComponentResource):
             self.admin_password = _password(f"{name}-admin", args.get("admin_password"), own)
             acl = _Acl.guarded(self.password, self.admin_password)
         acl = acl.having(args["users"])
-        self.application = StatefulApplication(name, _workload(args, client_label, acl), own)
-        replica_services(
+        self.application = StatefulApplication(name, _workload(args, acl), own)
+        services = replica_services(
             name,
             args["shards"],
-            selector=selector,
+            selector=self.application.labels,
             ports={"redis": PORT},
             namespace=args.get("namespace"),
             opts=own,
+        )
+        self.reach = Reach(
+            name=name,
+            endpoints=service_endpoints(services, PORT),
+            pods=self.application.labels,
+            namespace=services[0].metadata["namespace"],
+            ports=(PORT,),
+            app_protocol="redis",
+            credentials=None if self.password is None else Credentials(self.password),
+            topology=Topology(self.plan.names, args["hash"], args["hash_tag"]),
+            isolated=True,
+            depends_on=(self.application.stateful_set, *services),
         )
         self.register_outputs(
             {
@@ -301,8 +299,7 @@ def _password(
     return pulumi.Output.secret(given)
 
 
-def _checked(where: str, name: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
-    check_name(where, name, reserve=_RESERVE, service=True)
+def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
     args = resolved(where, ShardedRedisArgs, args)
     unique(where, "users.name", [user.name for user in args["users"]])
     persistence = args.setdefault("persistence", args["role"] == "store")
@@ -336,9 +333,7 @@ def _checked(where: str, name: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
     return args
 
 
-def _workload(
-    args: ShardedRedisArgs, client_label: tuple[str, str], acl: _Acl
-) -> StatefulApplicationArgs:
+def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
     memory, persistence = args["memory_mb"], args["persistence"]
     # The forked child that rewrites the append-only file may copy every page that changes.
     limit = (2 * memory if persistence else memory + memory // 4) + 48
@@ -350,8 +345,8 @@ def _workload(
         "command": ["redis-server", _CONFIG],
         "files": files if acl.secret else {**files, _ACL: acl.text},
         "secret_files": {_ACL: acl.text} if acl.secret else {},
-        "ports": [{"name": "redis", "port": PORT}],
-        "clients": [dict([client_label])],
+        "ports": [{"name": "redis", "port": PORT, "app_protocol": "redis"}],
+        "clients": args["clients"],
         "replicas": args["shards"],
         "companions": args["companions"],
         "spread": args["spread"],

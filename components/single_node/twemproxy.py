@@ -7,12 +7,11 @@ blocking commands, publish/subscribe, SCAN and KEYS.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, Secret, VolumeArgsDict
 
-from components import arguments
 from components.arguments import (
     Default,
     DefaultsTo,
@@ -29,11 +28,10 @@ from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.pods.companion import Companion, Listener
 from components.single_node import configured
-from components.values.edges import Edge
 from components.values.names import child
-from components.values.redis_user import RedisPassword
+from components.values.reach import Reach, speaking
 from components.values.ring import Ring
-from components.values.topology import Shard, Topology
+from components.values.topology import Topology
 
 ROLES = ("cache", "store")
 
@@ -49,8 +47,10 @@ _QUIET = 6
 class TwemproxyAmbassadorArgs(TypedDict):
     """Arguments of TwemproxyAmbassador."""
 
-    topology: Topology
-    """The store. Its protocol is redis."""
+    store: Annotated[Reach, speaking("redis", sharded=True)]
+    """The store, most often ``ShardedRedis.reach``. With a password among its credentials, twemproxy
+    asks the same of the application, which sends it with AUTH. A proxy of shards reads no IPv6
+    addresses."""
     image: Later[Image]
     """Image with nutcracker and bash."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
@@ -59,10 +59,7 @@ class TwemproxyAmbassadorArgs(TypedDict):
     it is gone, its keys answer errors and the others' are served."""
     policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
     """``seed`` is for the settings that the book prints, under which acknowledged writes are lost;
-    it takes no other setting but the ports, ``password`` and ``resources``."""
-    password: NotRequired[arguments.Secret[RedisPassword]]
-    """What the shards ask for. twemproxy then asks the same of the application, which sends it
-    with AUTH. Without it neither does."""
+    it takes no other setting but the ports and ``resources``."""
     timeout_ms: NotRequired[
         Annotated[int, between(1, 600_000), DefaultsTo("400 for a cache, 1000 for a store")]
     ]
@@ -91,9 +88,6 @@ class TwemproxyAmbassadorArgs(TypedDict):
     keys and the password."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
-    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
-    """What must be there before the pods, most often the store: a name that does not resolve yet
-    is remembered as such by the cluster's DNS for some seconds."""
     namespace: NotRequired[Later[Namespace]]
     """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
 
@@ -109,9 +103,11 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
     """What a workload takes in ``companions``."""
     endpoint: str
     """``host:port`` for the application in the same pod."""
-    statistics: str
-    """``host:port`` that answers a container of the same pod with statistics as JSON."""
-    ring: Ring
+    reach: Reach
+    """The same for a companion, with what it is asked for."""
+    statistics: Reach
+    """What answers every connection of a container of the same pod with statistics as JSON."""
+    ring: pulumi.Output[Ring]
     """Where this ambassador sends each key."""
 
     def __init__(
@@ -129,18 +125,19 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             {"image": args["image"], "policy": args["policy"]},
             opts,
         )
-        topology = args["topology"]
+        store = args["store"]
         metadata = configured.metadata("twemproxy", name, "ambassador", args.get("namespace"))
         child_opts = pulumi.ResourceOptions(parent=self)
         volume = child(name, "config", limit=63)
         config: ConfigMap | Secret
         mounted: VolumeArgsDict
-        if "password" in args:
+        if store.credentials is not None:
+            password = pulumi.Output.secret(store.credentials.password)
             config = Secret(
                 name,
                 metadata=metadata,
                 type="Opaque",
-                string_data={_FILE: pulumi.Output.secret(args["password"]).apply(pool.yaml)},
+                string_data={_FILE: pool.yaml(store.endpoints, password)},
                 immutable=True,
                 opts=child_opts,
             )
@@ -150,12 +147,19 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             }
         else:
             config = ConfigMap(
-                name, metadata=metadata, data={_FILE: pool.yaml()}, immutable=True, opts=child_opts
+                name,
+                metadata=metadata,
+                data={_FILE: pool.yaml(store.endpoints)},
+                immutable=True,
+                opts=child_opts,
             )
             mounted = {"name": volume, "config_map": {"name": config.metadata["name"]}}
         self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
-        self.statistics = f"{_LOOPBACK}:{args['stats_port']}"
-        self.ring = Ring(pool.node_names(), pool.hash, pool.hash_tag)
+        self.reach = dataclasses.replace(
+            Reach.local(args["listen_port"], app_protocol="redis"), credentials=store.credentials
+        )
+        self.statistics = Reach.local(args["stats_port"])
+        self.ring = pool.ring(store.endpoints)
         self.companion = Companion(
             name=name,
             containers=(_container(name, args, volume),),
@@ -164,14 +168,8 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
                 Listener(args["stats_port"], "twemproxy-stats", _LOOPBACK),
             ),
             volumes=(mounted,),
-            pod_labels=dict([topology.client_label]),
-            egress=(
-                Edge(
-                    ports=tuple(sorted({shard.port for shard in topology.shards})),
-                    pods=topology.server_labels,
-                ),
-            ),
-            depends_on=(config, *args["after"]),
+            reaches=(store,),
+            depends_on=(config,),
         )
         self.register_outputs({"endpoint": self.endpoint})
 
@@ -180,7 +178,10 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
 class Pool:
     """One pool of nutcracker's configuration, under its own names; times in milliseconds."""
 
-    shards: Sequence[Shard]
+    where: str
+    """What errors name."""
+    shards: Sequence[str]
+    """Names of the shards."""
     listen: str = f"{_LOOPBACK}:6379"
     hash: str = _SEED_HASH
     hash_tag: str = ""
@@ -195,14 +196,28 @@ class Pool:
     """Whether shards stand on the ring by their names rather than by host:port."""
     title: str = ""
 
-    def node_names(self) -> list[str]:
-        """What twemproxy hashes to place each shard on the ring."""
+    def ring(self, endpoints: Sequence[pulumi.Input[str]]) -> pulumi.Output[Ring]:
+        """Where twemproxy puts each key; known at once where the shards have names there."""
         if self.named:
-            return [shard.name for shard in self.shards]
-        return [f"{shard.host}:{shard.port}" for shard in self.shards]
+            return pulumi.Output.from_input(Ring(self.shards, self.hash, self.hash_tag))
+        return pulumi.Output.all(*endpoints).apply(
+            lambda known: Ring(known, self.hash, self.hash_tag)
+        )
 
-    def yaml(self, password: str | None = None) -> str:
-        """The configuration file."""
+    def yaml(
+        self, endpoints: Sequence[pulumi.Input[str]], password: pulumi.Input[str] | None = None
+    ) -> pulumi.Output[str]:
+        """The configuration file.
+
+        :param endpoints: of the shards, ``host:port``
+        """
+        return pulumi.Output.all(password, *endpoints).apply(
+            lambda known: self.text(known[1:], known[0])
+        )
+
+    def text(self, endpoints: Sequence[str], password: str | None = None) -> str:
+        """The same for what is known; InputError for an IPv6 address."""
+        _check_hosts(self.where, endpoints)
         lines: list[str] = []
         if self.title:
             lines.append(f"# {self.title}")
@@ -235,9 +250,8 @@ class Pool:
         lines.append("  servers:")
         if self.named:
             lines.append("  # host:port:weight, and the name that places the shard on the ring")
-        for shard in self.shards:
-            name = f" {shard.name}" if self.named else ""
-            lines.append(f"  - {shard.host}:{shard.port}:1{name}")
+        for name, endpoint in zip(self.shards, endpoints, strict=True):
+            lines.append(f"  - {endpoint}:1 {name}" if self.named else f"  - {endpoint}:1")
         return "\n".join(lines) + "\n"
 
     def _failure(self) -> str:
@@ -258,16 +272,22 @@ def _checked(
 ) -> tuple[TwemproxyAmbassadorArgs, Pool]:
     check_name(where, name, reserve=7)
     args = resolved(where, TwemproxyAmbassadorArgs, given)
-    topology = args["topology"]
-    if topology.protocol != "redis":
+    store = args["store"]
+    # As the constraint of the argument says.
+    topology = cast(Topology, store.topology)
+    _check_hosts(where, [endpoint for endpoint in store.endpoints if isinstance(endpoint, str)])
+    if store.credentials is not None and store.credentials.username:
         raise InputError(
-            where, "topology.protocol", topology.protocol, "must be redis for this ambassador"
+            where,
+            "store.credentials.username",
+            store.credentials.username,
+            "must be empty: twemproxy logs in with a password alone",
         )
     different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
     listen = f"{_LOOPBACK}:{args['listen_port']}"
     if args["policy"] == "seed":
         _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
-        return args, Pool(topology.shards, listen=listen)
+        return args, Pool(where, topology.shards, listen=listen)
     if args["role"] == "store":
         _left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
     limit = args["server_failure_limit"]
@@ -279,6 +299,7 @@ def _checked(
             f"must be above server_failure_limit, which is {limit}",
         )
     return args, Pool(
+        where,
         topology.shards,
         listen=listen,
         hash=topology.hash,
@@ -292,10 +313,21 @@ def _checked(
         tcpkeepalive=True,
         named=True,
         title=(
-            f"twemproxy in front of {topology.name} as a {args['role']}, for the containers of its "
+            f"twemproxy in front of {store.name} as a {args['role']}, for the containers of its "
             "pod."
         ),
     )
+
+
+def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
+    for endpoint in endpoints:
+        if endpoint.startswith("["):
+            raise InputError(
+                where,
+                "store.endpoints",
+                endpoint,
+                "must have a host name or an IPv4 address: proxies of shards read no IPv6 address",
+            )
 
 
 def _left_out(where: str, given: Mapping[str, Any], keys: Sequence[str], because: str) -> None:
