@@ -6,6 +6,7 @@ test, with the same ambassador, checks from inside the cluster that keys are whe
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import pulumi
@@ -41,15 +42,12 @@ def deploy(settings: Settings) -> None:
 
     proxy_args: TwemproxyAmbassadorArgs = {
         "image": images.reference("twemproxy"),
-        "topology": store.topology,
+        "store": store.reach,
         "policy": settings.policy,
-        "after": [store],
         "namespace": here.namespace,
     }
     if settings.policy != "seed":
         proxy_args["role"] = settings.role
-    if store.password is not None:
-        proxy_args["password"] = store.password
     ambassador = TwemproxyAmbassador("twemproxy", proxy_args, here.opts)
 
     secret_files = {} if store.password is None else {_PASSWORD_FILE: store.password}
@@ -85,22 +83,29 @@ def deploy(settings: Settings) -> None:
     _export(settings, store, example)
 
 
-def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> str:
+def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output[str]:
     """What the check needs to know: where each of its keys must be."""
-    shards: list[dict[str, Any]] = [
-        {"name": shard.name, "address": f"{shard.host}:{shard.port}", "entry": entry}
-        for shard, entry in zip(store.topology.shards, ambassador.ring.names, strict=True)
-    ]
-    owners = [ambassador.ring.index(f"{_PREFIX}{number}") for number in range(_CHECKED_KEYS)]
-    return json.dumps(
-        {
-            "ambassador": ambassador.endpoint,
-            "statistics": ambassador.statistics,
-            "prefix": _PREFIX,
-            "shards": shards,
-            "owners": owners,
-        }
-    )
+
+    def text(known: Sequence[Any]) -> str:
+        ring, statistics, *addresses = known
+        return json.dumps(
+            {
+                "ambassador": ambassador.endpoint,
+                "statistics": statistics,
+                "prefix": _PREFIX,
+                "shards": [
+                    {"name": name, "address": address, "entry": entry}
+                    for name, address, entry in zip(
+                        store.plan.names, addresses, ring.names, strict=True
+                    )
+                ],
+                "owners": [ring.index(f"{_PREFIX}{number}") for number in range(_CHECKED_KEYS)],
+            }
+        )
+
+    return pulumi.Output.all(
+        ambassador.ring, ambassador.statistics.endpoint, *store.reach.endpoints
+    ).apply(text)
 
 
 def _announce_change(shards: int) -> None:
@@ -125,8 +130,8 @@ def _export(settings: Settings, store: ShardedRedis, example: Application) -> No
     pulumi.export(
         "predicted_shares",
         {
-            shard.host: round(share, 4)
-            for shard, share in zip(store.topology.shards, store.plan.shares, strict=True)
+            f"sharded-redis-{ordinal}": round(share, 4)
+            for ordinal, share in enumerate(store.plan.shares)
         },
     )
     pulumi.export(

@@ -16,14 +16,11 @@ from components.platform.smoke import SmokeTest
 from components.serving.election import Election, ElectionArgs
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.singleton import Singleton, SingletonArgs
-from components.values.edges import Edge
 from components.workloads.application import Application
 from stacks.settings import Settings
 from stacks.target import target
 
 STORE_PORT = 8080
-STORE_CLIENT = {"dds/client-of-fenced-store": "true"}
-"""Label of pods that may reach the fenced store."""
 
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "election_check.py"
 _STORE = "/opt/examples/fenced_store.py"
@@ -43,7 +40,6 @@ def fenced_store(image: pulumi.Input[str], *, fenced: bool = True) -> SingletonA
         "command": ["python3", _STORE],
         "env": {"FENCED": json.dumps(fenced)},
         "ports": [{"name": "http", "port": STORE_PORT}],
-        "clients": [STORE_CLIENT],
         "storage": {"path": "/data", "size": "64Mi", "delete_with_workload": True},
         "readiness": {"path": "/readyz", "period_seconds": 2},
         "liveness": {"path": "/livez"},
@@ -62,8 +58,7 @@ def ticker(
         "env": {"STORE": store.endpoint, **environment},
         "ports": [{"name": "http", "port": 8080}],
         "clients": [{}],
-        "labels": STORE_CLIENT,
-        "egress": [Edge(ports=(STORE_PORT,), pods=store.labels)],
+        "reaches": [store.reach],
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
         # Nobody depends on its Service; told to stop, it should hand over at once.
@@ -101,8 +96,7 @@ def deploy(settings: Settings) -> None:
             },
             here.opts,
         )
-        election_args["store"] = cluster.topology
-        election_args["user"] = cluster.user("elections", "/elections/")
+        election_args["store"] = cluster.user("elections", "/elections/")
     election = Election("elector", election_args, here.opts)
     store = Singleton(
         "fenced-store",
@@ -147,11 +141,7 @@ def deploy(settings: Settings) -> None:
             "image": images.reference("toolbox"),
             "script": _CHECK.read_text(),
             "env": {"PLAN": pulumi.Output.json_dumps(plan)},
-            "labels": STORE_CLIENT,
-            "egress": [
-                Edge(ports=(STORE_PORT,), pods=store.labels),
-                Edge(ports=(8080,), pods=tickers.labels),
-            ],
+            "reaches": [store.reach, tickers.reach],
             "covers": [
                 tickers.deployment.spec,
                 store.application.stateful_set.spec,

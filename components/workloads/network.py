@@ -19,7 +19,6 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyPortArgsDict,
 )
 
-from components.values.names import child
 from components.values.peers import NAMESPACE_NAME, PeerArgs, cluster_network
 from components.values.reach import Reach
 
@@ -119,7 +118,8 @@ class Connections:
         policies = [own]
         names = {name}
         for reach in self.isolated():
-            there = _free(child(name, f"to-{reach.name}"), names)
+            # A policy's name may have 253 characters.
+            there = _free(f"{name}-to-{reach.name}", names)
             policies.append(
                 NetworkPolicy(
                     there,
@@ -151,7 +151,7 @@ def _free(name: str, taken: set[str]) -> str:
     number, found = 1, name
     while found in taken:
         number += 1
-        found = child(name, str(number))
+        found = f"{name}-{number}"
     taken.add(found)
     return found
 

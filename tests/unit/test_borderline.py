@@ -12,11 +12,11 @@ from components.single_node.tls_settings import CIPHERS
 from components.single_node.twemproxy import Pool
 from components.values.edges import Edge
 from components.values.ring.ketama import LONGEST_NAME
-from components.values.topology import Shard
+from components.values.topology import Topology
 from tests.unit import nutcracker, test_request_splitter, test_service_broker, test_tls_sidecar
 from tests.unit.test_twemproxy import configuration as proxy_configuration
 from tests.unit.test_twemproxy import made as proxy_made
-from tests.unit.test_twemproxy import topology
+from tests.unit.test_twemproxy import store
 
 NGINX = shutil.which("nginx")
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
@@ -133,20 +133,20 @@ def test_haproxy_reads_a_brokers(args: dict[str, Any], tmp_path: pathlib.Path) -
 
 @pytest.mark.skipif(nutcracker.BINARY is None, reason="nutcracker is not installed")
 @pytest.mark.parametrize(
-    "shard",
+    ("name", "endpoint"),
     [
-        Shard("a" * LONGEST_NAME, "cache-0", 1),
-        Shard("a:b._-0", "cache-0", 65535),
-        Shard("null", LONG_HOST, 6379),
-        Shard("1:2", "10.0.0.7", 6379),
-        Shard("true", "web.", 6379),
+        ("a" * LONGEST_NAME, "cache-0:1"),
+        ("a:b._-0", "cache-0:65535"),
+        ("null", f"{LONG_HOST}:6379"),
+        ("1:2", "10.0.0.7:6379"),
+        ("true", "web.:6379"),
     ],
-    ids=lambda shard: f"{shard.name} {shard.host}"[:60],
+    ids=lambda text: text[:30],
 )
 @pytest.mark.parametrize("policy", ["default", "seed"])
-def test_nutcracker_reads_a_topologys(shard: Shard, policy: str) -> None:
-    given = topology(shards=(shard, Shard("other", "cache-1", 1)))
-    text = proxy_configuration(proxy_made(topology=given, policy=policy)[1])
+def test_nutcracker_reads_a_topologys(name: str, endpoint: str, policy: str) -> None:
+    given = store(endpoints=(endpoint, "cache-1:1"), topology=Topology((name, "other")))
+    text = proxy_configuration(proxy_made(store=given, policy=policy)[1])
     done = nutcracker.accepts(text)
     assert done.returncode == 0, done.stderr
 
@@ -155,6 +155,7 @@ def test_nutcracker_reads_a_topologys(shard: Shard, policy: str) -> None:
 def test_nutcracker_reads_every_hash_tag() -> None:
     marks = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"\\']
     for first, second in itertools.pairwise([*marks, marks[0], marks[0]]):
-        given = topology(hash_tag=first + second)
-        done = nutcracker.accepts(Pool(given.shards, hash_tag=given.hash_tag).yaml())
+        given = Topology(("a",), hash_tag=first + second)
+        text = Pool("here", given.shards, hash_tag=given.hash_tag).text(["cache-0:6379"])
+        done = nutcracker.accepts(text)
         assert done.returncode == 0, first + second

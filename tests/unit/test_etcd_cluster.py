@@ -8,7 +8,7 @@ import pulumi
 import pytest
 import yaml
 
-from components import Authority, EtcdCluster
+from components import Application, Authority, EtcdCluster
 from components.arguments.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
@@ -29,8 +29,9 @@ def made(preview: bool = False, *, users: dict[str, str] | None = None, **args: 
         given = {"image": IMAGE, **given}
         cluster = EtcdCluster("etcd", given)
         for name, prefix in (users or {}).items():
-            user = cluster.user(name, prefix)
-            pulumi.export(name, user.password)
+            credentials = cluster.user(name, prefix).credentials
+            assert credentials is not None
+            pulumi.export(name, credentials.password)
 
     return build(program, preview=preview)
 
@@ -90,7 +91,7 @@ def test_every_child_is_below_the_cluster() -> None:
         while parent.parent:
             parent = graph.nodes[parent.parent]
         assert parent is cluster or node.type.startswith("pulumi:"), node.urn
-    assert graph.outputs[cluster.urn]["endpoints"][0] == "https://etcd-0:2379"
+    assert graph.outputs[cluster.urn]["endpoints"][0] == "https://etcd-0.here.svc:2379"
 
 
 def test_one_member_has_no_budget() -> None:
@@ -128,6 +129,9 @@ def test_connections_are_encrypted_and_peers_show_a_certificate() -> None:
 
 def test_certificates_are_for_the_names_that_members_are_reached_by() -> None:
     graph = made(namespace="here")
+    # The provider's, which the members' Services tell.
+    (implied,) = {str(body["metadata"]["namespace"]) for body in objects(made(), "StatefulSet")}
+    assert f"etcd-0.{implied}.svc" in made().one("Certificate", "etcd-server").inputs["dns_names"]
     for name in ("etcd-peer", "etcd-server"):
         names = graph.one("Certificate", name).inputs["dns_names"]
         assert {"etcd-0", "etcd-2.here.svc", "etcd-1.here.svc.cluster.local"} <= set(names)
@@ -190,22 +194,64 @@ def test_a_name_is_a_text_in_the_configuration(name: str) -> None:
 # Who may connect
 
 
-def test_members_let_in_each_other_and_labelled_clients_only() -> None:
+def policy(graph: Graph, name: str) -> dict[str, Any]:
+    inputs: dict[str, Any] = graph.one("NetworkPolicy", name).inputs
+    return inputs
+
+
+def test_members_let_in_each_other_and_what_works_for_them() -> None:
     graph = made()
-    (policy,) = [
-        body["spec"]
-        for body in objects(graph, "NetworkPolicy")
-        if body["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "etcd"
-    ]
+    assert "ingress" not in policy(graph, "etcd")["spec"]
+    members = policy(graph, "etcd")["spec"]["podSelector"]
+    ports = {}
+    for name in ("etcd", "etcd-access", "etcd-defragment"):
+        there = policy(graph, f"{name}-to-etcd")["spec"]
+        assert there["podSelector"] == members
+        (rule,) = there["ingress"]
+        (peer,) = rule["from"]
+        assert peer["podSelector"] == policy(graph, name)["spec"]["podSelector"]
+        ports[name] = [port["port"] for port in rule["ports"]]
+    assert ports == {"etcd": [2379, 2380], "etcd-access": [2379], "etcd-defragment": [2379]}
+
+
+def test_others_are_let_in_by_name() -> None:
+    graph = made(clients=[{"pods": {"role": "tool"}}], metrics_clients=[{"namespace": "watch"}])
     rules = {
-        tuple(port["port"] for port in rule["ports"]): rule["from"][0]["podSelector"]["matchLabels"]
-        for rule in policy["ingress"]
+        tuple(port["port"] for port in rule["ports"]): rule["from"][0]
+        for rule in policy(graph, "etcd")["spec"]["ingress"]
     }
-    assert rules == {
-        (2379,): {"dds/client-of-etcd": "true"},
-        (2379, 2380): policy["podSelector"]["matchLabels"],
-    }
-    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert set(rules) == {(2379,), (2381,)}
+    assert rules[(2379,)]["podSelector"] == {"matchLabels": {"role": "tool"}}
+    assert "namespaceSelector" in rules[(2381,)]
+
+
+def test_prometheus_finds_the_metrics_of_members_that_are_not_ready() -> None:
+    def program() -> None:
+        job = EtcdCluster("etcd", {"image": IMAGE, "namespace": "here"}).job
+        assert (job.name, job.reach.ports, job.reach.app_protocol) == ("etcd", (2381,), "http")
+        assert (job.reach.isolated, job.reach.depends_on) == (True, ())
+        pulumi.export("at", job.reach.endpoint)
+
+    graph = build(program)
+    assert graph.outputs[""]["at"] == "etcd.here.svc:2381"
+    assert graph.one("Service", "etcd").inputs["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_a_client_is_let_in_where_the_members_are_and_starts_when_its_user_is_there() -> None:
+    def program() -> None:
+        cluster = EtcdCluster("etcd", {"image": IMAGE, "namespace": "data"})
+        user = cluster.user("shop", "/shop/")
+        assert (user.path, user.app_protocol) == ("/shop/", "etcd")
+        web: Any = {"image": IMAGE, "namespace": "shop", "reaches": [user]}
+        Application("web", web)
+        pulumi.export("at", user.endpoints)
+
+    graph = build(program)
+    assert graph.outputs[""]["at"][2] == "etcd-2.data.svc:2379"
+    assert policy(graph, "web-to-etcd")["metadata"]["namespace"] == "data"
+    dependencies = graph.one("Deployment", "web").dependencies
+    awaited = {graph.one("Job", name).urn for name in ("etcd-access", "etcd-user-shop")}
+    assert {graph.one("StatefulSet").urn, *awaited} <= set(dependencies)
 
 
 def test_each_member_has_an_address_before_it_is_ready() -> None:
@@ -242,16 +288,22 @@ def test_authentication_is_on_before_a_users_password_is_known() -> None:
             assert not any(password in str(node.inputs) for password in passwords)
 
 
-def test_what_uses_a_password_waits_for_the_user() -> None:
+def test_a_password_does_not_change_with_the_job_that_sets_it() -> None:
     def program() -> None:
-        cluster = EtcdCluster("etcd", {"image": IMAGE})
-        user = cluster.user("shop", "/shop/")
+        user = EtcdCluster("etcd", {"image": IMAGE}).user("shop", "/shop/")
+        assert user.credentials is not None
         from pulumi_kubernetes.core.v1 import Secret  # noqa: PLC0415
 
-        Secret("mine", string_data={"password": user.password})
+        Secret("mine", string_data={"password": user.credentials.password})
 
     graph = build(program)
-    assert graph.one("Job", "etcd-user-shop").urn in graph.one("Secret", "mine").dependencies
+    assert graph.one("Job", "etcd-user-shop").urn not in graph.one("Secret", "mine").dependencies
+
+
+def test_users_are_made_when_authentication_is_on() -> None:
+    graph = made(users={"shop": "/shop/"})
+    assert graph.one("Job", "etcd-access").urn in graph.one("Job", "etcd-user-shop").dependencies
+    assert graph.one("StatefulSet").urn in graph.one("Job", "etcd-access").dependencies
 
 
 @pytest.mark.parametrize(
@@ -319,7 +371,11 @@ def test_a_restore_serves_the_snapshot_to_members_only_and_first() -> None:
     assert document["restore"]["file"] == "etcd-20260101T000000Z.db"
     service = graph.one("Service", "etcd-restore").outputs["metadata"]["name"]
     assert document["restore"]["host"] == f"{service}.here.svc"
-    assert graph.one("Deployment").urn in graph.one("StatefulApplication").dependencies
+    assert graph.one("Deployment").urn in graph.one("StatefulSet").dependencies
+    (rule,) = policy(graph, "etcd-to-etcd-restore")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 2382, "protocol": "TCP"}]
+    (peer,) = rule["from"]
+    assert peer["podSelector"] == policy(graph, "etcd")["spec"]["podSelector"]
     deployment = the(graph, "Deployment")["spec"]["template"]["spec"]
     (claim,) = [v for v in deployment["volumes"] if "persistentVolumeClaim" in v]
     assert claim["persistentVolumeClaim"]["readOnly"] is True
@@ -359,9 +415,9 @@ def test_bad_input_is_refused_before_anything_is_registered(
 
 
 def test_a_name_that_leaves_no_room_is_refused() -> None:
-    with pytest.raises(InputError, match="must have at most 49 characters"):
-        build(lambda: EtcdCluster("e" * 50, {"image": IMAGE}))
-    graph = build(lambda: EtcdCluster("e" * 49, {"image": IMAGE}).user("u" * 32, "/u/"))
+    with pytest.raises(InputError, match="must have at most 52 characters"):
+        build(lambda: EtcdCluster("e" * 53, {"image": IMAGE}))
+    graph = build(lambda: EtcdCluster("e" * 52, {"image": IMAGE}).user("u" * 32, "/u/"))
     assert_valid(objects(graph))
 
 

@@ -1,4 +1,4 @@
-"""The store: its servers' configuration and users, its topology, and what it refuses."""
+"""The store: its servers' configuration and users, its reach, and what it refuses."""
 
 import hashlib
 import re
@@ -11,11 +11,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import ShardedRedis
+from components import Application, ShardedRedis
 from components.arguments.errors import InputError
 from components.serving.sharded_redis import forecast, movement
 from components.values.redis_user import RedisUser
 from components.values.ring import plan
+from components.values.topology import Topology
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
 from tests.unit.support.listening import wait_for
@@ -156,34 +157,57 @@ def test_nothing_depends_on_an_image_of_our_own() -> None:
 
 
 @pytest.mark.parametrize("preview", MODES)
-def test_the_topology_is_that_of_the_plan(preview: bool) -> None:
+def test_the_reach_is_that_of_the_plan(preview: bool) -> None:
     store, graph = made(preview, shards=5, hash="md5", hash_tag="{}")
-    assert [s.name for s in store.topology.shards] == list(plan(5).names)
-    assert [s.host for s in store.topology.shards] == [f"cache-{i}" for i in range(5)]
-    assert (store.topology.protocol, store.topology.hash) == ("redis", "md5")
-    assert store.topology.hash_tag == "{}"
+    assert store.reach.topology == Topology(plan(5).names, "md5", "{}")
+    assert (store.reach.app_protocol, store.reach.ports) == ("redis", (6379,))
+    assert len(store.reach.endpoints) == 5
     selector = the(graph, "StatefulSet")["spec"]["selector"]["matchLabels"]
-    assert dict(store.topology.server_labels) == selector
+    assert store.reach.pods == selector
+
+
+def test_the_reach_has_the_password() -> None:
+    assert made(password=PASSWORD)[0].reach.credentials is not None
+    assert made(auth=False)[0].reach.credentials is None
 
 
 def test_each_shard_has_an_address_that_stays() -> None:
-    store, graph = made(shards=2)
+    graph = build(lambda: pulumi.export("at", ShardedRedis(
+        "cache", {"image": IMAGE, "shards": 2, "namespace": "shop"}).reach.endpoints))  # fmt: skip
     services = {body["metadata"]["name"]: body["spec"] for body in objects(graph, "Service")}
     assert set(services) == {"cache", "cache-0", "cache-1"}
     assert services["cache"]["clusterIP"] == "None"
-    for ordinal, shard in enumerate(store.topology.shards):
-        spec = services[shard.host]
+    assert graph.outputs[""]["at"] == ["cache-0.shop.svc:6379", "cache-1.shop.svc:6379"]
+    for ordinal in range(2):
+        spec = services[f"cache-{ordinal}"]
         assert "clusterIP" not in spec
         # Only the one pod, and only while it is ready.
         assert spec["selector"]["statefulset.kubernetes.io/pod-name"] == f"cache-{ordinal}"
         assert "publishNotReadyAddresses" not in spec
 
 
-def test_only_clients_are_let_in() -> None:
-    store, graph = made()
+def test_nobody_is_let_in_but_who_is_named_and_what_has_its_reach() -> None:
+    assert "ingress" not in the(made()[1], "NetworkPolicy")["spec"]
+    _, graph = made(clients=[{"pods": {"role": "tool"}}])
     (rule,) = the(graph, "NetworkPolicy")["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": dict([store.topology.client_label])}}]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"role": "tool"}}}]
     assert rule["ports"] == [{"port": 6379, "protocol": "TCP"}]
+
+
+def test_a_client_is_let_in_where_the_store_is_and_starts_when_it_is_ready() -> None:
+    def program() -> None:
+        store = ShardedRedis("cache", {"image": IMAGE, "shards": 2, "namespace": "data"})
+        web: Any = {"image": IMAGE, "namespace": "shop", "reaches": [store.reach]}
+        Application("web", web)
+
+    graph = build(program)
+    there = graph.one("NetworkPolicy", "web-to-cache").inputs
+    assert there["metadata"]["namespace"] == "data"
+    servers = graph.one("StatefulSet", "cache")
+    assert there["spec"]["podSelector"] == servers.inputs["spec"]["selector"]
+    dependencies = graph.one("Deployment", "web").dependencies
+    services = {graph.one("Service", name).urn for name in ("cache-0", "cache-1")}
+    assert {servers.urn, *services} <= set(dependencies)
 
 
 def test_a_changed_configuration_rolls_the_servers() -> None:
@@ -194,8 +218,8 @@ def test_a_changed_configuration_rolls_the_servers() -> None:
 
 
 def test_adding_a_shard_changes_no_other() -> None:
-    three, four = made(shards=3)[0].topology, made(shards=4)[0].topology
-    assert four.shards[:3] == three.shards
+    three, four = made(shards=3)[0].plan, made(shards=4)[0].plan
+    assert four.names[:3] == three.names
 
 
 def test_two_stores_stand_side_by_side() -> None:
@@ -242,7 +266,7 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     assert expected in refusal("cache", change)
 
 
-@pytest.mark.parametrize("name", ["Cache", "cache_1", "-cache", "c" * 50, "", "1cache"])
+@pytest.mark.parametrize("name", ["Cache", "cache_1", "-cache", "c" * 53, "", "1cache"])
 def test_a_bad_name_is_refused(name: str) -> None:
     assert "name is" in refusal(name, {})
 

@@ -4,9 +4,8 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from components.pods.companion import Companion, Listener
-from components.serving.sharded_redis import ShardedRedis
+from components.serving.sharded_redis import PORT, ShardedRedis
 from components.single_node.twemproxy import TwemproxyAmbassador
-from components.values.edges import Edge
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
@@ -19,16 +18,16 @@ images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 
 store = ShardedRedis("store", {"image": images["redis"], "shards": 1, "auth": False}, options)
-shard = store.topology.shards[0]
 ambassador = TwemproxyAmbassador(
     "proxy",
-    {"image": images["twemproxy"], "topology": store.topology, "role": "cache", "after": [store]},
+    {"image": images["twemproxy"], "store": store.reach, "role": "cache"},
     options,
 )
 relay_config = ConfigMap(
     "relay",
     data={
-        "haproxy.cfg": f"""\
+        "haproxy.cfg": pulumi.Output.concat(
+            f"""\
 global
   # As many threads as twemproxy has.
   nbthread 1
@@ -40,8 +39,10 @@ defaults
   timeout server 1h
 listen redis
   bind 127.0.0.1:{RELAY_PORT}
-  server shard {shard.host}:{shard.port}
-"""
+  server shard """,
+            store.reach.endpoint,
+            "\n",
+        )
     },
     opts=options,
 )
@@ -61,8 +62,7 @@ relay = Companion(
     ),
     listeners=(Listener(RELAY_PORT, "relay", "127.0.0.1"),),
     volumes=({"name": "relay", "config_map": {"name": relay_config.metadata["name"]}},),
-    egress=(Edge(ports=(shard.port,), pods=dict(store.topology.server_labels)),),
-    depends_on=(store,),
+    reaches=(store.reach,),
 )
 Application(
     "client",
@@ -80,7 +80,10 @@ Application(
 pulumi.export(
     "ways",
     {
-        "direct": {"host": shard.host, "port": shard.port},
+        "direct": {
+            "host": store.reach.endpoint.apply(lambda known: known.rpartition(":")[0]),
+            "port": PORT,
+        },
         "relay": {"host": "127.0.0.1", "port": RELAY_PORT},
         "ambassador": {"host": "127.0.0.1", "port": 6379},
     },

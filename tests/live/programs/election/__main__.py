@@ -13,7 +13,6 @@ import pulumi
 from components.serving.election import Election, ElectionArgs
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.singleton import Singleton
-from components.values.edges import Edge
 from components.workloads.application import Application
 from stacks.election import fenced_store, ticker
 from tests.live.programs.common import in_namespace
@@ -54,8 +53,7 @@ for wanted in elections:
         "resources": SMALL,
     }
     if wanted["backend"] == "etcd":
-        args["store"] = cluster.topology
-        args["user"] = user
+        args["store"] = user
     election = Election(f"elector-{wanted['name']}", args, options)
     candidates: Any = {
         **ticker(
@@ -92,7 +90,9 @@ if config.get_bool("singleton"):
         args_alone: Any = {**alone, "application": name, "env": environment}
         component(name, args_alone, options)
 if config.get_bool("client"):
-    topology = cluster.topology
+    authority, credentials = user.authority, user.credentials
+    if authority is None or credentials is None:
+        raise RuntimeError("the user has nothing to log in with")
     Application(
         "client",
         {
@@ -100,11 +100,10 @@ if config.get_bool("client"):
             "command": ["sleep", "infinity"],
             "files": {
                 **InPod.files("bench.in_pod"),
-                "/etc/client/ca/ca.crt": topology.authority,
+                "/etc/client/ca/ca.crt": authority,
             },
-            "secret_files": {"/etc/client/password/password": user.password},
-            "labels": dict([topology.client_label]),
-            "egress": [Edge(ports=(topology.port,), pods=dict(topology.server_labels))],
+            "secret_files": {"/etc/client/password/password": credentials.password},
+            "reaches": [user],
             # The load generator must not be what is measured.
             "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
             "grace_seconds": 1,
@@ -114,11 +113,11 @@ if config.get_bool("client"):
     pulumi.export(
         "access",
         {
-            "endpoints": list(topology.endpoints),
+            "endpoints": [pulumi.Output.concat("https://", place) for place in user.endpoints],
             "ca_file": "/etc/client/ca/ca.crt",
-            "username": user.username,
+            "username": credentials.username,
             "password_file": "/etc/client/password/password",
-            "prefix": user.prefix,
+            "prefix": user.path,
         },
     )
 pulumi.export("stores", {"fenced": "fenced-0", "unfenced": "unfenced-0"})

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from components.serving.election import Election
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 
@@ -45,7 +45,7 @@ by_request = Election(
         "backend": "lease",
         "ttl_seconds": 15,
         "on_change": {"url": "http://localhost:8080/leadership"},
-        "metrics_clients": [{"role": "scraper"}],
+        "metrics_clients": [{"pods": {"role": "scraper"}}],
         "resources": SMALL,
     },
     options,
@@ -76,6 +76,8 @@ replicas = Application(
     },
     options,
 )
+# A way out alone: what lets a pod in are the ``metrics_clients``.
+electors = Reach("electors", ("app:4040", "app:4041"), pods=replicas.labels)
 for name in ("scraper", "stranger"):
     Application(
         name,
@@ -83,7 +85,7 @@ for name in ("scraper", "stranger"):
             "image": images["toolbox"],
             "command": ["sleep", "infinity"],
             "labels": {"role": name},
-            "egress": [Edge(ports=(4040, 4041), pods=replicas.labels)],
+            "reaches": [electors],
             "resources": SMALL,
             "grace_seconds": 1,
         },

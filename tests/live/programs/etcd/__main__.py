@@ -1,12 +1,14 @@
 """An etcd cluster with two users and their client, and a volume for snapshots."""
 
+import dataclasses
+from typing import Any
+
 import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
 from components.platform.generated import Password
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.etcd_settings import EtcdClusterArgs
-from components.values.edges import Edge
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
@@ -52,25 +54,28 @@ if config.get("gone") != "true":
         args["restore"] = {"claim": snapshots.metadata["name"], "file": restore}
     cluster = EtcdCluster("etcd", args, options)
     users = [cluster.user("one", "/one/"), cluster.user("two", "/two/")]
-    client = Application(
+    # A way out alone, also to the ports that are for members only: who is not let in is refused there.
+    out = dataclasses.replace(cluster.reach, ports=(2379, 2380, 2381), isolated=False)
+    tried: dict[str, Any] = {
+        "image": images["etcd"],
+        "command": ["sleep", "infinity"],
+        "files": {**InPod.files(), "/etc/etcd-client/ca.crt": cluster.reach.authority},
+        "grace_seconds": 1,
+    }
+    Application(
         "client",
         {
-            "image": images["etcd"],
-            "command": ["sleep", "infinity"],
-            "files": {
-                **InPod.files(),
-                "/etc/etcd-client/ca.crt": cluster.topology.authority,
-            },
+            **tried,
             "secret_files": {
                 "/etc/etcd-users/root": cluster.root_password,
-                **{f"/etc/etcd-users/{user.username}": user.password for user in users},
+                **{
+                    f"/etc/etcd-users/{user.credentials.username}": user.credentials.password
+                    for user in users
+                    if user.credentials is not None
+                },
             },
-            "labels": dict([cluster.topology.client_label]),
-            # Also to the ports that are for members only, so that it is they who refuse.
-            "egress": [Edge(ports=(2379, 2380, 2381), pods=cluster.topology.server_labels)],
-            "grace_seconds": 1,
+            "reaches": [*users, out],
         },
         options,
     )
-    pulumi.export("endpoints", list(cluster.topology.endpoints))
-    pulumi.export("topology", {"server_labels": dict(cluster.topology.server_labels)})
+    Application("stranger", {**tried, "reaches": [out]}, options)

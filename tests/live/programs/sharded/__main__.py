@@ -1,5 +1,8 @@
 """A sharded store, and a client whose ambassador stands before it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pulumi
 
 from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
@@ -29,9 +32,7 @@ if store.password is None:
 
 proxy_args: TwemproxyAmbassadorArgs = {
     "image": images["twemproxy"],
-    "topology": store.topology,
-    "password": store.password,
-    "after": [store],
+    "store": store.reach,
 }
 if seed:
     proxy_args["policy"] = "seed"
@@ -52,16 +53,21 @@ client = Application(
     options,
 )
 
-pulumi.export(
-    "topology",
-    {
+
+def described(known: Sequence[Any]) -> dict[str, Any]:
+    ring, *endpoints = known
+    places = [endpoint.rpartition(":") for endpoint in endpoints]
+    return {
         "shards": [
-            {"name": name, "host": shard.host, "port": shard.port}
-            for name, shard in zip(ambassador.ring.names, store.topology.shards, strict=True)
+            {"name": name, "host": host, "port": int(port)}
+            for name, (host, _, port) in zip(ring.names, places, strict=True)
         ],
-        "hash": ambassador.ring.hash_name,
-        "client_label": list(store.topology.client_label),
+        "hash": ring.hash_name,
         "login": {"password_file": PASSWORD_FILE},
-    },
+    }
+
+
+pulumi.export(
+    "topology", pulumi.Output.all(ambassador.ring, *store.reach.endpoints).apply(described)
 )
 pulumi.export("password", store.password)
