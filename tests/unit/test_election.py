@@ -8,7 +8,7 @@ import pytest
 from components import Application, Election, StatefulApplication, Task
 from components.arguments.errors import InputError
 from components.pods.companion import Companion, Rule
-from components.values.etcd import EtcdTopology, EtcdUser
+from components.values.reach import Credentials, Reach
 from tests.unit.support.examples import companion
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
@@ -20,19 +20,20 @@ MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
-def store() -> EtcdTopology:
-    return EtcdTopology(
-        name="etcd",
-        endpoints=tuple(f"https://etcd-{i}.etcd:2379" for i in range(3)),
-        authority=pulumi.Output.from_input("-----BEGIN CERTIFICATE-----\n"),
-        client_label=("dds/client-of-etcd", "true"),
-        server_labels={"app.kubernetes.io/instance": "etcd"},
-        port=2379,
-    )
-
-
-def user() -> EtcdUser:
-    return EtcdUser("elections", pulumi.Output.secret(PASSWORD), "/elections/")
+def store(**changes: Any) -> Reach:
+    """A user's way to etcd in the namespace ``data``."""
+    values: dict[str, Any] = {
+        "name": "etcd",
+        "endpoints": tuple(f"etcd-{i}.data.svc:2379" for i in range(3)),
+        "pods": {"app.kubernetes.io/instance": "etcd"},
+        "namespace": "data",
+        "app_protocol": "etcd",
+        "path": "/elections/",
+        "authority": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+        "credentials": Credentials(PASSWORD, "elections"),
+        "isolated": True,
+    }
+    return Reach(**{**values, **changes})
 
 
 def made(
@@ -44,7 +45,7 @@ def made(
     def program() -> None:
         given: Any = {"image": IMAGE, "backend": backend, **args}
         if backend == "etcd":
-            given = {"store": store(), "user": user(), **given}
+            given = {"store": store(), **given}
         found.append(Election("duty", given))
         Application(
             "web",
@@ -95,7 +96,7 @@ def test_etcd_is_told_with_every_member_and_files_for_what_is_secret() -> None:
         "--margin": "1.5",
         "--port": "4040",
         "--metrics-port": "4041",
-        "--endpoint": [f"https://etcd-{i}.etcd:2379" for i in range(3)],
+        "--endpoint": [f"https://etcd-{i}.data.svc:2379" for i in range(3)],
         "--ca-file": "/etc/elector/ca.crt",
         "--username": "elections",
         "--password-file": "/etc/elector/password",
@@ -106,13 +107,31 @@ def test_etcd_is_told_with_every_member_and_files_for_what_is_secret() -> None:
     for node in graph:
         if not node.type.endswith(":Secret"):
             assert PASSWORD not in str(node.inputs)
-    template = templates(graph)[0]
-    assert template["metadata"]["labels"]["dds/client-of-etcd"] == "true"
-    (policy,) = objects(graph, "NetworkPolicy")
+    own, there = (graph.one("NetworkPolicy", name).inputs for name in ("web", "web-to-etcd"))
+    ports = [{"port": 2379, "protocol": "TCP"}]
+    etcd = {"matchLabels": {"app.kubernetes.io/instance": "etcd"}}
+    namespace = {"matchLabels": {"kubernetes.io/metadata.name": "data"}}
     assert {
-        "ports": [{"port": 2379, "protocol": "TCP"}],
-        "to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "etcd"}}}],
-    } in policy["spec"]["egress"]
+        "ports": ports,
+        "to": [{"podSelector": etcd, "namespaceSelector": namespace}],
+    } in own["spec"]["egress"]
+    assert there["metadata"]["namespace"] == "data"
+    assert there["spec"]["podSelector"] == etcd
+    (rule,) = there["spec"]["ingress"]
+    assert rule["ports"] == ports
+    assert rule["from"][0]["podSelector"] == own["spec"]["podSelector"]
+
+
+def test_pods_start_when_the_user_is_there() -> None:
+    def program() -> None:
+        user = Task("user", {"image": IMAGE})
+        election = Election("duty", {"image": IMAGE, "store": store(depends_on=(user.job,))})
+        Application("web", {"image": IMAGE, "companions": [election.companion]})
+
+    graph = build(program)
+    job = graph.one("Job", "user").urn
+    assert job in graph.one("Deployment", "web").dependencies
+    assert job not in graph.one("Secret", "duty").dependencies
 
 
 def test_etcd_gives_nobody_a_token() -> None:
@@ -224,10 +243,9 @@ def test_the_three_probes_differ_and_ask_the_elector_not_the_store() -> None:
 
 def test_the_metrics_are_reached_only_by_who_is_named() -> None:
     _, graph, _ = made()
-    assert "ingress" not in the(graph, "NetworkPolicy")["spec"]
-    _, graph, _ = made(
-        metrics_clients=[{"app": "prometheus"}], metrics_namespace={"name": "monitoring"}
-    )
+    assert "ingress" not in graph.one("NetworkPolicy", "web").inputs["spec"]
+    clients = [{"pods": {"app": "prometheus"}, "namespaces": {"name": "monitoring"}}]
+    _, graph, _ = made("lease", metrics_clients=clients)
     (rule,) = the(graph, "NetworkPolicy")["spec"]["ingress"]
     assert rule == {
         "ports": [{"port": 4041, "protocol": "TCP"}],
@@ -279,10 +297,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ttl_seconds": 10, "margin_seconds": 2.6}, "must be from 0.2 to 2.5"),
     ({"ttl_seconds": 2, "margin_seconds": 0.05}, "must be from 0.1 to 900"),
     ({"ttl_seconds": 2, "margin_seconds": 0.51}, "must be from 0.1 to 0.5"),
-    ({"store": "https://etcd:2379"}, "must be an EtcdTopology, such as cluster.topology"),
-    ({"user": "root"}, "must be an EtcdUser, such as cluster.user(...)"),
+    ({"store": "https://etcd:2379"}, "must be a Reach"),
+    ({"store": store(app_protocol="redis")}, "must be a reach of what speaks etcd"),
+    ({"store": store(credentials=None)}, "store.credentials is None; must be there"),
+    ({"store": store(credentials=Credentials(PASSWORD))}, "store.credentials"),
+    ({"store": store(authority=None)}, "store.authority is None; must be given"),
+    ({"store": store(path="")}, "store.path is ''; must be from 1 to 256"),
+    ({"store": store(path="/$(HOME)/")}, "store.path"),
+    ({"store": store(path="--key")}, "not beginning with a dash"),
     ({"port": 4041}, "must differ from port"),
-    ({"metrics_namespace": {"a": "b"}}, "needs metrics_clients"),
     ({"on_change": {}}, "signal or url"),
     ({"on_change": {"signal": "HUP", "url": "http://localhost/"}}, "one of them"),
     ({"on_change": {"signal": "HUP"}}, "must have process with signal"),
@@ -300,17 +323,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_bad_input_is_refused_before_anything_is_registered(
     change: dict[str, Any], message: str, preview: bool
 ) -> None:
-    assert message in refusal({"store": store, "user": user, **change}, preview=preview)
+    assert message in refusal({"store": store(), **change}, preview=preview)
 
 
 def test_a_lease_has_no_store() -> None:
-    assert "store is 'EtcdTopology'" in refusal({"backend": "lease", "store": store})
-    assert "user is 'EtcdUser'" in refusal({"backend": "lease", "user": user})
+    assert "store is 'etcd'; must be left out" in refusal({"backend": "lease", "store": store()})
 
 
-def test_etcd_needs_a_store_and_a_user() -> None:
-    assert "store is None" in refusal({"user": user})
-    assert "user is None" in refusal({"store": store})
+def test_etcd_needs_a_store() -> None:
+    assert "store is None; must be given" in refusal({})
 
 
 @pytest.mark.parametrize(
@@ -323,7 +344,7 @@ def test_a_bad_name_is_refused(name: str, message: str) -> None:
 
 def test_the_longest_name_fits() -> None:
     def program() -> None:
-        args: Any = {"image": IMAGE, "store": store(), "user": user()}
+        args: Any = {"image": IMAGE, "store": store()}
         election = Election("d" * 54, args)
         Application("web", {"image": IMAGE, "companions": [election.companion]})
 
@@ -335,7 +356,7 @@ def refusal(args: dict[str, Any], name: str = "duty", preview: bool = False) -> 
     messages = []
 
     def program() -> None:
-        given: Any = {"image": IMAGE, **{k: v() if callable(v) else v for k, v in args.items()}}
+        given: Any = {"image": IMAGE, **args}
         with pytest.raises(InputError) as caught:
             Election(name, given)
         messages.append(str(caught.value))
