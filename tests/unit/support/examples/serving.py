@@ -5,8 +5,7 @@ from typing import Any
 import pulumi
 
 from components import Authority, Election, EtcdCluster, EventBus, ShardedRedis
-from components.values.edges import Edge
-from components.values.etcd import EtcdTopology, EtcdUser
+from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
 from tests.unit.support.examples.example import IMAGE, Example, companion
 
@@ -30,6 +29,7 @@ def _store() -> dict[str, Any]:
         "companions": [companion("exporter", 9121)],
         "users": [RedisUser("exporter", ("+info",), pulumi.Output.secret("swordfish"))],
         "slow_command_ms": 5,
+        "clients": [{"pods": {"role": "tool"}}],
         "spread": "strict",
         "namespace": "here",
     }
@@ -62,7 +62,8 @@ def _cluster() -> dict[str, Any]:
         "root_password": pulumi.Output.secret("swordfish-of-the-root"),
         "authority": _authority(),
         "resources": {"requests": {"cpu": "200m"}, "limits": {"memory": "1Gi"}},
-        "ingress": [Edge(ports=(2381,), namespace={"team": "blue"})],
+        "clients": [{"cidr": "203.0.113.0/24"}],
+        "metrics_clients": [{"namespaces": {"team": "blue"}}],
         "spread": "strict",
         "namespace": "here",
     }
@@ -77,21 +78,24 @@ def _election() -> dict[str, Any]:
         "worker_seconds": 12.5,
         "port": 5050,
         "metrics_port": 5051,
-        "metrics_clients": [{"app": "prometheus"}],
-        "metrics_namespace": {"name": "monitoring"},
+        "metrics_clients": [{"pods": {"app": "prometheus"}, "namespace": "monitoring"}],
         "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
         "namespace": "here",
     }
 
 
-def _topology() -> EtcdTopology:
-    return EtcdTopology(
+def _user() -> Reach:
+    return Reach(
         name="etcd",
-        endpoints=("https://etcd-0:2379", "https://etcd-1:2379"),
-        authority=pulumi.Output.from_input("-----BEGIN CERTIFICATE-----\n"),
-        client_label=("dds/client-of-etcd", "true"),
-        server_labels={"app.kubernetes.io/instance": "etcd"},
-        port=2379,
+        endpoints=("etcd-0.data.svc:2379", "etcd-1.data.svc:2379"),
+        pods={"app.kubernetes.io/instance": "etcd"},
+        namespace="data",
+        app_protocol="etcd",
+        path="/elections/",
+        authority="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+        credentials=Credentials("swordfish-long", "elections"),
+        isolated=True,
+        depends_on=(pulumi.resource.DependencyResource("urn:pulumi:test::dds::a:b:C::there"),),
     )
 
 
@@ -119,10 +123,8 @@ EXAMPLES: dict[str, Example] = {
         lambda: {
             **_election(),
             "backend": "etcd",
-            "store": _topology(),
-            "user": EtcdUser("elections", pulumi.Output.secret("swordfish"), "/elections/"),
+            "store": _user(),
             "on_change": {"signal": "HUP", "process": "web"},
-            "after": [pulumi.resource.DependencyResource("urn:pulumi:test::dds::a:b:C::there")],
         },
     ),
     "Election lease": Example(
