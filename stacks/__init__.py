@@ -31,7 +31,7 @@ def _deferred(name: str) -> Callable[[Settings], None]:
 
 
 # What a cluster, a namespace and the images there are made of.
-_TARGET = ("kubecontext", "registry", "images")
+_TARGET = ("kubecontext", "registry", "images", "network")
 
 COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
     {

@@ -19,6 +19,7 @@ from components.arguments.images import Image, Registry
 from components.arguments.names import DnsLabel, dns_label
 from components.arguments.place import Place
 from components.values.nginx import Percent
+from components.values.peers import NetworkArgs
 from components.values.pem import Certificates
 
 _WHERE = "Configuration"
@@ -93,6 +94,8 @@ class Settings:
     """First part of the names of the cluster's containers. By default worked out likewise."""
     images: Mapping[DnsLabel, Image] = dataclasses.field(default_factory=dict)
     """Images that replace the project's own, by name; an array of ``name=reference``."""
+    network: NetworkArgs = dataclasses.field(default_factory=lambda: NetworkArgs())
+    """Where the cluster's name service and API server are; components read it themselves."""
     shards: Annotated[int, between(1, 64)] = 3
     """Shards of the store in ``ambassadors``."""
     role: Annotated[str, one_of("cache", "store")] = "cache"
@@ -154,8 +157,9 @@ class Settings:
         given: list[str] = []
         for key, declared in KEYS.items():
             if text := configured.get(key):
-                values[key] = resolve(place(key), declared, _parsed(key, declared, text))
-                if values[key] not in (defaults[key], {}):
+                parsed = _parsed(key, declared, text)
+                values[key] = resolve(place(key), declared, parsed)
+                if values[key] != defaults[key] and parsed not in ([], {}):
                     given.append(key)
             elif text := os.environ.get(_VARIABLES.get(key, "")):
                 values[key] = resolve(Place("Environment", _VARIABLES[key]), declared, text)

@@ -17,8 +17,8 @@ from components import (
     Task,
 )
 from components.pods.companion import Rule
-from components.values.edges import Edge
-from tests.unit.support.examples.example import IMAGE, Example, bus, companion
+from components.values.reach import Reach
+from tests.unit.support.examples.example import IMAGE, Example, bus, companion, reach
 
 # A function with requirements, from which an image is built.
 _FOLDER = str(Path(__file__).parents[3] / "live" / "programs" / "functions" / "shouts")
@@ -55,8 +55,7 @@ def _everything() -> dict[str, Any]:
             {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
         ],
         "namespace": "here",
-        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
-        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "reaches": [reach(), Reach.outside("https://api.example.org/", cidrs=["203.0.113.0/24"])],
         "grace_seconds": 10,
         "application": "app",
         "component": "part",
@@ -82,11 +81,22 @@ def _serving() -> dict[str, Any]:
     return {
         **_everything(),
         "ports": [
-            {"name": "http", "port": 8080, "service_port": 80, "protocol": "TCP"},
+            {
+                "name": "http",
+                "port": 8080,
+                "service_port": 8080,
+                "protocol": "TCP",
+                "app_protocol": "http",
+            },
             {"name": "admin", "port": 9001, "address": "127.0.0.1"},
+            {"name": "metrics", "port": 9002, "clients": [{"namespaces": {"team": "blue"}}]},
         ],
         "expose": ["http"],
-        "clients": [{"role": "client"}],
+        "clients": [
+            {"pods": {"role": "client"}},
+            {"pods": {}, "namespace": "there"},
+            {"cidr": "203.0.113.0/24"},
+        ],
         "replicas": 3,
         "spread": "strict",
         "drain_seconds": 7,
