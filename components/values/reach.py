@@ -8,7 +8,7 @@ end, also in another namespace.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import pulumi
@@ -45,7 +45,7 @@ class Credentials:
 
     GIVEN_BY: ClassVar[str] = "Credentials(password.value)"
 
-    password: Secret[Annotated[str, password(8)]]
+    password: Secret[Annotated[str, password(8)]] = field(repr=False)
     """The password."""
     username: Annotated[
         str,
