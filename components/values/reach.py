@@ -37,6 +37,7 @@ from components.values.topology import Topology
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANYTHING = "tcp"
+_Password = Annotated[str, password(8)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Credentials:
 
     GIVEN_BY: ClassVar[str] = "Credentials(password.value)"
 
-    password: Secret[Annotated[str, password(8)]] = field(repr=False)
+    password: Secret[_Password] = field(repr=False)
     """The password."""
     username: Annotated[
         str,
