@@ -290,7 +290,7 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
 def published_at(application: Application, path: str) -> tuple[pulumi.Output[str], Reach]:
     """URL at which a subscriber's pods accept events, and how they are reached for that."""
     url = pulumi.Output.concat("http://", application.endpoint or "", path)
-    return url, dataclasses.replace(application.reach, path=path)
+    return url, application.reach.at(path)
 
 
 def _plan(where: str, name: str, args: SubscriberArgs) -> DeliveryPlan:

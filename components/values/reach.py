@@ -8,7 +8,7 @@ end, also in another namespace.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import pulumi
@@ -204,6 +204,13 @@ class Reach:
             path=f"/{path}" if path and path.startswith("?") else path or "",
             authority=authority,
         )
+
+    def at(self, path: str) -> "Reach":
+        """The same at another path, such as ``/events``."""
+        made = replace(self, path=path)
+        # The same Output, by which two paths of one thing are known to be one connection.
+        object.__setattr__(made, "namespace", self.namespace)
+        return made
 
     @property
     def is_local(self) -> bool:

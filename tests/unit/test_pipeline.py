@@ -154,6 +154,19 @@ def test_only_the_bus_and_the_targets_are_reached_and_they_let_it_in() -> None:
     assert urls["email-user"] == "https://hooks.example.org/in?a=b"
 
 
+def test_steps_that_are_paths_of_one_application_are_one_connection() -> None:
+    def program() -> None:
+        app = Application("steps", {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]})
+        Pipeline("one", pipeline_args(targets={s: app.reach.at(f"/{s}") for s in FLOW.steps}))
+
+    graph = build(program)
+    assert len(policy(graph, "one")["egress"]) == 3
+    assert len([n for n in graph.all("NetworkPolicy") if n.name.startswith("one-to-steps")]) == 1
+    data = [n.inputs["data"] for n in graph.all("ConfigMap")]
+    urls = [one["url"] for one in json.loads(data[0]["etc_events_deliver.json"])["subscriptions"]]
+    assert [url.rpartition(":8080")[2] for url in urls] == [f"/{step}" for step in FLOW.steps]
+
+
 def test_only_clients_publish_and_only_those_named_see_metrics() -> None:
     assert "ingress" not in policy(made(Pipeline, pipeline_args), "one")
     graph = made(

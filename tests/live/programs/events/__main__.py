@@ -1,7 +1,5 @@
 """A bus, a pipeline whose steps do what their events say, and two-factor with its gateway."""
 
-import dataclasses
-
 import pulumi
 
 from components.platform.generated import Password
@@ -65,7 +63,7 @@ pipeline = Pipeline(
         "image": images["events"],
         "bus": bus,
         "flow": FLOW,
-        "targets": {step: dataclasses.replace(steps.reach, path=f"/{step}") for step in FLOW.steps},
+        "targets": {step: steps.reach.at(f"/{step}") for step in FLOW.steps},
         "delivery": PATIENT,
         "deliveries": {
             # Few, for the poison; and half a minute, which a step that was killed takes to return.
