@@ -8,7 +8,7 @@ end, also in another namespace.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import pulumi
@@ -37,6 +37,7 @@ from components.values.topology import Topology
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANYTHING = "tcp"
+_Password = Annotated[str, password(8)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Credentials:
 
     GIVEN_BY: ClassVar[str] = "Credentials(password.value)"
 
-    password: Secret[Annotated[str, password(8)]]
+    password: Secret[_Password] = field(repr=False)
     """The password."""
     username: Annotated[
         str,
@@ -203,6 +204,13 @@ class Reach:
             path=f"/{path}" if path and path.startswith("?") else path or "",
             authority=authority,
         )
+
+    def at(self, path: str) -> "Reach":
+        """The same at another path, such as ``/events``."""
+        made = replace(self, path=path)
+        # The same Output, by which two paths of one thing are known to be one connection.
+        object.__setattr__(made, "namespace", self.namespace)
+        return made
 
     @property
     def is_local(self) -> bool:

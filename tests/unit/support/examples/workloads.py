@@ -124,9 +124,9 @@ def _function() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "writable": ["/tmp"],
         "companions": [companion()],
-        "clients": [{"role": "client"}],
-        "ingress": [Edge(ports=(8081,), namespace={"team": "blue"})],
-        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "clients": [{"pods": {"role": "client"}}],
+        "metrics_clients": [{"namespaces": {"team": "blue"}}],
+        "reaches": [reach("store", 6379), bus()],
         "namespace": "here",
         "labels": {"colour": "green"},
         "annotations": {"note": "x"},
@@ -226,8 +226,6 @@ EXAMPLES = {
             "code": HANDLER,
             "target": "handler",
             "signature": "http",
-            "triggers": ["http", "event"],
-            "bus": bus(),
             "registry": "localhost:5000",
         },
     ),
@@ -258,21 +256,22 @@ EXAMPLES = {
     "FunctionDecorator": Example(
         FunctionDecorator,
         "dds:index:FunctionDecorator",
-        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        {"image": IMAGE, "upstream": reach()},
         lambda: {
             **_function(),
             "code": HANDLER,
             "target": "handler",
             "response": "answer",
             "on_failure": "open",
-            "upstream": pulumi.Output.from_input("api.here.svc:80"),
-            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+            "upstream": reach(
+                endpoints=(pulumi.Output.from_input("api.there.svc:80"),), ports=(8080,)
+            ),
         },
     ),
     "FunctionDecorator of a folder, to zero": Example(
         FunctionDecorator,
         "dds:index:FunctionDecorator",
-        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        {"image": IMAGE, "upstream": reach()},
         lambda: {
             **_function(),
             "source": _FOLDER,
@@ -282,8 +281,7 @@ EXAMPLES = {
             "idle_seconds": 30,
             "held": 20,
             "hold_seconds": 40,
-            "upstream": "api:80",
-            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+            "upstream": reach(),
         },
     ),
     "Password": Example(
