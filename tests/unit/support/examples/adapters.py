@@ -12,7 +12,7 @@ from tests.unit.support.examples.example import IMAGE, Example
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
-def reach(*, port: int, app_protocol: str, path: str = "") -> Reach:
+def elsewhere(*, port: int, app_protocol: str, path: str = "") -> Reach:
     """A server in another namespace, whose endpoint is known later."""
     return Reach(
         "server",
@@ -113,7 +113,7 @@ EXAMPLES: dict[str, Example] = {
                 {
                     "name": "redis",
                     "kind": "redis_slowlog",
-                    "server": reach(port=6380, app_protocol="redis"),
+                    "server": elsewhere(port=6380, app_protocol="redis"),
                     "auth": True,
                 },
                 {
@@ -139,7 +139,7 @@ EXAMPLES: dict[str, Example] = {
         lambda: {
             **_exporter(),
             "kind": "nginx",
-            "server": reach(port=8081, app_protocol="http", path="/status?a=b"),
+            "server": elsewhere(port=8081, app_protocol="http", path="/status?a=b"),
         },
     ),
     "RedisExporter": Example(
@@ -168,7 +168,7 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
             "flavour": "mysql",
-            "server": reach(port=3307, app_protocol="mysql"),
+            "server": elsewhere(port=3307, app_protocol="mysql"),
             "database": "shop",
             "user": "watch",
             "password": pulumi.Output.secret("swordfish-long-enough"),

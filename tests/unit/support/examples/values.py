@@ -11,7 +11,6 @@ from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob
-from components.values.reach import Reach
 from components.values.redis_user import RedisUser
 from components.values.targets import Target
 from components.values.topology import Shard, Topology
@@ -38,7 +37,7 @@ VALUES: dict[str, Callable[[], Any]] = {
         rules=(Rule(("configmaps",), ("get",)),),
     ),
     "ScrapeJob": lambda: ScrapeJob(
-        "redis", Reach("redis", ("redis.here.svc:9121",), pods={"dds/metrics-of-redis": "true"})
+        "redis", "redis.here.svc", 9121, {"dds/metrics-of-redis": "true"}
     ),
     "Alert": lambda: Alert(
         "RedisDown", "redis_up == 0", "{{ $labels.instance }} is down.", 30, "critical"
