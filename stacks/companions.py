@@ -110,7 +110,7 @@ def make(
         },
         opts,
     )
-    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT, "clients": [{}]}, opts)
+    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT}, opts)
     companions = (
         ambassador.companion, exporter.companion, tls.companion, topz.companion, *more,
     )  # fmt: skip
