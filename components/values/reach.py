@@ -250,3 +250,17 @@ def speaking(*protocols: str, sharded: bool = False) -> Constraint:
     odd = [Reach.local(1, app_protocol=word) for word in others]
     odd += [Reach.local(1)] if sharded else []
     return Constraint(f"{says}, sharded" if sharded else says, holds, tuple(odd))
+
+
+ONE_ENDPOINT = Constraint(
+    "of a single endpoint",
+    lambda reach: len(reach.endpoints) == 1,
+    (Reach("shards", ("127.0.0.1:1", "127.0.0.1:2")),),
+)
+"""A reach of a program that is asked by itself: of several only the first would be."""
+NO_QUERY = Constraint(
+    "without ? and # in its path",
+    lambda reach: not set(reach.path) & set("?#"),
+    (Reach.local(1, path="/a?b"), Reach.local(1, path="/a#b")),
+)
+"""A reach whose URL is made longer."""

@@ -117,7 +117,7 @@ EXAMPLES: dict[str, Example] = {
             "image": IMAGE,
             "address": "0.0.0.0",
             "port": 8080,
-            "clients": [{"role": "client"}],
+            "clients": [{"pods": {"role": "client"}}],
             "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
         },
     ),
