@@ -58,9 +58,11 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
                 "database_authority",
             ),
             {
-                "backend.endpoint": "database",
-                "backend.tls.server_name": "database_server_name",
-                "backend.tls.authority": "database_authority",
+                # Of the reach that is made of them, and of the broker.
+                "endpoints": "database",
+                "namespace": "database",
+                "authority": "database_authority",
+                "tls.server_name": "database_server_name",
             },
         ),
         "functions": Composition(

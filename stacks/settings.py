@@ -118,7 +118,8 @@ class Settings:
     percent: Percent = 10
     """Share of the users in the experiment of ``experiments``."""
     database: Endpoint = ""
-    """``host:port`` of a Redis outside for ``experiments``. By default one in the cluster is made."""
+    """``host:port`` of a Redis outside, or of a Service of another namespace, for ``experiments``.
+    By default one in the cluster is made."""
     database_tls: bool = False
     """Whether that Redis is spoken to over TLS, its certificate verified."""
     database_server_name: ServerName = ""
