@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from components.single_node.topz import Topz, TopzArgs
     from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
     from components.values.metrics import Alert, ScrapeJob
-    from components.values.peers import PeerArgs
+    from components.values.peers import NetworkArgs, PeerArgs
     from components.values.reach import Credentials, Reach
     from components.values.topology import Topology
     from components.workloads.application import Application, ApplicationArgs
@@ -110,6 +110,7 @@ _MODULES = {
     "MySqlHealthArgs": "single_node.mysql_health",
     "Password": "platform.generated",
     "PasswordArgs": "platform.generated",
+    "NetworkArgs": "values.peers",
     "PeerArgs": "values.peers",
     "Pipeline": "serving.pipeline",
     "PipelineArgs": "serving.pipeline",
@@ -189,6 +190,7 @@ __all__ = [
     "MySqlHealthArgs",
     "Password",
     "PasswordArgs",
+    "NetworkArgs",
     "PeerArgs",
     "Pipeline",
     "PipelineArgs",
