@@ -32,7 +32,7 @@ from components.values import resolv
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
 from components.values.peers import Clients
-from components.values.reach import Reach
+from components.values.reach import ONE_ENDPOINT, Reach
 
 _LOOPBACK = "127.0.0.1"
 _FOLDER = "/etc/haproxy-broker"
@@ -75,7 +75,7 @@ class ServiceBrokerArgs(TypedDict):
 
     image: Later[Image]
     """Image with HAProxy 2.4 or newer, sh and awk."""
-    backend: Reach
+    backend: Annotated[Reach, ONE_ENDPOINT]
     """Where the connections go: ``application.reach``, or ``Reach.outside(...)``. What is sent, and
     so who logs in, is the application's business."""
     tls: NotRequired[BrokerTlsArgs]

@@ -22,7 +22,7 @@ from components.arguments.together import different
 from components.single_node import scraped
 from components.values.nginx import HeaderKilobytes, Literal, Percent
 from components.values.peers import Clients
-from components.values.reach import Reach, speaking
+from components.values.reach import ONE_ENDPOINT, Reach, speaking
 
 CONTROL = "control"
 """Name of the arm that everybody else sees."""
@@ -106,10 +106,10 @@ class RequestSplitterArgs(TypedDict):
     """Image with nginx, sh and awk."""
     metrics_image: Later[Image]
     """The project's image ``companions``, whose program counts by arm."""
-    control: Annotated[Reach, speaking("http")]
+    control: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
     """What everybody else sees, most often ``application.reach``. Requests keep their path, the
     reach's own is not put before it."""
-    experiment: Annotated[Reach, speaking("http")]
+    experiment: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
     """What ``percent`` of the users see."""
     percent: NotRequired[Annotated[Percent, Default(10)]]
     """Share of the users in the experiment, in percent; 0 is off."""

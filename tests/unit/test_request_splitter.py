@@ -199,6 +199,7 @@ def test_the_seed_counts_nothing() -> None:
             {"experiment": Reach.outside("https://beta.example/", cidrs=["0.0.0.0/0"])},
             "must be a reach of what speaks http",
         ),
+        ({"control": Reach("web", ("a:80", "b:80"), pods={})}, "of a single endpoint"),
         ({"sticky": {"by": "session"}}, "must be one of header, cookie, address"),
         ({"sticky": {"by": "header", "name": "X User"}}, "must be the name of a header"),
         ({"sticky": {"by": "cookie", "name": "a-b"}}, "letters, digits and underscores"),

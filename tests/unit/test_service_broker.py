@@ -204,6 +204,7 @@ def test_the_backend_lets_the_pods_in_and_is_ready_first() -> None:
         ({"breaker": {"probe_ms": 50}}, "must be from 100"),
         ({"breaker": {"limit": 1}}, "limit is not an argument"),
         ({"backend": "db:6379"}, "backend is 'db:6379'; must be a Reach, such as"),
+        ({"backend": Reach("db", ("a:1", "b:1"), pods={})}, "of a single endpoint"),
         ({"tls": {"verify": False}}, "verify is not an argument"),
         ({"backend": outside(), "tls": {}}, "tls.server_name is None; must be given, since 203."),
         ({"backend": outside("[fd00::1]:1"), "tls": {}}, "[fd00::1] is no name"),
