@@ -207,10 +207,7 @@ class Reach:
 
     def at(self, path: str) -> "Reach":
         """The same at another path, such as ``/events``."""
-        made = replace(self, path=path)
-        # The same Output, by which two paths of one thing are known to be one connection.
-        object.__setattr__(made, "namespace", self.namespace)
-        return made
+        return replace(self, path=path)
 
     @property
     def is_local(self) -> bool:

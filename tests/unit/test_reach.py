@@ -286,6 +286,16 @@ def test_what_is_reached_twice_is_told_once() -> None:
     assert len(names) == len(out(graph)) + 1 == 2
 
 
+def test_several_paths_of_one_thing_are_one_connection() -> None:
+    def program() -> None:
+        api = Application("api", {"image": IMAGE, "ports": [HTTP]}).reach
+        Application("web", {"image": IMAGE, "reaches": [api.at("/a"), api.at("/b")]})
+
+    graph = build(program)
+    assert len(out(graph)) == 1
+    assert len([node for node in graph if node.name.startswith("web-to-")]) == 1
+
+
 def test_two_stores_of_one_name_in_two_namespaces_are_both_reached() -> None:
     graph = application(reaches=[reach(), reach(namespace="elsewhere")])
     spaces = [policy(graph, name)["metadata"]["namespace"] for name in (
