@@ -1,4 +1,4 @@
-"""Every component and its arguments.
+"""Every component, its arguments, and the values that pass between components.
 
 They are loaded when they are first used: a program pays for those that it deploys, and what only
 one of them needs (such as the Docker SDK) need not be there for the others.
@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from components.arguments.errors import InputError
     from components.platform.certificates import (
         Authority,
         AuthorityArgs,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from components.platform.images import ImageCatalog, ImageCatalogArgs
     from components.platform.prometheus import Prometheus, PrometheusArgs
     from components.platform.smoke import SmokeTest, SmokeTestArgs
+    from components.pods.companion import Companion, Listener, Rule
     from components.serving.election import Election, ElectionArgs
     from components.serving.etcd_cluster import EtcdCluster
     from components.serving.etcd_settings import EtcdClusterArgs
@@ -45,17 +47,20 @@ if TYPE_CHECKING:
     from components.single_node.mysql_health import MySqlHealth, MySqlHealthArgs
     from components.single_node.request_splitter import RequestSplitter
     from components.single_node.service_broker import (
-        BackendArgs,
         BreakerArgs,
         BrokerTlsArgs,
         ServiceBroker,
         ServiceBrokerArgs,
     )
-    from components.single_node.splitter_settings import ArmArgs, RequestSplitterArgs, StickyArgs
+    from components.single_node.splitter_settings import RequestSplitterArgs, StickyArgs
     from components.single_node.tls_settings import TlsSidecarArgs
     from components.single_node.tls_sidecar import TlsSidecar
     from components.single_node.topz import Topz, TopzArgs
     from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
+    from components.values.metrics import Alert, ScrapeJob
+    from components.values.peers import NetworkArgs, PeerArgs
+    from components.values.reach import Credentials, Reach
+    from components.values.topology import Topology
     from components.workloads.application import Application, ApplicationArgs
     from components.workloads.scheduled import ScheduledTask, ScheduledTaskArgs
     from components.workloads.stateful import (
@@ -66,34 +71,37 @@ if TYPE_CHECKING:
     from components.workloads.task import Task, TaskArgs
 
 _MODULES = {
+    "Alert": "values.metrics",
     "Application": "workloads.application",
     "ApplicationArgs": "workloads.application",
-    "ArmArgs": "single_node.splitter_settings",
     "Authority": "platform.certificates",
     "AuthorityArgs": "platform.certificates",
-    "BackendArgs": "single_node.service_broker",
     "BreakerArgs": "single_node.service_broker",
     "BrokerTlsArgs": "single_node.service_broker",
     "Certificate": "platform.certificates",
     "CertificateArgs": "platform.certificates",
     "Cluster": "platform.cluster",
     "ClusterArgs": "platform.cluster",
+    "Companion": "pods.companion",
     "ConfigSync": "single_node.config_sync",
     "ConfigSyncArgs": "single_node.config_sync",
+    "Credentials": "values.reach",
     "Election": "serving.election",
     "ElectionArgs": "serving.election",
     "EtcdCluster": "serving.etcd_cluster",
     "EtcdClusterArgs": "serving.etcd_settings",
-    "GitSourceArgs": "single_node.config_sync",
-    "HttpSourceArgs": "single_node.config_sync",
     "EventBus": "serving.event_bus",
     "EventBusArgs": "serving.event_bus",
     "Function": "serving.function",
     "FunctionArgs": "serving.function",
     "FunctionDecorator": "serving.function_decorator",
     "FunctionDecoratorArgs": "serving.function_decorator",
+    "GitSourceArgs": "single_node.config_sync",
+    "HttpSourceArgs": "single_node.config_sync",
     "ImageCatalog": "platform.images",
     "ImageCatalogArgs": "platform.images",
+    "InputError": "arguments.errors",
+    "Listener": "pods.companion",
     "LogAdapter": "single_node.log_adapter",
     "LogAdapterArgs": "single_node.log_adapter",
     "MetricsExporter": "single_node.exporters",
@@ -102,16 +110,21 @@ _MODULES = {
     "MySqlHealthArgs": "single_node.mysql_health",
     "Password": "platform.generated",
     "PasswordArgs": "platform.generated",
+    "NetworkArgs": "values.peers",
+    "PeerArgs": "values.peers",
+    "Pipeline": "serving.pipeline",
+    "PipelineArgs": "serving.pipeline",
     "Prometheus": "platform.prometheus",
     "PrometheusArgs": "platform.prometheus",
+    "Reach": "values.reach",
     "RedisExporter": "single_node.exporters",
     "RedisExporterArgs": "single_node.exporters",
     "RequestSplitter": "single_node.request_splitter",
     "RequestSplitterArgs": "single_node.splitter_settings",
-    "Pipeline": "serving.pipeline",
-    "PipelineArgs": "serving.pipeline",
+    "Rule": "pods.companion",
     "ScheduledTask": "workloads.scheduled",
     "ScheduledTaskArgs": "workloads.scheduled",
+    "ScrapeJob": "values.metrics",
     "ServiceBroker": "single_node.service_broker",
     "ServiceBrokerArgs": "single_node.service_broker",
     "ShardedRedis": "serving.sharded_redis",
@@ -130,6 +143,7 @@ _MODULES = {
     "TaskArgs": "workloads.task",
     "TlsSidecar": "single_node.tls_sidecar",
     "TlsSidecarArgs": "single_node.tls_settings",
+    "Topology": "values.topology",
     "Topz": "single_node.topz",
     "TopzArgs": "single_node.topz",
     "TwemproxyAmbassador": "single_node.twemproxy",
@@ -137,20 +151,21 @@ _MODULES = {
 }
 
 __all__ = [
+    "Alert",
     "Application",
     "ApplicationArgs",
-    "ArmArgs",
     "Authority",
     "AuthorityArgs",
-    "BackendArgs",
     "BreakerArgs",
     "BrokerTlsArgs",
     "Certificate",
     "CertificateArgs",
     "Cluster",
     "ClusterArgs",
+    "Companion",
     "ConfigSync",
     "ConfigSyncArgs",
+    "Credentials",
     "Election",
     "ElectionArgs",
     "EtcdCluster",
@@ -165,6 +180,8 @@ __all__ = [
     "HttpSourceArgs",
     "ImageCatalog",
     "ImageCatalogArgs",
+    "InputError",
+    "Listener",
     "LogAdapter",
     "LogAdapterArgs",
     "MetricsExporter",
@@ -173,16 +190,21 @@ __all__ = [
     "MySqlHealthArgs",
     "Password",
     "PasswordArgs",
+    "NetworkArgs",
+    "PeerArgs",
     "Pipeline",
     "PipelineArgs",
     "Prometheus",
     "PrometheusArgs",
+    "Reach",
     "RedisExporter",
     "RedisExporterArgs",
     "RequestSplitter",
     "RequestSplitterArgs",
+    "Rule",
     "ScheduledTask",
     "ScheduledTaskArgs",
+    "ScrapeJob",
     "ServiceBroker",
     "ServiceBrokerArgs",
     "ShardedRedis",
@@ -201,6 +223,7 @@ __all__ = [
     "TaskArgs",
     "TlsSidecar",
     "TlsSidecarArgs",
+    "Topology",
     "Topz",
     "TopzArgs",
     "TwemproxyAmbassador",
@@ -209,12 +232,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the module of a component (PEP 562)."""
+    """Load the module of a name (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """The components, loaded or not."""
+    """The names, loaded or not."""
     return sorted(__all__)

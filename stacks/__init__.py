@@ -31,7 +31,7 @@ def _deferred(name: str) -> Callable[[Settings], None]:
 
 
 # What a cluster, a namespace and the images there are made of.
-_TARGET = ("kubecontext", "registry", "images")
+_TARGET = ("kubecontext", "registry", "images", "network")
 
 COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
     {
@@ -58,9 +58,11 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
                 "database_authority",
             ),
             {
-                "backend.endpoint": "database",
-                "backend.tls.server_name": "database_server_name",
-                "backend.tls.authority": "database_authority",
+                # Of the reach that is made of them, and of the broker.
+                "endpoints": "database",
+                "namespace": "database",
+                "authority": "database_authority",
+                "tls.server_name": "database_server_name",
             },
         ),
         "functions": Composition(

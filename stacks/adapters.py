@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import pulumi
 
 from components.platform.generated import Password
-from components.platform.prometheus import PORT as PROMETHEUS_PORT
 from components.platform.prometheus import Prometheus
 from components.platform.smoke import SmokeTest
 from components.serving.sharded_redis import ShardedRedis
@@ -23,8 +22,7 @@ from components.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT, Log
 from components.single_node.mysql_health import MySqlHealth
 from components.single_node.twemproxy import TwemproxyAmbassador
 from components.values import nginx
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL
+from components.values.metrics import ScrapeJob
 from components.workloads.application import Application
 from components.workloads.stateful import StatefulApplication
 from stacks import tries
@@ -58,6 +56,8 @@ class Adapters:
     cache: Application
     database: StatefulApplication
     prometheus: Prometheus
+    jobs: Mapping[str, ScrapeJob]
+    """What is scraped, by the adapter's name."""
     dashboards: Mapping[str, str]
 
 
@@ -110,9 +110,7 @@ def make(
         "twemproxy",
         {
             "image": images["twemproxy"],
-            "topology": store.topology,
-            "password": _known(store.password),
-            "after": [store],
+            "store": store.reach,
             "namespace": namespace,
         },
         opts,
@@ -122,7 +120,7 @@ def make(
         {
             "image": images["companions"],
             "kind": "twemproxy",
-            "target": ambassador.statistics,
+            "server": ambassador.statistics,
             "deadline_seconds": patience,
             "namespace": namespace,
         },
@@ -227,16 +225,14 @@ def make(
     database = _database(images, namespace, health, database_logs, slow_ms, opts)
     logs = (store_logs, web_logs, database_logs)
     exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
+    adapters = (*exporters, *logs, health)
     prometheus = Prometheus(
         "prometheus",
         {
             "image": images["prometheus"],
-            "jobs": [adapter.job for adapter in (*exporters, *logs, health)],
-            "alerts": [
-                alert for adapter in (*exporters, *logs, health) for alert in adapter.alerts
-            ],
+            "jobs": [adapter.job for adapter in adapters],
+            "alerts": [alert for adapter in adapters for alert in adapter.alerts],
             "scrape_interval_seconds": scrape_interval,
-            "clients": [{}],
             "namespace": namespace,
         },
         opts,
@@ -248,6 +244,7 @@ def make(
         cache=cache,
         database=database,
         prometheus=prometheus,
+        jobs={adapter.job.name: adapter.job for adapter in adapters},
         dashboards={exporter.job.name: exporter.dashboard for exporter in exporters},
     )
 
@@ -258,6 +255,7 @@ def deploy(settings: Settings) -> None:
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(images, here.namespace, settings.scrape_interval, settings.slow_ms, here.opts)
+    health = made.jobs["database-health"].reach
     SmokeTest(
         "adapters-check",
         {
@@ -267,7 +265,7 @@ def deploy(settings: Settings) -> None:
                 "PLAN": pulumi.Output.json_dumps(
                     {
                         "prometheus": made.prometheus.endpoint,
-                        "health": f"database:{_HEALTH_PORT}",
+                        "health": health.endpoint,
                         "up": [
                             f"{metric}_up"
                             for metric in ("redis", "twemproxy", "nginx", "memcached")
@@ -284,12 +282,7 @@ def deploy(settings: Settings) -> None:
                 made.database.stateful_set.spec,
                 made.prometheus.application.stateful_set.spec,
             ],
-            # The database's monitor is read by who may scrape it.
-            "labels": dict([SCRAPER_LABEL]),
-            "egress": [
-                Edge(ports=(PROMETHEUS_PORT,), pods=made.prometheus.application.labels),
-                Edge(ports=(_HEALTH_PORT,), pods=made.database.labels),
-            ],
+            "reaches": [made.prometheus.reach, health],
             "timeout_seconds": 180,
             "namespace": here.namespace,
         },

@@ -22,8 +22,6 @@ from components.single_node.exporters import MetricsExporter
 from components.single_node.tls_sidecar import TlsSidecar
 from components.single_node.topz import Topz
 from components.single_node.twemproxy import TwemproxyAmbassador
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL
 from components.workloads.application import Application, ApplicationArgs
 from stacks import tries
 from stacks.settings import Settings
@@ -73,9 +71,7 @@ def make(
         "twemproxy",
         {
             "image": images["twemproxy"],
-            "topology": store.topology,
-            "password": store.password,
-            "after": [store],
+            "store": store.reach,
             "namespace": namespace,
         },
         opts,
@@ -85,6 +81,7 @@ def make(
         {
             "image": images["companions"],
             "kind": "twemproxy",
+            "server": ambassador.statistics,
             "port": METRICS_PORT,
             "namespace": namespace,
         },
@@ -113,7 +110,7 @@ def make(
         },
         opts,
     )
-    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT, "clients": [{}]}, opts)
+    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT}, opts)
     companions = (
         ambassador.companion, exporter.companion, tls.companion, topz.companion, *more,
     )  # fmt: skip
@@ -123,7 +120,7 @@ def make(
         "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
         "secret_files": {_PASSWORD_FILE: store.password},
         "ports": [{"name": "http", "port": APPLICATION_PORT}],
-        "expose": ["https"],
+        "expose": ["https", "topz"],
         # Every pod of the namespace may ask.
         "clients": [{}],
         "replicas": 2,
@@ -142,7 +139,8 @@ def check(
     opts: pulumi.ResourceOptions,
 ) -> SmokeTest:
     """A check that what is counted over HTTPS went through all of them."""
-    plan = {"endpoint": made.application.endpoint, "ca": _CA_FILE, "pods": made.exporter.job.host}
+    metrics = made.exporter.job.reach
+    plan = {"endpoint": made.application.endpoint, "ca": _CA_FILE, "metrics": metrics.endpoint}
     return SmokeTest(
         "companions-check",
         {
@@ -150,10 +148,7 @@ def check(
             "script": _CHECK.read_text(),
             "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "files": {_CA_FILE: made.authority.certificate},
-            "egress": [
-                Edge(ports=(HTTPS_PORT, TOPZ_PORT, METRICS_PORT), pods=made.application.labels)
-            ],
-            "labels": dict([SCRAPER_LABEL]),
+            "reaches": [made.application.reach, made.application.port("topz"), metrics],
             "covers": [made.application.deployment.spec],
             "namespace": namespace,
         },

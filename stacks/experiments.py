@@ -5,7 +5,6 @@ Both know localhost only. Which users see the experiment is the splitter's busin
 database is the broker's: with ``dds:database`` the same application has another one.
 """
 
-import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -14,15 +13,20 @@ from collections.abc import Mapping
 
 import pulumi
 
+from components.arguments.addresses import is_ip_host
 from components.platform.smoke import SmokeTest
 from components.single_node.request_splitter import RequestSplitter
-from components.single_node.service_broker import BackendArgs, BrokerTlsArgs, ServiceBroker
+from components.single_node.service_broker import (
+    BrokerTlsArgs,
+    ServiceBroker,
+    ServiceBrokerArgs,
+)
 from components.single_node.splitter_settings import RequestSplitterArgs
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
+from components.values.reach import Reach
 from components.workloads.application import Application
 from stacks import tries
-from stacks.parts import arm, page, reached
+from stacks.parts import page
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -55,42 +59,38 @@ def make(
     *,
     percent: float = 10,
     policy: str = "default",
-    database: str = "",
+    database: Reach | None = None,
     tls: BrokerTlsArgs | None = None,
 ) -> Experiments:
     """Deploy the arms, the front, the counter and its database.
 
     :param images: references by the names in IMAGES
-    :param database: ``host:port`` of a Redis outside; empty makes one in the cluster
-    :param tls: how that outside is spoken to over TLS; by default in plain
+    :param database: a Redis; by default one is made
+    :param tls: how that is spoken to over TLS; by default in plain
     """
     control = page("control", images["nginx"], opts, replicas=2, namespace=namespace)
     experiment = page("experiment", images["nginx"], opts, replicas=2, namespace=namespace)
     args: RequestSplitterArgs = {
         "image": images["nginx"],
         "metrics_image": images["companions"],
-        "control": arm(control),
-        "experiment": arm(experiment),
+        "control": control.reach,
+        "experiment": experiment.reach,
         "policy": policy,
         "namespace": namespace,
     }
-    if policy == "seed":
-        # Its nginx does not start before both names resolve.
-        args["after"] = [control, experiment]
-    else:
+    if policy != "seed":
         args["percent"] = percent
     splitter = RequestSplitter("splitter", args, opts)
-    broker = ServiceBroker(
-        "broker",
-        {
-            "image": images["haproxy"],
-            "backend": _outside(database, tls) if database else _database(images, namespace, opts),
-            "listen_port": DATABASE_PORT,
-            "check": "redis",
-            "namespace": namespace,
-        },
-        opts,
-    )
+    broker_args: ServiceBrokerArgs = {
+        "image": images["haproxy"],
+        "backend": database or _database(images, namespace, opts),
+        "listen_port": DATABASE_PORT,
+        "check": "redis",
+        "namespace": namespace,
+    }
+    if tls is not None:
+        broker_args["tls"] = tls
+    broker = ServiceBroker("broker", broker_args, opts)
     front = Application(
         "front",
         {
@@ -131,8 +131,8 @@ def _database(
     images: Mapping[str, pulumi.Input[str]],
     namespace: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
-) -> BackendArgs:
-    made = Application(
+) -> Reach:
+    return Application(
         "database",
         {
             "image": images["redis"],
@@ -146,26 +146,33 @@ def _database(
                 "no",
             ],
             "writable": ["/data"],
-            "ports": [{"name": "redis", "port": DATABASE_PORT}],
-            "clients": [{}],
+            "ports": [{"name": "redis", "port": DATABASE_PORT, "app_protocol": "redis"}],
             "readiness": {"command": ["sh", "-c", "redis-cli ping | grep -q PONG"]},
             "namespace": namespace,
         },
         opts,
-    )
-    return {"endpoint": reached(made), "edge": Edge(ports=(DATABASE_PORT,), pods=made.labels)}
+    ).reach
 
 
-def _outside(database: str, tls: BrokerTlsArgs | None) -> BackendArgs:
-    endpoint = Endpoint.parse("Configuration", "dds:database", database)
-    backend: BackendArgs = {"endpoint": database, "edge": Edge(ports=(endpoint.port,))}
-    # A name's addresses nobody knows here.
-    with contextlib.suppress(ValueError):
-        network = ipaddress.ip_network(endpoint.host.strip("[]"))
-        backend["edge"] = Edge(ports=(endpoint.port,), cidr=str(network))
-    if tls is not None:
-        backend["tls"] = tls
-    return backend
+def _given(settings: Settings) -> Reach | None:
+    """The database of ``dds:database``, outside or a Service of the cluster."""
+    if not settings.database:
+        return None
+    endpoint, authority = Endpoint.parse(settings.database), settings.database_authority or None
+    if endpoint.namespace is not None:
+        # Which of the namespace's pods are behind it is not known here.
+        return Reach(
+            "database",
+            (settings.database,),
+            pods={},
+            namespace=endpoint.namespace or None,
+            authority=authority,
+        )
+    # Nor are the addresses of a name.
+    cidrs = ["0.0.0.0/0", "::/0"]
+    if is_ip_host(endpoint.host):
+        cidrs = [str(ipaddress.ip_network(endpoint.host.strip("[]")))]
+    return Reach.outside(settings.database, cidrs=cidrs, authority=authority, name="database")
 
 
 def _tls(settings: Settings) -> BrokerTlsArgs | None:
@@ -174,8 +181,6 @@ def _tls(settings: Settings) -> BrokerTlsArgs | None:
     tls: BrokerTlsArgs = {}
     if settings.database_server_name:
         tls["server_name"] = settings.database_server_name
-    if settings.database_authority:
-        tls["authority"] = settings.database_authority
     return tls
 
 
@@ -190,7 +195,7 @@ def deploy(settings: Settings) -> None:
         here.opts,
         percent=settings.percent,
         policy=settings.policy,
-        database=settings.database,
+        database=_given(settings),
         tls=_tls(settings),
     )
     plan = {
@@ -209,9 +214,7 @@ def deploy(settings: Settings) -> None:
             "covers": [made.front.deployment.spec, made.counter.deployment.spec],
             "namespace": here.namespace,
         },
-        pulumi.ResourceOptions.merge(
-            here.opts, pulumi.ResourceOptions(depends_on=[made.control, made.experiment])
-        ),
+        here.opts,
     )
     _export(settings, made)
 

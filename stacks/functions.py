@@ -11,7 +11,7 @@ import pulumi
 
 from components.platform.smoke import SmokeTest
 from components.serving.function import Function
-from components.serving.function_decorator import FunctionDecorator, decorator_labels
+from components.serving.function_decorator import FunctionDecorator
 from components.serving.subscriber import PUBLISH_PORT
 from stacks.settings import Settings
 from stacks.signup import IMAGES, SIGNUP, deploy_events
@@ -32,11 +32,6 @@ def deploy(settings: Settings) -> None:
             "image": function,
             "source": str(_HERE / "sources" / "paint_api.py"),
             "signature": "http",
-            # The check asks it directly as well, to see that the decorator makes the difference.
-            "clients": [
-                decorator_labels(_DECORATOR),
-                {"app.kubernetes.io/component": "smoke-test"},
-            ],
             "min_scale": 2,
             "max_scale": 2,
             "namespace": here.namespace,
@@ -47,8 +42,7 @@ def deploy(settings: Settings) -> None:
         _DECORATOR,
         {
             "image": function,
-            "upstream": api.endpoint,
-            "upstream_edge": api.target.edge,
+            "upstream": api.reach,
             "on_failure": settings.on_failure,
             # Every pod of the namespace may ask.
             "clients": [{}],
@@ -64,7 +58,8 @@ def deploy(settings: Settings) -> None:
             "image": images.reference("toolbox"),
             "script": (_HERE / "scripts" / "functions_check.py").read_text(),
             "env": {"API": api.endpoint, "DEFAULTS": defaults.endpoint},
-            "egress": [api.target.edge, defaults.target.edge],
+            # The API directly as well, to see that the decorator makes the difference.
+            "reaches": [api.reach, defaults.reach],
             "covers": [
                 api.application.deployment.spec["template"],
                 defaults.application.deployment.spec["template"],

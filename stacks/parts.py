@@ -1,12 +1,8 @@
 """Parts that several compositions have."""
 
-from collections.abc import Mapping
-
 import pulumi
 
-from components.single_node.splitter_settings import ArmArgs
 from components.values import nginx
-from components.values.edges import Edge
 from components.workloads.application import Application, ApplicationArgs
 
 _FILE = "/etc/nginx-page/nginx.conf"
@@ -18,7 +14,6 @@ def page(
     image: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
     *,
-    clients: tuple[Mapping[str, str], ...] = ({},),
     replicas: int = 1,
     drain_seconds: int = 5,
     namespace: pulumi.Input[str] | None = None,
@@ -46,8 +41,7 @@ def page(
         "command": nginx.command(_FILE),
         "files": {_FILE: nginx.text(nginx.document(f"Says {name}.", http=http))},
         "writable": [nginx.TEMPORARY],
-        "ports": [{"name": "http", "port": _PORT}],
-        "clients": list(clients),
+        "ports": [{"name": "http", "port": _PORT, "app_protocol": "http"}],
         "replicas": replicas,
         "drain_seconds": drain_seconds,
         "readiness": {"path": "/"},
@@ -55,18 +49,3 @@ def page(
     if namespace is not None:
         args["namespace"] = namespace
     return Application(name, args, opts)
-
-
-def reached(application: Application) -> pulumi.Output[str]:
-    """``host:port`` of an application that has a port."""
-    if application.endpoint is None:
-        raise RuntimeError("an application without a port cannot be reached")
-    return application.endpoint
-
-
-def arm(application: Application) -> ArmArgs:
-    """A page as an arm of a splitter."""
-    return {
-        "endpoint": reached(application),
-        "edge": Edge(ports=(_PORT,), pods=application.labels),
-    }

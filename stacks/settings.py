@@ -19,6 +19,7 @@ from components.arguments.images import Image, Registry
 from components.arguments.names import DnsLabel, dns_label
 from components.arguments.place import Place
 from components.values.nginx import Percent
+from components.values.peers import NetworkArgs
 from components.values.pem import Certificates
 
 _WHERE = "Configuration"
@@ -93,6 +94,8 @@ class Settings:
     """First part of the names of the cluster's containers. By default worked out likewise."""
     images: Mapping[DnsLabel, Image] = dataclasses.field(default_factory=dict)
     """Images that replace the project's own, by name; an array of ``name=reference``."""
+    network: NetworkArgs = dataclasses.field(default_factory=lambda: NetworkArgs())
+    """Where the cluster's name service and API server are; components read it themselves."""
     shards: Annotated[int, between(1, 64)] = 3
     """Shards of the store in ``ambassadors``."""
     role: Annotated[str, one_of("cache", "store")] = "cache"
@@ -115,7 +118,8 @@ class Settings:
     percent: Percent = 10
     """Share of the users in the experiment of ``experiments``."""
     database: Endpoint = ""
-    """``host:port`` of a Redis outside for ``experiments``. By default one in the cluster is made."""
+    """``host:port`` of a Redis outside, or of a Service of another namespace, for ``experiments``.
+    By default one in the cluster is made."""
     database_tls: bool = False
     """Whether that Redis is spoken to over TLS, its certificate verified."""
     database_server_name: ServerName = ""
@@ -154,8 +158,9 @@ class Settings:
         given: list[str] = []
         for key, declared in KEYS.items():
             if text := configured.get(key):
-                values[key] = resolve(place(key), declared, _parsed(key, declared, text))
-                if values[key] not in (defaults[key], {}):
+                parsed = _parsed(key, declared, text)
+                values[key] = resolve(place(key), declared, parsed)
+                if values[key] != defaults[key] and parsed not in ([], {}):
                     given.append(key)
             elif text := os.environ.get(_VARIABLES.get(key, "")):
                 values[key] = resolve(Place("Environment", _VARIABLES[key]), declared, text)

@@ -19,7 +19,7 @@ from components.pods.companion import Companion
 from components.single_node.config_sync import ConfigSync
 from components.single_node.tls_sidecar import TlsSidecar
 from components.single_node.topz import Topz
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
 from stacks import tries
 from stacks.settings import Settings
@@ -179,7 +179,15 @@ def deploy(settings: Settings) -> None:
         here.opts,
         certificate_generation=settings.certificate_generation,
     )
-    endpoint = made.legacy.endpoint
+    endpoint = made.legacy.reach.endpoint
+    host = endpoint.apply(lambda found: found.rpartition(":")[0])
+    # The way out to it is open, so that it is the other side that lets nobody in.
+    plain = Reach(
+        "plain",
+        (pulumi.Output.concat(host, f":{APPLICATION_PORT}"),),
+        pods=made.legacy.labels,
+        ports=(APPLICATION_PORT,),
+    )
     SmokeTest(
         "sidecars-check",
         {
@@ -198,11 +206,9 @@ def deploy(settings: Settings) -> None:
                 )
             },
             "files": {_CA_FILE: made.authority.certificate},
-            "egress": [
-                Edge(
-                    ports=(APPLICATION_PORT, REDIRECT_PORT, HTTPS_PORT, TOPZ_PORT),
-                    pods=made.legacy.labels,
-                )
+            "reaches": [
+                *(made.legacy.port(name) for name in ("https", "http-redirect", "topz")),
+                plain,
             ],
             # A rotated certificate comes with the kubelet's next look at the pod.
             "timeout_seconds": 240,

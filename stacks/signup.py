@@ -16,9 +16,8 @@ from components.serving.event_bus import EventBus, bus_client
 from components.serving.function import Function, FunctionArgs
 from components.serving.pipeline import Pipeline
 from components.serving.subscriber import Subscriber
-from components.values.bus import BusTopology
-from components.values.edges import Edge
 from components.values.flow import Flow, Next
+from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
 from stacks.target import Target
 
@@ -38,7 +37,6 @@ LOGIN = "login.requested"
 _HERE = pathlib.Path(__file__).parent
 _TOKEN_FILE = "/etc/sms/token"  # noqa: S105 (a path)
 _CODE_SECONDS = 300
-_CHECK = {"app.kubernetes.io/component": "smoke-test"}
 
 
 def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
@@ -53,14 +51,14 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "namespace": here.namespace,
         },
         here.opts,
-    ).topology
+    ).reach
     pipeline = Pipeline(
         "signup",
         {
             "image": images.reference("events"),
             "bus": bus,
             "flow": SIGNUP,
-            "targets": {step: _step(here, images, bus, step).target for step in SIGNUP.steps},
+            "targets": {step: _step(here, images, step).reach for step in SIGNUP.steps},
             # Every pod of the namespace may sign up a user.
             "clients": [{}],
             "namespace": here.namespace,
@@ -76,12 +74,11 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     return pipeline
 
 
-def _step(here: Target, images: ImageCatalog, bus: BusTopology, step: str) -> Function:
+def _step(here: Target, images: ImageCatalog, step: str) -> Function:
     args: FunctionArgs = {
         "image": images.reference("function"),
         "source": str(_HERE / "sources" / "signup.py"),
         "target": step.replace("-", "_"),
-        "bus": bus,
         # It remembers in memory which keys it has seen; a second pod would not know them.
         "max_scale": 1,
         "namespace": here.namespace,
@@ -89,12 +86,9 @@ def _step(here: Target, images: ImageCatalog, bus: BusTopology, step: str) -> Fu
     return Function(step, args, here.opts)
 
 
-def _two_factor(
-    here: Target, images: ImageCatalog, bus: BusTopology
-) -> tuple[Subscriber, Application]:
+def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscriber, Application]:
     """The handler of logins, with the code store and a gateway that sends nothing."""
     token = Password("sms-token", {}, here.opts)
-    handler = {"app.kubernetes.io/instance": "two-factor"}
     gateway = Application(
         "sms-gateway",
         {
@@ -103,7 +97,6 @@ def _two_factor(
             "env": {"TOKEN_FILE": _TOKEN_FILE},
             "secret_files": {_TOKEN_FILE: token.value},
             "ports": [{"name": "http", "port": 8080}],
-            "clients": [handler, _CHECK],
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "namespace": here.namespace,
@@ -115,7 +108,6 @@ def _two_factor(
         **store,  # type: ignore[typeddict-item]
         "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [handler, _CHECK],
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/healthz"},
         "replicas": 2,
@@ -128,7 +120,6 @@ def _two_factor(
             "image": images.reference("function"),
             "source": str(_HERE / "sources" / "two_factor.py"),
             "target": "two_factor",
-            "bus": bus,
             "env": {
                 "CODES_URL": pulumi.Output.concat("http://", codes.endpoint or "", "/codes"),
                 "SMS_URL": pulumi.Output.concat("http://", gateway.endpoint or "", "/messages"),
@@ -137,10 +128,7 @@ def _two_factor(
                 "SMS_TOKEN_FILE": _TOKEN_FILE,
             },
             "secret_files": {_TOKEN_FILE: token.value},
-            "egress": [
-                Edge(ports=(8080,), pods=codes.labels),
-                Edge(ports=(8080,), pods=gateway.labels),
-            ],
+            "reaches": [codes.reach, gateway.reach],
             "namespace": here.namespace,
         },
         here.opts,
@@ -150,7 +138,7 @@ def _two_factor(
         {
             "image": images.reference("events"),
             "bus": bus,
-            "subscriptions": [{"name": "two-factor", "topic": LOGIN, "target": two_factor.target}],
+            "subscriptions": [{"name": "two-factor", "topic": LOGIN, "target": two_factor.reach}],
             "accepts": [LOGIN],
             "clients": [{}],
             "namespace": here.namespace,
@@ -163,7 +151,7 @@ def _two_factor(
 def _check(
     here: Target,
     images: ImageCatalog,
-    bus: BusTopology,
+    bus: Reach,
     pipeline: Pipeline,
     logins: Subscriber,
     gateway: Application,
@@ -182,15 +170,7 @@ def _check(
                 "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
             },
             "secret_files": client["secret_files"],
-            "labels": client["labels"],
-            "egress": [
-                *client["egress"],
-                *(
-                    Edge(ports=(8080,), pods=labels)
-                    for labels in (pipeline.application.labels, logins.application.labels,
-                                   gateway.labels)
-                ),
-            ],
+            "reaches": [bus, pipeline.reach, logins.reach, gateway.reach],
             "covers": [
                 made.deployment.spec["template"]
                 for made in (pipeline.application, logins.application, gateway)
@@ -199,4 +179,4 @@ def _check(
             "namespace": here.namespace,
         },
         here.opts,
-    )  # fmt: skip
+    )

@@ -1,6 +1,7 @@
 """`python -m toolchain reference`: the tables of arguments in the docs, from the declarations.
 
-A page has the table of a component between ``<!-- arguments: Topz -->`` and ``<!-- end -->``.
+A page has the table of a component, or of a value that passes between components, between
+``<!-- arguments: Topz -->`` and ``<!-- end -->``.
 """
 
 import argparse
@@ -50,5 +51,5 @@ def described() -> list[str]:
 
 
 def _filled(mark: re.Match[str]) -> str:
-    arguments = getattr(components, f"{mark[1]}Args")
-    return f"<!-- arguments: {mark[1]} -->\n{table(arguments)}<!-- end -->"
+    name = mark[1] if f"{mark[1]}Args" not in components.__all__ else f"{mark[1]}Args"
+    return f"<!-- arguments: {mark[1]} -->\n{table(getattr(components, name))}<!-- end -->"

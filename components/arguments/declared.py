@@ -78,23 +78,22 @@ class Declared:
 @functools.cache
 def arguments_of(declaration: type) -> Mapping[str, Declared]:
     """The keys of a TypedDict or dataclass, in the order of their declaration."""
-    annotations: dict[str, Any] = {}
     if dataclasses.is_dataclass(declaration):
-        for given in dataclasses.fields(declaration):
-            annotations[given.name] = given.type
-        optional = {
-            given.name
-            for given in dataclasses.fields(declaration)
-            if given.default is not dataclasses.MISSING
-            or given.default_factory is not dataclasses.MISSING
-        }
-    else:
-        annotations = declaration.__annotations__
-        optional = getattr(declaration, "__optional_keys__")  # noqa: B009
+        return {given.name: _field(given) for given in dataclasses.fields(declaration)}
+    optional = getattr(declaration, "__optional_keys__")  # noqa: B009
     return {
         key: dataclasses.replace(read(annotation), required=key not in optional)
-        for key, annotation in annotations.items()
+        for key, annotation in declaration.__annotations__.items()
     }
+
+
+def _field(given: "dataclasses.Field[Any]") -> Declared:
+    missing = given.default is dataclasses.MISSING
+    return dataclasses.replace(
+        read(given.type),
+        required=missing and given.default_factory is dataclasses.MISSING,
+        default=None if missing or given.default is None else Default(given.default),
+    )
 
 
 def read(annotation: Any) -> Declared:

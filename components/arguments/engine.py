@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import pulumi
 
@@ -12,6 +13,10 @@ from components.arguments.deferred import is_deferred, public
 from components.arguments.place import Place
 
 T = TypeVar("T")
+
+# Outputs that are checked already: a value that is made from another keeps its Outputs, by which two
+# of them are known to be of one thing.
+_CHECKED: WeakKeyDictionary[pulumi.Output[Any], Declared] = WeakKeyDictionary()
 
 
 def resolved(where: str, declaration: type[T], args: Any) -> T:
@@ -42,12 +47,16 @@ def resolve(place: Place, declared: Declared, value: Any) -> Any:
         place = place.hidden()
     if not is_deferred(value):
         return _plain(place, declared, value)
+    if isinstance(value, pulumi.Output) and _CHECKED.get(value) is declared:
+        return value
     if deferrable is None:
         place.refuse_deferred("must be a plain value, known before anything is deployed")
     output = pulumi.Output.from_input(value)
     if not deferrable.secret:
         output = public(place, output)
-    return output.apply(lambda known: _plain(place, declared, known))
+    checked = output.apply(lambda known: _plain(place, declared, known))
+    _CHECKED[checked] = declared
+    return checked
 
 
 def _plain(place: Place, declared: Declared, value: Any) -> Any:

@@ -17,11 +17,12 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, Selector, check_name
+from components.arguments.names import Namespace, ObjectName, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Resources, VolumeSize
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL, Alert, ScrapeJob, rules_yaml
+from components.values.metrics import Alert, ScrapeJob, rules_yaml
+from components.values.peers import Clients
+from components.values.reach import Reach
 from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
 
 PORT = 9090
@@ -39,7 +40,8 @@ class PrometheusArgs(TypedDict):
     image: Later[Image]
     """Image with prometheus and promtool."""
     jobs: Annotated[Sequence[ScrapeJob], NOT_EMPTY]
-    """What it scrapes, most often ``exporter.job`` of several, each with a name of its own."""
+    """What it scrapes, most often ``exporter.job`` of several, each with a name of its own. It is
+    let in there, also in other namespaces."""
     alerts: NotRequired[Annotated[Sequence[Alert], Default(())]]
     """Rules, most often ``exporter.alerts``."""
     scrape_interval_seconds: NotRequired[Annotated[int, between(1, 300), Default(15)]]
@@ -52,8 +54,8 @@ class PrometheusArgs(TypedDict):
         Annotated[Later[ObjectName], DefaultsTo("the cluster's default one")]
     ]
     """StorageClass of that volume."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods that may query it; an empty mapping is every pod. Without any nobody may."""
+    clients: NotRequired[Clients]
+    """Who may query it, beside what has its ``reach``; ``{}`` is every pod of the namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps its default. The limit of memory is 384Mi then."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -63,13 +65,15 @@ class PrometheusArgs(TypedDict):
 class Prometheus(pulumi.ComponentResource):
     """A Prometheus that finds its targets by DNS, so that it needs no access to the API server.
 
-    Registers one StatefulApplication. Its pod has the label by which exporters let it in.
+    Registers one StatefulApplication, whose pods each job's NetworkPolicy lets in.
     """
 
     application: StatefulApplication
     """The server."""
+    reach: Reach
+    """How clients reach its API."""
     endpoint: pulumi.Output[str]
-    """``host:port`` of its API, for clients."""
+    """``host:port`` of its API."""
     config: pulumi.Output[str]
     """The configuration file."""
     rules: str
@@ -92,7 +96,8 @@ class Prometheus(pulumi.ComponentResource):
         self.application = StatefulApplication(
             name, _workload(args, self.config, self.rules), pulumi.ResourceOptions(parent=self)
         )
-        self.endpoint = self.application.endpoint
+        self.reach = self.application.reach
+        self.endpoint = self.reach.endpoint
         self.register_outputs({"endpoint": self.endpoint})
 
 
@@ -111,7 +116,7 @@ def _config(args: PrometheusArgs) -> pulumi.Output[str]:
     interval = args["scrape_interval_seconds"]
     jobs = args["jobs"]
 
-    def text(hosts: Sequence[str]) -> str:
+    def text(endpoints: Sequence[Sequence[str]]) -> str:
         dumped: str = yaml.safe_dump(
             {
                 "global": {
@@ -124,23 +129,25 @@ def _config(args: PrometheusArgs) -> pulumi.Output[str]:
                 "scrape_configs": [
                     {
                         "job_name": job.name,
+                        "metrics_path": job.reach.path or "/metrics",
                         "dns_sd_configs": [
                             {
                                 "names": [host],
                                 "type": "A",
-                                "port": job.port,
+                                "port": int(port),
                                 "refresh_interval": f"{min(interval, 30)}s",
                             }
+                            for host, _, port in (one.rpartition(":") for one in found)
                         ],
                     }
-                    for job, host in zip(jobs, hosts, strict=True)
+                    for job, found in zip(jobs, endpoints, strict=True)
                 ],
             },
             sort_keys=False,
         )
         return dumped
 
-    return pulumi.Output.all(*(job.host for job in jobs)).apply(text)
+    return pulumi.Output.all(*(pulumi.Output.all(*job.reach.endpoints) for job in jobs)).apply(text)
 
 
 def _workload(
@@ -159,10 +166,9 @@ def _workload(
             f"--web.listen-address=:{PORT}",
         ],
         "files": {CONFIG: config, RULES: rules},
-        "ports": [{"name": "http", "port": PORT}],
+        "ports": [{"name": "http", "port": PORT, "app_protocol": "http"}],
         "clients": args["clients"],
-        "labels": dict([SCRAPER_LABEL]),
-        "egress": [Edge(ports=(job.port,), pods=dict(job.pods)) for job in args["jobs"]],
+        "reaches": [job.reach for job in args["jobs"]],
         "readiness": {"path": "/-/ready"},
         "liveness": {"path": "/-/healthy"},
         "resources": {

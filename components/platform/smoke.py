@@ -23,8 +23,8 @@ from components.arguments.files import Files, SecretFiles
 from components.arguments.images import Image
 from components.arguments.names import Labels, Namespace, check_name
 from components.pods.companion import Companion
-from components.values.edges import Edge
 from components.values.names import AUTONAME
+from components.values.reach import Reach
 from components.workloads.task import Task, TaskArgs
 
 COVERS_ANNOTATION = "dds/covers"
@@ -48,10 +48,9 @@ class SmokeTestArgs(TypedDict):
     covers: NotRequired[Annotated[Sequence[Secret[Any]], Default(())]]
     """Values whose change makes the check run again, most often outputs of what it checks. Only
     their digest is kept, so secrets may be among them if they are long."""
-    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections let in."""
-    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections that the script opens, beside name resolution and those of companions."""
+    reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
+    """What the script connects to, such as ``application.reach``, beside what its companions do. It
+    runs when that is ready."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of the script, for example the ambassador that it tests."""
     env: NotRequired[Annotated[Env, Default({})]]
@@ -61,7 +60,7 @@ class SmokeTestArgs(TypedDict):
     secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
     """Secrets that the script reads, by their absolute paths."""
     labels: NotRequired[Annotated[Labels, Default({})]]
-    """More labels for the pod, for example a store's client label."""
+    """More labels for the pod."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86400), Default(120)]]
     """Seconds for all tries together."""
     backoff_limit: NotRequired[Annotated[int, between(0, 100), Default(1)]]
@@ -137,8 +136,7 @@ def _task_args(name: str, args: SmokeTestArgs) -> TaskArgs:
         "writable": ["/tmp"],  # noqa: S108
         "retries": args["backoff_limit"],
         "timeout_seconds": args["timeout_seconds"],
-        "ingress": args["ingress"],
-        "egress": args["egress"],
+        "reaches": args["reaches"],
         "companions": args["companions"],
         "env": args["env"],
         "secret_files": args["secret_files"],

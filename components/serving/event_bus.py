@@ -23,14 +23,14 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, Selector, check_name
+from components.arguments.names import Namespace, ObjectName
 from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.serving.singleton import Singleton, SingletonArgs
-from components.values.bus import BusTopology
-from components.values.edges import Edge
 from components.values.names import child
+from components.values.peers import Clients
+from components.values.reach import Credentials, Reach
 from components.workloads.arguments import PodArgs
 from components.workloads.stateful import StorageArgs
 from components.workloads.task import Task, TaskArgs
@@ -43,9 +43,8 @@ _DATA = "/data"
 _CONFIG = "/etc/nats/nats.conf"
 _USERS = "/etc/nats-users/users.conf"
 _PLAN = "/etc/events/setup.json"
-_CLIENT_PREFIX, _DELIVERY_PREFIX = "dds/client-of-", "dds/delivers-for-"
-# The StatefulSet needs eleven characters for its own, the delivery label 13, the Service 7.
-_RESERVE = 13
+# Stands for what is made only after the arguments are checked.
+_NOT_YET = "not-known-yet"
 _TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
 _MIB = 2**20
@@ -134,9 +133,12 @@ class EventBusArgs(TypedDict):
     """StorageClass. By default the cluster's default one."""
     delete_data: NotRequired[Annotated[bool, Default(False)]]
     """Whether destroying the bus deletes the volume."""
-    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the namespace that may ask the monitoring port, 8222, which answers in JSON
-    (``/varz``, ``/jsz``)."""
+    clients: NotRequired[Clients]
+    """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
+    namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may ask the monitoring port, 8222, which answers in JSON (``/varz``, ``/jsz``), beside
+    what has ``monitoring`` among its ``reaches``; ``{}`` is every pod of the namespace."""
     resources: NotRequired[
         Annotated[
             Resources,
@@ -159,8 +161,10 @@ class EventBus(pulumi.ComponentResource):
     moments, as it does with any file that is not flushed.
     """
 
-    topology: BusTopology
-    """Where the bus is, for clients."""
+    reach: Reach
+    """How clients reach it, with the user that they log in as. The streams are there first."""
+    monitoring: Reach
+    """How its monitoring port is reached."""
     server: Singleton
     """The server."""
 
@@ -169,14 +173,14 @@ class EventBus(pulumi.ComponentResource):
     ) -> None:
         """Register the bus.
 
-        :param name: a DNS label of at most 50 characters, unique in its namespace
+        :param name: a DNS label of at most 52 characters, unique in its namespace
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'EventBus "{name}"'
-        args = _checked(where, name, args)
+        args = _checked(where, args)
         plan = _Plan(name, args)
         Singleton.validate(where, name, plan.server({_USERS: ""}))
-        Task.validate(where, plan.setup_name, plan.setup(""))
+        Task.validate(where, plan.setup_name, plan.setup(plan.reach(_ADMIN, _NOT_YET)))
         super().__init__("dds:index:EventBus", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         client = Password(f"{name}-client", {}, own).value
@@ -193,23 +197,14 @@ class EventBus(pulumi.ComponentResource):
             # It has an address as soon as the server is ready, which is waited for there.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.server]),
         )
-        setup = Task(
-            plan.setup_name,
-            plan.setup(admin),
-            pulumi.ResourceOptions(parent=self, depends_on=[self.server, service]),
+        ready = (self.server.application.stateful_set, service)
+        admins = plan.reach(_ADMIN, admin, service.metadata["namespace"], ready)
+        setup = Task(plan.setup_name, plan.setup(admins), own)
+        self.reach = dataclasses.replace(
+            admins, credentials=Credentials(client, _USER), depends_on=(*ready, setup.job)
         )
-        there = pulumi.Output.all(client, setup.job.id).apply(lambda known: str(known[0]))
-        self.topology = BusTopology(
-            name=name,
-            server=f"{plan.service_name}:{CLIENT_PORT}",
-            port=CLIENT_PORT,
-            username=_USER,
-            password=pulumi.Output.secret(there),
-            client_label=plan.client_label,
-            delivery_label=(f"{_DELIVERY_PREFIX}{name}", "true"),
-            server_labels=plan.selector,
-        )
-        self.register_outputs({"server": self.topology.server})
+        self.monitoring = self.server.port("monitor")
+        self.register_outputs({"server": self.reach.endpoint})
 
 
 def users_conf(client: str, admin: str) -> str:
@@ -287,10 +282,6 @@ class _Plan:
         return pod_labels.selector("nats", self.name, "bus")
 
     @property
-    def client_label(self) -> tuple[str, str]:
-        return (f"{_CLIENT_PREFIX}{self.name}", "true")
-
-    @property
     def service_name(self) -> str:
         return f"{self.name}-client"
 
@@ -326,12 +317,15 @@ class _Plan:
             "secret_files": secret_files,
             "storage": storage,
             "ports": [
-                {"name": "client", "port": CLIENT_PORT},
-                {"name": "monitor", "port": MONITOR_PORT},
+                {"name": "client", "port": CLIENT_PORT, "app_protocol": "nats"},
+                {
+                    "name": "monitor",
+                    "port": MONITOR_PORT,
+                    "app_protocol": "http",
+                    "clients": args["metrics_clients"],
+                },
             ],
-            "expose": ["client"],
-            "clients": [dict([self.client_label])],
-            "ingress": [Edge(ports=(MONITOR_PORT,), pods=pods) for pods in args["monitors"]],
+            "clients": args["clients"],
             # Ready when its streams are loaded; alive while its JetStream answers at all.
             "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
             "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
@@ -343,15 +337,32 @@ class _Plan:
             workload["namespace"] = args["namespace"]
         return workload
 
-    def setup(self, admin: pulumi.Input[str]) -> TaskArgs:
+    def reach(
+        self,
+        user: str,
+        password: pulumi.Input[str],
+        namespace: pulumi.Input[str] = _NOT_YET,
+        depends_on: tuple[pulumi.Resource, ...] = (),
+    ) -> Reach:
+        """How a user reaches the server, by the Service that keeps its address."""
+        server = pulumi.Output.concat(self.service_name, ".", namespace, f".svc:{CLIENT_PORT}")
+        return Reach(
+            self.name,
+            (server,),
+            pods=self.selector,
+            namespace=namespace,
+            ports=(CLIENT_PORT,),
+            app_protocol="nats",
+            credentials=Credentials(password, user),
+            isolated=True,
+            depends_on=depends_on,
+        )
+
+    def setup(self, reach: Reach) -> TaskArgs:
         """What makes the streams."""
         task: TaskArgs = {
-            **bus_client(self.args["tools_image"], "setup"),  # type: ignore[typeddict-item]
-            "env": {"BUS": f"{self.service_name}:{CLIENT_PORT}", "BUS_USER": _ADMIN},
+            **bus_client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
             "files": {_PLAN: _setup_json(self.args)},
-            "secret_files": {PASSWORD_FILE: admin},
-            "labels": dict([self.client_label]),
-            "egress": [Edge(ports=(CLIENT_PORT,), pods=self.selector)],
             "timeout_seconds": 180,
         }
         if "namespace" in self.args:
@@ -360,25 +371,31 @@ class _Plan:
 
 
 def bus_client(
-    image: pulumi.Input[str], command: str, topology: BusTopology | None = None
+    image: pulumi.Input[str], command: str, bus: Reach, where: str = "bus_client"
 ) -> PodArgs:
-    """A pod that runs a program of the image ``events`` against a bus."""
-    pod: PodArgs = {
+    """A pod that runs a program of the image ``events`` against a bus.
+
+    :param where: the component that it is for, so that messages name it
+    :raises InputError: a bus without credentials
+    """
+    credentials = bus.credentials
+    if credentials is None or not credentials.username:
+        raise InputError(
+            where, "bus.credentials", credentials,
+            "must be given, with a username, as in the reach of an EventBus",
+        )  # fmt: skip
+    return {
         "image": image,
         "application": "events",
         "component": command,
         "command": ["python3", "-m", "events", command],
+        "env": {"BUS": bus.endpoint, "BUS_USER": credentials.username},
+        "secret_files": {PASSWORD_FILE: credentials.password},
+        "reaches": [bus],
     }
-    if topology is not None:
-        pod["env"] = {"BUS": topology.server, "BUS_USER": topology.username}
-        pod["secret_files"] = {PASSWORD_FILE: topology.password}
-        pod["labels"] = dict([topology.client_label])
-        pod["egress"] = [Edge(ports=(topology.port,), pods=topology.server_labels)]
-    return pod
 
 
-def _checked(where: str, name: str, args: EventBusArgs) -> EventBusArgs:
-    check_name(where, name, reserve=_RESERVE, service=True)
+def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
     args = resolved(where, EventBusArgs, args)
     asked, stored = _asked_mb(args), _stored_mb(args)
     # A quarter more than what is asked for is what the streams may take at most, and more.

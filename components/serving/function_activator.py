@@ -4,27 +4,22 @@ It is in the way of every request, not of the first one only: who stands in the 
 anybody asks, and no address has to change hands while requests are under way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pulumi
 
 from components.arguments import InputError
-from components.pods import labels as pod_labels
 from components.pods.companion import Rule
-from components.values.edges import Edge
 from components.values.names import child
+from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
+from components.workloads.arguments import PortArgs
 
 DEFAULTS: Mapping[str, int] = {"idle_seconds": 60, "held": 100, "hold_seconds": 60}
 """What it is told if nothing is said, by the arguments of RunArgs that are for it alone."""
 
 _APPLICATION, _COMPONENT = "activator", "function-activator"
-
-
-def activator_labels(name: str) -> dict[str, str]:
-    """Labels that select a function's activator."""
-    return pod_labels.selector(_APPLICATION, activator_name(name), _COMPONENT)
 
 
 def activator_name(name: str) -> str:
@@ -47,9 +42,9 @@ def activator_pods(
     *,
     environment: Mapping[str, pulumi.Input[str]],
     timeout: int,
-    ports: tuple[int, int],
+    ports: Sequence[PortArgs],
     deployment: pulumi.Input[str],
-    pods: Mapping[str, str],
+    pods: Reach,
     most_pods: int,
 ) -> ApplicationArgs:
     """The activator's pod.
@@ -58,9 +53,9 @@ def activator_pods(
     :param told: what ``told_activator`` returned
     :param environment: the runtime's own variables that both know
     :param timeout: seconds that the function may take
-    :param ports: of the function, and of its health; the activator has the same
+    :param ports: of the function and of its health; the activator has the same
     :param deployment: name of the function's Deployment
-    :param pods: labels of the function's pods
+    :param pods: the function's
     """
     workload: dict[str, Any] = {
         "image": args["image"],
@@ -70,7 +65,7 @@ def activator_pods(
         "env": {
             **environment,
             "ACTIVATOR_DEPLOYMENT": deployment,
-            "ACTIVATOR_SELECTOR": ",".join(f"{key}={value}" for key, value in pods.items()),
+            "ACTIVATOR_SELECTOR": ",".join(f"{k}={v}" for k, v in (pods.pods or {}).items()),
             "ACTIVATOR_MOST_PODS": str(most_pods),
             **{f"ACTIVATOR_{key.upper()}": str(value) for key, value in told.items()},
         },
@@ -84,13 +79,10 @@ def activator_pods(
             # Where they are, whether they are told to end, and why one does not start.
             Rule(resources=("pods",), verbs=("list", "watch")),
         ],
-        "ports": [
-            {"name": "http", "port": ports[0]},
-            {"name": "health", "port": ports[1]},
-        ],
+        "ports": ports,
         "expose": ["http"],
         "clients": args["clients"],
-        "egress": [Edge(ports=ports, pods=pods)],
+        "reaches": [pods],
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
         "liveness": {"path": "/healthz", "port": "health"},
         # What it holds then is still handed on.

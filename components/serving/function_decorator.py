@@ -5,19 +5,12 @@ from typing import Annotated, NotRequired
 import pulumi
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
-from components.arguments import Default, DefaultsTo, Later, one_of, resolved
-from components.arguments.addresses import Endpoint
+from components.arguments import Default, DefaultsTo, InputError, Later, one_of, resolved
 from components.arguments.names import check_name
-from components.serving.function_plan import (
-    FunctionPlan,
-    RunArgs,
-    plan_function,
-    target_of,
-)
+from components.serving.function_plan import FunctionPlan, RunArgs, plan_function
 from components.serving.function_source import Code, FunctionName
-from components.values.edges import Edge
 from components.values.names import AUTONAME
-from components.values.targets import Target
+from components.values.reach import Reach, speaking
 from components.workloads.application import Application
 
 DEFAULTING = """\
@@ -43,11 +36,8 @@ FAILURES = ("closed", "open")
 class FunctionDecoratorArgs(RunArgs):
     """Arguments of FunctionDecorator."""
 
-    upstream: Later[Endpoint]
-    """``host:port`` of the service that it stands in front of."""
-    upstream_edge: Edge
-    """The way to the service's pods, for the NetworkPolicy: their port (not the Service's) and
-    labels."""
+    upstream: Annotated[Reach, speaking("http")]
+    """The service that it stands in front of. It has no path: that of each request is asked for."""
     code: NotRequired[Annotated[Later[Code], DefaultsTo("DEFAULTING, without ``source``")]]
     """The text of a Python module; instead of ``source``. DEFAULTING gives an object without a name
     one, and one without a colour the colour blue."""
@@ -72,11 +62,11 @@ class FunctionDecorator(pulumi.ComponentResource):
     """
 
     labels: dict[str, str]
-    """Labels that select the pods; the service may let in these alone."""
+    """Labels that select the pods."""
     endpoint: pulumi.Output[str]
     """``host:port`` for clients of the service, from anywhere in the cluster."""
-    target: Target
-    """The same with the way there, for clients and for deliveries."""
+    reach: Reach
+    """How it is reached, by clients of the service and by deliveries."""
     application: Application
     """The pods."""
     activator: Application | None
@@ -96,7 +86,7 @@ class FunctionDecorator(pulumi.ComponentResource):
         super().__init__(
             "dds:index:FunctionDecorator",
             name,
-            {"image": plan.args["image"], "upstream": plan.args["upstream"]},
+            {"image": plan.args["image"], "upstream": plan.args["upstream"].endpoint},
             opts,
         )
         made = plan.register(self)
@@ -105,25 +95,23 @@ class FunctionDecorator(pulumi.ComponentResource):
         self.scaler = made.scaler
         self.labels = made.application.labels
         self.endpoint = made.endpoint
-        self.target = target_of(made)
+        self.reach = made.entrance.reach
         self.register_outputs({"endpoint": self.endpoint})
-
-
-def decorator_labels(name: str) -> dict[str, str]:
-    """Labels of a decorator's pods before it is made, for the service's ``clients``."""
-    return {
-        "app.kubernetes.io/instance": name,
-        "app.kubernetes.io/component": "function-decorator",
-    }
 
 
 def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
     check_name(where, name, reserve=AUTONAME, service=True)
     args = resolved(where, FunctionDecoratorArgs, args)
     functions = {"target": args["target"]}
+    upstream = args["upstream"]
+    if upstream.path:
+        raise InputError(
+            where, "upstream.path", upstream.path,
+            "must be left out: the path of each request is asked for",
+        )  # fmt: skip
     runtime: dict[str, pulumi.Input[str]] = {
         "FUNCTION_HANDLER": args["target"],
-        "FUNCTION_UPSTREAM": args["upstream"],
+        "FUNCTION_UPSTREAM": upstream.endpoint,
         "FUNCTION_ON_FAILURE": args["on_failure"],
     }
     if "response" in args:
@@ -133,7 +121,7 @@ def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
     return plan_function(
         where,
         name,
-        {**args, **code, "egress": [*args["egress"], args["upstream_edge"]]},
+        {**args, **code, "reaches": [*args["reaches"], upstream]},
         component="function-decorator",
         functions=functions,
         signature="context",

@@ -15,22 +15,22 @@ from components.arguments.containers import EnvName, EnvValue
 from components.arguments.files import Files, SecretFiles, WritableFolders
 from components.arguments.images import Image, Registry
 from components.arguments.local import LocalPath
-from components.arguments.names import Annotations, Labels, LabelValue, Namespace, Selector
+from components.arguments.names import Annotations, Labels, LabelValue, Namespace
 from components.arguments.quantities import Cpu, Memory, amount
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
 from components.serving import function_activator as activator
 from components.serving.function_source import MainFile, Source, source_of
-from components.values.edges import Edge
-from components.values.targets import Target
+from components.values.peers import Clients
+from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
+from components.workloads.arguments import PortArgs
 
 FUNCTION_PORT = 8080
 """Where the function answers."""
 HEALTH_PORT = 8081
 """Where ``/healthz``, ``/readyz`` and ``/metrics`` answer, which are not the function's."""
 SIGNATURES = ("context", "http", "cloudevent", "typed")
-TRIGGERS = ("http", "event")
 
 _RUNTIME = "/opt/function"
 _FOLDER = f"{_RUNTIME}/source"
@@ -119,17 +119,18 @@ class RunArgs(TypedDict):
     """Folders that the function may write to. All else is read-only."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of each pod."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the same namespace that may call it; an empty mapping is every pod.
-    Without any nobody may."""
-    ingress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """More connections let in."""
-    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections that the function opens, beside name resolution."""
+    clients: NotRequired[Clients]
+    """Who may call it, beside what has ``reach`` among its ``reaches`` and what delivers events to
+    it; ``{}`` is every pod of the namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
+    reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
+    """What the function connects to, such as ``store.reach``. Everything else but name resolution
+    is refused."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
     """Namespace."""
     labels: NotRequired[Annotated[Labels, Default({})]]
-    """More labels for the pods, for example a store's client label."""
+    """More labels for the pods."""
     annotations: NotRequired[Annotated[Annotations, Default({})]]
     """Annotations for the pods."""
     version: NotRequired[Later[LabelValue]]
@@ -137,8 +138,8 @@ class RunArgs(TypedDict):
 
 
 _PASSED = (
-    "secret_files", "writable", "companions", "clients", "ingress", "egress", "namespace",
-    "annotations", "labels", "version",
+    "secret_files", "writable", "companions", "clients", "reaches", "namespace", "annotations",
+    "labels", "version",
 )  # fmt: skip
 
 
@@ -164,12 +165,12 @@ class FunctionResources:
         return self.entrance.endpoint
 
 
-def target_of(made: FunctionResources) -> Target:
-    """Where a function is, and the way there."""
-    return Target(
-        url=pulumi.Output.concat("http://", made.endpoint, "/"),
-        edge=Edge(ports=(FUNCTION_PORT,), pods=made.entrance.labels),
-    )
+def function_ports(metrics_clients: Clients) -> list[PortArgs]:
+    """Where a function's pods listen, and an activator's alike."""
+    return [
+        {"name": "http", "port": FUNCTION_PORT, "app_protocol": "http"},
+        {"name": "health", "port": HEALTH_PORT, "clients": metrics_clients},
+    ]
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,7 @@ def plan_function(
         "FUNCTION_PORT": str(FUNCTION_PORT),
         "FUNCTION_HEALTH_PORT": str(HEALTH_PORT),
     }
+    ports = function_ports(args["metrics_clients"])
     application: dict[str, Any] = {
         "image": args["image"],
         "component": component,
@@ -324,10 +326,7 @@ def plan_function(
             **{f"{_FOLDER}/{path}": content for path, content in source.files.items()},
         },
         "resources": _resources(where, args),
-        "ports": [
-            {"name": "http", "port": FUNCTION_PORT},
-            {"name": "health", "port": HEALTH_PORT},
-        ],
+        "ports": ports,
         "expose": ["http"],
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
         "liveness": {"path": "/healthz", "port": "health"},
@@ -339,13 +338,16 @@ def plan_function(
     application |= {key: args[key] for key in _PASSED if key in args}
     waking = None
     if min_scale == 0:
-        pods = pod_labels.selector(name, name, component)
-        # The activator alone asks the pods, by their addresses.
-        edge = Edge(ports=(FUNCTION_PORT, HEALTH_PORT), pods=activator.activator_labels(name))
+        # The activator alone asks the pods: by their addresses, so the host here is none.
+        pods = Reach(
+            name,
+            tuple(f"{name}:{port['port']}" for port in ports),
+            pods=pod_labels.selector(name, name, component),
+            isolated=True,
+        )
         application |= {
             "clients": [],
             "expose": [],
-            "ingress": [*args["ingress"], edge],
             # It goes on sending requests until it has heard that a pod was told to end.
             "drain_seconds": _DRAIN_SECONDS,
         }
@@ -356,7 +358,7 @@ def plan_function(
                 told,
                 environment=own,
                 timeout=timeout,
-                ports=(FUNCTION_PORT, HEALTH_PORT),
+                ports=ports,
                 deployment=deployment,
                 pods=pods,
                 most_pods=max_scale,

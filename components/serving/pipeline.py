@@ -4,26 +4,27 @@ Each edge of the graph is a topic of an event bus, so that no step knows another
 there when another one is done.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
 from components.arguments import Default, DefaultsTo, InputError, Later, between, nearest, resolved
 from components.arguments.images import Image
-from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.names import Namespace, check_name
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,
     DeliveryPlan,
+    Target,
     delivery_pods,
     delivery_settings,
-    endpoint_of,
+    published_at,
 )
-from components.values.bus import BusTopology
 from components.values.flow import Flow, StepName
 from components.values.names import AUTONAME
-from components.values.targets import Target
+from components.values.peers import Clients
+from components.values.reach import Reach, speaking
 from components.workloads.application import Application
 
 
@@ -32,21 +33,22 @@ class PipelineArgs(TypedDict):
 
     image: Later[Image]
     """The project's image ``events``."""
-    bus: BusTopology
-    """The bus that carries the events."""
+    bus: Annotated[Reach, speaking("nats")]
+    """The bus that carries the events, with the credentials that it is logged in to."""
     flow: Flow
     """Which step follows which. Its name is the one that events are published under."""
     targets: Mapping[StepName, Target]
-    """Where each step is, by its name: a function of the cluster, or somebody's webhook."""
+    """Where each step is, by its name: a function's ``reach``, or somebody's webhook,
+    ``Reach.outside("https://hooks.example.org/in", cidrs=[...])``."""
     delivery: NotRequired[Annotated[DeliveryArgs, Default({})]]
     """How events are delivered and tried again, for steps that say nothing else."""
     deliveries: NotRequired[Annotated[Mapping[StepName, DeliveryArgs], Default({})]]
     """The same for single steps, by name; what is left out is as ``delivery`` says."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the namespace that may publish events; an empty mapping is every pod.
-    Without any nobody may."""
-    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the namespace that may ask for ``/metrics`` at port 8081."""
+    clients: NotRequired[Clients]
+    """Who may publish events, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod
+    of the namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
     """Pods that deliver."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -70,6 +72,8 @@ class Pipeline(pulumi.ComponentResource):
     """The pods that deliver."""
     endpoint: pulumi.Output[str]
     """URL for POST requests, each of which is an event."""
+    reach: Reach
+    """How those who publish reach it: its ``url`` is that one."""
 
     def __init__(
         self, name: str, args: PipelineArgs, opts: pulumi.ResourceOptions | None = None
@@ -89,13 +93,13 @@ class Pipeline(pulumi.ComponentResource):
             {flow.name: topic_of(flow, flow.first)},
             {flow.name: [flow.first]},
         )
-        workload = delivery_pods(cast(Mapping[str, Any], args), plan)
+        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
         Application.validate(where, name, workload)
         super().__init__(
             "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
         )
         self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint = pulumi.Output.concat(endpoint_of(self.application), f"/{flow.name}")
+        self.endpoint, self.reach = published_at(self.application, f"/events/{flow.name}")
         self.register_outputs({"endpoint": self.endpoint})
 
 

@@ -16,27 +16,56 @@ from components.arguments import (
     InputError,
     Later,
     between,
+    matching,
     resolved,
 )
+from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import Namespace, Selector, check_name, dns_label
+from components.arguments.names import Namespace, check_name, dns_label
 from components.arguments.place import Place
 from components.serving.event_bus import bus_client
-from components.values.bus import BusTopology, Topic
-from components.values.edges import Edge
 from components.values.flow import STEP_LIMIT
 from components.values.names import AUTONAME
-from components.values.targets import Target
+from components.values.peers import Clients
+from components.values.reach import Credentials, Reach, speaking
 from components.workloads.application import Application, ApplicationArgs
 
 PUBLISH_PORT, WATCH_PORT = 8080, 8081
 MOST_ATTEMPTS = 100
 
 _CONFIG = "/etc/events/deliver.json"
+_PATH = "/events"
 _ATTEMPTS, _TIMEOUT, _IN_FLIGHT = 8, 30, 4
 _FIRST_DELAY, _LONGEST_DELAY = 1, 60
 # For the last fetch, for passing on and for closing.
 _GRACE_SECONDS = 15
+_WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+Topic = Annotated[
+    str,
+    matching(
+        rf"{_WORD}(\.{_WORD})*",
+        "a topic: lower-case letters, digits and dashes, with dots between words, such as "
+        "login.requested",
+        most=128,
+        odd=("Login", "a..b", ".a", "a.", "a.-b", "a_b", "a.>", "a.*", "a b", "a\n", "$sys"),
+    ),
+]
+"""What events are about; a bus knows it as part of a subject."""
+_ELSEWHERE = Reach.outside("http://hooks.example.org/in", cidrs=["203.0.113.0/24"])
+Target = Annotated[
+    Reach,
+    speaking("http", "https"),
+    Constraint(
+        "in another pod or outside, and without credentials and authority: none are used",
+        lambda reach: not reach.is_local and reach.credentials is None and reach.authority is None,
+        (
+            Reach.local(8080),
+            dataclasses.replace(_ELSEWHERE, credentials=Credentials("not-a-secret")),
+        ),
+    ),
+]
+"""What events are posted to: its ``url``."""
 
 
 class DeliveryArgs(TypedDict):
@@ -72,7 +101,8 @@ class SubscriptionArgs(DeliveryArgs):
     topic: Topic
     """Kind of the events, such as ``login.requested``."""
     target: Target
-    """Where each event is posted."""
+    """What each event is posted to, such as a function's ``reach``, or somebody's webhook:
+    ``Reach.outside("https://hooks.example.org/in", cidrs=[...])``."""
 
 
 class SubscriberArgs(TypedDict):
@@ -80,16 +110,17 @@ class SubscriberArgs(TypedDict):
 
     image: Later[Image]
     """The project's image ``events``."""
-    bus: BusTopology
-    """The bus."""
+    bus: Annotated[Reach, speaking("nats")]
+    """The bus, with the credentials that it is logged in to."""
     subscriptions: Annotated[Sequence[SubscriptionArgs], NOT_EMPTY]
     """Which events go where, each with a name of its own."""
     accepts: NotRequired[Annotated[Sequence[Topic], DISTINCT, Default(())]]
     """Topics that clients may publish by ``POST /events/<topic>``."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the namespace that may publish; an empty mapping is every pod."""
-    monitors: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the namespace that may ask for ``/metrics`` at port 8081."""
+    clients: NotRequired[Clients]
+    """Who may publish, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
+    namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
     """Pods that share the events."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -105,14 +136,15 @@ class Subscriber(pulumi.ComponentResource):
     anything else, and none, is tried again until ``attempts`` have failed. Then the event lies in
     the stream ``dead``. A delivery during which the subscriber was killed counts as an attempt.
 
-    Registers an Application. Its pods carry the bus's delivery label, which the receivers name in
-    their ``clients``.
+    Registers an Application, which is let in by what it delivers to.
     """
 
     application: Application
     """The pods."""
     endpoint: pulumi.Output[str]
     """URL under which topics are published: ``<endpoint>/<topic>``."""
+    reach: Reach
+    """How those who publish reach it."""
 
     def __init__(
         self, name: str, args: SubscriberArgs, opts: pulumi.ResourceOptions | None = None
@@ -129,11 +161,11 @@ class Subscriber(pulumi.ComponentResource):
             raise InputError(
                 where, "clients", args["clients"], "must be left out: nothing is accepted"
             )
-        workload = delivery_pods(cast(Mapping[str, Any], args), _plan(where, name, args))
+        workload = delivery_pods(where, cast(Mapping[str, Any], args), _plan(where, name, args))
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
         self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint = endpoint_of(self.application)
+        self.endpoint, self.reach = published_at(self.application, _PATH)
         self.register_outputs({"endpoint": self.endpoint})
 
 
@@ -143,7 +175,7 @@ class Delivery:
 
     name: str
     topic: str
-    target: Target
+    target: Reach
     settings: Mapping[str, float]
     required: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Topic by the step that every event goes on to."""
@@ -225,30 +257,23 @@ def delivery_settings(
     }
 
 
-def delivery_pods(args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArgs:
+def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArgs:
     """The pods that deliver.
 
     :param args: those of SubscriberArgs that concern the pods
     """
-    bus = args["bus"]
-    pod = bus_client(args["image"], "deliver", bus)
-    edges = [*pod["egress"]]
-    for delivery in plan.deliveries:
-        if delivery.target.edge not in edges:
-            edges.append(delivery.target.edge)
+    pod = bus_client(args["image"], "deliver", args["bus"], where)
     longest = max(one.settings["timeout"] for one in plan.deliveries)
     workload: dict[str, Any] = {
         **pod,
         "files": {_CONFIG: plan.document()},
-        "labels": {**pod["labels"], **dict([bus.delivery_label])},
-        "egress": edges,
+        "reaches": [*pod["reaches"], *(one.target for one in plan.deliveries)],
         "ports": [
-            {"name": "publish", "port": PUBLISH_PORT},
-            {"name": "watch", "port": WATCH_PORT},
+            {"name": "publish", "port": PUBLISH_PORT, "app_protocol": "http"},
+            {"name": "watch", "port": WATCH_PORT, "clients": args["metrics_clients"]},
         ],
         "expose": ["publish"],
         "clients": args["clients"],
-        "ingress": [Edge(ports=(WATCH_PORT,), pods=pods) for pods in args["monitors"]],
         "replicas": args["replicas"],
         "startup": {"path": "/readyz", "port": "watch", "failure_threshold": 180},
         "readiness": {"path": "/readyz", "port": "watch"},
@@ -262,9 +287,10 @@ def delivery_pods(args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArg
     return cast(ApplicationArgs, workload)
 
 
-def endpoint_of(application: Application) -> pulumi.Output[str]:
-    """URL at which a subscriber's pods accept events."""
-    return pulumi.Output.concat("http://", application.endpoint or "", "/events")
+def published_at(application: Application, path: str) -> tuple[pulumi.Output[str], Reach]:
+    """URL at which a subscriber's pods accept events, and how they are reached for that."""
+    url = pulumi.Output.concat("http://", application.endpoint or "", path)
+    return url, application.reach.at(path)
 
 
 def _plan(where: str, name: str, args: SubscriberArgs) -> DeliveryPlan:

@@ -22,12 +22,11 @@ from components.arguments import (
     Later,
     Secret,
     between,
-    checked,
     matching,
     one_of,
     resolved,
 )
-from components.arguments.addresses import HttpUrl, UnprivilegedPort
+from components.arguments.addresses import UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.containers import EnvValue
 from components.arguments.declared import read
@@ -41,10 +40,10 @@ from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.pods.probes import asked
 from components.single_node import configured, scraped
-from components.values.edges import Edge
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
-from components.values.pem import Certificates
+from components.values.peers import Clients
+from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 
 MODES = ("watch", "interval")
 SOURCES = ("config_maps", "http", "git")
@@ -101,43 +100,29 @@ _COMMAND = Constraint(
 )
 
 
+_Server = Annotated[Reach, speaking("http", "https"), ONE_ENDPOINT]
+
+
 class HttpSourceArgs(TypedDict):
     """One document over HTTP, asked for by interval; unchanged ones are not sent again (ETag)."""
 
-    url: Later[HttpUrl]
-    """It answers with a JSON object of names and texts."""
+    server: _Server
+    """Its ``url`` answers with a JSON object of names and texts."""
     file: NotRequired[Annotated[str, _FILE]]
     """Name of the one file that the answer is. Without it, it is a JSON object of several."""
     authorization: NotRequired[Secret[Annotated[str, _AUTHORIZATION]]]
     """Header Authorization, for example ``Bearer ...``; needs https."""
-    authority: NotRequired[
-        Annotated[Secret[Certificates], DefaultsTo("the certificates that the image trusts")]
-    ]
-    """Certificate that the server's is verified with, PEM."""
 
 
 class GitSourceArgs(TypedDict):
     """A folder of a git repository, asked for by interval; fetched when its branch has moved."""
 
-    url: Later[
-        Annotated[
-            HttpUrl,
-            matching(
-                "[^?#]*",
-                "a URL without ? and #",
-                odd=("https://web/a?b", "https://web/?", "https://web/a#b"),
-            ),
-        ]
-    ]
-    """Where it is cloned from."""
+    server: Annotated[_Server, NO_QUERY]
+    """It is cloned from its ``url``."""
     branch: NotRequired[Annotated[str, _BRANCH, Default("main")]]
     """Its branch."""
     folder: NotRequired[Annotated[str, _SUBFOLDER, DefaultsTo("the whole repository")]]
     """Folder in it."""
-    authority: NotRequired[
-        Annotated[Secret[Certificates], DefaultsTo("the certificates that the image trusts")]
-    ]
-    """Certificate that the server's is verified with, PEM."""
 
 
 class ConfigSyncArgs(TypedDict):
@@ -149,11 +134,9 @@ class ConfigSyncArgs(TypedDict):
     """Labels: the keys of all ConfigMaps of the namespace that have them are the files. Two of them
     with the same key are an error."""
     http: NotRequired[HttpSourceArgs]
-    """A document over HTTP. Needs ``egress``."""
+    """A document over HTTP."""
     git: NotRequired[GitSourceArgs]
-    """A git repository. Needs ``egress``."""
-    egress: NotRequired[Sequence[Edge]]
-    """The way to an HTTP or git server."""
+    """A git repository."""
     mode: NotRequired[
         Annotated[str, one_of(*MODES), DefaultsTo("watch for ConfigMaps, interval for others")]
     ]
@@ -182,8 +165,9 @@ class ConfigSyncArgs(TypedDict):
     """Most MiB of all files together."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9180)]]
     """Port of the health, the probes and the metrics."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods that may read health and metrics."""
+    metrics_clients: NotRequired[Clients]
+    """Who may read health and metrics, beside a Prometheus that has the ``job``; ``{}`` is every
+    pod of the namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -214,7 +198,7 @@ class ConfigSync(pulumi.ComponentResource):
         """
         self._where = f'ConfigSync "{name}"'
         args = _checked(self._where, name, args)
-        source, secrets = _source(args)
+        source, secrets, reaches = _source(args)
         super().__init__("dds:index:ConfigSync", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         metadata = configured.metadata("config-sync", name, "sidecar", args.get("namespace"))
@@ -258,12 +242,13 @@ class ConfigSync(pulumi.ComponentResource):
         self.companion = Companion(
             name=name,
             containers=(container,),
-            listeners=(Listener(args["port"], "config-sync"),),
+            listeners=(
+                Listener(args["port"], "config-sync", clients=tuple(args["metrics_clients"])),
+            ),
             volumes=tuple(volumes),
             reloading=(self._volume,),
             pod_labels=scraped.labels(name),
-            egress=tuple(args.get("egress", ())),
-            ingress=scraped.ingress(args["port"], args["scrapers"]),
+            reaches=reaches,
             share_process_namespace="signal" in args.get("on_change", {}),
             # Labels cannot be part of a rule.
             rules=(Rule(("configmaps",), ("get", "list", "watch")),)
@@ -290,15 +275,6 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
     given = [source for source in SOURCES if source in args]
     if len(given) != 1:
         raise InputError(where, ", ".join(SOURCES), given, "must be one of them, the source")
-    if "config_maps" in args:
-        if "egress" in args:
-            raise InputError(
-                where, "egress", args["egress"], "must be left out: it is for http and git"
-            )
-    elif not args.get("egress"):
-        raise InputError(
-            where, "egress", None, "must say how the server is reached: all else is refused"
-        )
     args.setdefault("mode", "watch" if "config_maps" in args else "interval")
     if args["mode"] == "watch" and "config_maps" not in args:
         raise InputError(
@@ -315,31 +291,32 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
         )
     if "on_change" in args:
         check_change(where, args["on_change"])
-    if "authorization" in (http := args.get("http", {})):
-
-        def secure(url: str) -> str:
-            if not url.startswith("https://"):
-                raise InputError(
-                    where, "http.url", url, "must be https://: authorization could be read"
-                )
-            return url
-
-        http["url"] = checked(http["url"], secure)
+    if "authorization" in (http := args.get("http", {})) and http["server"].app_protocol != "https":
+        raise InputError(
+            where, "http.server", http["server"], "must speak https: authorization could be read"
+        )
     return args
 
 
-def _source(args: ConfigSyncArgs) -> tuple[dict[str, Any], dict[str, pulumi.Input[str]]]:
-    """The program's description of its source, and what of it goes into a Secret."""
+def _source(
+    args: ConfigSyncArgs,
+) -> tuple[dict[str, Any], dict[str, pulumi.Input[str]], tuple[Reach, ...]]:
+    """The program's description of its source, the files that it has, and what it connects to."""
     if "config_maps" in args:
-        return {"kind": "config_map", "labels": args["config_maps"]}, {}
+        return {"kind": "config_map", "labels": args["config_maps"]}, {}, ()
     kind = "http" if "http" in args else "git"
     source: dict[str, Any] = {"kind": kind, **args[kind]}  # type: ignore[literal-required]
-    secrets: dict[str, pulumi.Input[str]] = {}
-    for argument, file in (("authorization", "authorization"), ("authority", "authority.crt")):
-        if argument in source:
-            secrets[file] = source.pop(argument)
-            source[f"{argument}_file"] = f"{_SECRET}/{file}"
-    return source, secrets
+    server: Reach = source.pop("server")
+    source["url"] = server.url
+    files: dict[str, pulumi.Input[str]] = {}
+    for what, file, text in (
+        ("authorization", "authorization", source.pop("authorization", None)),
+        ("authority", "authority.crt", server.authority),
+    ):
+        if text is not None:
+            files[file] = text
+            source[f"{what}_file"] = f"{_SECRET}/{file}"
+    return source, files, (server,)
 
 
 def _json(args: ConfigSyncArgs, source: Mapping[str, Any]) -> pulumi.Output[str]:

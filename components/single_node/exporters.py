@@ -23,10 +23,10 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Endpoint, UnprivilegedPort, is_endpoint
-from components.arguments.constraints import Address
+from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.names import Namespace, check_name
+from components.arguments.place import Place
 from components.arguments.quantities import Resources
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
@@ -35,6 +35,8 @@ from components.single_node import configured, scraped
 from components.single_node.metric_kinds import KINDS, MetricKind
 from components.values.metrics import Alert, Dashboard, ScrapeJob
 from components.values.names import child
+from components.values.peers import Clients
+from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser
 
 _SECRETS = "/etc/redis-exporter"
@@ -47,13 +49,6 @@ _REDIS = KINDS["redis"]
 _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 
 
-def _is_target(text: str) -> bool:
-    address, slash, path = text.partition("/")
-    # The path goes into a request's first line.
-    plain = path.isascii() and path.isprintable() and not set(path) & set(" #")
-    return is_endpoint(address) and plain and len(slash + path) <= 1024  # noqa: PLR2004
-
-
 class ExporterArgs(TypedDict):
     """Arguments that all exporters share."""
 
@@ -62,10 +57,9 @@ class ExporterArgs(TypedDict):
     deadline_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(3)]]
     """Seconds that the program has to answer; then it is down. Must be shorter than the scraper's
     own patience."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods that may scrape; an empty mapping is every pod."""
-    scraper_namespace: NotRequired[Annotated[Selector, DefaultsTo("the pod's own")]]
-    """Labels of the scrapers' namespace."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -77,8 +71,10 @@ class RedisExporterArgs(ExporterArgs):
     the upstream redis_exporter (oliver006/redis_exporter).
     """
 
-    target: NotRequired[Annotated[Endpoint, Default(_REDIS.target)]]
-    """Where Redis listens."""
+    server: NotRequired[
+        Annotated[Reach, speaking("redis"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:6379")]
+    ]
+    """The Redis."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(_REDIS.port)]]
     """Port to be scraped at."""
     auth: NotRequired[Annotated[bool, Default(True)]]
@@ -91,22 +87,14 @@ class MetricsExporterArgs(ExporterArgs):
 
     kind: Annotated[str, one_of(*_OWN_KINDS)]
     """The program."""
-    target: NotRequired[
+    server: NotRequired[
         Annotated[
-            str,
-            Address(
-                "host:port, for nginx host:port/path",
-                _is_target,
-                (
-                    "", "web", "web:0", "web:99999", "a b:80", "http://web:80", "#1:80", "-x:80",
-                    "user:secret@web:80", ":secret@web:80/status", "web:80/a b", "web:80/a\r\nb: c",
-                    "web:80/#a", "web:80/ä", "web:80/" + "a" * 1024,
-                ),
-            ),
+            Reach,
+            ONE_ENDPOINT,
             DefaultsTo("the program's usual port on 127.0.0.1, for nginx with /stub_status"),
         ]
-    ]  # fmt: skip
-    """Where the program listens, ``host:port``; for nginx with the path of its stub_status."""
+    ]
+    """The program; of nginx its path is that of stub_status."""
     port: NotRequired[Annotated[UnprivilegedPort, DefaultsTo("the customary one of the kind")]]
     """Port to be scraped at."""
 
@@ -143,12 +131,12 @@ class RedisExporter(pulumi.ComponentResource):
         args = resolved(where, RedisExporterArgs, args)
         if args["auth"]:
             scraped.check_user(where, name, _RULES)
-        plan = _Plan(name, _REDIS, args["target"], args["port"], args)
+        plan = _Plan(name, _REDIS, args.get("server", _REDIS.server), args["port"], args)
         super().__init__("dds:index:RedisExporter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        address = f"redis://{plan.target}"
+        address = pulumi.Output.concat("redis://", plan.server.endpoint)
         # The image says what it is called: it differs between Debian's and the upstream one.
-        flags = [
+        flags: list[pulumi.Input[str]] = [
             *("-redis.addr", address),
             *("-web.listen-address", f":{plan.port}"),
             # It would run CONFIG GET, which can show secrets, and CLIENT SETNAME.
@@ -166,8 +154,10 @@ class RedisExporter(pulumi.ComponentResource):
             )
             self.user = RedisUser(name, _RULES, password)
             # Newer ones look for the address with the user, this one without.
-            passwords = password.apply(
-                lambda value: json.dumps({address: value, f"redis://{name}@{plan.target}": value})
+            passwords = pulumi.Output.all(plan.server.endpoint, password).apply(
+                lambda known: json.dumps(
+                    {f"redis://{user}{known[0]}": known[1] for user in ("", f"{name}@")}
+                )
             )
             kept = configured.kept(
                 name, _SECRETS, {_PASSWORDS: passwords}, metadata=plan.metadata, opts=own
@@ -211,9 +201,11 @@ class MetricsExporter(pulumi.ComponentResource):
         check_name(where, name, reserve=scraped.RESERVE, service=True)
         args = resolved(where, MetricsExporterArgs, args)
         kind = KINDS[args["kind"]]
-        plan = _Plan(name, kind, args.get("target", kind.target), args.get("port", kind.port), args)
-        if ("/" in plan.target) != ("/" in kind.target):
-            raise InputError(where, "target", plan.target, f"must have the form {kind.target}")
+        plan = _Plan(name, kind, args.get("server", kind.server), args.get("port", kind.port), args)
+        speaking(kind.server.app_protocol).check(Place(where, "server"), plan.server)
+        if plan.server.path[:1] != kind.server.path[:1]:
+            expected = "like /stub_status" if kind.server.path else f"left out for {kind.name}"
+            raise InputError(where, "server.path", plan.server.path, f"must be {expected}")
         super().__init__(
             "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind.name}, opts
         )
@@ -225,7 +217,7 @@ class MetricsExporter(pulumi.ComponentResource):
                 "command": [
                     *("python3", "-m", "companions.statistics"),
                     *("--kind", kind.name),
-                    *("--target", plan.target),
+                    *("--target", pulumi.Output.concat(plan.server.endpoint, plan.server.path)),
                     *("--port", str(plan.port)),
                     *("--deadline", f"{args['deadline_seconds']:g}"),
                 ],
@@ -241,7 +233,7 @@ class _Plan:
 
     name: str
     kind: MetricKind
-    target: str
+    server: Reach
     port: int
     args: ExporterArgs
 
@@ -267,12 +259,16 @@ class _Plan:
         return Companion(
             name=self.name,
             containers=(complete,),
-            listeners=(Listener(self.port, f"{self.kind.name}-metrics"[:15].rstrip("-")),),
+            listeners=(
+                Listener(
+                    self.port,
+                    f"{self.kind.name}-metrics"[:15].rstrip("-"),
+                    clients=tuple(self.args["metrics_clients"]),
+                ),
+            ),
             volumes=volumes,
             pod_labels=scraped.labels(self.name),
-            ingress=scraped.ingress(
-                self.port, self.args["scrapers"], self.args.get("scraper_namespace")
-            ),
+            reaches=(self.server,),
             depends_on=tuple(depends_on),
         )
 

@@ -5,7 +5,6 @@ by a small program of the project; ``fluentd`` has the same sources as a configu
 for who runs one that has the plugins.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -28,7 +27,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Endpoint, UnprivilegedPort, url
+from components.arguments.addresses import UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, Namespace, check_name
@@ -38,9 +37,10 @@ from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, fluentd, scraped
-from components.values.edges import Edge
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
+from components.values.peers import Clients
+from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser
 
 KINDS = ("redis_slowlog", "storm", "nginx_access", "mysql_slow")
@@ -60,7 +60,6 @@ _SECRET = "/etc/log-adapter-secret"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
 _RULES = ("+ping", "+info", "+slowlog|get", "+client|setname")
 _MOST_SOURCES = 16
-_STORM = "the URL of Storm's UI, such as http://127.0.0.1:8080"
 _YEAR = 31_536_000
 
 
@@ -71,8 +70,14 @@ class LogSourceArgs(TypedDict):
     """Unique among the sources; ``source`` of its entries and the start of their ids."""
     kind: Annotated[str, one_of(*KINDS)]
     """What writes it."""
-    address: NotRequired[Annotated[Endpoint, DefaultsTo("127.0.0.1:6379")]]
-    """redis_slowlog: where Redis listens."""
+    server: NotRequired[
+        Annotated[
+            Reach,
+            ONE_ENDPOINT,
+            DefaultsTo("127.0.0.1:6379 for redis_slowlog, 127.0.0.1:8080 for storm"),
+        ]
+    ]
+    """redis_slowlog: the Redis. storm: the API of its UI."""
     auth: NotRequired[Annotated[bool, DefaultsTo("true")]]
     """redis_slowlog: whether it logs in as ``user``, which the store must be given."""
     path: NotRequired[
@@ -107,15 +112,6 @@ class LogSourceArgs(TypedDict):
     ]
     """nginx_access, mysql_slow: the application writes it there, with ``log_mount`` among its
     ``volume_mounts``."""
-    url: NotRequired[
-        Annotated[
-            str,
-            url("http", says=_STORM),
-            matching("[^?#]*", _STORM, odd=("http://web/?a", "http://web/#a")),
-            DefaultsTo("http://127.0.0.1:8080"),
-        ]
-    ]
-    """storm: where its UI's API is."""
     window: NotRequired[Annotated[int, between(1, _YEAR), DefaultsTo("600")]]
     """storm: seconds that its figures are of."""
     sys: NotRequired[Annotated[int, between(0, 1), DefaultsTo("0")]]
@@ -144,10 +140,9 @@ class LogAdapterArgs(TypedDict):
     log_size: NotRequired[Annotated[Size, Default("128Mi")]]
     """Size of the volume for log files. What was read is freed at once, so it bounds what is not
     read yet."""
-    egress: NotRequired[Annotated[Sequence[Edge], Default(())]]
-    """Connections to sources in other pods. Without any, all are in the same."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods that may scrape."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -173,7 +168,7 @@ class LogAdapter(pulumi.ComponentResource):
     """What Prometheus scrapes."""
     alerts: tuple[Alert, ...]
     """Rules for Prometheus."""
-    fluentd: str
+    fluentd: pulumi.Output[str]
     """The sources as Fluentd's configuration, those of kinds for which it has a plugin (all but
     mysql_slow)."""
 
@@ -244,22 +239,29 @@ class LogAdapter(pulumi.ComponentResource):
         self.companion = Companion(
             name=name,
             containers=(container,),
-            listeners=(Listener(args["port"], "log-metrics"),),
+            listeners=(
+                Listener(args["port"], "log-metrics", clients=tuple(args["metrics_clients"])),
+            ),
             volumes=tuple(volumes),
             pod_labels=scraped.labels(name),
-            egress=tuple(args["egress"]),
-            ingress=scraped.ingress(args["port"], args["scrapers"]),
+            reaches=tuple(
+                _server(source) for source in args["sources"] if source["kind"] in _SERVERS
+            ),
             depends_on=tuple(depends_on),
         )
         self.job = scraped.job(name, args["port"], metadata, own)
         self.alerts = _alerts(name)
-        self.fluentd = _fluentd(sources)
+        self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
         self.register_outputs({"fluentd": self.fluentd})
 
 
-_OF_STORM = {"url": "http://127.0.0.1:8080", "window": 600, "sys": 0, "interval_seconds": 60}
+_SERVERS = {
+    "redis_slowlog": Reach.local(6379, app_protocol="redis"),
+    "storm": Reach.local(8080, app_protocol="http"),
+}
+_OF_STORM = {"window": 600, "sys": 0, "interval_seconds": 60}
 _ONLY = {
-    "address": ("redis_slowlog",),
+    "server": tuple(_SERVERS),
     "auth": ("redis_slowlog",),
     "path": FILE_KINDS,
     **dict.fromkeys(_OF_STORM, ("storm",)),
@@ -276,8 +278,16 @@ def _checked(where: str, name: str, args: LogAdapterArgs) -> LogAdapterArgs:
                 value: Any = source[key]  # type: ignore[literal-required]
                 expected = f"must be left out: it is for {', '.join(kinds)}"
                 raise InputError(where, f"{argument}.{key}", value, expected)
-        if kind in FILE_KINDS and "path" not in source:
-            raise InputError(where, f"{argument}.path", None, f"must name a file in {LOG_FOLDER}")
+        if kind in FILE_KINDS:
+            if "path" not in source:
+                raise InputError(
+                    where, f"{argument}.path", None, f"must name a file in {LOG_FOLDER}"
+                )
+            continue
+        place = Place(where, f"{argument}.server")
+        speaking(_SERVERS[kind].app_protocol).check(place, _server(source))
+        if kind == "storm":
+            NO_QUERY.check(place, _server(source))
     for key in ("name", "path"):
         values = [source.get(key) for source in args["sources"] if key in source]
         DISTINCT.check(Place(where, f"sources.{key}"), values)
@@ -288,20 +298,26 @@ def _source(given: LogSourceArgs, user: str, poll: float) -> dict[str, Any]:
     """A source as the program reads it."""
     source: dict[str, Any] = {"name": given["name"], "kind": given["kind"]}
     if given["kind"] == "redis_slowlog":
-        source["address"] = given.get("address", "127.0.0.1:6379")
+        source["address"] = _server(given).endpoint
         if given.get("auth", True):
             source |= {"user": user, "password_file": f"{_SECRET}/password"}
     elif given["kind"] == "storm":
         source |= {key: given.get(key, default) for key, default in _OF_STORM.items()}
+        source["url"] = _server(given).url.apply(lambda url: url.removesuffix("/"))
     else:
         source["path"] = given["path"]
     return {**source, "poll_seconds": poll}
 
 
-def _json(port: int, sources: Sequence[Mapping[str, Any]]) -> str:
+def _server(source: LogSourceArgs) -> Reach:
+    """What a source that is no file is read from."""
+    return source.get("server", _SERVERS[source["kind"]])
+
+
+def _json(port: int, sources: Sequence[Mapping[str, Any]]) -> pulumi.Output[str]:
     """The program's configuration file."""
     content = {"port": port, "positions": _POSITIONS, "sources": sources}
-    return json.dumps(content, indent=1) + "\n"
+    return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
 
 
 def _fluentd(sources: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from components.values.metrics import Alert, Panel
+from components.values.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class MetricKind:
     title: str
     port: int
     """Where its exporter is customarily scraped."""
-    target: str
+    server: Reach
     """Where the program usually listens in its pod."""
     own_alerts: Callable[[str], tuple[Alert, ...]]
     own_panels: Callable[[str], tuple[Panel, ...]]
@@ -226,15 +227,37 @@ def _twemproxy_panels(job: str) -> tuple[Panel, ...]:
 KINDS: Mapping[str, MetricKind] = {
     kind.name: kind
     for kind in (
-        MetricKind("redis", "Redis", 9121, "127.0.0.1:6379", _redis_alerts, _redis_panels),
         MetricKind(
-            "memcached", "memcached", 9150, "127.0.0.1:11211", _memcached_alerts, _memcached_panels
+            "redis",
+            "Redis",
+            9121,
+            Reach.local(6379, app_protocol="redis"),
+            _redis_alerts,
+            _redis_panels,
         ),
         MetricKind(
-            "nginx", "nginx", 9113, "127.0.0.1:8081/stub_status", _nginx_alerts, _nginx_panels
+            "memcached",
+            "memcached",
+            9150,
+            Reach.local(11211, app_protocol="memcached"),
+            _memcached_alerts,
+            _memcached_panels,
         ),
         MetricKind(
-            "twemproxy", "twemproxy", 9151, "127.0.0.1:22222", _twemproxy_alerts, _twemproxy_panels
+            "nginx",
+            "nginx",
+            9113,
+            Reach.local(8081, path="/stub_status", app_protocol="http"),
+            _nginx_alerts,
+            _nginx_panels,
+        ),
+        MetricKind(
+            "twemproxy",
+            "twemproxy",
+            9151,
+            Reach.local(22222),
+            _twemproxy_alerts,
+            _twemproxy_panels,
         ),
     )
 }

@@ -7,7 +7,6 @@ nothing else: a database that is busy or recovering must not be restarted for it
 
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -26,7 +25,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Host, Port, UnprivilegedPort
+from components.arguments.addresses import UnprivilegedPort
 from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, Namespace, check_name
@@ -38,6 +37,8 @@ from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
+from components.values.peers import Clients
+from components.values.reach import ONE_ENDPOINT, Reach, speaking
 
 FLAVOURS = ("mariadb", "mysql")
 PRESETS = ("answers", "connections", "replication_lag")
@@ -66,6 +67,7 @@ _CONNECTIONS = {
 }
 _LAG_COLUMN = {"mariadb": "Seconds_Behind_Master", "mysql": "Seconds_Behind_Source"}
 _MONITOR = {"mariadb": "REPLICA MONITOR", "mysql": "REPLICATION CLIENT"}
+_LOCAL = Reach.local(3306, app_protocol="mysql")
 
 
 class HealthQueryArgs(TypedDict):
@@ -128,10 +130,15 @@ class MySqlHealthArgs(TypedDict):
     """What is asked."""
     flavour: NotRequired[Annotated[str, one_of(*FLAVOURS), Default("mariadb")]]
     """The server: they differ in the names of their statistics."""
-    host: NotRequired[Annotated[Host, Default("127.0.0.1")]]
-    """Where the database listens; 127.0.0.1 is the same pod."""
-    database_port: NotRequired[Annotated[Port, Default(3306)]]
-    """Its port."""
+    server: NotRequired[
+        Annotated[
+            Reach,
+            speaking("mysql"),
+            ONE_ENDPOINT,
+            DefaultsTo("127.0.0.1:3306"),
+        ]
+    ]
+    """The database."""
     database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]
     """Database that the queries are asked in."""
     user: NotRequired[Annotated[str, _WORD, Default("health")]]
@@ -150,8 +157,9 @@ class MySqlHealthArgs(TypedDict):
     """Seconds after which a query is given up."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9104)]]
     """Port of the pages, the probes and the metrics."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods that may read pages and metrics."""
+    metrics_clients: NotRequired[Clients]
+    """Who may read pages and metrics, beside a Prometheus that has the ``job``; ``{}`` is every pod
+    of the namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
@@ -193,9 +201,14 @@ class MySqlHealth(pulumi.ComponentResource):
         if given is None:
             given = Password(f"{name}-password", {}, own).value
         password: pulumi.Output[str] = pulumi.Output.secret(given)
-        self.setup_sql = password.apply(functools.partial(_setup_sql, args))
+        server = args.get("server", _LOCAL)
+        self.setup_sql = password.apply(functools.partial(_setup_sql, args, _origin(server)))
         config = ConfigMap(
-            name, metadata=metadata, data={"config.json": _json(args)}, immutable=True, opts=own
+            name,
+            metadata=metadata,
+            data={"config.json": _json(args, server)},
+            immutable=True,
+            opts=own,
         )
         kept = configured.kept(name, _SECRET, {"password": password}, metadata=metadata, opts=own)
         volume = child(name, "config")
@@ -218,13 +231,15 @@ class MySqlHealth(pulumi.ComponentResource):
         self.companion = Companion(
             name=name,
             containers=(container,),
-            listeners=(Listener(args["port"], "mysql-health"),),
+            listeners=(
+                Listener(args["port"], "mysql-health", clients=tuple(args["metrics_clients"])),
+            ),
             volumes=(
                 {"name": volume, "config_map": {"name": config.metadata["name"]}},
                 kept.volume,
             ),
             pod_labels=scraped.labels(name),
-            ingress=scraped.ingress(args["port"], args["scrapers"]),
+            reaches=(server,),
             depends_on=(config, kept.secret),
         )
         self.job = scraped.job(name, args["port"], metadata, own)
@@ -232,11 +247,11 @@ class MySqlHealth(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _json(args: MySqlHealthArgs) -> str:
+def _json(args: MySqlHealthArgs, server: Reach) -> pulumi.Output[str]:
     """The program's configuration file; the password is in another."""
     content = {
-        "host": _bare(args["host"]),
-        "port": args["database_port"],
+        "host": server.endpoint.apply(_host),
+        "port": server.endpoint.apply(lambda endpoint: int(endpoint.rpartition(":")[2])),
         "user": args["user"],
         "password_file": f"{_SECRET}/password",
         "flavour": args["flavour"],
@@ -246,14 +261,12 @@ def _json(args: MySqlHealthArgs) -> str:
         "deadline_seconds": args["deadline_seconds"],
         "queries": [_query(query, args["flavour"]) for query in args["queries"]],
     }
-    return json.dumps(content, indent=1) + "\n"
+    return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
 
 
-def _setup_sql(args: MySqlHealthArgs, password: str) -> str:
+def _setup_sql(args: MySqlHealthArgs, origin: str, password: str) -> str:
     """What makes the user, on its first run and on any later one."""
-    # From where the server sees it connect.
-    origin = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
-    who = f"'{args['user']}'@'{origin.get(_bare(args['host']), '%')}'"
+    who = f"'{args['user']}'@'{origin}'"
     if args["flavour"] == "mariadb":
         # The server need not see the password itself.
         once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
@@ -271,9 +284,17 @@ def _setup_sql(args: MySqlHealthArgs, password: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bare(host: str) -> str:
-    """A host as a socket takes it: without the brackets of IPv6."""
-    return host.strip("[]")
+def _host(endpoint: str) -> str:
+    """Its host as a socket takes it: without the brackets of IPv6."""
+    return endpoint.rpartition(":")[0].strip("[]")
+
+
+def _origin(server: Reach) -> str:
+    """From where the server sees the monitor connect."""
+    if not server.is_local:
+        return "%"
+    # Both ends of a connection to loopback have an address of one family.
+    return "::1" if _host(str(server.endpoints[0])) == "::1" else "127.0.0.1"
 
 
 def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:

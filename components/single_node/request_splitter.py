@@ -15,7 +15,6 @@ from components.single_node import configured, scraped
 from components.single_node.splitter_files import LOOPBACK, SplitterFile
 from components.single_node.splitter_settings import RequestSplitterArgs, checked
 from components.values import nginx
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
 
@@ -56,11 +55,8 @@ class RequestSplitter(pulumi.ComponentResource):
         )
         own = pulumi.ResourceOptions(parent=self)
         metadata = configured.metadata("nginx", name, "ambassador", args.get("namespace"))
-        text = pulumi.Output.all(args["control"]["endpoint"], args["experiment"]["endpoint"]).apply(
-            lambda known: SplitterFile(args).configuration(
-                Endpoint.parse(where, "control.endpoint", known[0]),
-                Endpoint.parse(where, "experiment.endpoint", known[1]),
-            )
+        text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
+            lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
         )
         files = configured.configured(name, _FOLDER, {_FILE: text}, metadata=metadata, opts=own)
         self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
@@ -91,31 +87,25 @@ def _companion(name: str, args: RequestSplitterArgs, files: configured.Configure
         Listener(args["status_port"], "splitter-status"),
     ]
     labels: dict[str, str] = {}
-    ingress: tuple[Edge, ...] = ()
     if not seed:
         # First, so that no request goes uncounted.
         containers.insert(0, _counter(name, args))
         listeners += [
-            Listener(args["metrics_port"], "splitter-metric"),
+            Listener(
+                args["metrics_port"], "splitter-metric", clients=tuple(args["metrics_clients"])
+            ),
             Listener(args["line_port"], "splitter-lines", LOOPBACK, "UDP"),
         ]
         labels = scraped.labels(name)
-        ingress = scraped.ingress(args["metrics_port"], args["scrapers"])
     return Companion(
         name=name,
         containers=tuple(containers),
         listeners=tuple(listeners),
         volumes=files.volumes,
         pod_labels=labels,
-        egress=_edges(args),
-        ingress=ingress,
-        depends_on=(files.config, *args["after"]),
+        reaches=(args["control"], args["experiment"]),
+        depends_on=(files.config,),
     )
-
-
-def _edges(args: RequestSplitterArgs) -> tuple[Edge, ...]:
-    edges = (args["control"]["edge"], args["experiment"]["edge"])
-    return edges[:1] if edges[0] == edges[1] else edges
 
 
 def _counter(name: str, args: RequestSplitterArgs) -> ContainerArgsDict:

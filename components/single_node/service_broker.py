@@ -15,7 +15,6 @@ from components.arguments import (
     DefaultsTo,
     InputError,
     Later,
-    addresses,
     between,
     is_deferred,
     one_of,
@@ -30,10 +29,10 @@ from components.pods.companion import Companion, Listener
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values import resolv
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
-from components.values.pem import Certificates
+from components.values.peers import Clients
+from components.values.reach import ONE_ENDPOINT, Reach
 
 _LOOPBACK = "127.0.0.1"
 _FOLDER = "/etc/haproxy-broker"
@@ -44,28 +43,18 @@ _VARIABLES = 'print "NAMESPACE=" namespace; print "CLUSTER_DOMAIN=" domain'
 
 
 class BrokerTlsArgs(TypedDict):
-    """How the backend is spoken to over TLS. Its certificate is always verified."""
+    """How the backend is spoken to over TLS.
 
-    authority: NotRequired[Annotated[Later[Certificates], DefaultsTo("the image's, public ones")]]
-    """Certificates of the authorities that are believed, PEM."""
+    Its certificate is always verified, with its reach's ``authority`` or the image's public ones.
+    """
+
     server_name: NotRequired[
         Annotated[
             ServerName,
-            DefaultsTo("the endpoint's host, which must then be a name"),
+            DefaultsTo("the host of the backend's endpoint, which must then be a name"),
         ]
     ]
     """Name that the backend's certificate must have, and that it is asked for."""
-
-
-class BackendArgs(TypedDict):
-    """What is behind the broker."""
-
-    endpoint: Later[addresses.Endpoint]
-    """``host:port``: of a Service, or of something outside. It need not be there yet."""
-    edge: Edge
-    """The connection that this is: to the pods' own port and labels, or with ``cidr`` outside."""
-    tls: NotRequired[BrokerTlsArgs]
-    """Speak TLS. Without it the connection is passed on as it is."""
 
 
 class BreakerArgs(TypedDict):
@@ -86,8 +75,11 @@ class ServiceBrokerArgs(TypedDict):
 
     image: Later[Image]
     """Image with HAProxy 2.4 or newer, sh and awk."""
-    backend: BackendArgs
-    """Where the connections go."""
+    backend: Annotated[Reach, ONE_ENDPOINT]
+    """Where the connections go: ``application.reach``, or ``Reach.outside(...)``. What is sent, and
+    so who logs in, is the application's business."""
+    tls: NotRequired[BrokerTlsArgs]
+    """Speak TLS; ``{}`` is TLS with the defaults. Without it the connection is passed on as it is."""
     listen_port: UnprivilegedPort
     """Port on 127.0.0.1 for the application, most often the one that the backend's protocol has."""
     check: NotRequired[Annotated[str, one_of("tcp", "redis"), Default("tcp")]]
@@ -105,8 +97,9 @@ class ServiceBrokerArgs(TypedDict):
     """Connections at the same time; more wait."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
     """Port for the kubelet's probes and for Prometheus, on all addresses."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods of the namespace that may scrape."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
     namespace: NotRequired[Later[Namespace]]
@@ -142,12 +135,10 @@ class ServiceBroker(pulumi.ComponentResource):
         metadata = configured.metadata("haproxy", name, "ambassador", args.get("namespace"))
         backend = args["backend"]
         files: dict[str, pulumi.Input[str]] = {
-            _FILE: pulumi.Output.from_input(backend["endpoint"]).apply(
-                lambda text: _configuration(where, args, text)
-            )
+            _FILE: backend.endpoint.apply(lambda text: _configuration(where, args, text))
         }
-        if "authority" in backend.get("tls", {}):
-            files[_CA_FILE] = backend["tls"]["authority"]
+        if "tls" in args and backend.authority is not None:
+            files[_CA_FILE] = backend.authority
         added = configured.configured(name, _FOLDER, files, metadata=metadata, opts=own)
         self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
         self.companion = _companion(name, args, added)
@@ -165,9 +156,9 @@ _PING = """\
 
 def _configuration(where: str, args: ServiceBrokerArgs, text: str) -> str:
     """HAProxy's configuration file, with the backend's endpoint as it is known by now."""
-    endpoint = Endpoint.parse(where, "backend.endpoint", text)
+    endpoint = Endpoint.parse(text)
     host = endpoint.lookup_host("${NAMESPACE}", "${CLUSTER_DOMAIN}")
-    breaker, tls = args["breaker"], _tls(where, args["backend"], endpoint)
+    breaker, tls = args["breaker"], _tls(where, args, endpoint)
     return f"""\
 # {endpoint} for the containers of this pod, at {_LOOPBACK}:{args["listen_port"]}. Generated.
 global
@@ -225,19 +216,18 @@ frontend status
 """
 
 
-def _tls(where: str, backend: BackendArgs, endpoint: Endpoint) -> str:
-    if "tls" not in backend:
+def _tls(where: str, args: ServiceBrokerArgs, endpoint: Endpoint) -> str:
+    if "tls" not in args:
         return ""
-    tls = backend["tls"]
-    name = tls.get("server_name", endpoint.host.removesuffix("."))
+    name = args["tls"].get("server_name", endpoint.host.removesuffix("."))
     if not is_certified(name):
         raise InputError(
             where,
-            "backend.tls.server_name",
+            "tls.server_name",
             None,
             f"must be given, since {endpoint.host} is no name that a certificate has",
         )
-    authority = f"{_FOLDER}/{_CA_FILE}" if "authority" in tls else "@system-ca"
+    authority = "@system-ca" if args["backend"].authority is None else f"{_FOLDER}/{_CA_FILE}"
     return (
         f" ssl verify required ca-file {authority} verifyhost {name} "
         f"sni str({name}) check-sni {name} ssl-min-ver TLSv1.2"
@@ -266,12 +256,11 @@ def _companion(name: str, args: ServiceBrokerArgs, files: configured.Configured)
         containers=(container,),
         listeners=(
             Listener(args["listen_port"], "broker", _LOOPBACK),
-            Listener(args["status_port"], "broker-status"),
+            Listener(args["status_port"], "broker-status", clients=tuple(args["metrics_clients"])),
         ),
         volumes=files.volumes,
         pod_labels=scraped.labels(name),
-        egress=(args["backend"]["edge"],),
-        ingress=scraped.ingress(args["status_port"], args["scrapers"]),
+        reaches=(args["backend"],),
         depends_on=(files.config,),
     )
 
@@ -280,7 +269,7 @@ def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArg
     check_name(where, name, reserve=scraped.RESERVE, service=True)
     args = resolved(where, ServiceBrokerArgs, args)
     different(where, {"listen_port": args["listen_port"], "status_port": args["status_port"]})
-    endpoint = args["backend"]["endpoint"]
+    endpoint = args["backend"].endpoints[0]
     if not is_deferred(endpoint):
         _configuration(where, args, str(endpoint))
     return args

@@ -1,9 +1,7 @@
 """Arguments of the request splitter, and what one of them says about another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
-
-import pulumi
 
 from components.arguments import (
     Default,
@@ -15,15 +13,16 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Endpoint, HeaderName, UnprivilegedPort
+from components.arguments.addresses import HeaderName, UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import Namespace, check_name
 from components.arguments.quantities import Resources
 from components.arguments.together import different
 from components.single_node import scraped
-from components.values.edges import Edge
 from components.values.nginx import HeaderKilobytes, Literal, Percent
+from components.values.peers import Clients
+from components.values.reach import ONE_ENDPOINT, Reach, speaking
 
 CONTROL = "control"
 """Name of the arm that everybody else sees."""
@@ -77,15 +76,6 @@ _OwnHeader = Annotated[
 ]  # fmt: skip
 
 
-class ArmArgs(TypedDict):
-    """One of the two services between which requests are split."""
-
-    endpoint: Later[Endpoint]
-    """``host:port`` of the Service, most often ``application.endpoint``. It need not be there yet."""
-    edge: Edge
-    """The connection that this is at the pods: their own port and labels."""
-
-
 class StickyArgs(TypedDict):
     """What names a user, so that each sees one arm only."""
 
@@ -116,9 +106,10 @@ class RequestSplitterArgs(TypedDict):
     """Image with nginx, sh and awk."""
     metrics_image: Later[Image]
     """The project's image ``companions``, whose program counts by arm."""
-    control: ArmArgs
-    """What everybody else sees."""
-    experiment: ArmArgs
+    control: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
+    """What everybody else sees, most often ``application.reach``. Requests keep their path, the
+    reach's own is not put before it."""
+    experiment: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
     """What ``percent`` of the users see."""
     percent: NotRequired[Annotated[Percent, Default(10)]]
     """Share of the users in the experiment, in percent; 0 is off."""
@@ -141,8 +132,9 @@ class RequestSplitterArgs(TypedDict):
     """Port for Prometheus, on all addresses."""
     line_port: NotRequired[Annotated[UnprivilegedPort, Default(5140)]]
     """UDP port on 127.0.0.1 between nginx and the program that counts."""
-    scrapers: NotRequired[scraped.Scrapers]
-    """Labels of pods of the namespace that may scrape."""
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
     connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(2000)]]
     """Milliseconds for an arm to accept a connection."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
@@ -152,16 +144,13 @@ class RequestSplitterArgs(TypedDict):
     or 400, and 502. Each running request takes as much memory."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits of nginx; what is left out keeps the default of every container."""
-    after: NotRequired[Annotated[Sequence[pulumi.Resource], Default(())]]
-    """What must be there before the pods. Needed with the seed's policy only, whose nginx does not
-    start without both arms."""
     namespace: NotRequired[Later[Namespace]]
     """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
 
 
 _FIXED_BY_SEED = (
-    "percent", "sticky", "salt", "force_header", "metrics_port", "line_port", "scrapers",
-    "connect_timeout_ms", "timeout_seconds", "header_kilobytes",
+    "percent", "sticky", "salt", "force_header", "metrics_port", "line_port",
+    "metrics_clients", "connect_timeout_ms", "timeout_seconds", "header_kilobytes",
 )  # fmt: skip
 
 

@@ -4,19 +4,18 @@ The project's own small server shares the pod's process namespace, so it lists t
 processes without the application knowing of it.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
 from components.arguments import Default, InputError, Later, resolved
-from components.arguments.addresses import IpAddress, UnprivilegedPort
+from components.arguments.addresses import IpAddress, UnprivilegedPort, is_loopback
 from components.arguments.images import Image
-from components.arguments.names import Selector, check_name
+from components.arguments.names import check_name
 from components.arguments.quantities import Resources
 from components.pods.companion import ANYWHERE, Companion, Listener
-from components.values.edges import Edge
+from components.values.peers import Clients
 
 _PROGRAM = ("python3", "-m", "companions.topz")
 
@@ -30,9 +29,9 @@ class TopzArgs(TypedDict):
     """IP address that it binds; a loopback address is for the pod only."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(8079)]]
     """Port that it binds."""
-    clients: NotRequired[Annotated[Sequence[Selector], Default(())]]
-    """Labels of pods of the same namespace that may ask; an empty mapping is every pod. Without any
-    only the pod's own containers may, and ``kubectl port-forward``."""
+    clients: NotRequired[Clients]
+    """Who may ask; ``{}`` is every pod of the namespace. Without any only the pod's own containers
+    may, and ``kubectl port-forward``."""
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps the default of every container."""
 
@@ -74,7 +73,6 @@ class Topz(pulumi.ComponentResource):
             name=name,
             containers=(container,),
             listeners=(listener,),
-            ingress=tuple(Edge(ports=(listener.port,), pods=client) for client in args["clients"]),
             share_process_namespace=True,
         )
         self.register_outputs({"port": self.port})
@@ -88,15 +86,14 @@ def command(address: str, port: int) -> list[str]:
 def _checked(where: str, name: str, args: TopzArgs) -> tuple[TopzArgs, Listener]:
     check_name(where, name)
     args = resolved(where, TopzArgs, args)
-    listener = Listener(args["port"], "topz", args["address"])
-    if listener.local and args["clients"]:
+    if is_loopback(args["address"]) and args["clients"]:
         raise InputError(
             where,
             "clients",
             args["clients"],
-            f"cannot reach {listener.address}: it is the pod's own",
+            f"cannot reach {args['address']}: it is the pod's own",
         )
-    return args, listener
+    return args, Listener(args["port"], "topz", args["address"], clients=tuple(args["clients"]))
 
 
 def _probe(listener: Listener, period: int, failures: int) -> Any:

@@ -1,7 +1,6 @@
 """``host:port`` of something that listens elsewhere."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from components.arguments import InputError, check_fields
 from components.arguments.addresses import Host, Port, is_endpoint
@@ -18,30 +17,38 @@ class Endpoint:
         check_fields("Endpoint", self)
 
     @classmethod
-    def parse(cls, where: str, argument: str, text: Any) -> "Endpoint":
+    def parse(cls, text: str) -> "Endpoint":
         """Read ``host:port``; InputError for what is none."""
-        if not isinstance(text, str) or not is_endpoint(text):
-            raise InputError(where, argument, text, "must be host:port, for example web:8080")
+        if not is_endpoint(text):
+            raise InputError("Endpoint", "text", text, "must be host:port, for example web:8080")
         host, _, port = text.rpartition(":")
         return cls(host, int(port))
+
+    @property
+    def namespace(self) -> str | None:
+        """Of a Service its namespace, empty for the pod's own; None for what is outside.
+
+        ``web`` is the Service of the pod's own namespace, ``web.shop`` and ``web.shop.svc`` one of
+        another; everything else is outside, and so is a name that ends with a dot.
+        """
+        _, *parts = self.host.split(".")
+        if len(parts) > 1:
+            return parts[-2] if parts[-1] == "svc" else None
+        if self.host.endswith((".", "]")):
+            return None
+        return "".join(parts)
 
     def lookup_host(self, namespace: str, domain: str) -> str:
         """The host as a program must look it up that completes no names, as the cluster's DNS would.
 
-        ``web`` is the Service of the pod's own namespace, ``web.shop`` and ``web.shop.svc`` one of
-        another; everything else is taken as it is, and so is a name that ends with a dot.
-
         :param namespace: the pod's namespace, or how the program's language writes it
         :param domain: likewise the cluster's domain
         """
-        parts = self.host.split(".")
-        if parts[-1] == "svc":
+        if self.namespace is None:
+            return self.host.removesuffix(".")
+        if self.host.endswith(f".{self.namespace}.svc"):
             return f"{self.host}.{domain}"
-        if len(parts) == 1 and ":" not in self.host:
-            return f"{self.host}.{namespace}.svc.{domain}"
-        if len(parts) == 2 and parts[-1]:  # noqa: PLR2004
-            return f"{self.host}.svc.{domain}"
-        return self.host.removesuffix(".")
+        return f"{self.host}{'' if self.namespace else f'.{namespace}'}.svc.{domain}"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

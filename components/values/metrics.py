@@ -10,7 +10,7 @@ import yaml
 
 from components.arguments import NOT_EMPTY, between, check_fields, matching, one_of
 from components.arguments.constraints import Constraint
-from components.values.reach import Reach
+from components.values.reach import NO_QUERY, Reach, speaking
 
 SEVERITIES = ("info", "warning", "critical")
 
@@ -41,9 +41,9 @@ class ScrapeJob:
         ),
     ]
     """The job's name, the label ``job`` of all its series."""
-    reach: Reach
+    reach: Annotated[Reach, speaking("http"), NO_QUERY]
     """The exporter. Its endpoint's host is a DNS name that resolves to the address of every pod,
-    ready or not."""
+    ready or not. Without a path ``/metrics`` is asked for."""
 
     def __post_init__(self) -> None:
         check_fields(f'ScrapeJob "{self.name}"', self)

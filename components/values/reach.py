@@ -8,7 +8,7 @@ end, also in another namespace.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import pulumi
@@ -37,6 +37,7 @@ from components.values.topology import Topology
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANYTHING = "tcp"
+_Password = Annotated[str, password(8)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Credentials:
 
     GIVEN_BY: ClassVar[str] = "Credentials(password.value)"
 
-    password: Secret[Annotated[str, password(8)]]
+    password: Secret[_Password] = field(repr=False)
     """The password."""
     username: Annotated[
         str,
@@ -204,6 +205,10 @@ class Reach:
             authority=authority,
         )
 
+    def at(self, path: str) -> "Reach":
+        """The same at another path, such as ``/events``."""
+        return replace(self, path=path)
+
     @property
     def is_local(self) -> bool:
         """Whether it is in the same pod, where no NetworkPolicy counts."""
@@ -242,3 +247,17 @@ def speaking(*protocols: str, sharded: bool = False) -> Constraint:
     odd = [Reach.local(1, app_protocol=word) for word in others]
     odd += [Reach.local(1)] if sharded else []
     return Constraint(f"{says}, sharded" if sharded else says, holds, tuple(odd))
+
+
+ONE_ENDPOINT = Constraint(
+    "of a single endpoint",
+    lambda reach: len(reach.endpoints) == 1,
+    (Reach("shards", ("127.0.0.1:1", "127.0.0.1:2")),),
+)
+"""A reach of a program that is asked by itself: of several only the first would be."""
+NO_QUERY = Constraint(
+    "without ? and # in its path",
+    lambda reach: not set(reach.path) & set("?#"),
+    (Reach.local(1, path="/a?b"), Reach.local(1, path="/a#b")),
+)
+"""A reach whose URL is made longer."""

@@ -13,7 +13,7 @@ from components.arguments.together import unique
 from components.pods.companion import Listener
 from components.pods.probes import probes
 from components.values.reach import Reach
-from components.workloads.arguments import ServingArgs
+from components.workloads.arguments import PortArgs, ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.network import Admission
 from components.workloads.pod import PodPlan, plan_pod
@@ -137,16 +137,7 @@ def plan_serving(
     """Check everything that concerns a serving workload."""
     replicas = args["replicas"]
     several = autoscaled or is_deferred(replicas) or replicas != 1
-    listeners = [
-        Listener(
-            port["port"],
-            port["name"],
-            port["address"],
-            port["protocol"],
-            tuple(port.get("clients", ())),
-        )
-        for port in args["ports"]
-    ]
+    listeners = [_listener(where, position, port) for position, port in enumerate(args["ports"])]
     unique(where, "ports.name", [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
     if args["clients"] and not exposed:
@@ -173,6 +164,15 @@ def plan_serving(
         spread=args["spread"] if several else "none",
     )
     return ServingPlan(pod, exposed, replicas, several)
+
+
+def _listener(where: str, position: int, port: PortArgs) -> Listener:
+    clients = tuple(port.get("clients", ()))
+    try:
+        return Listener(port["port"], port["name"], port["address"], port["protocol"], clients)
+    except InputError as error:
+        argument = f"ports[{position}].{error.argument}"
+        raise InputError(where, argument, error.value, error.expected) from None
 
 
 def _admissions(

@@ -6,7 +6,6 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
 from components import Application, Function, FunctionDecorator
-from components.values.edges import Edge
 
 config = pulumi.Config()
 namespace = Namespace("functions-example").metadata["name"]
@@ -19,7 +18,6 @@ api = Application(
         "command": ["python3", "-u", "/opt/api/api.py"],
         "files": {"/opt/api/api.py": (here / "api.py").read_text()},
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [{"app.kubernetes.io/instance": "defaults"}],
         "namespace": namespace,
     },
 )
@@ -29,8 +27,7 @@ defaults = FunctionDecorator(
     "defaults",
     {
         "image": config.require("function"),
-        "upstream": api.endpoint or "",
-        "upstream_edge": Edge(ports=(8080,), pods=api.labels),
+        "upstream": api.reach,
         "clients": [{}],
         "namespace": namespace,
     },

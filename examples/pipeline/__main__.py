@@ -22,7 +22,7 @@ namespace = Namespace("pipeline-example").metadata["name"]
 
 bus = EventBus(
     "bus", {"image": config.require("nats"), "tools_image": events, "namespace": namespace}
-).topology
+).reach
 targets = {
     step: Function(
         step,
@@ -30,10 +30,9 @@ targets = {
             "image": config.require("function"),
             "code": CODE,
             "target": step,
-            "bus": bus,
             "namespace": namespace,
         },
-    ).target
+    ).reach
     for step in ORDERS.steps
 }
 orders = Pipeline(

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 HITS = 20
-TOPZ_PORT, METRICS_PORT = 8079, 9151
+TOPZ_PORT = 8079
 # One series for each shard.
 REQUESTS = re.compile(r"^twemproxy_server_requests_total\{.*\} ([0-9.e+]+)$", re.MULTILINE)
 PROGRAMS = ("counter.py", "nginx", "nutcracker", "companions.topz", "companions.statistics")
@@ -43,7 +43,8 @@ def main() -> None:
     last = [count() for _ in range(HITS)][-1]
     if last - first != HITS:
         sys.exit(f"FAILED: {HITS} hits counted as {last - first}")
-    addresses = eventually("the name of the pods", lambda: pods(plan["pods"]))
+    name, _, metrics_port = plan["metrics"].rpartition(":")
+    addresses = eventually("the name of the pods", lambda: pods(name))
     served = 0.0
     for address in addresses:
         listed = eventually("topz", functools.partial(get, address, TOPZ_PORT, "/topz.json"))
@@ -51,7 +52,9 @@ def main() -> None:
         missing = [program for program in PROGRAMS if program not in commands]
         if missing:
             sys.exit(f"FAILED: {address} lists no {', '.join(missing)}: {commands}")
-        metrics = eventually("metrics", functools.partial(get, address, METRICS_PORT, "/metrics"))
+        metrics = eventually(
+            "metrics", functools.partial(get, address, int(metrics_port), "/metrics")
+        )
         served += sum(float(value) for value in REQUESTS.findall(metrics))
     print(
         f"{HITS} hits over HTTPS, {len(addresses)} pods, {served:.0f} requests by the ambassadors"

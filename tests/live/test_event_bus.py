@@ -113,7 +113,7 @@ def test_only_clients_reach_the_bus_and_none_its_monitor(events: Events) -> None
     address = events.pod("bus").address
     for port in (4222, 8222):
         assert events.ask("reach", at=f"{address}:{port}")["reached"] is False
-    # The way is there for who may: the same question from a pod with the label.
+    # The way is there for who may: the same question from a pod that reaches it.
     pod = events.pod("signup-pipeline")
     probe = f"import socket; socket.create_connection(('{address}', 4222), 3)"
     events.kube.run(pod, "events", ["python3", "-c", probe])

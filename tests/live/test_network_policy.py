@@ -160,7 +160,7 @@ FROM_CLIENTS = ingress({"from": [CLIENTS_ONLY], "ports": [{"port": "open"}]})
 TO_SERVER = egress({"to": [SERVER_ONLY], "ports": [{"port": OPEN}]})
 
 
-def test_default_deny_blocks_and_an_edge_opens_one_port(place: Place) -> None:
+def test_default_deny_blocks_and_a_rule_opens_one_port(place: Place) -> None:
     assert place.is_("open")
     assert place.is_("open", port=OTHER)
     with place.policy("deny", DENY_ALL):

@@ -11,7 +11,7 @@ import pytest
 
 from components.single_node.request_splitter import RequestSplitter
 from components.values import nginx
-from components.values.edges import Edge
+from components.values.reach import Reach
 from tests.live.support.observed import Record
 from tests.live.support.split import USER, USERS, Rolled, Split
 from tests.live.support.waiting import eventually
@@ -255,10 +255,7 @@ VARIANTS: list[Mapping[str, Any]] = [
 
 
 def configuration(variant: Mapping[str, Any]) -> str:
-    edge = Edge(ports=(8080,), pods={})
-    arms = {
-        name: {"endpoint": "127.0.0.1:8080", "edge": edge} for name in ("control", "experiment")
-    }
+    arms = {"control": Reach.local(8080), "experiment": Reach.local(8080)}
     args: Any = {"image": "nginx:1", "metrics_image": "companions:1", **arms, **variant}
 
     def program() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.single_node.service_broker import ServiceBroker
-from components.values.edges import Edge
+from components.values.reach import Reach
 from tests.live.support.kube import Pod
 from tests.live.support.observed import Record
 from tests.live.support.split import Rolled, Split
@@ -173,24 +173,25 @@ def test_a_name_that_comes_later_is_served_without_a_restart(split: Split) -> No
     assert split.pod("inside").restarts["early"] == 0
 
 
+def reached(endpoint: str) -> Reach:
+    return Reach("db", (endpoint,), pods={})
+
+
 VARIANTS: list[Mapping[str, Any]] = [
     {},
     {"check": "redis"},
     {"retries": 0, "breaker": {"failures": 1, "probe_ms": 100, "recoveries": 5}},
-    {"backend": {"endpoint": "web.shop.svc:80"}},
-    {"backend": {"endpoint": "[fd00::1]:80"}},
-    {"backend": {"endpoint": "www.example.com:443", "tls": {}}},
-    {"backend": {"endpoint": "10.0.0.1:5432", "tls": {"server_name": "db.example.com"}}},
+    {"backend": reached("web.shop.svc:80")},
+    {"backend": reached("[fd00::1]:80")},
+    {"backend": reached("www.example.com:443"), "tls": {}},
+    {"backend": reached("10.0.0.1:5432"), "tls": {"server_name": "db.example.com"}},
 ]
 
 
 def configuration(variant: Mapping[str, Any]) -> str:
-    backend = {
-        "endpoint": "db:6379",
-        "edge": Edge(ports=(1,), pods={}),
-        **variant.get("backend", {}),
-    }
-    args: Any = {"image": "haproxy:1", "listen_port": 6379, **variant, "backend": backend}
+    args: Any = {
+        "image": "haproxy:1", "listen_port": 6379, "backend": reached("db:6379"), **variant,
+    }  # fmt: skip
 
     def program() -> None:
         ServiceBroker("broker", args)

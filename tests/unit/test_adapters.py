@@ -25,6 +25,7 @@ from components.arguments.errors import InputError
 from components.single_node import fluentd
 from components.single_node.log_adapter import LOG_FOLDER
 from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob, rules_yaml
+from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
 from stacks import deploy
 from stacks.settings import Settings
@@ -35,6 +36,23 @@ from toolchain.graph import Graph, Secret, build
 IMAGE = "registry.example/companions:1.0"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 PASSWORD = "swordfish-long-enough"
+TWO = Reach("shards", ("127.0.0.1:1", "127.0.0.1:2"))
+
+
+def elsewhere(port: int, app_protocol: str = "tcp", path: str = "") -> Reach:
+    """A server of another namespace, as a component gives it."""
+    return Reach(
+        "there",
+        (pulumi.Output.from_input(f"server.there.svc:{port}"),),
+        pods={"app": "server"},
+        namespace="there",
+        ports=(port,),
+        app_protocol=app_protocol,
+        path=path,
+        credentials=Credentials("not-for-an-adapter"),
+        isolated=True,
+    )
+
 
 LOGS: list[dict[str, Any]] = [
     {"name": "redis", "kind": "redis_slowlog"},
@@ -47,17 +65,16 @@ ADAPTERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         RedisExporter,
         {"image": IMAGE},
         {
-            "target": "127.0.0.1:6380",
+            "server": Reach.local(6380),
             "port": 9999,
             "deadline_seconds": 1,
-            "scrapers": [{"app": "prometheus"}],
-            "scraper_namespace": {"team": "watch"},
+            "metrics_clients": [{"namespaces": {"team": "watch"}, "pods": {"app": "prometheus"}}],
         },
     ),
     "MetricsExporter": (
         MetricsExporter,
         {"image": IMAGE, "kind": "memcached"},
-        {"kind": "nginx", "target": "127.0.0.1:81/status", "port": 9998},
+        {"kind": "nginx", "server": Reach.local(81, path="/status"), "port": 9998},
     ),
     "MySqlHealth": (
         MySqlHealth,
@@ -168,16 +185,77 @@ def test_secrets_are_in_secrets_only(name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_who_scrapes_is_let_in_and_finds_every_pod(name: str) -> None:
+def test_every_pod_is_found_and_nobody_let_in_who_is_not_named(name: str) -> None:
     graph = made(name, "required")
     (policy,) = objects(graph, "NetworkPolicy")
-    (rule,) = policy["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"dds/scrapes": "true"}}}]
+    assert "ingress" not in policy["spec"]
     (service,) = (s for s in objects(graph, "Service") if s["spec"].get("clusterIP") == "None")
     assert service["spec"]["publishNotReadyAddresses"] is True
     (template,) = templates(graph)
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
-    assert [p["port"] for p in service["spec"]["ports"]] == [rule["ports"][0]["port"]]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_other_clients_of_the_metrics_are_let_in_at_their_port(name: str) -> None:
+    component, required, _ = ADAPTERS[name]
+    watch = {"namespace": "watch", "pods": {"app": "prometheus"}}
+
+    def program() -> None:
+        adapter = component("adapter", {**required, "port": 9876, "metrics_clients": [watch]})
+        Application("app", {"image": IMAGE, "companions": [adapter.companion]})
+
+    (rule,) = the(build(program), "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 9876, "protocol": "TCP"}]
+    assert rule["from"] == [
+        {
+            "podSelector": {"matchLabels": {"app": "prometheus"}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "watch"}},
+        }
+    ]
+
+
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize(
+    ("name", "port", "change"),
+    [
+        ("RedisExporter", 6379, lambda: {"server": elsewhere(6379, "redis")}),
+        ("MetricsExporter", 11211, lambda: {"server": elsewhere(11211, "memcached")}),
+        ("MySqlHealth", 3306, lambda: {"server": elsewhere(3306, "mysql")}),
+        (
+            "LogAdapter",
+            6379,
+            lambda: {"sources": [{**LOGS[0], "server": elsewhere(6379, "redis")}]},
+        ),
+        ("LogAdapter", 8080, lambda: {"sources": [{**LOGS[1], "server": elsewhere(8080, "http")}]}),
+    ],
+)
+def test_a_server_in_another_pod_is_reached_from_both_sides(
+    name: str, port: int, change: Callable[[], dict[str, Any]], preview: bool
+) -> None:
+    component, required, _ = ADAPTERS[name]
+
+    def program() -> None:
+        adapter = component("adapter", {**required, **change()})
+        Application("app", {"image": IMAGE, "companions": [adapter.companion], "namespace": "here"})
+
+    graph = build(program, preview=preview)
+    own, there = objects(graph, "NetworkPolicy")
+    ports = [{"port": port, "protocol": "TCP"}]
+
+    def pods(namespace: str, labels: dict[str, str]) -> list[Any]:
+        name = {"kubernetes.io/metadata.name": namespace}
+        return [
+            {"podSelector": {"matchLabels": labels}, "namespaceSelector": {"matchLabels": name}}
+        ]
+
+    assert {"ports": ports, "to": pods("there", {"app": "server"})} in own["spec"]["egress"]
+    assert there["metadata"]["namespace"] == "there"
+    assert there["spec"]["podSelector"]["matchLabels"] == {"app": "server"}
+    mine = own["spec"]["podSelector"]["matchLabels"]
+    assert there["spec"]["ingress"] == [{"ports": ports, "from": pods("here", mine)}]
+    # What the program asks is there, and the clients' password is not.
+    assert "server.there.svc" in str(objects(graph))
+    assert "not-for-an-adapter" not in str([node.inputs for node in graph])
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -214,7 +292,8 @@ def refused(make: Callable[[], object]) -> str:
         ({"images": 1}, "images is not an argument; did you mean image?"),
         ({"image": "companions"}, "must have a tag"),
         ({"port": 80}, "from 1024 to 65535"),
-        ({"scrapers": []}, "must be the labels of one scraper at least"),
+        ({"metrics_clients": [{"cidr": "10.0.0.0/8", "pods": {}}]}, "or cidr alone"),
+        ({"scrapers": [{}]}, "scrapers is not an argument"),
     ],
 )
 def test_bad_input_of_any_adapter_is_refused(
@@ -229,11 +308,23 @@ def test_bad_input_of_any_adapter_is_refused(
 @pytest.mark.parametrize(
     ("name", "change", "expected"),
     [
-        ("RedisExporter", {"target": "127.0.0.1"}, "must be host:port"),
+        (
+            "RedisExporter",
+            {"server": "127.0.0.1:6379"},
+            "server is '127.0.0.1:6379'; must be a Reach",
+        ),
+        ("RedisExporter", {"server": Reach.local(1, app_protocol="http")}, "what speaks redis"),
+        ("RedisExporter", {"server": TWO}, "must be of a single endpoint"),
         ("RedisExporter", {"deadline_seconds": 0}, "from 0.1 to 60"),
         ("MetricsExporter", {"kind": "redis"}, "one of memcached, nginx, twemproxy"),
-        ("MetricsExporter", {"kind": "nginx", "target": "a:80"}, "must have the form"),
-        ("MetricsExporter", {"target": "a:1/status"}, "must have the form"),
+        ("MetricsExporter", {"kind": "nginx", "server": Reach.local(80)}, "like /stub_status"),
+        ("MetricsExporter", {"server": Reach.local(1, path="/status")}, "server.path is '/status'"),
+        (
+            "MetricsExporter",
+            {"server": Reach.local(1, app_protocol="redis")},
+            "must be a reach of what speaks memcached",
+        ),
+        ("MySqlHealth", {"server": Reach.local(1, app_protocol="redis")}, "what speaks mysql"),
         ("MySqlHealth", {"flavour": "oracle"}, "one of mariadb, mysql"),
         ("MySqlHealth", {"interval_seconds": 4.5}, "at most period_seconds (5)"),
         ("MySqlHealth", {"period_seconds": 2}, "at most period_seconds (2)"),
@@ -264,10 +355,24 @@ def test_bad_input_of_any_adapter_is_refused(
         ("LogAdapter", {"sources": [{"name": "a", "kind": "mysql_slow"}]}, "must name a file"),
         (
             "LogAdapter",
-            {"sources": [{**LOGS[1], "url": "file:///etc"}]},
-            "such as http://127.0.0.1:8080",
+            {"sources": [{**LOGS[1], "server": Reach.local(1, app_protocol="https")}]},
+            "sources[0].server is",
         ),
-        ("LogAdapter", {"sources": [{**LOGS[0], "address": "x"}]}, "must be host:port"),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[1], "server": Reach.local(1, path="/a?b", app_protocol="http")}]},
+            "without ? and # in its path",
+        ),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[0], "server": Reach.local(1, app_protocol="http")}]},
+            "must be a reach of what speaks redis",
+        ),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[2], "server": Reach.local(1)}]},
+            "must be left out: it is for redis_slowlog, storm",
+        ),
         ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "stands twice"),
     ],
 )
@@ -276,25 +381,13 @@ def test_bad_input_is_refused(name: str, change: dict[str, Any], expected: str) 
     assert expected in refused(lambda: component("adapter", {**required, **change}))
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "argument"),
-    [
-        ("RedisExporter", {"target": "user:swordfish@redis:6379"}, "target"),
-        ("RedisExporter", {"target": "redis://:sword/fish@redis:6379"}, "target"),
-        ("MetricsExporter", {"target": "swordfish@cache:11211"}, "target"),
-        ("MySqlHealth", {"host": "health:swordfish@db"}, "host"),
-        ("MySqlHealth", {"host": "mysql://health:swordfish@db/shop"}, "host"),
-        ("LogAdapter", {"sources": [{**LOGS[0], "address": "u:swordfish@a:1"}]}, "sources[0].address"),
-        ("LogAdapter", {"sources": [{**LOGS[1], "url": "http://u:swordfish@a/"}]}, "sources[0].url"),
-    ],
-)  # fmt: skip
-def test_credentials_in_an_address_are_refused_unread(
-    name: str, change: dict[str, Any], argument: str
-) -> None:
-    component, required, _ = ADAPTERS[name]
-    message = refused(lambda: component("adapter", {**required, **change}))
-    assert message.startswith(f'{name} "adapter": {argument} is <secret>; must have no user')
-    assert "fish" not in message
+def test_the_password_of_a_reach_that_is_refused_is_not_shown() -> None:
+    server = Reach(
+        "db", ("db:1",), pods={}, app_protocol="mysql", credentials=Credentials("swordfish")
+    )
+    message = refused(lambda: RedisExporter("adapter", {"image": IMAGE, "server": server}))
+    assert message.startswith('RedisExporter "adapter": server is Reach(')
+    assert "swordfish" not in message
 
 
 @pytest.mark.parametrize("name", ["RedisExporter", "LogAdapter"])
@@ -322,16 +415,16 @@ def test_a_name_that_its_objects_cannot_have_is_refused(name: str, given: str) -
 
 
 def test_ipv6_is_written_as_each_reader_takes_it() -> None:
-    found: list[Any] = []
-
     def program() -> None:
-        source = {**LOGS[0], "address": "[::1]:6380"}
-        found.append(LogAdapter("logs", {"image": IMAGE, "sources": [source]}))  # type: ignore[list-item]
-        health = MySqlHealth("health", {"image": IMAGE, "host": "[::1]", "password": PASSWORD})
+        source = {**LOGS[0], "server": Reach("redis", ("[::1]:6380",))}
+        logs = LogAdapter("logs", {"image": IMAGE, "sources": [source]})  # type: ignore[list-item]
+        server = Reach("db", ("[::1]:3306",))
+        health = MySqlHealth("health", {"image": IMAGE, "server": server, "password": PASSWORD})
         pulumi.export("setup", health.setup_sql)
+        pulumi.export("fluentd", logs.fluentd)
 
     graph = build(program)
-    (section,) = (s for s in fluentd_sections(found[0].fluentd) if s[0] == "source")
+    (section,) = (s for s in fluentd_sections(graph.outputs[""]["fluentd"]) if s[0] == "source")
     assert section[2]["host"] == "::1"
     configs = [json.loads(b["data"]["config.json"]) for b in objects(graph, "ConfigMap")]
     assert [c["host"] for c in configs if "host" in c] == ["::1"]
@@ -466,7 +559,7 @@ def test_presets_ask_in_the_flavours_words() -> None:
             ],
         ),
         (
-            {"flavour": "mysql", "host": "db.example", "database": "shop"},
+            {"flavour": "mysql", "server": elsewhere, "database": "shop"},
             [
                 f"CREATE USER IF NOT EXISTS 'health'@'%' IDENTIFIED BY '{PASSWORD}';",
                 f"ALTER USER 'health'@'%' IDENTIFIED BY '{PASSWORD}';",
@@ -478,7 +571,8 @@ def test_presets_ask_in_the_flavours_words() -> None:
 )
 def test_setup_makes_the_user_and_is_a_secret(args: dict[str, Any], expected: list[str]) -> None:
     def program() -> None:
-        health = MySqlHealth("health", {"image": IMAGE, "password": PASSWORD, **args})  # type: ignore[typeddict-item]
+        given = {key: each(3306) if callable(each) else each for key, each in args.items()}
+        health = MySqlHealth("health", {"image": IMAGE, "password": PASSWORD, **given})  # type: ignore[typeddict-item]
         pulumi.export("setup", health.setup_sql)
 
     graph = build(program)
@@ -504,30 +598,78 @@ def test_prometheus_scrapes_what_it_is_given_and_finds_it_by_name() -> None:
                 "scrape_interval_seconds": 3,
                 "storage_size": "1Gi",
                 "storage_class": "fast",
-                "clients": [{}],
+                "clients": [{"pods": {"role": "operator"}}],
                 "namespace": "here",
             },
         )
         pulumi.export("config", prometheus.config)
+        pulumi.export("endpoint", prometheus.reach.endpoint)
 
     graph = build(program)
     assert_valid(objects(graph))
     config = yaml.safe_load(graph.outputs[""]["config"])
     assert config["global"]["scrape_interval"] == "3s"
     assert config["global"]["scrape_timeout"] == "3s"
+    assert graph.outputs[""]["endpoint"] == "prometheus.here.svc:9090"
     (job,) = config["scrape_configs"]
+    assert job["metrics_path"] == "/metrics"
+    assert job["dns_sd_configs"][0]["port"] == 9121
     service = next(s for s in objects(graph, "Service") if s["metadata"]["name"] != "prometheus")
     assert job["dns_sd_configs"][0]["names"] == [f"{service['metadata']['name']}.here.svc"]
     (template,) = templates(graph)
     assert violations(template) == []
-    assert template["metadata"]["labels"]["dds/scrapes"] == "true"
-    (policy,) = objects(graph, "NetworkPolicy")
-    assert {"podSelector": {"matchLabels": {"dds/metrics-of-metrics": "true"}}} in [
-        peer for rule in policy["spec"]["egress"] for peer in rule["to"]
+    own, _ = objects(graph, "NetworkPolicy")
+    (rule,) = own["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"role": "operator"}}}]
+
+
+def test_prometheus_scrapes_across_namespaces() -> None:
+    def program() -> None:
+        cache = MetricsExporter("cache", {"image": IMAGE, "kind": "memcached", "namespace": "shop"})
+        health = MySqlHealth("database", {"image": IMAGE, "namespace": "store"})
+        Prometheus(
+            "prometheus", {"image": IMAGE, "jobs": [cache.job, health.job], "namespace": "watch"}
+        )
+
+    own, *others = objects(build(program), "NetworkPolicy")
+    assert own["metadata"]["namespace"] == "watch"
+    assert [policy["metadata"]["namespace"] for policy in others] == ["shop", "store"]
+    for policy, name, port in zip(others, ("cache", "database"), (9150, 9104), strict=True):
+        pods = {"matchLabels": {f"dds/metrics-of-{name}": "true"}}
+        ports = [{"port": port, "protocol": "TCP"}]
+        assert policy["spec"]["podSelector"] == pods
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        (rule,) = policy["spec"]["ingress"]
+        assert rule["ports"] == ports
+        assert rule["from"] == [
+            {
+                "podSelector": own["spec"]["podSelector"],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "watch"}},
+            }
+        ]
+        there = {"kubernetes.io/metadata.name": policy["metadata"]["namespace"]}
+        end = {"podSelector": pods, "namespaceSelector": {"matchLabels": there}}
+        assert {"ports": ports, "to": [end]} in own["spec"]["egress"]
+
+
+def test_prometheus_asks_each_address_and_path_of_a_job() -> None:
+    def program() -> None:
+        reach = Reach(
+            "bus", ("bus-0.shop.svc:8222", "bus-1.shop.svc:8222"), pods={}, path="/stats",
+            app_protocol="http",
+        )  # fmt: skip
+        prometheus = Prometheus("prometheus", {"image": IMAGE, "jobs": [ScrapeJob("bus", reach)]})
+        pulumi.export("config", prometheus.config)
+
+    (job,) = yaml.safe_load(build(program).outputs[""]["config"])["scrape_configs"]
+    assert job["metrics_path"] == "/stats"
+    assert [(found["names"], found["port"]) for found in job["dns_sd_configs"]] == [
+        (["bus-0.shop.svc"], 8222),
+        (["bus-1.shop.svc"], 8222),
     ]
 
 
-JOB = ScrapeJob("a", "a.svc", 9121, {"app": "a"})
+JOB = ScrapeJob("a", Reach("a", ("a.svc:9121",), pods={"app": "a"}))
 
 
 @pytest.mark.parametrize(
@@ -568,10 +710,9 @@ def test_alarms_and_dashboards_are_checked_and_written() -> None:
         lambda: Alert("A", " ", "y"),
         lambda: Alert("A", "x", "y", -1),
         lambda: Alert("A", "x", "y", 1, "fatal"),
-        lambda: ScrapeJob("a b", "x", 1, {}),
-        lambda: ScrapeJob("a", "x", 0, {}),
-        lambda: ScrapeJob("a", "x\n- y", 1, {}),
-        lambda: ScrapeJob("a", "x", 1, {"a b": "c"}),
+        lambda: ScrapeJob("a b", JOB.reach),
+        lambda: ScrapeJob("a", "x:1"),  # type: ignore[arg-type]
+        lambda: ScrapeJob("a", Reach.local(1, app_protocol="https")),
         lambda: Alert("A", "x", "of {{ $labels.instance"),
         lambda: Alert("A", "x", "y", True),
         lambda: Panel("A", {}),
@@ -654,13 +795,11 @@ def fluentd_sections(text: str) -> list[Any]:
 
 
 def test_the_adapters_sources_are_valid_for_fluentd() -> None:
-    found: list[str] = []
-
     def program() -> None:
-        found.append(LogAdapter("logs", {"image": IMAGE, "sources": LOGS}).fluentd)  # type: ignore[typeddict-item]
+        logs = LogAdapter("logs", {"image": IMAGE, "sources": LOGS})  # type: ignore[typeddict-item]
+        pulumi.export("fluentd", logs.fluentd)
 
-    build(program)
-    sections = fluentd_sections(found[0])
+    sections = fluentd_sections(build(program).outputs[""]["fluentd"])
     assert [(name, argument) for name, argument, _, _ in sections] == [
         ("source", ""), ("source", ""), ("source", ""), ("match", "**"),
     ]  # fmt: skip
@@ -717,4 +856,10 @@ def test_the_composition_is_valid_hardened_and_in_its_namespace(preview: bool) -
         job = template["spec"]["restartPolicy"] == "Never"
         # A shard has its keys alone, so waiting before its end helps nobody.
         assert set(violations(template, restarts=not job)) <= {"redis: no drain"}
-    assert "dds/scrapes" in str(the(graph, "Job"))
+    lets_in = {
+        body["metadata"]["name"].rpartition("-")[0]
+        for body in bodies
+        if body["kind"] == "NetworkPolicy" and body["spec"]["policyTypes"] == ["Ingress"]
+    }
+    assert {"prometheus-to-redis-metrics", "prometheus-to-database-health"} <= lets_in
+    assert {"adapters-check-to-prometheus", "counter-to-redis"} <= lets_in

@@ -71,7 +71,7 @@ def test_imports_go_downwards(module: str) -> None:
         other = layer(imported)
         assert other is not None
         if other == "components" and own in LAYERS and LAYERS[own] < LAYERS["components"]:
-            # `from components.values import edges` names the package on its way.
+            # `from components.values import names` names the package on its way.
             continue
         assert other == own or LAYERS[other] < LAYERS[own], f"{module} imports {imported}"
 
@@ -132,5 +132,5 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     path = tmp_path / "bad.py"
     path.write_text("from components.workloads import pod\nimport stacks.settings\n")
     assert {"components.workloads.pod", "stacks.settings"} <= ours(path)
-    assert layer("components.values.edges") == "components.values"
+    assert layer("components.values.reach") == "components.values"
     assert layer("components.unheard_of.x") == "components"

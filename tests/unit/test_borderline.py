@@ -10,7 +10,7 @@ import pytest
 
 from components.single_node.tls_settings import CIPHERS
 from components.single_node.twemproxy import Pool
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.values.ring.ketama import LONGEST_NAME
 from components.values.topology import Topology
 from tests.unit import nutcracker, test_request_splitter, test_service_broker, test_tls_sidecar
@@ -23,7 +23,11 @@ HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/us
 MODULE = pathlib.Path("/usr/share/nginx/modules-available/mod-stream.conf")
 LONG_HOST = ".".join(["a" * 63] * 3 + ["b" * 61])
 assert len(LONG_HOST) == 253
-EDGE = Edge(ports=(80,), pods={})
+
+
+def reached(endpoint: str) -> Reach:
+    return Reach("there", (endpoint,), pods={})
+
 
 needs_nginx = pytest.mark.skipif(
     NGINX is None or not MODULE.exists(), reason="nginx or its stream module is not installed"
@@ -60,16 +64,15 @@ def nginx_accepts(text: str, folder: pathlib.Path) -> None:
         {"header_kilobytes": 11},
         {"header_kilobytes": 256, "timeout_seconds": 1, "connect_timeout_ms": 1},
         *(
-            {"control": {"endpoint": f"{host}:65535", "edge": EDGE}}
+            {"control": reached(f"{host}:65535")}
             for host in (LONG_HOST, "[fd00::1]", "[::ffff:10.0.0.7]", "10.0.0.7", "1a", "web.")
         ),
-        {"policy": "seed", "control": {"endpoint": "[fd00::1]:1", "edge": EDGE}},
+        {"policy": "seed", "control": reached("[fd00::1]:1")},
     ],
     ids=lambda args: str(args)[:60],
 )
 def test_nginx_reads_a_splitters(args: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    experiment = {"endpoint": "127.0.0.1:1", "edge": EDGE}
-    graph = test_request_splitter.made(experiment=experiment, **args)[1]
+    graph = test_request_splitter.made(experiment=Reach.local(1), **args)[1]
     nginx_accepts(test_request_splitter.configuration(graph), tmp_path)
 
 
@@ -98,11 +101,11 @@ def test_nginx_reads_a_tls_sidecars(args: dict[str, Any], tmp_path: pathlib.Path
     "args",
     [
         *(
-            {"backend": {"endpoint": f"{host}:65535", "edge": EDGE}}
+            {"backend": reached(f"{host}:65535")}
             for host in (LONG_HOST, "[fd00::1]", "[::ffff:10.0.0.7]", "10.0.0.7", "1a", "web.")
         ),
-        {"backend": {"endpoint": "db.example.com.:1", "edge": EDGE, "tls": {}}},
-        {"backend": {"endpoint": "1.2.3.4:1", "edge": EDGE, "tls": {"server_name": LONG_HOST}}},
+        {"backend": reached("db.example.com.:1"), "tls": {}},
+        {"backend": reached("1.2.3.4:1"), "tls": {"server_name": LONG_HOST}},
         {"retries": 0, "most_connections": 1, "idle_timeout_seconds": 1, "connect_timeout_ms": 1},
         {"retries": 10, "most_connections": 20_000, "idle_timeout_seconds": 604_800},
         {

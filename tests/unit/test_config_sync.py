@@ -1,7 +1,6 @@
 """ConfigSync: what it asks of the pod, what it refuses."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -9,7 +8,7 @@ import pytest
 
 from components import Application, ConfigSync
 from components.arguments.errors import InputError
-from components.values.edges import Edge
+from components.values.reach import Reach
 from tests.unit.support.examples.adapters import AUTHORITY
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
@@ -18,9 +17,14 @@ from toolchain.graph import Graph, build
 IMAGE = "registry.example/companions:1.0"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 MAPS: dict[str, Any] = {"config_maps": {"dds/settings-of": "web"}}
-EGRESS = [Edge(ports=(443,), cidr="203.0.113.0/24")]
-HTTP: dict[str, Any] = {"http": {"url": "https://config.example/web.json"}, "egress": EGRESS}
-GIT: dict[str, Any] = {"git": {"url": "https://git.example/web.git"}, "egress": EGRESS}
+
+
+def outside(url: str, authority: str | None = None) -> Reach:
+    return Reach.outside(url, cidrs=["203.0.113.0/24"], authority=authority)
+
+
+HTTP: dict[str, Any] = {"http": {"server": outside("https://config.example/web.json")}}
+GIT: dict[str, Any] = {"git": {"server": outside("https://git.example/web.git")}}
 FULL: dict[str, Any] = {
     **MAPS,
     "mode": "interval",
@@ -32,7 +36,7 @@ FULL: dict[str, Any] = {
     "may_be_empty": True,
     "size_mb": 1,
     "port": 9999,
-    "scrapers": [{}],
+    "metrics_clients": [{}],
     "resources": {"limits": {"memory": "64Mi"}},
 }
 
@@ -127,22 +131,33 @@ def test_the_application_reads_and_cannot_write_the_folder() -> None:
     assert "readOnly" not in own
 
 
-def test_an_address_that_is_known_later_is_checked_later() -> None:
-    def later(text: str) -> Callable[[], dict[str, Any]]:
-        return lambda: {"url": pulumi.Output.from_input(text)}
+@pytest.mark.parametrize("preview", MODES)
+@pytest.mark.parametrize("kind", ["http", "git"])
+def test_a_source_of_the_cluster_is_reached_by_its_reach(kind: str, preview: bool) -> None:
+    def program() -> None:
+        server = Application(
+            "config",
+            {
+                "image": IMAGE,
+                "ports": [{"name": "http", "port": 8080, "app_protocol": "http"}],
+                "namespace": "shop",
+            },
+        )
+        sync = ConfigSync("sync", {"image": IMAGE, kind: {"server": server.reach.at("/web")}})  # type: ignore[misc]
+        Application("web", {"image": IMAGE, "companions": [sync.companion], "namespace": "here"})
 
-    graph = made(http=later("http://config-1a2b.shop.svc:8080/web"), egress=EGRESS)[1]
-    assert config(graph)["source"]["url"] == "http://config-1a2b.shop.svc:8080/web"
-    with pytest.raises(InputError, match="http.url"):
-        made(http=later("config-1a2b:8080"), egress=EGRESS)
-
-
-def test_credentials_over_http_are_refused_when_the_address_is_known() -> None:
-    def http() -> dict[str, Any]:
-        return {"url": pulumi.Output.from_input("http://config.example/"), "authorization": "t"}
-
-    with pytest.raises(InputError, match="http.url is .* must be https://"):
-        made(http=http, egress=EGRESS)
+    graph = build(program, preview=preview)
+    (policy,) = (
+        body for body in objects(graph, "NetworkPolicy") if body["metadata"]["namespace"] == "shop"
+        and body["spec"]["policyTypes"] == ["Ingress"]
+    )  # fmt: skip
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
+    server, web = graph.one("Deployment", "config"), graph.one("Deployment", "web")
+    assert server.urn in web.dependencies
+    if not preview:
+        service = graph.one("Service", "config").outputs["metadata"]["name"]
+        assert config(graph)["source"]["url"] == f"http://{service}.shop.svc:8080/web"
 
 
 @pytest.mark.parametrize("path", ["", "relative", "/", "/a/../b", "/proc/x", "/a:b", 3])
@@ -194,19 +209,22 @@ def test_readiness_depends_on_the_source_only_if_asked_for() -> None:
 def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
     def http() -> dict[str, Any]:
         return {
-            "url": "https://config.example/web.json",
+            "server": outside("https://config.example/web.json", AUTHORITY),
             "authorization": pulumi.Output.secret("Bearer swordfish"),
-            "authority": AUTHORITY,
         }
 
-    graph = made(preview, http=http, egress=EGRESS)[1]
+    graph = made(preview, http=http)[1]
     for node in graph:
         if node.type.endswith(":Secret"):
             assert node.secrets
             assert "swordfish" in str(node.inputs)
         else:
             assert "swordfish" not in str(node.inputs)
-    assert config(graph)["source"]["authorization_file"] == "/etc/config-sync-secret/authorization"
+    source = config(graph)["source"]
+    assert source["authorization_file"] == "/etc/config-sync-secret/authorization"
+    assert source["authority_file"] == "/etc/config-sync-secret/authority.crt"
+    (files,) = objects(graph, "Secret")
+    assert files["stringData"]["authority.crt"] == AUTHORITY
 
 
 @pytest.mark.parametrize(
@@ -232,21 +250,21 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
         ({"config_maps": {}}, "must not be empty"),
         ({"config_maps": {"a b": "c"}}, "must be a key: at most 63"),
         ({"config_maps": {"a": "c d"}}, "must be a label's value"),
-        ({**MAPS, "egress": EGRESS}, "must be left out: it is for http and git"),
-        ({"http": HTTP["http"]}, "must say how the server is reached"),
-        ({**HTTP, "http": {"url": "ftp://x/y"}}, "must be a URL such as http://"),
+        ({"http": {}}, "http.server is missing"),
+        ({"http": {"server": "https://x/y"}}, "http.server is 'https://x/y'; must be a Reach"),
+        ({"http": {"server": Reach.local(1, app_protocol="redis")}}, "speaks http or https"),
+        ({"http": {"server": Reach("x", ("x:1", "y:1"), pods={})}}, "of a single endpoint"),
+        ({"http": {**HTTP["http"], "file": "../z"}}, "the name of a file"),
+        ({"http": {**HTTP["http"], "file": "y/z"}}, "the name of a file"),
+        ({"http": {**HTTP["http"], "file": "ü" * 128}}, "the name of a file"),
+        ({"http": {**HTTP["http"], "name": "z"}}, "is not an argument"),
+        ({"git": {"server": outside("https://x/y?z")}}, "without ? and # in its path"),
+        ({"git": {**GIT["git"], "branch": "-x"}}, "must be a branch"),
+        ({"git": {**GIT["git"], "folder": "a/../b"}}, "must be a folder"),
         (
-            {**HTTP, "http": {"url": "https://user:secret@x/y"}},
-            "http.url is <secret>; must have no user and password",
+            {"http": {"server": outside("http://x/y"), "authorization": "t"}},
+            "must speak https: authorization could be read",
         ),
-        ({**HTTP, "http": {"url": "https://x/y", "file": "../z"}}, "the name of a file"),
-        ({**HTTP, "http": {"url": "https://x/y", "file": "y/z"}}, "the name of a file"),
-        ({**HTTP, "http": {"url": "https://x/y", "file": "ü" * 128}}, "the name of a file"),
-        ({**HTTP, "http": {"url": "http://x/y", "authorization": "t"}}, "must be https://"),
-        ({**HTTP, "http": {"url": "http://x/y", "name": "z"}}, "is not an argument"),
-        ({**GIT, "git": {"url": "git@x:y"}}, "git.url is <secret>; must have no user"),
-        ({**GIT, "git": {"url": "https://x/y", "branch": "-x"}}, "must be a branch"),
-        ({**GIT, "git": {"url": "https://x/y", "folder": "a/../b"}}, "must be a folder"),
         ({**HTTP, "mode": "watch"}, "must be interval: only ConfigMaps"),
         ({**MAPS, "mode": "sometimes"}, "must be one of watch, interval"),
         ({**MAPS, "interval_seconds": 0}, "must be from 1"),
@@ -259,7 +277,10 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
         ({**MAPS, "on_change": {"url": "http://elsewhere/x"}}, "in the same pod"),
         ({**MAPS, "size_mb": 0}, "must be from 1 to 256"),
         ({**MAPS, "port": 80}, "must be from 1024"),
-        ({**MAPS, "scrapers": []}, "must be the labels of one scraper at least"),
+        (
+            {**MAPS, "metrics_clients": [{"role": "x"}]},
+            "metrics_clients[0].role is not an argument",
+        ),
     ],
 )
 def test_bad_input_is_refused(args: dict[str, Any], expected: str) -> None:

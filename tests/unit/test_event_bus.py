@@ -6,13 +6,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import EventBus
+from components import Application, EventBus
 from components.arguments.errors import InputError
-from components.serving.event_bus import users_conf
+from components.serving.event_bus import bus_client, users_conf
+from components.values.reach import Reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from tests.unit.support.programs import program
@@ -46,7 +48,8 @@ FULL: dict[str, Any] = {
     "storage_size": "1Gi",
     "storage_class": "fast",
     "delete_data": True,
-    "monitors": [{"app": "prometheus"}],
+    "clients": [{"pods": {"role": "web"}}],
+    "metrics_clients": [{"pods": {"app": "prometheus"}}],
     "resources": {"limits": {"memory": "1Gi"}},
     "namespace": "here",
 }
@@ -105,26 +108,70 @@ def test_the_smallest_bus_has_the_smallest_volume() -> None:
     assert claim["spec"]["resources"]["requests"]["storage"] == "32Mi"
 
 
-def test_the_streams_are_made_after_the_server_and_before_any_client() -> None:
-    graph = made()
+def reached(preview: bool = False) -> Graph:
+    """A bus, and a client and a watcher in another namespace."""
+
+    def client() -> None:
+        bus = EventBus("bus", {"image": NATS, "tools_image": TOOLS, "namespace": "there"})
+        codes: Any = {**bus_client(TOOLS, "codes", bus.reach), "namespace": "here"}
+        Application("codes", codes)
+        watcher: Any = {"image": TOOLS, "reaches": [bus.monitoring], "namespace": "here"}
+        Application("watcher", watcher)
+        pulumi.export("monitoring", bus.monitoring.url)
+
+    return build(client, preview=preview)
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_the_streams_are_made_after_the_server_and_before_any_client(preview: bool) -> None:
+    graph = reached(preview)
     job, server = graph.one("Job"), graph.one("StatefulSet")
-    assert job.urn
-    assert server.urn in str(graph.one("dds:index:Task").dependencies) or server.urn in str(
-        job.dependencies
-    )
+    assert server.urn in job.dependencies
+    assert job.urn in graph.one("Deployment", "codes").dependencies
+    # A Job that is replaced must not make the password unknown to who has it.
+    secret = graph.one("Secret", "codes-secret-files")
+    assert job.urn not in secret.dependencies
 
 
-def test_the_monitor_is_reached_only_by_who_is_named() -> None:
-    def ports(graph: Graph) -> list[int]:
-        (policy,) = [
-            o
-            for o in objects(graph, "NetworkPolicy")
-            if o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "nats"
-        ]
-        return [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]]
+def test_a_client_in_another_namespace_has_the_address_the_user_and_the_way() -> None:
+    graph = reached()
+    spec = graph.one("Deployment", "codes").inputs["spec"]["template"]["spec"]
+    told = {entry["name"]: entry["value"] for entry in spec["containers"][0]["env"]}
+    assert told == {"BUS": "bus-client.there.svc:4222", "BUS_USER": "client"}
+    users = file(graph, "Secret", "etc_nats-users_users.conf")
+    (password,) = graph.one("Secret", "codes-secret-files").inputs["stringData"].values()
+    assert f'user: "client", password: "{password}"' in " ".join(users.split())
+    assert graph.outputs[""]["monitoring"] == "http://bus.there.svc:8222/"
+    server = graph.one("StatefulSet").inputs["spec"]["selector"]
+    for name, port in (("codes", 4222), ("watcher", 8222)):
+        policy = graph.one("NetworkPolicy", f"{name}-to-bus").inputs
+        assert policy["metadata"]["namespace"] == "there"
+        assert policy["spec"]["podSelector"] == server
+        (rule,) = policy["spec"]["ingress"]
+        assert rule["ports"] == [{"port": port, "protocol": "TCP"}]
+        (peer,) = rule["from"]
+        assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == name
+        names = {"kubernetes.io/metadata.name": "here"}
+        assert peer["namespaceSelector"] == {"matchLabels": names}
 
-    assert ports(made()) == [4222]
-    assert sorted(ports(made(**FULL))) == [4222, 8222]
+
+def test_a_client_needs_the_buss_credentials() -> None:
+    with pytest.raises(InputError, match=r"^bus_client: bus.credentials is None; must be given"):
+        bus_client(TOOLS, "codes", Reach("bus", ("bus:4222",), pods={}))
+
+
+def test_who_is_let_in_otherwise_is_named_for_each_port() -> None:
+    def rules(graph: Graph) -> list[Any]:
+        spec = graph.one("NetworkPolicy", "bus").inputs["spec"]
+        return [(rule["ports"][0]["port"], rule["from"]) for rule in spec.get("ingress", [])]
+
+    assert rules(made()) == []
+    assert rules(made(**FULL)) == [
+        (4222, [{"podSelector": {"matchLabels": {"role": "web"}}}]),
+        (8222, [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]),
+    ]
+    # What makes the streams comes by itself.
+    assert len(made().all("NetworkPolicy", "bus-streams-to-bus")) == 1
 
 
 @pytest.mark.skipif(BINARY is None, reason="nats-server is not installed")
@@ -168,7 +215,7 @@ def test_bad_input_is_refused_before_anything_is_registered(
     assert not build(refuse, preview=preview).nodes
 
 
-@pytest.mark.parametrize("name", ["Bus", "b" * 51, "", "1bus"])
+@pytest.mark.parametrize("name", ["Bus", "b" * 53, "", "1bus"])
 def test_a_name_leaves_room_for_labels(name: str) -> None:
     def refuse() -> None:
         with pytest.raises(InputError, match="name is"):

@@ -8,7 +8,7 @@ import pytest
 
 from components import RequestSplitter
 from components.arguments.errors import InputError
-from components.values.edges import Edge
+from components.values.reach import Reach
 from stacks import companions, deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations
@@ -37,6 +37,7 @@ def made(stack: str, config: dict[str, str] | None = None, *, preview: bool = Fa
         ("experiments", {"dds:policy": "seed"}),
         ("experiments", {"dds:database": "203.0.113.7:6379"}),
         ("experiments", {"dds:database": "db.example.com:6379"}),
+        ("experiments", {"dds:database": "redis.shop.svc:6379"}),
         ("experiments", {"dds:database": "db.example.com:6379", "dds:database_tls": "true"}),
         ("companions", {}),
     ],
@@ -81,19 +82,59 @@ def test_the_application_is_the_same_wherever_its_database_is() -> None:
     ("database", "peers"),
     [
         ("203.0.113.7:6380", [{"ipBlock": {"cidr": "203.0.113.7/32"}}]),
-        ("db.example.com:6380", None),
+        ("[fd00::7]:6380", [{"ipBlock": {"cidr": "fd00::7/128"}}]),
+        (
+            "db.example.com:6380",
+            [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}],
+        ),
+        (
+            "redis.shop.svc:6380",
+            [
+                {
+                    "podSelector": {"matchLabels": {}},
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}},
+                }
+            ],
+        ),
+        ("redis:6380", [{"podSelector": {"matchLabels": {}}}]),
     ],
 )
-def test_only_the_database_outside_is_reached(database: str, peers: object) -> None:
+def test_only_the_database_that_is_given_is_reached(database: str, peers: object) -> None:
     graph = made("experiments", {"dds:database": database})
     rules = [
         rule
         for policy in objects(graph, "NetworkPolicy")
-        for rule in policy["spec"]["egress"]
+        for rule in policy["spec"].get("egress", ())
         if rule["ports"] == [{"port": 6380, "protocol": "TCP"}]
     ]
     assert rules
     assert all(rule.get("to") == peers for rule in rules)
+
+
+def test_only_what_has_the_companions_reaches_arms_and_database() -> None:
+    """They let nobody in themselves; a policy of each client does."""
+    let_in = {
+        node.name: node.inputs["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"]
+        for node in made("experiments").all("NetworkPolicy")
+        if "-to-" in node.name
+    }
+    assert let_in == {
+        f"{client}-to-{server}": server
+        for client, servers in {
+            "front": ("control", "experiment"),
+            "counter": ("database",),
+            "experiments-check": ("control", "experiment", "database"),
+        }.items()
+        for server in servers
+    }
+
+
+@pytest.mark.parametrize("policy", ["default", "seed"])
+def test_front_and_check_come_after_both_arms(policy: str) -> None:
+    graph = made("experiments", {"dds:policy": policy})
+    arms = {graph.one("Deployment", name).urn for name in ("control", "experiment")}
+    for client in (graph.one("Deployment", "front"), graph.one("Job", "experiments-check")):
+        assert arms <= set(client.dependencies)
 
 
 def test_the_database_outside_is_spoken_to_over_tls() -> None:
@@ -132,6 +173,8 @@ def test_the_check_has_the_same_companions() -> None:
         ({"dds:percent": "101"}, "dds:percent is 101; must be from 0 to 100"),
         ({"dds:percent": "many"}, "must be a number"),
         ({"dds:database": "redis"}, "dds:database is 'redis'; must be host:port"),
+        ({"dds:database": "localhost:6379"}, r"endpoints \(dds:database\) is 'localhost:6379'"),
+        ({"dds:database": "redis.SHOP:6379"}, r"namespace \(dds:database\) is 'SHOP'"),
         ({"dds:database_tls": "true"}, "dds:database_tls .* no effect without dds:database"),
         (
             {"dds:database": "db.example.com:1", "dds:database_server_name": "db"},
@@ -162,7 +205,7 @@ def test_a_fifth_on_a_taken_port_is_refused(port: int, preview: bool) -> None:
     images = {name: f"registry.example/{name}:1" for name in companions.IMAGES}
 
     def program() -> None:
-        arm: Any = {"endpoint": "web:80", "edge": Edge(ports=(80,))}
+        arm = Reach("web", ("web:80",), pods={})
         fifth = RequestSplitter(
             "split",
             {

@@ -7,20 +7,21 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Function, FunctionDecorator
+from components import Application, Function, FunctionDecorator
 from components.arguments.errors import InputError
 from components.serving import function_plan
-from components.serving.function_decorator import DEFAULTING, decorator_labels
+from components.serving.function_decorator import DEFAULTING
 from components.serving.function_source import RUBBISH, SECRETS
-from components.values.edges import Edge
-from tests.unit.support.examples import HANDLER, IMAGE, bus
+from components.values.reach import Reach
+from tests.unit.support.examples import HANDLER, IMAGE
+from tests.unit.support.examples.example import reach
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build
 from toolchain.plugins.docker import context
+from toolchain.render import manifest
 
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 PIN = "inflection==0.5.1 \\\n    --hash=sha256:" + "a" * 64 + "\n"
-EDGE = Edge(ports=(8080,), pods={"app": "api"})
 
 
 def made(preview: bool = False, **args: Any) -> Graph:
@@ -35,7 +36,7 @@ def made(preview: bool = False, **args: Any) -> Graph:
 
 
 def decorated(preview: bool = False, **args: Any) -> Graph:
-    given: Any = {"image": IMAGE, "upstream": "api:80", "upstream_edge": EDGE, **args}
+    given: Any = {"image": IMAGE, "upstream": reach("api"), **args}
     return build(lambda: FunctionDecorator("shop", given), preview=preview)
 
 
@@ -43,6 +44,22 @@ def container(graph: Graph) -> dict[str, Any]:
     (only,) = the(graph, "Deployment")["spec"]["template"]["spec"]["containers"]
     found: dict[str, Any] = only
     return found
+
+
+def policy(graph: Graph, name: str) -> dict[str, Any]:
+    """A NetworkPolicy by the name of its resource."""
+    found: dict[str, Any] = manifest(graph.one("NetworkPolicy", name))["spec"]
+    return found
+
+
+def peers(spec: dict[str, Any], port: int = 8080) -> list[dict[str, str]]:
+    """Labels of the pods that a NetworkPolicy lets in at a port."""
+    return [
+        peer["podSelector"]["matchLabels"]
+        for rule in spec.get("ingress", [])
+        if port in [each["port"] for each in rule["ports"]]
+        for peer in rule["from"]
+    ]
 
 
 def environment(graph: Graph) -> dict[str, str]:
@@ -139,7 +156,7 @@ def two(graph: Graph, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.parametrize("preview", MODES)
 def test_without_a_warm_pod_an_activator_stands_before_it(preview: bool) -> None:
-    graph = made(preview, min_scale=0, clients=[{"role": "web"}], concurrency=3, held=7)
+    graph = made(preview, min_scale=0, concurrency=3, held=7)
     function, activator = two(graph, "Deployment")
     # The numbers of the function's pods are the activator's and the autoscaler's.
     assert "replicas" not in function["spec"]
@@ -158,18 +175,19 @@ def test_without_a_warm_pod_an_activator_stands_before_it(preview: bool) -> None
 
 
 def test_who_calls_reaches_the_activator_and_it_alone_the_pods() -> None:
-    function, activator = two(made(min_scale=0, clients=[{"role": "web"}]), "NetworkPolicy")
-    (rule,) = function["spec"]["ingress"]
-    (peer,) = rule["from"]
-    pods = two(made(min_scale=0), "Deployment")[1]["spec"]["template"]["metadata"]["labels"]
-    assert peer["podSelector"]["matchLabels"].items() <= pods.items()
-    assert {port["port"] for port in rule["ports"]} == {8080, 8081}
-    assert [r["from"] for r in activator["spec"]["ingress"]] == [
-        [{"podSelector": {"matchLabels": {"role": "web"}}}]
-    ]
-    reached = activator["spec"]["egress"]
-    to_pods = {"podSelector": {"matchLabels": function["spec"]["podSelector"]["matchLabels"]}}
-    assert [to_pods] in [r.get("to") for r in reached]
+    graph = made(
+        min_scale=0,
+        clients=[{"pods": {"role": "web"}}],
+        metrics_clients=[{"pods": {"role": "watch"}}],
+    )
+    function, activator = policy(graph, "shop"), policy(graph, "shop-activator")
+    assert (peers(function), peers(activator)) == ([], [{"role": "web"}])
+    assert peers(function, 8081) == peers(activator, 8081) == [{"role": "watch"}]
+    way = policy(graph, "shop-activator-to-shop")
+    assert way["podSelector"] == function["podSelector"]
+    for port in (8080, 8081):
+        assert peers(way, port) == [activator["podSelector"]["matchLabels"]]
+    assert [{"podSelector": function["podSelector"]}] in [r.get("to") for r in activator["egress"]]
 
 
 def test_an_activator_may_scale_its_function_and_no_other() -> None:
@@ -186,15 +204,11 @@ def test_an_activator_may_scale_its_function_and_no_other() -> None:
     assert "projected" in str(other)
 
 
-def test_events_go_to_the_activator() -> None:
-    def program() -> None:
-        made = Function("shop", {"image": IMAGE, "code": HANDLER, "bus": bus(), "min_scale": 0})
-        pulumi.export("url", made.target.url)
-        assert made.target.edge.pods is not None
-        assert made.target.edge.pods["app.kubernetes.io/instance"] == "shop-activator"
-        assert made.activator is not None
-
-    assert "shop-activator" in build(program).outputs[""]["url"]
+def test_what_reaches_it_reaches_the_activator() -> None:
+    graph = called(min_scale=0)
+    assert "shop-activator" in graph.outputs[""]["url"]
+    way = policy(graph, "web-to-shop-activator")
+    assert way["podSelector"] == policy(graph, "shop-activator")["podSelector"]
 
 
 def test_one_pod_or_none_needs_no_autoscaler() -> None:
@@ -203,32 +217,60 @@ def test_one_pod_or_none_needs_no_autoscaler() -> None:
     assert "replicas" not in two(graph, "Deployment")[0]["spec"]
 
 
-# triggers
+# who calls it
 
 
-def allowed(graph: Graph) -> list[dict[str, str]]:
-    rules = the(graph, "NetworkPolicy")["spec"].get("ingress", [])
-    return [peer["podSelector"]["matchLabels"] for rule in rules for peer in rule["from"]]
+def called(**args: Any) -> Graph:
+    """A function in a namespace of its own, and what calls it from another."""
+
+    def program() -> None:
+        given: Any = {"image": IMAGE, "code": HANDLER, "namespace": "there", **args}
+        function = Function("shop", given)
+        pulumi.export("url", function.reach.url)
+        caller: Any = {"image": IMAGE, "reaches": [function.reach], "namespace": "here"}
+        Application("web", caller)
+
+    return build(program)
 
 
 def test_nobody_may_call_it_unless_said() -> None:
-    assert allowed(made()) == []
-    assert allowed(made(clients=[{"role": "web"}])) == [{"role": "web"}]
+    assert peers(policy(made(), "shop")) == []
+    said = made(
+        clients=[{"pods": {"role": "web"}}], metrics_clients=[{"pods": {"app": "prometheus"}}]
+    )
+    assert peers(policy(said, "shop")) == [{"role": "web"}]
+    assert peers(policy(said, "shop"), 8081) == [{"app": "prometheus"}]
 
 
-def test_events_come_from_the_bus_alone() -> None:
-    assert allowed(made(bus=bus)) == [{"dds/delivers-for-bus": "true"}]
-    both = made(bus=bus, triggers=["http", "event"], clients=[{"role": "web"}])
-    assert allowed(both) == [{"role": "web"}, {"dds/delivers-for-bus": "true"}]
+def test_what_reaches_it_is_let_out_and_in_and_waits_until_it_is_ready() -> None:
+    graph = called()
+    assert graph.outputs[""]["url"].endswith(".there.svc:8080/")
+    own, caller, way = (policy(graph, name) for name in ("shop", "web", "web-to-shop"))
+    assert peers(own) == []
+    assert graph.one("NetworkPolicy", "web-to-shop").inputs["metadata"]["namespace"] == "there"
+    assert way["podSelector"] == own["podSelector"]
+    assert way["ingress"] == [
+        {
+            "ports": [{"port": 8080, "protocol": "TCP"}],
+            "from": [
+                {
+                    "podSelector": caller["podSelector"],
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "here"}},
+                }
+            ],
+        }
+    ]
+    assert [{"port": 8080, "protocol": "TCP"}] in [rule["ports"] for rule in caller["egress"]]
+    ready = graph.one("Deployment", "shop").urn
+    assert ready in graph.one("Deployment", "web").dependencies
 
 
-def test_it_is_a_target_of_deliveries() -> None:
-    def program() -> None:
-        function = Function("shop", {"image": IMAGE, "code": HANDLER, "bus": bus()})
-        pulumi.export("url", function.target.url)
-        assert function.target.edge == Edge(ports=(8080,), pods=function.labels)
-
-    assert build(program).outputs[""]["url"].endswith(".svc:8080/")
+def test_what_it_reaches_is_reached_by_its_own_pods() -> None:
+    graph = made(reaches=[reach("store", 6379)], min_scale=0)
+    way = policy(graph, "shop-to-store")
+    assert way["podSelector"] == {"matchLabels": {"app": "store"}}
+    assert peers(way, 6379) == [policy(graph, "shop")["podSelector"]["matchLabels"]]
+    assert graph.all("NetworkPolicy", "shop-activator-to-store") == []
 
 
 # code
@@ -369,20 +411,18 @@ def test_without_code_it_is_the_books_handler() -> None:
     (files,) = [node.inputs["data"] for node in graph.all("ConfigMap")]
     assert list(files.values()) == [DEFAULTING]
     told = environment(graph)
-    assert told["FUNCTION_UPSTREAM"] == "api:80"
+    assert told["FUNCTION_UPSTREAM"] == "api.there.svc:8080"
     assert told["FUNCTION_ON_FAILURE"] == "closed"
     assert "FUNCTION_RESPONSE" not in told
 
 
 def test_it_reaches_the_service_and_nothing_else() -> None:
-    rules = the(decorated(), "NetworkPolicy")["spec"]["egress"]
-    reached = [r for r in rules if {"port": 53} not in [{"port": p["port"]} for p in r["ports"]]]
+    graph = decorated()
+    _, *reached = policy(graph, "shop")["egress"]
     assert [rule["to"][0]["podSelector"]["matchLabels"] for rule in reached] == [{"app": "api"}]
-
-
-def test_its_labels_are_known_before_it_is_made() -> None:
-    labels = the(decorated(), "Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert decorator_labels("shop").items() <= labels.items()
+    way = policy(graph, "shop-to-api")
+    assert way["podSelector"] == {"matchLabels": {"app": "api"}}
+    assert peers(way) == [policy(graph, "shop")["podSelector"]["matchLabels"]]
 
 
 # what is refused
@@ -396,10 +436,6 @@ def test_its_labels_are_known_before_it_is_made() -> None:
         ({"idle_seconds": 60}, "idle_seconds is 60; is for min_scale 0"),
         ({"held": 1}, "held is 1; is for min_scale 0"),
         ({"hold_seconds": 9, "min_scale": 1}, "hold_seconds is 9; is for min_scale 0"),
-        ({"triggers": []}, "triggers is .* must not be empty"),
-        ({"triggers": ["http", "http"]}, "must be unique"),
-        ({"triggers": ["event"]}, "must have event if there is a bus"),
-        ({"triggers": ["event"], "bus": None}, "must have event if there is a bus"),
         ({"memory": "32Mi"}, "memory is '32Mi'; must be at least 64Mi"),
         ({"cpu": "2", "cpu_limit": "1"}, "cpu is '2'; must not be above cpu_limit"),
         ({"target": "handle"}, "target is 'handle'; did you mean handler"),
@@ -460,7 +496,12 @@ def test_a_secret_is_no_code() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"upstream": "http://api:80"}, "upstream is 'http://api:80'; must be host:port"),
+        ({"upstream": "api:80"}, "upstream is 'api:80'; must be a Reach, such as"),
+        (
+            {"upstream": Reach.local(6379, app_protocol="redis")},
+            "upstream is Reach.*; must be a reach of what speaks http",
+        ),
+        ({"upstream": Reach.local(80, path="/v1")}, "upstream.path is '/v1'; must be left out"),
         ({"response": "back"}, "response is 'back'; known are handler"),
         ({"signature": "http"}, "signature is not an argument"),
     ],

@@ -37,6 +37,17 @@ def of(graph: Graph, kind: str, instance: str) -> dict[str, Any]:
     return found
 
 
+def let_in(graph: Graph, instance: str) -> set[str]:
+    """The workloads whose pods may connect to those of another."""
+    return {
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/instance"]
+        for body in objects(graph, "NetworkPolicy")
+        if body["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == instance
+        for rule in body["spec"].get("ingress", [])
+        for peer in rule["from"]
+    }
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -65,14 +76,7 @@ def test_everything_is_valid_hardened_and_in_the_namespace(
 
 
 def test_the_api_lets_in_the_decorator_and_the_check_alone() -> None:
-    graph = made()
-    rules = of(graph, "NetworkPolicy", "paint")["spec"]["ingress"]
-    allowed = [peer["podSelector"]["matchLabels"] for rule in rules for peer in rule["from"]]
-    decorator = of(graph, "Deployment", "add-defaults")["spec"]["template"]["metadata"]["labels"]
-    check = of(graph, "Job", "functions-check")["spec"]["template"]["metadata"]["labels"]
-    assert len(allowed) == 2
-    for labels, pod in zip(allowed, (decorator, check), strict=True):
-        assert labels.items() <= pod.items()
+    assert let_in(made(), "paint") == {"add-defaults", "functions-check"}
 
 
 def test_the_settings_reach_the_decorator() -> None:
@@ -106,13 +110,18 @@ def test_bad_settings(config: dict[str, str], said: str) -> None:
 
 
 def test_the_events_of_the_composition_go_the_declared_ways() -> None:
-    told = json.loads(of(made(), "ConfigMap", "signup")["data"]["etc_events_deliver.json"])
+    graph = made()
+    told = json.loads(of(graph, "ConfigMap", "signup")["data"]["etc_events_deliver.json"])
     assert [one["name"] for one in told["subscriptions"]] == list(SIGNUP.steps)
     for one in told["subscriptions"]:
         assert list(one["required"]) == list(SIGNUP.steps[one["name"]].required)
-    for step in [*SIGNUP.steps, "two-factor"]:
-        (rule,) = of(made(), "NetworkPolicy", step)["spec"]["ingress"]
-        assert rule["from"] == [{"podSelector": {"matchLabels": {"dds/delivers-for-bus": "true"}}}]
+    assert {step: let_in(graph, step) for step in SIGNUP.steps} == dict.fromkeys(
+        SIGNUP.steps, {"signup"}
+    )
+    assert let_in(graph, "two-factor") == {"logins"}
+    for service in ("codes", "sms-gateway"):
+        assert let_in(graph, service) - {"events-check"} == {"two-factor"}
+    assert let_in(graph, "bus") == {"bus-streams", "signup", "logins", "codes", "events-check"}
 
 
 def test_the_gateways_token_is_no_part_of_any_source() -> None:

@@ -99,6 +99,7 @@ def test_streams_load_their_module_first() -> None:
         ("web", "web.$namespace.svc.$cluster_domain"),
         ("web.shop", "web.shop.svc.$cluster_domain"),
         ("web.shop.svc", "web.shop.svc.$cluster_domain"),
+        ("web.svc", "web.svc.svc.$cluster_domain"),
         ("www.example.com", "www.example.com"),
         ("example.com.", "example.com"),
         ("10.0.0.7", "10.0.0.7"),

@@ -8,12 +8,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, EventBus, Pipeline, Subscriber
+from components import Application, EventBus, Function, Pipeline, Subscriber
 from components.arguments.errors import InputError
-from components.values.bus import BusTopology
-from components.values.edges import Edge
 from components.values.flow import Flow, Next
-from components.values.targets import Target
+from components.values.reach import Credentials, Reach
+from tests.unit.support.examples.example import CERTIFICATE, reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from tests.unit.test_flow import SIGNUP
@@ -23,24 +22,15 @@ MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 IMAGE = "registry.example/events:1.0"
 PASSWORD = "swordfish-long-enough"
 FLOW = Flow("signup", "create-user", SIGNUP)
-EDGE = Edge(ports=(8080,), pods={"app": "steps"})
 
 
-def bus() -> BusTopology:
-    return BusTopology(
-        name="bus",
-        server="bus-client:4222",
-        port=4222,
-        username="client",
-        password=pulumi.Output.secret(PASSWORD),
-        client_label=("dds/client-of-bus", "true"),
-        delivery_label=("dds/delivers-for-bus", "true"),
-        server_labels={"app.kubernetes.io/instance": "bus"},
-    )
+def bus(**more: Any) -> Reach:
+    login = Credentials(pulumi.Output.secret(PASSWORD), "client")
+    return reach("bus", 4222, app_protocol="nats", **{"credentials": login, **more})
 
 
-def target(url: Any = "http://steps.here.svc:8080/", edge: Any = EDGE) -> Target:
-    return Target(url, edge)
+def target(name: str = "steps", **more: Any) -> Reach:
+    return reach(name, app_protocol="http", **more)
 
 
 def pipeline_args(**more: Any) -> Any:
@@ -75,9 +65,7 @@ BOTH = [
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(("component", "args"), BOTH)
 def test_objects_are_valid_and_pods_hardened(component: Any, args: Any, preview: bool) -> None:
-    graph = made(
-        component, lambda: args(namespace="here", monitors=[{"app": "prometheus"}]), preview
-    )
+    graph = made(component, lambda: args(namespace="here", metrics_clients=[{}]), preview)
     assert_valid(objects(graph))
     for template in templates(graph):
         assert violations(template) == []
@@ -96,7 +84,9 @@ def test_the_pods_are_told_every_edge_and_how_to_deliver() -> None:
         Pipeline,
         lambda: pipeline_args(
             targets={
-                step: target(pulumi.Output.from_input(f"http://{step}:8080/"))
+                step: target(
+                    endpoints=(pulumi.Output.from_input(f"{step}:8080"),), ports=(8080,), path="/in"
+                )
                 for step in FLOW.steps
             },
             delivery={"attempts": 5, "timeout_seconds": 2},
@@ -110,7 +100,7 @@ def test_the_pods_are_told_every_edge_and_how_to_deliver() -> None:
     assert by_name["create-user"] == {
         "name": "create-user",
         "topic": "signup.create-user",
-        "url": "http://create-user:8080/",
+        "url": "http://create-user:8080/in",
         "attempts": 5,
         "first_delay": 1,
         "longest_delay": 60,
@@ -124,29 +114,121 @@ def test_the_pods_are_told_every_edge_and_how_to_deliver() -> None:
     assert (mail["required"], mail["optional"]) == ({}, {})
 
 
-def test_only_the_bus_and_the_targets_are_reached_and_only_clients_publish() -> None:
-    graph = made(Pipeline, lambda: pipeline_args(clients=[{"role": "web"}]))
-    policy = the(graph, "NetworkPolicy")["spec"]
-    ways = [rule for rule in policy["egress"] if rule["ports"][0]["port"] != 53]
-    assert ways == [
-        {
-            "ports": [{"port": 4222, "protocol": "TCP"}],
-            "to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "bus"}}}],
-        },
-        {
-            "ports": [{"port": 8080, "protocol": "TCP"}],
-            "to": [{"podSelector": {"matchLabels": {"app": "steps"}}}],
-        },
+def policy(graph: Graph, name: str) -> Any:
+    """A NetworkPolicy by the name of its resource."""
+    return graph.one("NetworkPolicy", name).inputs["spec"]
+
+
+def at(port: int, **rule: Any) -> dict[str, Any]:
+    return {"ports": [{"port": port, "protocol": "TCP"}], **rule}
+
+
+def pods(labels: Any, namespace: str = "") -> dict[str, Any]:
+    peer: dict[str, Any] = {"podSelector": {"matchLabels": labels}}
+    if namespace:
+        peer["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return peer
+
+
+def test_only_the_bus_and_the_targets_are_reached_and_they_let_it_in() -> None:
+    hook = Reach.outside("https://hooks.example.org/in?a=b", cidrs=["203.0.113.0/24"])
+    targets = {**dict.fromkeys(FLOW.steps, target()), "email-user": hook}
+    graph = made(Pipeline, lambda: pipeline_args(targets=targets, namespace="here"))
+    assert policy(graph, "one")["egress"][1:] == [
+        at(4222, to=[pods({"app": "bus"}, "there")]),
+        at(8080, to=[pods({"app": "steps"}, "there")]),
+        at(443, to=[{"ipBlock": {"cidr": "203.0.113.0/24"}}]),
     ]
-    assert policy["ingress"] == [
-        {
-            "ports": [{"port": 8080, "protocol": "TCP"}],
-            "from": [{"podSelector": {"matchLabels": {"role": "web"}}}],
-        }
+    own = policy(graph, "one")["podSelector"]["matchLabels"]
+    for name, port in (("bus", 4222), ("steps", 8080)):
+        there = graph.one("NetworkPolicy", f"one-to-{name}").inputs
+        assert there["metadata"]["namespace"] == "there"
+        assert there["spec"]["podSelector"] == {"matchLabels": {"app": name}}
+        assert there["spec"]["ingress"] == [at(port, **{"from": [pods(own, "here")]})]
+    assert {node.name for node in graph.all("NetworkPolicy")} == {
+        "one",
+        "one-to-bus",
+        "one-to-steps",
+    }
+    urls = {one["name"]: one["url"] for one in told(graph)["subscriptions"]}
+    assert urls["email-user"] == "https://hooks.example.org/in?a=b"
+
+
+def test_steps_that_are_paths_of_one_application_are_one_connection() -> None:
+    def program() -> None:
+        app = Application("steps", {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]})
+        Pipeline("one", pipeline_args(targets={s: app.reach.at(f"/{s}") for s in FLOW.steps}))
+
+    graph = build(program)
+    assert len(policy(graph, "one")["egress"]) == 3
+    assert len([n for n in graph.all("NetworkPolicy") if n.name.startswith("one-to-steps")]) == 1
+    data = [n.inputs["data"] for n in graph.all("ConfigMap")]
+    urls = [one["url"] for one in json.loads(data[0]["etc_events_deliver.json"])["subscriptions"]]
+    assert [url.rpartition(":8080")[2] for url in urls] == [f"/{step}" for step in FLOW.steps]
+
+
+def test_only_clients_publish_and_only_those_named_see_metrics() -> None:
+    assert "ingress" not in policy(made(Pipeline, pipeline_args), "one")
+    graph = made(
+        Pipeline,
+        lambda: pipeline_args(
+            clients=[{"pods": {"role": "web"}}],
+            metrics_clients=[{"namespace": "monitoring", "pods": {"app": "prometheus"}}],
+        ),
+    )
+    assert policy(graph, "one")["ingress"] == [
+        at(8080, **{"from": [pods({"role": "web"})]}),
+        at(8081, **{"from": [pods({"app": "prometheus"}, "monitoring")]}),
     ]
-    labels = templates(graph)[0]["metadata"]["labels"]
-    assert labels["dds/client-of-bus"] == labels["dds/delivers-for-bus"] == "true"
-    assert "ingress" not in the(made(Pipeline, pipeline_args), "NetworkPolicy")["spec"]
+
+
+def test_it_is_told_the_address_and_the_user_of_the_bus() -> None:
+    graph = made(Pipeline, pipeline_args)
+    (container,) = templates(graph)[0]["spec"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment == {"BUS": "bus.there.svc:4222", "BUS_USER": "client"}
+
+
+@pytest.mark.parametrize(
+    ("component", "args", "path"),
+    [
+        pytest.param(Pipeline, pipeline_args, "/events/signup", id="Pipeline"),
+        pytest.param(
+            Subscriber, lambda: subscriber_args(accepts=["login"]), "/events", id="Subscriber"
+        ),
+    ],
+)
+def test_what_reaches_it_publishes_once_it_is_ready(component: Any, args: Any, path: str) -> None:
+    def program() -> None:
+        events = component("one", args())
+        pulumi.export("urls", [events.endpoint, events.reach.url])
+        Application("web", {"image": IMAGE, "reaches": [events.reach]})
+
+    graph = build(program)
+    urls = graph.outputs[""]["urls"]
+    assert urls[0] == urls[1]
+    assert urls[0].endswith(f".default.svc:8080{path}")
+    assert policy(graph, "web-to-one")["podSelector"] == policy(graph, "one")["podSelector"]
+    assert [rule["ports"][0]["port"] for rule in policy(graph, "web-to-one")["ingress"]] == [8080]
+    ready = graph.one("Deployment", "one").urn
+    assert ready in graph.one("Deployment", "web").dependencies
+
+
+def test_functions_are_ready_before_events_are_delivered_to_them() -> None:
+    def program() -> None:
+        code = "def handler(context):\n    return {}\n"
+        function = Function("mail", {"image": IMAGE, "code": code, "min_scale": 0})
+        one: Any = {"name": "mail", "topic": "mail.wanted", "target": function.reach}
+        Subscriber("one", subscriber_args(subscriptions=[one]))
+
+    graph = build(program)
+    assert (
+        graph.one("Deployment", "mail-activator").urn in graph.one("Deployment", "one").dependencies
+    )
+    assert (
+        policy(graph, "one-to-mail-activator")["podSelector"]
+        == policy(graph, "mail-activator")["podSelector"]
+    )
 
 
 def test_a_subscriber_tells_which_subscriptions_a_published_event_goes_to() -> None:
@@ -165,9 +247,26 @@ def test_a_subscriber_tells_which_subscriptions_a_published_event_goes_to() -> N
     assert document["firsts"] == {"x.y": ["a", "b"]}
 
 
+WRONG = [
+    ("http://steps:8080/", "must be a Reach"),
+    (reach("steps", app_protocol="redis"), "must be a reach of what speaks http or https"),
+    (Reach.local(8080), "must be in another pod or outside"),
+    (target(credentials=Credentials(PASSWORD)), "must be in .* without credentials and authority"),
+    (target(authority=CERTIFICATE), "must be in .* without credentials and authority"),
+]
 COMMON = [
     ({"images": IMAGE}, "did you mean image"),
     ({"replicas": 0}, "replicas is 0; must be at least 1"),
+    ({"bus": "bus:4222"}, "bus is 'bus:4222'; must be a Reach"),
+    ({"bus": target()}, "bus is .*; must be a reach of what speaks nats"),
+    (
+        {"bus": reach("bus", 4222)},
+        "bus.credentials is None; must be given, with a username, as in the reach of an EventBus",
+    ),
+    (
+        {"bus": reach("bus", 4222, credentials=Credentials(PASSWORD))},
+        "bus.credentials is .*; must be given, with a username",
+    ),
 ]
 REFUSED = [
     *((Pipeline, pipeline_args, *case) for case in COMMON),
@@ -195,6 +294,13 @@ REFUSED = [
                 r"deliveries\[email-user\].first_delay_seconds is 8; must be at most longest_delay",
             ),
             ({"deliveries": {"email-user": {"in_flight": 257}}}, "must be from 1 to 256"),
+            *(
+                (
+                    {"targets": {**dict.fromkeys(FLOW.steps, target()), "email-user": wrong}},
+                    rf"targets\[email-user\] is .*; {message}",
+                )
+                for wrong, message in WRONG
+            ),
         ]
     ),
     *(
@@ -216,6 +322,13 @@ REFUSED = [
                 "stands twice",
             ),
             ({"subscriptions": [{"name": "a", "topic": "a"}]}, "target is missing"),
+            *(
+                (
+                    {"subscriptions": [{"name": "a", "topic": "a", "target": wrong}]},
+                    rf"subscriptions\[0\].target is .*; {message}",
+                )
+                for wrong, message in WRONG
+            ),
         ]
     ),
 ]
@@ -235,14 +348,7 @@ def test_bad_input_is_refused_before_anything_is_registered(
 
     assert not build(program, preview=preview).nodes
     assert f'{component.__name__} "one"' in refused[0]
-
-
-@pytest.mark.parametrize("url", ["steps:8080", "ftp://steps/", ""])
-def test_a_target_is_an_http_url(url: str) -> None:
-    with pytest.raises(InputError, match="must be a URL"):
-        Target(url, EDGE)
-    with pytest.raises(InputError, match="must be an Edge"):
-        Target("http://steps/", "steps")  # type: ignore[arg-type]
+    assert PASSWORD not in refused[0]
 
 
 @pytest.mark.parametrize("preview", MODES)

@@ -8,8 +8,8 @@ import pytest
 
 from components import Application, RequestSplitter
 from components.arguments.errors import InputError
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
+from components.values.reach import Reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -18,11 +18,15 @@ IMAGE = "registry.example/nginx:1.0"
 METRICS = "registry.example/companions:1.0"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
-WEB = Edge(ports=(8080,), pods={"app": "web"})
-BETA = Edge(ports=(8080,), pods={"app": "beta"})
+
+
+def arm(name: str, endpoint: Any, **more: Any) -> Reach:
+    return Reach(name, (endpoint,), pods={"app": name}, ports=(8080,), **more)
+
+
 ARMS: dict[str, Any] = {
-    "control": {"endpoint": "web.shop.svc:80", "edge": WEB},
-    "experiment": {"endpoint": "beta:8080", "edge": BETA},
+    "control": arm("web", "web.shop.svc:80"),
+    "experiment": arm("beta", "beta:8080"),
 }
 
 
@@ -89,16 +93,14 @@ def test_another_salt_is_another_experiment() -> None:
 
 def test_endpoints_may_be_known_later() -> None:
     text = configuration(
-        made(
-            control=lambda: {"endpoint": pulumi.Output.from_input("late.shop.svc:81"), "edge": WEB}
-        )[1]
+        made(control=lambda: arm("web", pulumi.Output.from_input("late.shop.svc:81")))[1]
     )
     assert "set $address late.shop.svc.$cluster_domain:81;" in text
 
 
 def test_an_endpoint_that_turns_out_bad_is_refused() -> None:
-    with pytest.raises(InputError, match="control.endpoint is 'nothing'"):
-        made(control=lambda: {"endpoint": pulumi.Output.from_input("nothing"), "edge": WEB})
+    with pytest.raises(InputError, match=r"endpoints\[0\] is 'nothing'; must be host:port"):
+        made(control=lambda: arm("web", pulumi.Output.from_input("nothing")))
 
 
 def test_the_application_has_it_on_loopback_and_the_kubelet_its_status() -> None:
@@ -118,18 +120,51 @@ def test_the_pod_is_hardened_and_valid(policy: str) -> None:
     assert violations(template, restarts=False) == []
 
 
-def test_only_the_arms_are_reached_and_only_prometheus_is_let_in() -> None:
+def test_only_the_arms_are_reached_and_nobody_is_let_in() -> None:
     policy = the(made()[1], "NetworkPolicy")["spec"]
-    assert len(policy["ingress"]) == 1
-    assert policy["ingress"][0]["ports"] == [{"port": 9114, "protocol": "TCP"}]
-    peers = [rule["to"][0].get("podSelector", {}).get("matchLabels") for rule in policy["egress"]]
-    assert {"app": "web"} in peers
-    assert {"app": "beta"} in peers
+    assert "ingress" not in policy
+    assert policy["egress"][1:] == [
+        {
+            "ports": [{"port": 8080, "protocol": "TCP"}],
+            "to": [{"podSelector": {"matchLabels": {"app": name}}}],
+        }
+        for name in ("web", "beta")
+    ]
 
 
-def test_one_edge_for_both_arms_is_one() -> None:
-    splitter, _ = made(experiment={"endpoint": "beta:80", "edge": WEB})
-    assert splitter.companion.egress == (WEB,)
+def test_others_may_scrape_that_are_named() -> None:
+    policy = the(made(metrics_clients=[{"namespace": "blue"}])[1], "NetworkPolicy")["spec"]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"port": 9114, "protocol": "TCP"}]
+    assert rule["from"][0]["namespaceSelector"]
+
+
+@pytest.mark.parametrize("policy", ["default", "seed"])
+def test_the_arms_let_the_pods_in_and_are_ready_first(policy: str) -> None:
+    def program() -> None:
+        arms = [
+            Application(name, {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]})
+            for name in ("old", "new")
+        ]
+        args: Any = {
+            "image": IMAGE, "metrics_image": METRICS, "policy": policy,
+            "control": arms[0].reach, "experiment": arms[1].reach,
+        }  # fmt: skip
+        splitter = RequestSplitter("split", args)
+        Application("web", {"image": IMAGE, "companions": [splitter.companion]})
+
+    graph = build(program)
+    for name in ("old", "new"):
+        (let_in,) = [n for n in graph.all("NetworkPolicy") if n.name == f"web-to-{name}"]
+        selected = let_in.inputs["spec"]["podSelector"]["matchLabels"]
+        assert selected["app.kubernetes.io/instance"] == name
+        web = graph.one("Deployment", "web")
+        assert graph.one("Deployment", name).urn in web.dependencies
+
+
+def test_one_reach_for_both_arms_is_let_through_once() -> None:
+    graph = made(experiment=arm("web", "web.shop.svc:80"))[1]
+    assert len(the(graph, "NetworkPolicy")["spec"]["egress"]) == 2, "beside the name service"
 
 
 def test_who_counts_is_no_reason_not_to_serve() -> None:
@@ -146,7 +181,6 @@ def test_the_seed_counts_nothing() -> None:
     splitter, graph = made(policy="seed")
     assert splitter.job is None
     assert len(splitter.companion.containers) == 1
-    assert splitter.companion.ingress == ()
     assert "ip_hash;" in configuration(graph)
 
 
@@ -159,11 +193,13 @@ def test_the_seed_counts_nothing() -> None:
         ({"percent": -1}, "percent is -1; must be from 0 to 100"),
         ({"percent": 100.5}, "must be from 0 to 100"),
         ({"percent": 0.001}, "at most two decimals"),
-        ({"control": {"endpoint": "web", "edge": WEB}}, "must be host:port"),
-        ({"control": {"endpoint": "web:0", "edge": WEB}}, "must be host:port"),
-        ({"control": {"endpoint": "we b;:80", "edge": WEB}}, "must be host:port"),
-        ({"control": {"endpoint": "web:80"}}, "edge is missing"),
-        ({"control": {"endpoint": "web:80", "edge": "web"}}, "must be an Edge"),
+        ({"control": "web:80"}, "control is 'web:80'; must be a Reach, such as application.reach"),
+        ({"control": None}, "control is missing"),
+        (
+            {"experiment": Reach.outside("https://beta.example/", cidrs=["0.0.0.0/0"])},
+            "must be a reach of what speaks http",
+        ),
+        ({"control": Reach("web", ("a:80", "b:80"), pods={})}, "of a single endpoint"),
         ({"sticky": {"by": "session"}}, "must be one of header, cookie, address"),
         ({"sticky": {"by": "header", "name": "X User"}}, "must be the name of a header"),
         ({"sticky": {"by": "cookie", "name": "a-b"}}, "letters, digits and underscores"),
@@ -183,7 +219,8 @@ def test_the_seed_counts_nothing() -> None:
         ({"listen_port": 80}, "must be from 1024"),
         ({"status_port": 8080}, "must differ from listen_port"),
         ({"connect_timeout_ms": 0}, "must be from 1"),
-        ({"scrapers": []}, "one scraper at least"),
+        ({"metrics_clients": [{"role": "x"}]}, "metrics_clients[0].role is not an argument"),
+        ({"policy": "seed", "metrics_clients": [{}]}, "metrics_clients is "),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
@@ -226,12 +263,31 @@ def test_two_on_one_port_are_refused_and_on_two_are_not() -> None:
     build(lambda: program(1))
 
 
-@pytest.mark.parametrize("text", ["web", "web:", ":80", "web:x", "web:70000", "a b:1", "-a:1", 7])
-def test_an_endpoint_is_host_and_port(text: object) -> None:
+@pytest.mark.parametrize("text", ["web", "web:", ":80", "web:x", "web:70000", "a b:1", "-a:1"])
+def test_an_endpoint_is_host_and_port(text: str) -> None:
     with pytest.raises(InputError, match="must be host:port"):
-        Endpoint.parse("X", "endpoint", text)
+        Endpoint.parse(text)
 
 
 def test_an_endpoint_is_read() -> None:
-    assert Endpoint.parse("X", "e", "web.shop.svc:80") == Endpoint("web.shop.svc", 80)
-    assert str(Endpoint.parse("X", "e", "[fd00::1]:80")) == "[fd00::1]:80"
+    assert Endpoint.parse("web.shop.svc:80") == Endpoint("web.shop.svc", 80)
+    assert str(Endpoint.parse("[fd00::1]:80")) == "[fd00::1]:80"
+
+
+@pytest.mark.parametrize(
+    ("host", "namespace"),
+    [
+        ("web", ""),
+        ("web.shop", "shop"),
+        ("web.shop.svc", "shop"),
+        ("web-0.web.shop.svc", "shop"),
+        ("web.svc", "svc"),
+        ("web.", None),
+        ("example.com.", None),
+        ("www.example.com", None),
+        ("10.0.0.7", None),
+        ("[fd00::7]", None),
+    ],
+)
+def test_a_service_is_told_from_what_is_outside(host: str, namespace: str | None) -> None:
+    assert Endpoint(host, 80).namespace == namespace

@@ -8,7 +8,7 @@ import pytest
 
 from components import Application, ServiceBroker
 from components.arguments.errors import InputError
-from components.values.edges import Edge
+from components.values.reach import Credentials, Reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -16,14 +16,19 @@ from toolchain.graph import Graph, build
 IMAGE = "registry.example/haproxy:1.0"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
-INSIDE: dict[str, Any] = {"endpoint": "db:6379", "edge": Edge(ports=(6379,), pods={"app": "db"})}
 PRIVATE = "-----BEGIN PRIVATE KEY-----\nswordfish\n-----END PRIVATE KEY-----\n"
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
-OUTSIDE: dict[str, Any] = {
-    "endpoint": "203.0.113.7:6380",
-    "edge": Edge(ports=(6380,), cidr="203.0.113.7/32"),
-    "tls": {"authority": PEM, "server_name": "db.example.com"},
-}
+
+
+def backend(endpoint: Any = "db:6379", **more: Any) -> Reach:
+    return Reach("db", (endpoint,), **{"pods": {"app": "db"}, "ports": (6379,), **more})
+
+
+def outside(endpoint: str = "203.0.113.7:6380", authority: Any = PEM) -> Reach:
+    return Reach.outside(endpoint, cidrs=["203.0.113.7/32"], authority=authority)
+
+
+OUTSIDE: dict[str, Any] = {"backend": outside(), "tls": {"server_name": "db.example.com"}}
 
 
 def made(preview: bool = False, **args: Any) -> tuple[ServiceBroker, Graph]:
@@ -32,7 +37,7 @@ def made(preview: bool = False, **args: Any) -> tuple[ServiceBroker, Graph]:
 
     def program() -> None:
         given: Any = {k: v() if callable(v) else v for k, v in args.items()}
-        given = {"image": IMAGE, "backend": INSIDE, "listen_port": 6379, **given}
+        given = {"image": IMAGE, "backend": backend(), "listen_port": 6379, **given}
         found.append(ServiceBroker("broker", given))
         Application(
             "web", {"image": "registry.example/web:1.0", "companions": [found[0].companion]}
@@ -54,7 +59,7 @@ def configuration(graph: Graph) -> str:
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("inside", {"backend": INSIDE, "check": "redis"}), ("outside", {"backend": OUTSIDE})],
+    [("inside", {"check": "redis"}), ("outside", OUTSIDE)],
 )
 @pytest.mark.parametrize("preview", MODES)
 def test_the_configuration_is_the_recorded_one(
@@ -66,8 +71,8 @@ def test_the_configuration_is_the_recorded_one(
 
 def test_the_application_has_it_at_the_same_place_wherever_it_is() -> None:
     inside, here = made()
-    outside, there = made(backend=OUTSIDE)
-    assert inside.endpoint == outside.endpoint == "127.0.0.1:6379"
+    elsewhere, there = made(**OUTSIDE)
+    assert inside.endpoint == elsewhere.endpoint == "127.0.0.1:6379"
     (one,), (other,) = templates(here), templates(there)
     assert one["spec"]["containers"] == other["spec"]["containers"]
 
@@ -96,15 +101,23 @@ def test_retries_timeouts_and_breaker_are_arguments() -> None:
 
 
 def test_outside_is_verified_always() -> None:
-    _, graph = made(backend=OUTSIDE)
+    _, graph = made(**OUTSIDE)
     text = configuration(graph)
     assert (
         "ssl verify required ca-file /etc/haproxy-broker/ca.pem verifyhost db.example.com" in text
     )
     assert files(graph)["ca.pem"] == PEM
-    public = {**OUTSIDE, "endpoint": "db.example.com:6380", "tls": {}}
-    text = configuration(made(backend=public)[1])
-    assert "ca-file @system-ca verifyhost db.example.com sni str(db.example.com)" in text
+    _, graph = made(backend=outside("db.example.com:6380", None), tls={})
+    assert "ca-file @system-ca verifyhost db.example.com sni str(db.example.com)" in configuration(
+        graph
+    )
+    assert "ca.pem" not in files(graph)
+
+
+def test_without_tls_bytes_are_passed_on_whatever_else_the_reach_says() -> None:
+    plain = backend(authority=PEM, credentials=Credentials("swordfish", "me"), app_protocol="redis")
+    _, graph = made(backend=plain)
+    assert files(graph) == files(made()[1])
 
 
 @pytest.mark.parametrize(
@@ -117,42 +130,64 @@ def test_outside_is_verified_always() -> None:
     ],
 )
 def test_names_are_completed_since_haproxy_does_not(endpoint: str, expected: str) -> None:
-    assert f"server backend {expected} " in configuration(
-        made(backend={**INSIDE, "endpoint": endpoint})[1]
-    )
+    assert f"server backend {expected} " in configuration(made(backend=backend(endpoint))[1])
 
 
 def test_what_is_known_later_is_checked_later() -> None:
     late = pulumi.Output.from_input
-    graph = made(
-        backend=lambda: {
-            **OUTSIDE,
-            "endpoint": late("late.example.com:1"),
-            "tls": {"authority": late(PEM)},
-        }
-    )[1]
+    graph = made(backend=lambda: backend(late("late.example.com:1"), authority=late(PEM)), tls={})[
+        1
+    ]
     assert "verifyhost late.example.com" in configuration(graph)
-    with pytest.raises(InputError, match="endpoint is 'bad'"):
-        made(backend=lambda: {**INSIDE, "endpoint": late("bad")})
+    with pytest.raises(InputError, match=r"endpoints\[0\] is 'bad'"):
+        made(backend=lambda: backend(late("bad")))
+    with pytest.raises(InputError, match=r"tls.server_name is None; must be given, since 10.0.0.7"):
+        made(backend=lambda: backend(late("10.0.0.7:1")), tls={})
     with pytest.raises(InputError, match="must be PEM"):
-        made(backend=lambda: {**OUTSIDE, "tls": {**OUTSIDE["tls"], "authority": late("bad")}})
+        made(backend=lambda: outside(authority=late("bad")), tls=OUTSIDE["tls"])
 
 
-@pytest.mark.parametrize("backend", [INSIDE, OUTSIDE], ids=["inside", "outside"])
-def test_the_pod_is_hardened_and_valid(backend: dict[str, Any]) -> None:
-    _, graph = made(backend=backend)
+@pytest.mark.parametrize("args", [{}, OUTSIDE], ids=["inside", "outside"])
+def test_the_pod_is_hardened_and_valid(args: dict[str, Any]) -> None:
+    _, graph = made(**args)
     assert_valid(objects(graph))
     (template,) = templates(graph)
     assert violations(template, restarts=False) == []
 
 
 def test_only_the_backend_is_reached() -> None:
-    egress = the(made(backend=OUTSIDE)[1], "NetworkPolicy")["spec"]["egress"]
-    assert {
-        "ports": [{"port": 6380, "protocol": "TCP"}],
-        "to": [{"ipBlock": {"cidr": "203.0.113.7/32"}}],
-    } in egress
-    assert len(egress) == 3, "beside the name service"
+    policy = the(made(**OUTSIDE)[1], "NetworkPolicy")["spec"]
+    assert policy["egress"][1:] == [
+        {
+            "ports": [{"port": 6380, "protocol": "TCP"}],
+            "to": [{"ipBlock": {"cidr": "203.0.113.7/32"}}],
+        }
+    ]
+    assert "ingress" not in policy
+
+
+def test_others_may_scrape_that_are_named() -> None:
+    policy = the(made(metrics_clients=[{"pods": {"role": "x"}}])[1], "NetworkPolicy")["spec"]
+    assert policy["ingress"] == [
+        {
+            "ports": [{"port": 8405, "protocol": "TCP"}],
+            "from": [{"podSelector": {"matchLabels": {"role": "x"}}}],
+        }
+    ]
+
+
+def test_the_backend_lets_the_pods_in_and_is_ready_first() -> None:
+    def program() -> None:
+        port: Any = {"name": "redis", "port": 6379}
+        database = Application("db", {"image": IMAGE, "ports": [port]})
+        args: Any = {"image": IMAGE, "backend": database.reach, "listen_port": 6379}
+        broker = ServiceBroker("broker", args)
+        Application("web", {"image": IMAGE, "companions": [broker.companion]})
+
+    graph = build(program)
+    (let_in,) = [n for n in graph.all("NetworkPolicy") if n.name == "web-to-db"]
+    assert let_in.inputs["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "db"
+    assert graph.one("Deployment", "db").urn in graph.one("Deployment", "web").dependencies
 
 
 @pytest.mark.parametrize(
@@ -168,26 +203,20 @@ def test_only_the_backend_is_reached() -> None:
         ({"breaker": {"failures": 0}}, "breaker.failures is 0"),
         ({"breaker": {"probe_ms": 50}}, "must be from 100"),
         ({"breaker": {"limit": 1}}, "limit is not an argument"),
-        ({"backend": {"endpoint": "db:6379"}}, "edge is missing"),
-        ({"backend": {**INSIDE, "endpoint": "db"}}, "must be host:port"),
-        ({"backend": {**INSIDE, "edge": "db"}}, "must be an Edge"),
-        ({"backend": {**OUTSIDE, "tls": {"verify": False}}}, "verify is not an argument"),
-        ({"backend": {**OUTSIDE, "tls": {}}}, "203.0.113.7 is no name"),
-        (
-            {"backend": {**OUTSIDE, "endpoint": "[fd00::1]:1", "tls": {"authority": PEM}}},
-            "[fd00::1] is no name",
-        ),
-        ({"backend": {**OUTSIDE, "tls": {"authority": PEM + PRIVATE}}}, "<secret>; must be PEM"),
-        ({"backend": {**OUTSIDE, "tls": {"server_name": "a b"}}}, "must be a host name"),
-        ({"backend": {**OUTSIDE, "tls": {"authority": "ca", "server_name": "a"}}}, "must be PEM"),
-        ({"scrapers": []}, "one scraper at least"),
+        ({"backend": "db:6379"}, "backend is 'db:6379'; must be a Reach, such as"),
+        ({"backend": Reach("db", ("a:1", "b:1"), pods={})}, "of a single endpoint"),
+        ({"tls": {"verify": False}}, "verify is not an argument"),
+        ({"backend": outside(), "tls": {}}, "tls.server_name is None; must be given, since 203."),
+        ({"backend": outside("[fd00::1]:1"), "tls": {}}, "[fd00::1] is no name"),
+        ({"tls": {"server_name": "a b"}}, "must be a host name"),
+        ({"metrics_clients": [{"role": "x"}]}, "metrics_clients[0].role is not an argument"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     messages: list[str] = []
 
     def program() -> None:
-        given: Any = {"image": IMAGE, "backend": INSIDE, "listen_port": 6379, **change}
+        given: Any = {"image": IMAGE, "backend": backend(), "listen_port": 6379, **change}
         with pytest.raises(InputError) as caught:
             ServiceBroker("broker", given)
         messages.append(str(caught.value))
@@ -196,4 +225,10 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
     assert not graph.nodes
     assert messages[0].startswith('ServiceBroker "broker"')
     assert expected in messages[0]
-    assert "swordfish" not in messages[0], "a key was shown"
+
+
+@pytest.mark.parametrize("authority", ["ca", PEM + PRIVATE])
+def test_what_is_no_authority_is_refused_and_a_key_is_not_shown(authority: str) -> None:
+    with pytest.raises(InputError, match="authority is .*; must be PEM") as caught:
+        outside(authority=authority)
+    assert "swordfish" not in str(caught.value)

@@ -244,7 +244,7 @@ def test_a_composition_reads_the_keys_that_it_declares(name: str) -> None:
 OTHERS = {
     "kubecontext": "kind", "registry": "localhost:5001", "agents": "2", "node_image": "k3s:1",
     "registry_image": "registry:2", "api_port": "6443", "registry_port": "5000",
-    "instance": "mine", "images": '["redis=redis:7"]', "shards": "5", "role": "store",
+    "network": '{"dns_ports": [5353]}', "instance": "mine", "images": '["redis=redis:7"]', "shards": "5", "role": "store",
     "policy": "seed", "persistence": "false", "backend": "lease", "members": "5",
     "ttl_seconds": "6", "fenced": "false", "percent": "20", "database": "db:6379",
     "database_tls": "true", "database_server_name": "db",

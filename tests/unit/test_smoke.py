@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import SmokeTest
+from components import Application, SmokeTest
 from components.arguments.errors import InputError
 from components.platform.smoke import COVERS_ANNOTATION
 from tests.unit.support.examples import IMAGE
@@ -104,6 +104,8 @@ def test_the_first_line_names_the_interpreter(script: str, command: list[str]) -
     ("args", "message"),
     [
         ({"script": " "}, "must not be empty"),
+        ({"reaches": ["web:80"]}, r"reaches\[0\] is 'web:80'; must be a Reach"),
+        ({"egress": []}, "egress is not an argument"),
         ({"files": {"/opt/check/script": "y"}}, "files is '/opt/check/script'; must not lie in"),
         ({"secret_files": {"/opt/check/x": "y"}}, "secret_files is .*; must not lie in /opt/check"),
     ],
@@ -111,6 +113,21 @@ def test_the_first_line_names_the_interpreter(script: str, command: list[str]) -
 def test_bad_input_is_refused(args: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(**args)
+
+
+def test_what_it_reaches_lets_it_in_and_is_ready_first() -> None:
+    def program() -> None:
+        web = Application("web", {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]})
+        SmokeTest("check", {"image": IMAGE, "script": "exit 0", "reaches": [web.reach]})
+
+    graph = build(program)
+    (own,) = [n for n in graph.all("NetworkPolicy") if n.name == "check"]
+    (out,) = own.inputs["spec"]["egress"][1:]
+    web = {"app.kubernetes.io/instance": "web"}
+    assert web.items() <= out["to"][0]["podSelector"]["matchLabels"].items()
+    (let_in,) = [n for n in graph.all("NetworkPolicy") if n.name == "check-to-web"]
+    assert web.items() <= let_in.inputs["spec"]["podSelector"]["matchLabels"].items()
+    assert graph.one("Deployment").urn in graph.one("Job").dependencies
 
 
 def test_a_resource_is_not_covered_but_depended_on() -> None:

@@ -56,7 +56,7 @@ def made(preview: bool = False, source: Any = None, **args: Any) -> tuple[TlsSid
                 "image": "registry.example/web:1.0",
                 "companions": [sidecar.companion],
                 "expose": ["https"],
-                "clients": [{"role": "client"}],
+                "clients": [{"pods": {"role": "client"}}],
                 "replicas": 2,
             },
         )

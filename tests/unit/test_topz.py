@@ -165,7 +165,8 @@ def test_on_loopback_the_probes_ask_inside(address: str) -> None:
 
 def test_nobody_is_let_in_who_is_not_named() -> None:
     assert "ingress" not in the(made()[1], "NetworkPolicy")["spec"]
-    (rule,) = the(made(clients=[{"role": "operator"}])[1], "NetworkPolicy")["spec"]["ingress"]
+    clients = [{"pods": {"role": "operator"}}]
+    (rule,) = the(made(clients=clients)[1], "NetworkPolicy")["spec"]["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"role": "operator"}}}]
 
 

@@ -10,7 +10,6 @@ import pytest
 from components import Application, ScheduledTask, StatefulApplication, Task
 from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE
-from components.values.edges import Edge
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build
@@ -206,60 +205,6 @@ def test_pods_without_a_service_stop_at_once() -> None:
     assert spec["terminationGracePeriodSeconds"] == 30
 
 
-# Network
-
-
-def test_nothing_goes_in_or_out_but_name_resolution() -> None:
-    policy = the(application(ports=[HTTP]), "NetworkPolicy")["spec"]
-    assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in policy
-    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53}
-    for rule in policy["egress"]:
-        assert rule["to"] == [
-            {
-                "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-                "namespaceSelector": {
-                    "matchLabels": {"kubernetes.io/metadata.name": "kube-system"}
-                },
-            }
-        ]
-
-
-def test_clients_reach_the_exposed_ports_only() -> None:
-    graph = application(
-        ports=[HTTP, {"name": "admin", "port": 9000}], expose=["http"], clients=[{"role": "x"}]
-    )
-    assert the(graph, "NetworkPolicy")["spec"]["ingress"] == [
-        {
-            "ports": [{"port": 8080, "protocol": "TCP"}],
-            "from": [{"podSelector": {"matchLabels": {"role": "x"}}}],
-        }
-    ]
-
-
-def test_edges_of_arguments_and_companions_are_let_through() -> None:
-    proxy = dataclasses.replace(companion(), ingress=(Edge(ports=(7000,), namespace={"n": "m"}),))
-    graph = application(egress=[Edge(ports=(443,), cidr="203.0.113.0/24")], companions=[proxy])
-    policy = the(graph, "NetworkPolicy")["spec"]
-    assert {"ports": [{"port": 443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]} in policy["egress"]  # fmt: skip
-    assert {"ports": [{"port": 6379, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "proxy"}}}]} in policy["egress"]  # fmt: skip
-    assert policy["ingress"] == [
-        {
-            "ports": [{"port": 7000, "protocol": "TCP"}],
-            "from": [{"namespaceSelector": {"matchLabels": {"n": "m"}}}],
-        }
-    ]
-
-
-def test_the_policy_is_there_before_the_pods() -> None:
-    for graph, workload in (
-        (application(), "Deployment"),
-        (stateful(), "StatefulSet"),
-        (task(), "Job"),
-    ):
-        assert graph.one("NetworkPolicy").urn in graph.one(workload).dependencies
-
-
 # Companions
 
 
@@ -269,8 +214,8 @@ def test_companions_are_native_sidecars_in_order() -> None:
     assert [c["name"] for c in sidecars] == ["first", "second"]
     assert all(c["restartPolicy"] == "Always" for c in sidecars)
     labels = the(graph, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert labels["dds/client-of-first"] == labels["dds/client-of-second"] == "true"
-    assert "dds/client-of-first" not in the(graph, "Deployment")["metadata"]["labels"]
+    assert labels["dds/metrics-of-first"] == labels["dds/metrics-of-second"] == "true"
+    assert "dds/metrics-of-first" not in the(graph, "Deployment")["metadata"]["labels"]
 
 
 def test_a_service_can_offer_a_companions_port() -> None:

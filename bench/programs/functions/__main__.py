@@ -5,7 +5,6 @@ from pathlib import Path
 import pulumi
 
 from components.serving.function import Function, FunctionArgs
-from components.values.edges import Edge
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
@@ -21,7 +20,6 @@ image = images["function"]
 common: FunctionArgs = {
     "image": image,
     "source": SOURCE,
-    "clients": [{}],
     "concurrency": THREADS,
     "min_scale": 1,
     "max_scale": 1,
@@ -53,7 +51,6 @@ plain = Application(
         "files": {f"/opt/plain/{SOURCE}": Path(SOURCE).read_text()},
         "writable": [TEMPORARY],
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [{}],
         # As for the function.
         "readiness": {"period_seconds": 3},
         "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "256Mi"}},
@@ -80,7 +77,7 @@ Application(
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "files": InPod.files(),
-        "egress": [Edge(ports=(8080,), pods={})],
+        "reaches": [function.reach, book.reach, plain.reach, zero.reach, scaled.reach],
         "writable": [TEMPORARY],
         "grace_seconds": 1,
         # The load generator must not be what is measured.

@@ -4,9 +4,8 @@ import pulumi
 
 from components.pods.companion import Companion
 from components.single_node.request_splitter import RequestSplitter
-from components.values.edges import Edge
 from components.workloads.application import Application
-from stacks.parts import arm, page, reached
+from stacks.parts import page
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 
@@ -25,8 +24,8 @@ def splitter(number: int, percent: float) -> Companion:
         {
             "image": images["nginx"],
             "metrics_image": images["companions"],
-            "control": arm(control),
-            "experiment": arm(experiment),
+            "control": control.reach,
+            "experiment": experiment.reach,
             "percent": percent,
             "salt": "bench",
             "listen_port": 8080 + 10 * number,
@@ -45,11 +44,11 @@ Application(
         "command": ["sleep", "infinity"],
         "files": {**InPod.files("bench.in_pod"), **InPod.files()},
         "companions": [splitter(0, 10), splitter(1, 20)],
-        "egress": [Edge(ports=(8080,), pods=control.labels)],
+        "reaches": [control.reach],
         # The load generator must not be what is measured.
         "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
         "grace_seconds": 1,
     },
     options,
 )
-pulumi.export("direct", reached(control))
+pulumi.export("direct", control.endpoint)

@@ -7,12 +7,11 @@ from components.pods.companion import Companion, Listener
 from components.single_node import configured
 from components.single_node.tls_sidecar import TlsSidecar
 from components.values import nginx
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
 from tests.live.programs.common import in_namespace
 
 PLAIN_PORT = 8080
-HTTPS_PORT = 8443
 RELAY_PORT = 8081
 FILE = "/etc/nginx-page/nginx.conf"
 # The composition's server, but for where it listens.
@@ -109,7 +108,7 @@ def relay(name: str) -> Companion:
 
 
 authority = Authority("authority", {}, options)
-ways: dict[str, pulumi.Output[str]] = {}
+ways: dict[str, dict[str, Reach]] = {}
 for name, server in servers.items():
     certificate = Certificate(name, {"authority": authority, "dns_names": [name]}, options)
     tls = TlsSidecar(
@@ -128,20 +127,21 @@ for name, server in servers.items():
             **server,
             "ports": [{"name": "http", "port": PLAIN_PORT}],
             "expose": ["http", "https", "relay"],
-            "clients": [{}],
             "companions": [tls.companion, relay(f"{name}-relay")],
         },
         options,
     )
-    if application.service is None:
-        raise RuntimeError("it has ports")
-    ways[name] = application.service.metadata["name"]
+    ways[name] = {
+        "plain": application.reach,
+        "relay": application.port("relay"),
+        "tls": application.port("https"),
+    }
 Application(
     "client",
     {
         "image": images["wrk"],
         "command": ["sleep", "infinity"],
-        "egress": [Edge(ports=(PLAIN_PORT, HTTPS_PORT, RELAY_PORT), pods={})],
+        "reaches": [reach for reaches in ways.values() for reach in reaches.values()],
         # The load generator must not be what is measured.
         "resources": {"limits": {"cpu": "4", "memory": "256Mi"}},
         "grace_seconds": 1,
@@ -152,10 +152,11 @@ pulumi.export(
     "ways",
     {
         name: {
-            "plain": pulumi.Output.concat("http://", host, f":{PLAIN_PORT}/"),
-            "relay": pulumi.Output.concat("http://", host, f":{RELAY_PORT}/"),
-            "tls": pulumi.Output.concat("https://", host, f":{HTTPS_PORT}/"),
+            way: pulumi.Output.concat(
+                "https" if way == "tls" else "http", "://", reach.endpoint, "/"
+            )
+            for way, reach in reaches.items()
         }
-        for name, host in ways.items()
+        for name, reaches in ways.items()
     },
 )

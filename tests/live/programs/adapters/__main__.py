@@ -3,8 +3,6 @@
 import pulumi
 
 from components.single_node.log_adapter import LogAdapter
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL
 from components.workloads.application import Application
 from stacks.adapters import make
 from tests.live.programs.common import in_namespace
@@ -49,8 +47,10 @@ Application(
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "files": InPod.files(),
-        "labels": dict([SCRAPER_LABEL]),
-        "egress": [Edge(ports=(3306, 8080, 9090, 9104, 9113, 9121, 9150, 9151), pods={})],
+        "reaches": [
+            *(each.reach for each in (made.prometheus, made.application, made.web, made.database)),
+            *(job.reach for job in made.jobs.values()),
+        ],
         "namespace": namespace,
         "grace_seconds": 1,
     },

@@ -7,8 +7,7 @@ from components.serving.event_bus import EventBus, bus_client
 from components.serving.function import Function
 from components.serving.pipeline import Pipeline
 from components.serving.subscriber import DeliveryArgs, Subscriber
-from components.values.edges import Edge
-from components.values.targets import Target
+from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 from tests.live.support.events import FLOW
@@ -40,8 +39,7 @@ bus = EventBus(
         "delete_data": True,
     },
     options,
-).topology
-delivered = dict([bus.delivery_label])
+).reach
 
 steps = Application(
     "steps",
@@ -51,7 +49,6 @@ steps = Application(
         "files": InPod.files(),
         "writable": ["/var/steps"],
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [delivered, {"dds/test": "client"}],
         "readiness": {"path": "/calls?after=-1", "period_seconds": 1},
         "drain_seconds": 0,
         "grace_seconds": 1,
@@ -60,21 +57,13 @@ steps = Application(
 )
 
 
-def target(made: Application, path: str) -> Target:
-    """Where a path of an application is."""
-    return Target(
-        pulumi.Output.concat("http://", made.endpoint or "", path),
-        Edge(ports=(8080,), pods=made.labels),
-    )
-
-
 pipeline = Pipeline(
     "signup-pipeline",
     {
         "image": images["events"],
         "bus": bus,
         "flow": FLOW,
-        "targets": {step: target(steps, f"/{step}") for step in FLOW.steps},
+        "targets": {step: steps.reach.at(f"/{step}") for step in FLOW.steps},
         "delivery": PATIENT,
         "deliveries": {
             # Few, for the poison; and half a minute, which a step that was killed takes to return.
@@ -85,7 +74,6 @@ pipeline = Pipeline(
             },
             "create-user": {"timeout_seconds": 30},
         },
-        "clients": [{"dds/test": "client"}],
     },
     options,
 )
@@ -99,7 +87,6 @@ gateway = Application(
         "env": {"TOKEN_FILE": TOKEN_FILE},
         "secret_files": {TOKEN_FILE: token.value},
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [{"app.kubernetes.io/instance": "two-factor"}, {"dds/test": "client"}],
         "readiness": {"path": "/readyz"},
         "drain_seconds": 0,
     },
@@ -113,7 +100,6 @@ codes = Application(
         "env": {**store["env"], "CODE_SECONDS": config.require("code_seconds"),
                 "CODE_ATTEMPTS": "3"},
         "ports": [{"name": "http", "port": 8080}],
-        "clients": [{"app.kubernetes.io/instance": "two-factor"}, {"dds/test": "client"}],
         "readiness": {"path": "/readyz"},
         "drain_seconds": 0,
     },
@@ -134,11 +120,7 @@ two_factor = Function(
         },
         "secret_files": {TOKEN_FILE: token.value},
         "max_scale": 1,
-        "bus": bus,
-        "egress": [
-            Edge(ports=(8080,), pods=codes.labels),
-            Edge(ports=(8080,), pods=gateway.labels),
-        ],
+        "reaches": [codes.reach, gateway.reach],
     },
     options,
 )
@@ -150,7 +132,6 @@ naps = Function(
         "min_scale": 0,
         "max_scale": 1,
         "idle_seconds": 5,
-        "bus": bus,
     },
     options,
 )
@@ -163,7 +144,7 @@ logins = Subscriber(
             {
                 "name": "two-factor",
                 "topic": "login.requested",
-                "target": two_factor.target,
+                "target": two_factor.reach,
                 **PATIENT,
                 # For a minute and more.
                 "attempts": 16,
@@ -173,12 +154,11 @@ logins = Subscriber(
             {
                 "name": "naps",
                 "topic": "nap.wanted",
-                "target": naps.target,
+                "target": naps.reach,
                 "timeout_seconds": 60,
             },
         ],
         "accepts": ["login.requested", "nap.wanted"],
-        "clients": [{"dds/test": "client"}],
         "replicas": 1,
     },
     options,
@@ -189,13 +169,15 @@ client = Application(
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "files": InPod.files(),
-        "labels": {"dds/test": "client"},
-        "egress": [
-            Edge(ports=(8080,), pods=made.labels)
-            for made in (steps, gateway, codes, pipeline.application, logins.application)
-        ]
-        # Whether the bus lets it in is the bus's policy to say, not this pod's.
-        + [Edge(ports=(4222, 8222), pods=bus.server_labels)],
+        "reaches": [
+            steps.reach,
+            gateway.reach,
+            codes.reach,
+            pipeline.reach,
+            logins.reach,
+            # Out only: nothing tells the bus to let it in, which a test sees.
+            Reach("bus", ("bus:4222", "bus:8222"), pods=bus.pods),
+        ],
         "grace_seconds": 1,
     },
     options,

@@ -4,7 +4,7 @@ import pulumi
 
 from components.serving.function import FUNCTION_PORT, Function, FunctionArgs
 from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
@@ -17,18 +17,19 @@ image = images["function"]
 SMALL = "25m"
 one: FunctionArgs = {
     "image": image,
-    "clients": [{}],
     "min_scale": 1,
     "max_scale": 1,
     "cpu": SMALL,
 }
+reaches: list[Reach] = []
 urls: dict[str, pulumi.Output[str]] = {}
 
 
 def function(name: str, **more: object) -> Function:
-    """A function that every pod may call."""
+    """A function that the client calls."""
     args: FunctionArgs = {**one, **more}  # type: ignore[typeddict-item]
     made = Function(name, args, options)
+    reaches.append(made.reach)
     urls[name] = pulumi.Output.concat("http://", made.endpoint)
     return made
 
@@ -57,15 +58,14 @@ def decorator(name: str, **more: object) -> None:
     """A decorator before the API."""
     args: FunctionDecoratorArgs = {
         "image": image,
-        "clients": [{}],
         "min_scale": 1,
         "max_scale": 1,
         "cpu": SMALL,
-        "upstream": api.endpoint,
-        "upstream_edge": api.target.edge,
+        "upstream": api.reach,
         **more,  # type: ignore[typeddict-item]
     }
     made = FunctionDecorator(name, args, options)
+    reaches.append(made.reach)
     urls[name] = pulumi.Output.concat("http://", made.endpoint)
 
 
@@ -79,7 +79,8 @@ Application(
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "files": InPod.files(),
-        "egress": [Edge(ports=(FUNCTION_PORT,), pods={})],
+        # The last one lets it out to every pod: which of them let it in is for the tests to see.
+        "reaches": [*reaches, Reach("pods", (f"pods:{FUNCTION_PORT}",), pods={})],
         "writable": ["/tmp"],
         "grace_seconds": 1,
         "resources": {"limits": {"memory": "256Mi"}},

@@ -6,7 +6,7 @@ from pulumi_kubernetes.core.v1 import Secret
 from components.platform.certificates import Authority, Certificate
 from components.single_node.config_sync import ConfigSync
 from components.single_node.tls_sidecar import TlsSidecar
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.workloads.application import Application
 from stacks import sidecars
 from tests.live.programs.common import DRAIN_SECONDS, in_namespace
@@ -79,29 +79,24 @@ source = Application(
         "command": ["python3", SOURCE, "serve", SOURCE_FOLDER, str(SOURCE_PORT)],
         "files": {SOURCE: (ROOT / "tests/live/in_pod/git_server.py").read_text()},
         "writable": ["/tmp"],
-        "ports": [{"name": "http", "port": SOURCE_PORT}],
-        "clients": [{}],
+        "ports": [{"name": "http", "port": SOURCE_PORT, "app_protocol": "http"}],
         "drain_seconds": 0,
         "grace_seconds": 1,
     },
     options,
 )
-if source.endpoint is None:
-    raise RuntimeError("the source has a port")
-way = [Edge(ports=(SOURCE_PORT,), pods=source.labels)]
 interval = config.get_int("interval") or INTERVAL
 by_http = ConfigSync(
     "by-http",
     {
         "image": images["companions"],
-        "http": {"url": pulumi.Output.concat("http://", source.endpoint, "/document")},
-        "egress": way,
+        "http": {"server": source.reach.at("/document")},
         "interval_seconds": interval,
         "stale_after_seconds": 4 * interval,
         "unready_when_stale": True,
         "check": sidecars.ONLY_JSON,
         "on_change": {"url": f"http://localhost:{sidecars.APPLICATION_PORT}/reload"},
-        "scrapers": [{}],
+        "metrics_clients": [{}],
     },
     options,
 )
@@ -109,8 +104,7 @@ by_git = ConfigSync(
     "by-git",
     {
         "image": images["companions"],
-        "git": {"url": pulumi.Output.concat("http://", source.endpoint, "/"), "folder": "etc/app"},
-        "egress": way,
+        "git": {"server": source.reach, "folder": "etc/app"},
         "interval_seconds": interval,
         "check": sidecars.ONLY_JSON,
         "on_change": {"signal": "HUP", "process": "legacy.py"},
@@ -126,7 +120,7 @@ for name, sync in (("from-http", by_http), ("from-git", by_git)):
             "volume_mounts": [sync.mount(sidecars.FOLDER)],
             "grace_seconds": 2,
         },
-        pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[source])),
+        options,
     )
 
 known = Certificate(
@@ -149,15 +143,18 @@ Application(
             f"{STRANGER}/tls.crt": stranger.certificate,
             f"{STRANGER}/tls.key": stranger.key,
         },
-        "egress": [
-            Edge(
+        # Out to every pod of the namespace: whether it gets in is for the other side to say.
+        "reaches": [
+            Reach(
+                "every-pod",
+                ("every-pod:8443",),
+                pods={},
                 ports=(
                     sidecars.APPLICATION_PORT,
                     sidecars.REDIRECT_PORT,
                     sidecars.HTTPS_PORT,
                     sidecars.SYNC_PORT,
                 ),
-                pods={},
             )
         ],
         "grace_seconds": 1,

@@ -1,21 +1,23 @@
 """Two arms, a front with a splitter whose percentage changes, and pods with the other variants."""
 
+import dataclasses
+
 import pulumi
 
 from components.pods.companion import Companion
 from components.single_node.request_splitter import RequestSplitter
-from components.single_node.service_broker import BackendArgs, ServiceBroker
-from components.single_node.splitter_settings import ArmArgs, RequestSplitterArgs
+from components.single_node.service_broker import ServiceBroker, ServiceBrokerArgs
+from components.single_node.splitter_settings import RequestSplitterArgs
 from components.single_node.topz import Topz
-from components.values.edges import Edge
-from components.values.metrics import SCRAPER_LABEL
+from components.values.peers import PeerArgs
+from components.values.reach import Reach
 from components.workloads.application import Application
 from stacks import companions
-from stacks.parts import arm, page
+from stacks.parts import page
 from tests.live.programs.common import DRAIN_SECONDS, in_namespace
 from tests.live.support.kube import InPod
 
-FRONT = {"app.kubernetes.io/instance": "front"}
+VISITOR: PeerArgs = {"pods": {"app.kubernetes.io/instance": "visitor"}}
 
 config = pulumi.Config()
 images = config.require_object("images")
@@ -24,7 +26,7 @@ options = in_namespace(config.require("namespace"))
 control = page("control", images["nginx"], options, drain_seconds=DRAIN_SECONDS)
 experiment = page("experiment", images["nginx"], options, drain_seconds=DRAIN_SECONDS)
 # There is no Service of this name until a test makes one.
-later: ArmArgs = {"endpoint": "later:8080", "edge": arm(experiment)["edge"]}
+later = dataclasses.replace(experiment.reach, endpoints=("later:8080",))
 
 
 def splitter(number: int, name: str, args: RequestSplitterArgs) -> Companion:
@@ -45,8 +47,8 @@ def given(**more: object) -> RequestSplitterArgs:
     args: RequestSplitterArgs = {
         "image": images["nginx"],
         "metrics_image": images["companions"],
-        "control": arm(control),
-        "experiment": arm(experiment),
+        "control": control.reach,
+        "experiment": experiment.reach,
     }
     args.update(more)  # type: ignore[typeddict-item]
     return args
@@ -68,17 +70,22 @@ def client(name: str, beside: list[Companion]) -> None:
     )
 
 
-Application(
+front = Application(
     "front",
     {
         "image": images["toolbox"],
         "command": ["python3", "/opt/examples/front.py"],
         "files": InPod.files(),
         "ports": [{"name": "http", "port": 8000}],
-        "clients": [{}],
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
-        "companions": [splitter(0, "split", given(percent=config.require_int("percent")))],
+        "companions": [
+            splitter(
+                0,
+                "split",
+                given(percent=config.require_int("percent"), metrics_clients=[VISITOR]),
+            )
+        ],
         "drain_seconds": DRAIN_SECONDS,
     },
     options,
@@ -96,20 +103,8 @@ client(
     "others",
     [
         splitter(0, "absent", given(experiment=later, percent=50)),
-        splitter(1, "seed", given(policy="seed", after=[control, experiment])),
+        splitter(1, "seed", given(policy="seed")),
     ],
-)
-Application(
-    "visitor",
-    {
-        "image": images["toolbox"],
-        "command": ["sleep", "infinity"],
-        "files": InPod.files(),
-        "labels": dict([SCRAPER_LABEL]),
-        "egress": [Edge(ports=(8000, 8079, 8080, 8405, 8406, 9114), pods={})],
-        "grace_seconds": 1,
-    },
-    options,
 )
 
 # The same application, with its database in the cluster and outside of it.
@@ -121,52 +116,39 @@ database = Application(
         "image": images["redis"],
         "command": ["redis-server", "--save", "", "--protected-mode", "no"],
         "writable": ["/data"],
-        "ports": [{"name": "redis", "port": DATABASE_PORT}],
-        "clients": [{}],
+        "ports": [{"name": "redis", "port": DATABASE_PORT, "app_protocol": "redis"}],
         "drain_seconds": 0,
     },
     options,
 )
-if database.endpoint is None:
-    raise RuntimeError("a database has a port")
-in_cluster: BackendArgs = {
-    "endpoint": database.endpoint,
-    "edge": Edge(ports=(DATABASE_PORT,), pods=database.labels),
-}
 # There is no Service of this name until a test makes one.
-not_yet: BackendArgs = {"endpoint": "not-yet:6379", "edge": in_cluster["edge"]}
+not_yet = dataclasses.replace(database.reach, endpoints=("not-yet:6379",))
+address = config.require("outside")
+outside = Reach.outside(
+    f"{address}:{DATABASE_PORT}", cidrs=[f"{address}/32"], authority=config.require("authority")
+)
 
 
-def external(server_name: str) -> BackendArgs:
-    """What is outside, by this name."""
-    address = config.require("outside")
-    return {
-        "endpoint": f"{address}:{DATABASE_PORT}",
-        "edge": Edge(ports=(DATABASE_PORT,), cidr=f"{address}/32"),
-        "tls": {"authority": config.require("authority"), "server_name": server_name},
+def broker(name: str, backend: Reach, number: int = 0, server_name: str = "") -> Companion:
+    """One of several in a pod, over TLS with a name."""
+    args: ServiceBrokerArgs = {
+        "image": images["haproxy"],
+        "backend": backend,
+        "listen_port": DATABASE_PORT + number,
+        "status_port": 8405 + number,
+        "metrics_clients": [VISITOR],
+        "check": "redis",
+        # A busy machine is no reason to open it.
+        "breaker": {"probe_ms": 1000, "probe_timeout_ms": 2000},
     }
+    if server_name:
+        args["tls"] = {"server_name": server_name}
+    return ServiceBroker(name, args, options).companion
 
 
-def broker(name: str, backend: BackendArgs, number: int = 0) -> Companion:
-    """One of several in a pod."""
-    return ServiceBroker(
-        name,
-        {
-            "image": images["haproxy"],
-            "backend": backend,
-            "listen_port": DATABASE_PORT + number,
-            "status_port": 8405 + number,
-            "check": "redis",
-            # A busy machine is no reason to open it.
-            "breaker": {"probe_ms": 1000, "probe_timeout_ms": 2000},
-        },
-        options,
-    ).companion
-
-
-def counter(name: str, beside: list[Companion]) -> None:
+def counter(name: str, beside: list[Companion]) -> Application:
     """The application, which is told nothing of its database."""
-    Application(
+    return Application(
         name,
         {
             "image": images["toolbox"],
@@ -174,7 +156,6 @@ def counter(name: str, beside: list[Companion]) -> None:
             "command": ["python3", "/opt/examples/counter.py"],
             "files": InPod.files(),
             "ports": [{"name": "http", "port": 8080}],
-            "clients": [{}],
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "companions": beside,
@@ -188,14 +169,31 @@ topz = Topz("top", {"image": images["companions"], "clients": [{}]}, options)
 local_topz = Topz(
     "own-topz", {"image": images["companions"], "address": "127.0.0.1", "port": 8078}, options
 )
-counter("inside", [broker("broker", in_cluster), broker("early", not_yet, 1), topz.companion])
-counter(
-    "outside",
-    [
-        broker("broker-out", external("database.example")),
-        broker("mistrust", external("elsewhere.example"), 1),
-        local_topz.companion,
-    ],
+counters = [
+    counter(
+        "inside", [broker("broker", database.reach), broker("early", not_yet, 1), topz.companion]
+    ),
+    counter(
+        "outside",
+        [
+            broker("broker-out", outside, 0, "database.example"),
+            broker("mistrust", outside, 1, "elsewhere.example"),
+            local_topz.companion,
+        ],
+    ),
+]
+# Its own policy lets it out to every pod, also where nobody is let in.
+everywhere = Reach("pods", ("front:8000",), pods={}, ports=(8000, 8079, 8080, 8405, 8406, 9114))
+Application(
+    "visitor",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "files": InPod.files(),
+        "reaches": [front.reach, *(each.reach for each in counters), everywhere],
+        "grace_seconds": 1,
+    },
+    options,
 )
 
 # Four companions of different patterns on one pod, and at a test's word a fifth on a taken port.

@@ -6,17 +6,36 @@ import pulumi
 
 from components import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
 from components.single_node.log_adapter import LOG_FOLDER
-from components.values.edges import Edge
+from components.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import IMAGE, Example
 
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-EGRESS = [Edge(ports=(443,), cidr="203.0.113.0/24")]
+
+
+def elsewhere(*, port: int, app_protocol: str, path: str = "") -> Reach:
+    """A server in another namespace, whose endpoint is known later."""
+    return Reach(
+        "server",
+        (pulumi.Output.from_input(f"server.there.svc:{port}"),),
+        pods={"app": "server"},
+        namespace="there",
+        ports=(port,),
+        app_protocol=app_protocol,
+        path=path,
+        credentials=Credentials("another-swordfish"),
+        isolated=True,
+    )
+
+
+def outside(url: str, authority: str | None = None) -> Reach:
+    """A server outside the cluster."""
+    return Reach.outside(url, cidrs=["203.0.113.0/24"], authority=authority)
 
 
 def _common() -> dict[str, Any]:
     return {
         "image": IMAGE,
-        "scrapers": [{"app": "prometheus"}, {}],
+        "metrics_clients": [{"namespace": "watch", "pods": {"app": "prometheus"}}, {}],
         "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
         "namespace": "here",
     }
@@ -27,7 +46,6 @@ def _exporter() -> dict[str, Any]:
         **_common(),
         "port": 9998,
         "deadline_seconds": 1.5,
-        "scraper_namespace": {"team": "watch"},
     }
 
 
@@ -59,16 +77,14 @@ EXAMPLES: dict[str, Example] = {
     "ConfigSync http": Example(
         ConfigSync,
         "dds:index:ConfigSync",
-        {"image": IMAGE, "http": {"url": "http://config.example/"}, "egress": EGRESS},
+        {"image": IMAGE, "http": {"server": outside("http://config.example/")}},
         lambda: {
             **_sync(),
             "http": {
-                "url": "https://config.example:8443/web.json?of=web",
+                "server": outside("https://config.example:8443/web.json?of=web", AUTHORITY),
                 "file": "größe (1).conf",
                 "authorization": pulumi.Output.secret("Bearer swordfish"),
-                "authority": AUTHORITY,
             },
-            "egress": EGRESS,
             "mode": "interval",
             "on_change": {"url": "http://localhost:8080/reload?now=1"},
         },
@@ -76,16 +92,14 @@ EXAMPLES: dict[str, Example] = {
     "ConfigSync git": Example(
         ConfigSync,
         "dds:index:ConfigSync",
-        {"image": IMAGE, "git": {"url": "http://git.example/web.git"}, "egress": EGRESS},
+        {"image": IMAGE, "git": {"server": outside("http://git.example/web.git")}},
         lambda: {
             **_sync(),
             "git": {
-                "url": "https://git.example/web.git",
+                "server": outside("https://git.example/web.git", AUTHORITY),
                 "branch": "release/1.0",
                 "folder": "etc/my app",
-                "authority": AUTHORITY,
             },
-            "egress": EGRESS,
             "mode": "interval",
         },
     ),
@@ -99,13 +113,13 @@ EXAMPLES: dict[str, Example] = {
                 {
                     "name": "redis",
                     "kind": "redis_slowlog",
-                    "address": "redis.here.svc:6380",
+                    "server": elsewhere(port=6380, app_protocol="redis"),
                     "auth": True,
                 },
                 {
                     "name": "storm",
                     "kind": "storm",
-                    "url": "http://storm.example:8080/",
+                    "server": outside("http://storm.example:8080/"),
                     "window": 10800,
                     "sys": 1,
                     "interval_seconds": 30,
@@ -116,20 +130,23 @@ EXAMPLES: dict[str, Example] = {
             "poll_seconds": 0.5,
             "port": 9997,
             "log_size": "64Mi",
-            "egress": [Edge(ports=(6380,), pods={"app": "redis"})],
         },
     ),
     "MetricsExporter": Example(
         MetricsExporter,
         "dds:index:MetricsExporter",
         {"image": IMAGE, "kind": "memcached"},
-        lambda: {**_exporter(), "kind": "nginx", "target": "127.0.0.1:8081/status?a=b"},
+        lambda: {
+            **_exporter(),
+            "kind": "nginx",
+            "server": elsewhere(port=8081, app_protocol="http", path="/status?a=b"),
+        },
     ),
     "RedisExporter": Example(
         RedisExporter,
         "dds:index:RedisExporter",
         {"image": IMAGE},
-        lambda: {**_exporter(), "target": "[::1]:6380", "auth": False},
+        lambda: {**_exporter(), "server": Reach("near", ("[::1]:6380",)), "auth": False},
     ),
     "MySqlHealth": Example(
         MySqlHealth,
@@ -151,8 +168,7 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
             "flavour": "mysql",
-            "host": "db.example",
-            "database_port": 3307,
+            "server": elsewhere(port=3307, app_protocol="mysql"),
             "database": "shop",
             "user": "watch",
             "password": pulumi.Output.secret("swordfish-long-enough"),

@@ -8,10 +8,10 @@ import pulumi
 
 import components
 from components.pods.companion import Companion, Listener
-from components.values.bus import BusTopology
-from components.values.edges import Edge
+from components.values.reach import Credentials, Reach
 
 IMAGE = "registry.example/app:1.0"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +40,27 @@ def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1")
         containers=({"name": name, "image": IMAGE},),
         listeners=(Listener(port, name, address),),
         volumes=({"name": f"{name}-data", "empty_dir": {"size_limit": "16Mi"}},),
-        pod_labels={f"dds/client-of-{name}": "true"},
-        egress=(Edge(ports=(port,), pods={"app": name}),),
+        pod_labels={f"dds/metrics-of-{name}": "true"},
+        reaches=(reach(name, port),),
     )
 
 
-def bus() -> BusTopology:
-    return BusTopology(
-        name="bus",
-        server="bus:4222",
-        port=4222,
-        username="events",
-        password=pulumi.Output.secret("another-swordfish"),
-        client_label=("dds/client-of-bus", "true"),
-        delivery_label=("dds/delivers-for-bus", "true"),
-        server_labels={"app.kubernetes.io/instance": "bus"},
+def reach(name: str = "api", port: int = 8080, **more: Any) -> Reach:
+    """How something is reached that is isolated, in a namespace of its own."""
+    given: dict[str, Any] = {
+        "endpoints": (f"{name}.there.svc:{port}",),
+        "pods": {"app": name},
+        "namespace": "there",
+        "isolated": True,
+        **more,
+    }
+    return Reach(name=name, **given)
+
+
+def bus() -> Reach:
+    return reach(
+        "bus",
+        4222,
+        app_protocol="nats",
+        credentials=Credentials(pulumi.Output.secret("another-swordfish"), "events"),
     )

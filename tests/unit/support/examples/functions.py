@@ -3,19 +3,18 @@
 from typing import Any
 
 from components import Pipeline, Subscriber
-from components.values.bus import BusTopology
-from components.values.edges import Edge
 from components.values.flow import Flow, Next
-from components.values.targets import Target
-from tests.unit.support.examples.example import IMAGE, Example, bus
+from components.values.reach import Credentials, Reach
+from tests.unit.support.examples.example import IMAGE, Example, bus, reach
 
 _FLOW = Flow(
     "orders",
     "check",
     {"check": Next(("mail",), {"gift": "wrap"}), "mail": Next(), "wrap": Next()},
 )
-_TARGET = Target("http://steps.here.svc:8080/", Edge(ports=(8080,), pods={"app": "steps"}))
-_TARGETS = dict.fromkeys(_FLOW.steps, _TARGET)
+_TARGET = reach("steps", app_protocol="http", path="/check")
+_HOOK = Reach.outside("https://hooks.example.org/in", cidrs=["203.0.113.0/24"])
+_TARGETS = {**dict.fromkeys(_FLOW.steps, _TARGET), "mail": _HOOK}
 _DELIVERY = {
     "attempts": 5,
     "first_delay_seconds": 0.5,
@@ -25,27 +24,16 @@ _DELIVERY = {
 }
 
 
-def _plain_bus() -> BusTopology:
-    """A bus whose password is known, which needs no running program."""
-    password: Any = "another-swordfish"
-    return BusTopology(
-        name="bus",
-        server="bus:4222",
-        port=4222,
-        username="events",
-        password=password,
-        client_label=("dds/client-of-bus", "true"),
-        delivery_label=("dds/delivers-for-bus", "true"),
-        server_labels={"app.kubernetes.io/instance": "bus"},
-    )
+# A bus whose password is known, which needs no running program.
+_BUS = reach("bus", 4222, credentials=Credentials("another-swordfish", "events"))
 
 
 def _pods() -> dict[str, Any]:
     return {
         "image": IMAGE,
         "bus": bus(),
-        "clients": [{"role": "client"}],
-        "monitors": [{"app": "prometheus"}],
+        "clients": [{"pods": {"role": "client"}}],
+        "metrics_clients": [{"namespace": "monitoring", "pods": {"app": "prometheus"}}],
         "replicas": 3,
         "namespace": "here",
     }
@@ -55,7 +43,7 @@ EXAMPLES: dict[str, Example] = {
     "Pipeline": Example(
         Pipeline,
         "dds:index:Pipeline",
-        {"image": IMAGE, "bus": _plain_bus(), "flow": _FLOW, "targets": _TARGETS},
+        {"image": IMAGE, "bus": _BUS, "flow": _FLOW, "targets": _TARGETS},
         lambda: {
             **_pods(),
             "flow": _FLOW,
@@ -69,7 +57,7 @@ EXAMPLES: dict[str, Example] = {
         "dds:index:Subscriber",
         {
             "image": IMAGE,
-            "bus": _plain_bus(),
+            "bus": _BUS,
             "subscriptions": [{"name": "mail", "topic": "order.placed", "target": _TARGET}],
         },
         lambda: {

@@ -6,6 +6,7 @@ import pulumi
 
 from components import Authority, Certificate, Cluster, ImageCatalog, Prometheus
 from components.values.metrics import Alert, ScrapeJob
+from components.values.reach import Reach
 from tests.unit.support.examples.example import IMAGE, Example
 
 _IMAGES = str(Path(__file__).parents[4] / "images")
@@ -24,6 +25,11 @@ class Issuer(Authority, name="Authority"):
     @property
     def key(self) -> pulumi.Output[str]:  # type: ignore[override]
         return pulumi.Output.secret("key")
+
+
+def _job(name: str) -> ScrapeJob:
+    pods = {"app": name}
+    return ScrapeJob(name, Reach(name, (f"{name}.there.svc:9121",), pods=pods, isolated=True))
 
 
 EXAMPLES: dict[str, Example] = {
@@ -75,19 +81,16 @@ EXAMPLES: dict[str, Example] = {
     "Prometheus": Example(
         Prometheus,
         "dds:index:Prometheus",
-        {"image": IMAGE, "jobs": [ScrapeJob("a", "a.svc", 9121, {"app": "a"})]},
+        {"image": IMAGE, "jobs": [_job("a")]},
         lambda: {
             "image": IMAGE,
-            "jobs": [
-                ScrapeJob("a", "a.svc", 9121, {"app": "a"}),
-                ScrapeJob("b", "b.svc", 9121, {"app": "b"}),
-            ],
+            "jobs": [_job("a"), _job("b")],
             "alerts": [Alert("RedisDown", "redis_up == 0", "Redis is down.")],
             "scrape_interval_seconds": 3,
             "retention_hours": 48,
             "storage_size": "1Gi",
             "storage_class": "fast",
-            "clients": [{"role": "client"}],
+            "clients": [{"pods": {"role": "client"}}],
             "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "512Mi"}},
             "namespace": "here",
         },

@@ -3,14 +3,14 @@
 from typing import Any
 
 from components import RequestSplitter, ServiceBroker, TlsSidecar, Topz, TwemproxyAmbassador
-from components.values.edges import Edge
+from components.values.reach import Reach
 from components.values.topology import Shard, Topology
-from tests.unit.support.examples.example import IMAGE, Example
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, reach
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
 RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}
-EDGE = Edge(ports=(8080,), pods={"app": "web"})
+METRICS_CLIENTS = [{"pods": {"role": "scraper"}, "namespaces": {"team": "blue"}}]
 TOPOLOGY = Topology(
     name="cache",
     shards=(Shard("shard-0", "cache-0", 6379), Shard("shard-1", "cache-1", 6379)),
@@ -24,8 +24,8 @@ def _splitter() -> dict[str, Any]:
     return {
         "image": IMAGE,
         "metrics_image": IMAGE,
-        "control": {"endpoint": "web.shop.svc:80", "edge": EDGE},
-        "experiment": {"endpoint": "beta:8080", "edge": Edge(ports=(8081,), pods={"app": "beta"})},
+        "control": reach("web", app_protocol="http"),
+        "experiment": reach("beta", 8081),
         "percent": 12.5,
         "sticky": {"by": "header", "name": "X-Account", "without": "random"},
         "salt": "new shop",
@@ -35,12 +35,11 @@ def _splitter() -> dict[str, Any]:
         "status_port": 8091,
         "metrics_port": 9115,
         "line_port": 5141,
-        "scrapers": [{"role": "scraper"}],
+        "metrics_clients": METRICS_CLIENTS,
         "connect_timeout_ms": 500,
         "timeout_seconds": 10,
         "header_kilobytes": 16,
         "resources": RESOURCES,
-        "after": [],
         "namespace": "here",
     }
 
@@ -48,11 +47,10 @@ def _splitter() -> dict[str, Any]:
 def _broker() -> dict[str, Any]:
     return {
         "image": IMAGE,
-        "backend": {
-            "endpoint": "db.example.com:6380",
-            "edge": Edge(ports=(6380,), cidr="203.0.113.7/32"),
-            "tls": {"authority": PEM, "server_name": "db.example.com"},
-        },
+        "backend": Reach.outside(
+            "db.example.com:6380", cidrs=["203.0.113.7/32"], authority=CERTIFICATE
+        ),
+        "tls": {"server_name": "db.example.com"},
         "listen_port": 6380,
         "check": "redis",
         "connect_timeout_ms": 500,
@@ -61,7 +59,7 @@ def _broker() -> dict[str, Any]:
         "breaker": {"failures": 2, "probe_ms": 500, "probe_timeout_ms": 400, "recoveries": 3},
         "most_connections": 100,
         "status_port": 8406,
-        "scrapers": [{"role": "scraper"}],
+        "metrics_clients": METRICS_CLIENTS,
         "resources": RESOURCES,
         "namespace": "here",
     }
@@ -117,7 +115,7 @@ EXAMPLES: dict[str, Example] = {
             "image": IMAGE,
             "address": "0.0.0.0",
             "port": 8080,
-            "clients": [{"role": "client"}],
+            "clients": [{"pods": {"role": "client"}}],
             "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
         },
     ),
@@ -127,15 +125,15 @@ EXAMPLES: dict[str, Example] = {
         {
             "image": IMAGE,
             "metrics_image": IMAGE,
-            "control": {"endpoint": "web:80", "edge": EDGE},
-            "experiment": {"endpoint": "beta:80", "edge": EDGE},
+            "control": reach("web"),
+            "experiment": reach("beta"),
         },
         _splitter,
     ),
     "ServiceBroker": Example(
         ServiceBroker,
         "dds:index:ServiceBroker",
-        {"image": IMAGE, "backend": {"endpoint": "db:6379", "edge": EDGE}, "listen_port": 6379},
+        {"image": IMAGE, "backend": reach("db", 6379), "listen_port": 6379},
         _broker,
     ),
     "TlsSidecar": Example(

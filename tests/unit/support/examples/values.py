@@ -6,22 +6,36 @@ from typing import Any
 import pulumi
 
 from components.pods.companion import Companion, Listener, Rule
-from components.values.bus import BusTopology
-from components.values.edges import Edge
 from components.values.endpoint import Endpoint
-from components.values.etcd import EtcdTopology, EtcdUser
 from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob
+from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
-from components.values.targets import Target
-from components.values.topology import Shard, Topology
-from tests.unit.support.examples.example import IMAGE
+from components.values.topology import Topology
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, reach
 
 VALUES: dict[str, Callable[[], Any]] = {
-    "Edge of pods": lambda: Edge(
-        ports=(80,), pods={"app": "web"}, namespace={"team": "blue"}, protocol="UDP"
+    "Reach of pods": lambda: Reach(
+        name="store",
+        endpoints=("store-0.here.svc:6379", "store-1.here.svc:6379"),
+        pods={"app": "store"},
+        namespace="here",
+        ports=(6379,),
+        protocol="TCP",
+        app_protocol="redis",
+        path="/keys",
+        authority=CERTIFICATE,
+        credentials=Credentials("swordfish"),
+        topology=Topology(("a", "b")),
+        isolated=True,
     ),
-    "Edge of a network": lambda: Edge(ports=(80, 443), cidr="203.0.113.0/24"),
-    "Listener": lambda: Listener(8080, "http", "127.0.0.1", "TCP"),
+    "Reach of addresses": lambda: Reach(
+        "api", ("api.example.org:443",), cidrs=("203.0.113.0/24",), app_protocol="https"
+    ),
+    "Credentials": lambda: Credentials(pulumi.Output.secret("swordfish"), "client"),
+    "Topology": lambda: Topology(("a", "b"), "md5", "{}"),
+    "Listener": lambda: Listener(
+        8080, "http", "10.0.0.1", "TCP", ({"pods": {"role": "x"}, "namespace": "blue"},)
+    ),
     "Rule": lambda: Rule(("leases",), ("get", "update"), "coordination.k8s.io", ("one",)),
     "Companion": lambda: Companion(
         name="proxy",
@@ -29,51 +43,19 @@ VALUES: dict[str, Callable[[], Any]] = {
         listeners=(Listener(6379, "redis"),),
         volumes=({"name": "data", "empty_dir": {"size_limit": "16Mi"}},),
         reloading=("data",),
-        pod_labels={"dds/client-of-store": "true"},
+        pod_labels={"dds/metrics-of-store": "true"},
         pod_annotations={"note": "x"},
-        egress=(Edge(ports=(6379,), pods={"app": "redis"}),),
-        ingress=(Edge(ports=(6379,), pods={}),),
+        reaches=(reach(),),
         share_process_namespace=True,
         rules=(Rule(("configmaps",), ("get",)),),
     ),
-    "ScrapeJob": lambda: ScrapeJob(
-        "redis", "redis.here.svc", 9121, {"dds/metrics-of-redis": "true"}
-    ),
+    "ScrapeJob": lambda: ScrapeJob("redis", reach()),
     "Alert": lambda: Alert(
         "RedisDown", "redis_up == 0", "{{ $labels.instance }} is down.", 30, "critical"
     ),
     "Panel": lambda: Panel("Memory", {"used {{instance}}": "redis_memory_used_bytes"}, "bytes"),
     "Dashboard": lambda: Dashboard("Redis", [Panel("Up", {"{{instance}}": "redis_up"})]),
-    "Shard": lambda: Shard("a", "host-a", 6379),
-    "Topology": lambda: Topology(
-        name="cache",
-        shards=(Shard("a", "host-a", 6379), Shard("b", "host-b", 6379)),
-        protocol="redis",
-        client_label=("dds/client-of-cache", "true"),
-        server_labels={"app": "cache"},
-        hash_tag="{}",
-    ),
     "Endpoint": lambda: Endpoint("web", 80),
-    "Target": lambda: Target("http://web.shop.svc:80/", Edge(ports=(80,), pods={})),
-    "EtcdTopology": lambda: EtcdTopology(
-        name="etcd",
-        endpoints=("https://etcd-0:2379",),
-        authority=pulumi.Output.from_input("-----BEGIN CERTIFICATE-----\n"),
-        client_label=("dds/client-of-etcd", "true"),
-        server_labels={"app": "etcd"},
-        port=2379,
-    ),
-    "EtcdUser": lambda: EtcdUser("shop", pulumi.Output.secret("swordfish-long"), "/shop/"),
-    "BusTopology": lambda: BusTopology(
-        name="bus",
-        server="bus-client:4222",
-        port=4222,
-        username="client",
-        password=pulumi.Output.secret("swordfish-long"),
-        client_label=("dds/client-of-bus", "true"),
-        delivery_label=("dds/delivers-for-bus", "true"),
-        server_labels={"app": "bus"},
-    ),
     "RedisUser": lambda: RedisUser(
         name="metrics",
         rules=("+info", "-@all", "~key:*", "%R~key:*", "+slowlog|get", "resetkeys"),

@@ -17,8 +17,8 @@ from components import (
     Task,
 )
 from components.pods.companion import Rule
-from components.values.edges import Edge
-from tests.unit.support.examples.example import IMAGE, Example, bus, companion
+from components.values.reach import Reach
+from tests.unit.support.examples.example import IMAGE, Example, bus, companion, reach
 
 # A function with requirements, from which an image is built.
 _FOLDER = str(Path(__file__).parents[3] / "live" / "programs" / "functions" / "shouts")
@@ -55,8 +55,7 @@ def _everything() -> dict[str, Any]:
             {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
         ],
         "namespace": "here",
-        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
-        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "reaches": [reach(), Reach.outside("https://api.example.org/", cidrs=["203.0.113.0/24"])],
         "grace_seconds": 10,
         "application": "app",
         "component": "part",
@@ -82,11 +81,22 @@ def _serving() -> dict[str, Any]:
     return {
         **_everything(),
         "ports": [
-            {"name": "http", "port": 8080, "service_port": 80, "protocol": "TCP"},
+            {
+                "name": "http",
+                "port": 8080,
+                "service_port": 8080,
+                "protocol": "TCP",
+                "app_protocol": "http",
+            },
             {"name": "admin", "port": 9001, "address": "127.0.0.1"},
+            {"name": "metrics", "port": 9002, "clients": [{"namespaces": {"team": "blue"}}]},
         ],
         "expose": ["http"],
-        "clients": [{"role": "client"}],
+        "clients": [
+            {"pods": {"role": "client"}},
+            {"pods": {}, "namespace": "there"},
+            {"cidr": "203.0.113.0/24"},
+        ],
         "replicas": 3,
         "spread": "strict",
         "drain_seconds": 7,
@@ -114,9 +124,9 @@ def _function() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "writable": ["/tmp"],
         "companions": [companion()],
-        "clients": [{"role": "client"}],
-        "ingress": [Edge(ports=(8081,), namespace={"team": "blue"})],
-        "egress": [Edge(ports=(443,), cidr="203.0.113.0/24")],
+        "clients": [{"pods": {"role": "client"}}],
+        "metrics_clients": [{"namespaces": {"team": "blue"}}],
+        "reaches": [reach("store", 6379), bus()],
         "namespace": "here",
         "labels": {"colour": "green"},
         "annotations": {"note": "x"},
@@ -133,8 +143,7 @@ def _check() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "companions": [companion()],
         "env": {"TARGET": "x"},
-        "ingress": [Edge(ports=(9000,), namespace={"team": "blue"})],
-        "egress": [Edge(ports=(80,), pods={})],
+        "reaches": [reach()],
         "labels": {"colour": "green"},
         "timeout_seconds": 30,
         "backoff_limit": 0,
@@ -216,8 +225,6 @@ EXAMPLES = {
             "code": HANDLER,
             "target": "handler",
             "signature": "http",
-            "triggers": ["http", "event"],
-            "bus": bus(),
             "registry": "localhost:5000",
         },
     ),
@@ -248,21 +255,22 @@ EXAMPLES = {
     "FunctionDecorator": Example(
         FunctionDecorator,
         "dds:index:FunctionDecorator",
-        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        {"image": IMAGE, "upstream": reach()},
         lambda: {
             **_function(),
             "code": HANDLER,
             "target": "handler",
             "response": "answer",
             "on_failure": "open",
-            "upstream": pulumi.Output.from_input("api.here.svc:80"),
-            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+            "upstream": reach(
+                endpoints=(pulumi.Output.from_input("api.there.svc:80"),), ports=(8080,)
+            ),
         },
     ),
     "FunctionDecorator of a folder, to zero": Example(
         FunctionDecorator,
         "dds:index:FunctionDecorator",
-        {"image": IMAGE, "upstream": "api:80", "upstream_edge": Edge(ports=(80,), pods={})},
+        {"image": IMAGE, "upstream": reach()},
         lambda: {
             **_function(),
             "source": _FOLDER,
@@ -272,8 +280,7 @@ EXAMPLES = {
             "idle_seconds": 30,
             "held": 20,
             "hold_seconds": 40,
-            "upstream": "api:80",
-            "upstream_edge": Edge(ports=(8080,), pods={"app": "api"}),
+            "upstream": reach(),
         },
     ),
     "Password": Example(

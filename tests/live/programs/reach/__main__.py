@@ -1,0 +1,83 @@
+"""Stores and a page in one namespace, what reaches them in another, and what must not."""
+
+import dataclasses
+
+import pulumi
+
+from components import (
+    Application,
+    Prometheus,
+    RedisExporter,
+    Rule,
+    ShardedRedis,
+    TwemproxyAmbassador,
+)
+from components.workloads.application import ApplicationArgs
+from stacks.parts import page
+from tests.live.programs.common import in_namespace
+
+config = pulumi.Config()
+images = config.require_object("images")
+data, shop = config.require("data"), config.require("shop")
+generation = config.require_int("generation")
+options = in_namespace(data)
+
+store = ShardedRedis(
+    "store", {"image": images["redis"], "shards": 2, "slow_command_ms": generation}, options
+)
+near = RedisExporter("near", {"image": images["redis-exporter"], "auth": False}, options)
+plain = ShardedRedis(
+    "plain",
+    {"image": images["redis"], "shards": 1, "auth": False, "companions": [near.companion]},
+    options,
+)
+web = page("web", images["nginx"], options)
+
+proxy = TwemproxyAmbassador(
+    "proxy", {"image": images["twemproxy"], "store": store.reach, "namespace": shop}, options
+)
+far = RedisExporter(
+    "far",
+    {
+        "image": images["redis-exporter"],
+        "server": plain.reach,
+        "auth": False,
+        "namespace": shop,
+    },
+    options,
+)
+
+
+def sleeper(name: str, **more: object) -> None:
+    """A pod in which the tests run their commands."""
+    args: ApplicationArgs = {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "namespace": shop,
+        "grace_seconds": 1,
+    }
+    args.update(more)  # type: ignore[typeddict-item]
+    Application(name, args, options)
+
+
+sleeper(
+    "client",
+    env={"GENERATION": str(generation)},
+    companions=[proxy.companion, far.companion],
+    reaches=[web.reach] if config.require_bool("connected") else [],
+)
+# It is let out, but nothing lets it in.
+sleeper("stranger", reaches=[dataclasses.replace(web.reach, isolated=False)])
+sleeper("reader", rules=[Rule(resources=("configmaps",), verbs=("list",))])
+Prometheus(
+    "prometheus",
+    {
+        "image": images["prometheus"],
+        "jobs": [near.job, far.job],
+        "scrape_interval_seconds": 1,
+        "namespace": shop,
+    },
+    options,
+)
+pulumi.export("web", web.reach.endpoint)
+pulumi.export("password", store.password)
