@@ -1,7 +1,7 @@
 """A reach opens both sides, also across namespaces, to those only that have it, and orders updates."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import pytest
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube, Pod
 from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
+
+IMAGES = ("nginx", "prometheus", "redis", "redis-exporter", "toolbox", "twemproxy")
 
 NETWORKING = "networking.k8s.io/v1"
 # Whoever listens there, it is no API server.
@@ -90,13 +93,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(
-    cluster: Cluster,
-    kube: Kube,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Shop]:
+def shop(cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("reach")
+    images = built_images(cluster, folder / "images", IMAGES)
     with (
         kube.namespace("data") as data,
         kube.namespace("shop") as shop,

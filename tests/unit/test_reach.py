@@ -308,17 +308,11 @@ def test_a_workload_gives_its_own() -> None:
     made: list[Reach] = []
 
     def program() -> None:
-        web = Application(
-            "web",
-            {
-                "image": IMAGE,
-                "ports": [
-                    {**HTTP, "service_port": 80, "app_protocol": "http"},
-                    {"name": "more", "port": 9},
-                ],
-                "namespace": "shop",
-            },
-        )
+        ports: Any = [
+            {**HTTP, "service_port": 80, "app_protocol": "http"},
+            {"name": "more", "port": 9},
+        ]
+        web = Application("web", {"image": IMAGE, "ports": ports, "namespace": "shop"})
         made.extend([web.reach, web.port("more")])
         pulumi.export("endpoint", web.reach.endpoint)
         pulumi.export("url", web.reach.url)
@@ -378,9 +372,7 @@ def test_the_policies_are_there_before_the_pods(kind: str) -> None:
     args: Any = {"image": IMAGE, "reaches": [reach()]}
     components: dict[str, Callable[[], Any]] = {
         "Deployment": lambda: Application("web", args),
-        "StatefulSet": lambda: StatefulApplication(
-            "web", {**args, "ports": [{"name": "db", "port": 5432}]}
-        ),
+        "StatefulSet": lambda: StatefulApplication("web", {**args, "ports": [HTTP]}),
         "Job": lambda: Task("web", args),
     }
     graph = build(components[kind])
