@@ -238,8 +238,7 @@ def test_a_pod_without_a_reach_of_them_gets_no_connection(etcd: Etcd) -> None:
     url = f"https://{etcd.pod('etcd-1').address}:2379/version"
 
     def told(name: str) -> str:
-        request = {"url": url, "body": {}, "timeout": 1}
-        answer = etcd.inside(name).ask("one", module=MODULE, endpoints=ENDPOINTS, **request)
+        answer = etcd.inside(name).ask("one", module=MODULE, url=url, body={}, timeout=1)
         assert answer["status"] == 0, answer
         return str(answer["error"])
 

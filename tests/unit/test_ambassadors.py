@@ -85,13 +85,13 @@ def test_the_check_knows_where_each_key_belongs(shards: int) -> None:
     ring = plan(shards).ring()
     assert told["owners"] == [ring.index(f"smoke-test:{i}") for i in range(1000)]
     assert [s["entry"] for s in told["shards"]] == list(plan(shards).names)
-    assert told["shards"][0]["address"] == "sharded-redis-0:6379"
+    assert told["shards"][0]["address"] == "sharded-redis-0.ambassadors.svc:6379"
     assert told["ambassador"] == "127.0.0.1:6379"
 
 
 def test_with_the_seeds_policy_the_check_expects_the_seeds_ring() -> None:
     told = check(made({"dds:policy": "seed"}))
-    assert told["shards"][0]["entry"] == "sharded-redis-0:6379"
+    assert told["shards"][0]["entry"] == "sharded-redis-0.ambassadors.svc:6379"
     assert told["owners"] != check(made())["owners"]
 
 

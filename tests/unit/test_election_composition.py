@@ -110,17 +110,33 @@ def test_the_store_fences_unless_it_is_told_otherwise(fenced: str) -> None:
 
 
 def test_the_check_may_reach_the_tickers_and_the_store_and_nothing_else() -> None:
-    (policy,) = [
-        body["spec"]
-        for body in objects(made(), "NetworkPolicy")
-        if body["metadata"]["labels"]["app.kubernetes.io/instance"] == "election-check"
-    ]
+    graph = made()
+    policy = graph.one("NetworkPolicy", "election-check").inputs["spec"]
     peers = [
         rule["to"][0]["podSelector"]["matchLabels"].get("app.kubernetes.io/instance")
         for rule in policy["egress"]
     ]
     assert [peer for peer in peers if peer] == ["fenced-store", "ticker"]
     assert "ingress" not in policy
+    named = {
+        node.name
+        for node in graph.all("NetworkPolicy")
+        if node.name.startswith("election-check-to-")
+    }
+    assert named == {"election-check-to-fenced-store", "election-check-to-ticker"}
+
+
+def test_whoever_writes_is_let_in_at_the_store_and_nobody_else() -> None:
+    graph = made()
+    store = graph.one("NetworkPolicy", "fenced-store").inputs["spec"]
+    assert "ingress" not in store
+    at_the_store = {
+        node.name
+        for node in graph.all("NetworkPolicy")
+        if node.inputs["spec"]["podSelector"] == store["podSelector"]
+    }
+    clients = ("ticker", "singleton", "election-check")
+    assert at_the_store == {"fenced-store", *(f"{name}-to-fenced-store" for name in clients)}
 
 
 @pytest.mark.parametrize("preview", MODES)

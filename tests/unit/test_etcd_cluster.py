@@ -195,8 +195,7 @@ def test_a_name_is_a_text_in_the_configuration(name: str) -> None:
 
 
 def policy(graph: Graph, name: str) -> dict[str, Any]:
-    inputs: dict[str, Any] = graph.one("NetworkPolicy", name).inputs
-    return inputs
+    return dict(graph.one("NetworkPolicy", name).inputs)
 
 
 def test_members_let_in_each_other_and_what_works_for_them() -> None:

@@ -146,7 +146,9 @@ def variants() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("variant", variants(), ids=str)
 def test_nutcracker_accepts_every_variant(variant: dict[str, Any]) -> None:
     of_store = {
-        key: variant[key] for key in ("count", "hash_name", "hash_tag", "password") if key in variant
+        key: variant[key]
+        for key in ("count", "hash_name", "hash_tag", "password")
+        if key in variant
     }
     args = {key: value for key, value in variant.items() if key not in of_store}
     graph = made(store=store(**of_store), **args)[1]

@@ -1,7 +1,7 @@
 """An etcd cluster with two users and their client, and a volume for snapshots."""
 
 import dataclasses
-from typing import Any
+from typing import cast
 
 import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
@@ -56,26 +56,25 @@ if config.get("gone") != "true":
     users = [cluster.user("one", "/one/"), cluster.user("two", "/two/")]
     # A way out alone, also to the ports that are for members only: who is not let in is refused there.
     out = dataclasses.replace(cluster.reach, ports=(2379, 2380, 2381), isolated=False)
-    tried: dict[str, Any] = {
-        "image": images["etcd"],
-        "command": ["sleep", "infinity"],
-        "files": {**InPod.files(), "/etc/etcd-client/ca.crt": cluster.reach.authority},
-        "grace_seconds": 1,
+    credentials = {user.credentials.username: user.credentials.password for user in users
+                   if user.credentials is not None}  # fmt: skip
+    secret_files = {
+        "/etc/etcd-users/root": cluster.root_password,
+        **{f"/etc/etcd-users/{name}": password for name, password in credentials.items()},
     }
-    Application(
-        "client",
-        {
-            **tried,
-            "secret_files": {
-                "/etc/etcd-users/root": cluster.root_password,
-                **{
-                    f"/etc/etcd-users/{user.credentials.username}": user.credentials.password
-                    for user in users
-                    if user.credentials is not None
+    for name, reaches in (("client", [*users, out]), ("stranger", [out])):
+        Application(
+            name,
+            {
+                "image": images["etcd"],
+                "command": ["sleep", "infinity"],
+                "files": {
+                    **InPod.files(),
+                    "/etc/etcd-client/ca.crt": cast(pulumi.Output[str], cluster.reach.authority),
                 },
+                "secret_files": secret_files if name == "client" else {},
+                "reaches": reaches,
+                "grace_seconds": 1,
             },
-            "reaches": [*users, out],
-        },
-        options,
-    )
-    Application("stranger", {**tried, "reaches": [out]}, options)
+            options,
+        )

@@ -3,20 +3,23 @@
 from typing import Any
 
 from components import RequestSplitter, ServiceBroker, TlsSidecar, Topz, TwemproxyAmbassador
-from components.values.reach import Reach
-from components.values.topology import Shard, Topology
+from components.values.reach import Credentials, Reach
+from components.values.topology import Topology
 from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, reach
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
 RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}
 METRICS_CLIENTS = [{"pods": {"role": "scraper"}, "namespaces": {"team": "blue"}}]
-TOPOLOGY = Topology(
+SHARDS = Reach(
     name="cache",
-    shards=(Shard("shard-0", "cache-0", 6379), Shard("shard-1", "cache-1", 6379)),
-    protocol="redis",
-    client_label=("dds/client-of-cache", "true"),
-    server_labels={"app": "cache"},
+    endpoints=("cache-0.here.svc:6379", "cache-1.here.svc:6379"),
+    pods={"app": "cache"},
+    namespace="here",
+    app_protocol="redis",
+    credentials=Credentials("another-swordfish"),
+    topology=Topology(("shard-0", "shard-1")),
+    isolated=True,
 )
 
 
@@ -89,10 +92,9 @@ def _tls() -> dict[str, Any]:
 
 def _proxy() -> dict[str, Any]:
     return {
-        "topology": TOPOLOGY,
+        "store": SHARDS,
         "image": IMAGE,
         "policy": "default",
-        "password": "another-swordfish",
         "timeout_ms": 300,
         "server_connections": 2,
         "listen_port": 6380,
@@ -101,7 +103,6 @@ def _proxy() -> dict[str, Any]:
         "mbuf_bytes": 4096,
         "verbosity": 5,
         "resources": RESOURCES,
-        "after": [],
         "namespace": "here",
     }
 
@@ -151,7 +152,7 @@ EXAMPLES: dict[str, Example] = {
     "TwemproxyAmbassador": Example(
         TwemproxyAmbassador,
         "dds:index:TwemproxyAmbassador",
-        {"topology": TOPOLOGY, "image": IMAGE},
+        {"store": SHARDS, "image": IMAGE},
         lambda: {
             **_proxy(),
             "role": "cache",
@@ -163,7 +164,7 @@ EXAMPLES: dict[str, Example] = {
     "TwemproxyAmbassador of a store": Example(
         TwemproxyAmbassador,
         "dds:index:TwemproxyAmbassador",
-        {"topology": TOPOLOGY, "image": IMAGE},
+        {"store": SHARDS, "image": IMAGE},
         lambda: {**_proxy(), "role": "store"},
     ),
 }
