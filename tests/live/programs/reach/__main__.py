@@ -26,9 +26,15 @@ store = ShardedRedis(
     "store", {"image": images["redis"], "shards": 2, "slow_command_ms": generation}, options
 )
 near = RedisExporter("near", {"image": images["redis-exporter"], "auth": False}, options)
-plain = ShardedRedis(
+# Everybody may do everything in it, so that exporters need no user of their own.
+plain = Application(
     "plain",
-    {"image": images["redis"], "shards": 1, "auth": False, "companions": [near.companion]},
+    {
+        "image": images["redis"],
+        "command": ["redis-server", "--save", "", "--protected-mode", "no"],
+        "ports": [{"name": "redis", "port": 6379, "app_protocol": "redis"}],
+        "companions": [near.companion],
+    },
     options,
 )
 web = page("web", images["nginx"], options)
