@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pulumi
 import pytest
 
 from components import Application, Election, StatefulApplication, Task
