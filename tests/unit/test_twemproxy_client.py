@@ -24,8 +24,10 @@ def test_the_newest_client_works_as_the_page_says(tmp_path: pathlib.Path) -> Non
     file = tmp_path / "nutcracker.yaml"
     command = [str(word) for word in ambassador.companion.containers[0]["command"]]
     command[command.index("--conf-file") + 1] = str(file)
-    head, found, _ = configuration(graph).partition("  - cache-0:6379:1")
-    file.write_text(f"{head}{found}".replace("cache-0:6379", f"127.0.0.1:{shard}") + " one\n")
+    head, found, _ = configuration(graph).partition("  - cache-0.data.svc:6379:1")
+    file.write_text(
+        f"{head}{found}".replace("cache-0.data.svc:6379", f"127.0.0.1:{shard}") + " one\n"
+    )
     server = [str(REDIS), "--port", str(shard), "--save", "", "--dir", str(tmp_path)]
     with running(server, shard), running(command, listen):
         client = redis.Redis(port=listen, protocol=2, driver_info=None)

@@ -75,8 +75,10 @@ def test_an_ordinary_pipeline_stays_far_below_the_containers_memory(tmp_path: pa
     command[command.index("--conf-file") + 1] = str(file)
     with late_shard() as shard:
         # One shard: who waits for all commands has all of them.
-        head, found, _ = configuration(graph).partition("  - cache-0:6379:1")
-        file.write_text(f"{head}{found}".replace("cache-0:6379", f"127.0.0.1:{shard}") + " one\n")
+        head, found, _ = configuration(graph).partition("  - cache-0.data.svc:6379:1")
+        file.write_text(
+            f"{head}{found}".replace("cache-0.data.svc:6379", f"127.0.0.1:{shard}") + " one\n"
+        )
         with (
             running(command, listen) as proxy,
             socket.create_connection(("127.0.0.1", listen), 60) as connection,
