@@ -94,7 +94,7 @@ class Settings:
     """First part of the names of the cluster's containers. By default worked out likewise."""
     images: Mapping[DnsLabel, Image] = dataclasses.field(default_factory=dict)
     """Images that replace the project's own, by name; an array of ``name=reference``."""
-    network: NetworkArgs = dataclasses.field(default_factory=lambda: NetworkArgs())
+    network: NetworkArgs = dataclasses.field(default_factory=NetworkArgs)
     """Where the cluster's name service and API server are; components read it themselves."""
     shards: Annotated[int, between(1, 64)] = 3
     """Shards of the store in ``ambassadors``."""
@@ -159,8 +159,11 @@ class Settings:
         for key, declared in KEYS.items():
             if text := configured.get(key):
                 parsed = _parsed(key, declared, text)
+                # Empty, as the project has it, an object or array says nothing.
+                if parsed in ([], {}):
+                    continue
                 values[key] = resolve(place(key), declared, parsed)
-                if values[key] != defaults[key] and parsed not in ([], {}):
+                if values[key] != defaults[key]:
                     given.append(key)
             elif text := os.environ.get(_VARIABLES.get(key, "")):
                 values[key] = resolve(Place("Environment", _VARIABLES[key]), declared, text)

@@ -11,7 +11,7 @@ import yaml
 from components import Application, Authority, EtcdCluster
 from components.arguments.errors import InputError
 from tests.unit.support.hardening import violations
-from tests.unit.support.manifests import assert_valid, objects, templates, the
+from tests.unit.support.manifests import assert_valid, objects, policy, templates, the
 from toolchain import builds, etcd_image, paths
 from toolchain.graph import Graph, build
 
@@ -192,10 +192,6 @@ def test_a_name_is_a_text_in_the_configuration(name: str) -> None:
 
 
 # Who may connect
-
-
-def policy(graph: Graph, name: str) -> dict[str, Any]:
-    return dict(graph.one("NetworkPolicy", name).inputs)
 
 
 def test_members_let_in_each_other_and_what_works_for_them() -> None:

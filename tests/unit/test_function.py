@@ -15,10 +15,9 @@ from components.serving.function_source import RUBBISH, SECRETS
 from components.values.reach import Reach
 from tests.unit.support.examples import HANDLER, IMAGE
 from tests.unit.support.examples.example import reach
-from tests.unit.support.manifests import objects, the
+from tests.unit.support.manifests import objects, policy, the
 from toolchain.graph import Graph, build
 from toolchain.plugins.docker import context
-from toolchain.render import manifest
 
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 PIN = "inflection==0.5.1 \\\n    --hash=sha256:" + "a" * 64 + "\n"
@@ -43,12 +42,6 @@ def decorated(preview: bool = False, **args: Any) -> Graph:
 def container(graph: Graph) -> dict[str, Any]:
     (only,) = the(graph, "Deployment")["spec"]["template"]["spec"]["containers"]
     found: dict[str, Any] = only
-    return found
-
-
-def policy(graph: Graph, name: str) -> dict[str, Any]:
-    """A NetworkPolicy by the name of its resource."""
-    found: dict[str, Any] = manifest(graph.one("NetworkPolicy", name))["spec"]
     return found
 
 
@@ -180,10 +173,10 @@ def test_who_calls_reaches_the_activator_and_it_alone_the_pods() -> None:
         clients=[{"pods": {"role": "web"}}],
         metrics_clients=[{"pods": {"role": "watch"}}],
     )
-    function, activator = policy(graph, "shop"), policy(graph, "shop-activator")
+    function, activator = policy(graph, "shop")["spec"], policy(graph, "shop-activator")["spec"]
     assert (peers(function), peers(activator)) == ([], [{"role": "web"}])
     assert peers(function, 8081) == peers(activator, 8081) == [{"role": "watch"}]
-    way = policy(graph, "shop-activator-to-shop")
+    way = policy(graph, "shop-activator-to-shop")["spec"]
     assert way["podSelector"] == function["podSelector"]
     for port in (8080, 8081):
         assert peers(way, port) == [activator["podSelector"]["matchLabels"]]
@@ -207,8 +200,8 @@ def test_an_activator_may_scale_its_function_and_no_other() -> None:
 def test_what_reaches_it_reaches_the_activator() -> None:
     graph = called(min_scale=0)
     assert "shop-activator" in graph.outputs[""]["url"]
-    way = policy(graph, "web-to-shop-activator")
-    assert way["podSelector"] == policy(graph, "shop-activator")["podSelector"]
+    way = policy(graph, "web-to-shop-activator")["spec"]
+    assert way["podSelector"] == policy(graph, "shop-activator")["spec"]["podSelector"]
 
 
 def test_one_pod_or_none_needs_no_autoscaler() -> None:
@@ -234,18 +227,18 @@ def called(**args: Any) -> Graph:
 
 
 def test_nobody_may_call_it_unless_said() -> None:
-    assert peers(policy(made(), "shop")) == []
+    assert peers(policy(made(), "shop")["spec"]) == []
     said = made(
         clients=[{"pods": {"role": "web"}}], metrics_clients=[{"pods": {"app": "prometheus"}}]
     )
-    assert peers(policy(said, "shop")) == [{"role": "web"}]
-    assert peers(policy(said, "shop"), 8081) == [{"app": "prometheus"}]
+    assert peers(policy(said, "shop")["spec"]) == [{"role": "web"}]
+    assert peers(policy(said, "shop")["spec"], 8081) == [{"app": "prometheus"}]
 
 
 def test_what_reaches_it_is_let_out_and_in_and_waits_until_it_is_ready() -> None:
     graph = called()
     assert graph.outputs[""]["url"].endswith(".there.svc:8080/")
-    own, caller, way = (policy(graph, name) for name in ("shop", "web", "web-to-shop"))
+    own, caller, way = (policy(graph, name)["spec"] for name in ("shop", "web", "web-to-shop"))
     assert peers(own) == []
     assert graph.one("NetworkPolicy", "web-to-shop").inputs["metadata"]["namespace"] == "there"
     assert way["podSelector"] == own["podSelector"]
@@ -267,9 +260,9 @@ def test_what_reaches_it_is_let_out_and_in_and_waits_until_it_is_ready() -> None
 
 def test_what_it_reaches_is_reached_by_its_own_pods() -> None:
     graph = made(reaches=[reach("store", 6379)], min_scale=0)
-    way = policy(graph, "shop-to-store")
+    way = policy(graph, "shop-to-store")["spec"]
     assert way["podSelector"] == {"matchLabels": {"app": "store"}}
-    assert peers(way, 6379) == [policy(graph, "shop")["podSelector"]["matchLabels"]]
+    assert peers(way, 6379) == [policy(graph, "shop")["spec"]["podSelector"]["matchLabels"]]
     assert graph.all("NetworkPolicy", "shop-activator-to-store") == []
 
 
@@ -418,11 +411,11 @@ def test_without_code_it_is_the_books_handler() -> None:
 
 def test_it_reaches_the_service_and_nothing_else() -> None:
     graph = decorated()
-    _, *reached = policy(graph, "shop")["egress"]
+    _, *reached = policy(graph, "shop")["spec"]["egress"]
     assert [rule["to"][0]["podSelector"]["matchLabels"] for rule in reached] == [{"app": "api"}]
-    way = policy(graph, "shop-to-api")
+    way = policy(graph, "shop-to-api")["spec"]
     assert way["podSelector"] == {"matchLabels": {"app": "api"}}
-    assert peers(way) == [policy(graph, "shop")["podSelector"]["matchLabels"]]
+    assert peers(way) == [policy(graph, "shop")["spec"]["podSelector"]["matchLabels"]]
 
 
 # what is refused

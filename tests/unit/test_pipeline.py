@@ -14,7 +14,7 @@ from components.values.flow import Flow, Next
 from components.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import CERTIFICATE, reach
 from tests.unit.support.hardening import violations
-from tests.unit.support.manifests import assert_valid, objects, templates, the
+from tests.unit.support.manifests import assert_valid, objects, policy, templates, the
 from tests.unit.test_flow import SIGNUP
 from toolchain.graph import Graph, build
 
@@ -114,11 +114,6 @@ def test_the_pods_are_told_every_edge_and_how_to_deliver() -> None:
     assert (mail["required"], mail["optional"]) == ({}, {})
 
 
-def policy(graph: Graph, name: str) -> Any:
-    """A NetworkPolicy by the name of its resource."""
-    return graph.one("NetworkPolicy", name).inputs["spec"]
-
-
 def at(port: int, **rule: Any) -> dict[str, Any]:
     return {"ports": [{"port": port, "protocol": "TCP"}], **rule}
 
@@ -134,12 +129,12 @@ def test_only_the_bus_and_the_targets_are_reached_and_they_let_it_in() -> None:
     hook = Reach.outside("https://hooks.example.org/in?a=b", cidrs=["203.0.113.0/24"])
     targets = {**dict.fromkeys(FLOW.steps, target()), "email-user": hook}
     graph = made(Pipeline, lambda: pipeline_args(targets=targets, namespace="here"))
-    assert policy(graph, "one")["egress"][1:] == [
+    assert policy(graph, "one")["spec"]["egress"][1:] == [
         at(4222, to=[pods({"app": "bus"}, "there")]),
         at(8080, to=[pods({"app": "steps"}, "there")]),
         at(443, to=[{"ipBlock": {"cidr": "203.0.113.0/24"}}]),
     ]
-    own = policy(graph, "one")["podSelector"]["matchLabels"]
+    own = policy(graph, "one")["spec"]["podSelector"]["matchLabels"]
     for name, port in (("bus", 4222), ("steps", 8080)):
         there = graph.one("NetworkPolicy", f"one-to-{name}").inputs
         assert there["metadata"]["namespace"] == "there"
@@ -160,7 +155,7 @@ def test_steps_that_are_paths_of_one_application_are_one_connection() -> None:
         Pipeline("one", pipeline_args(targets={s: app.reach.at(f"/{s}") for s in FLOW.steps}))
 
     graph = build(program)
-    assert len(policy(graph, "one")["egress"]) == 3
+    assert len(policy(graph, "one")["spec"]["egress"]) == 3
     assert len([n for n in graph.all("NetworkPolicy") if n.name.startswith("one-to-steps")]) == 1
     data = [n.inputs["data"] for n in graph.all("ConfigMap")]
     urls = [one["url"] for one in json.loads(data[0]["etc_events_deliver.json"])["subscriptions"]]
@@ -168,7 +163,7 @@ def test_steps_that_are_paths_of_one_application_are_one_connection() -> None:
 
 
 def test_only_clients_publish_and_only_those_named_see_metrics() -> None:
-    assert "ingress" not in policy(made(Pipeline, pipeline_args), "one")
+    assert "ingress" not in policy(made(Pipeline, pipeline_args), "one")["spec"]
     graph = made(
         Pipeline,
         lambda: pipeline_args(
@@ -176,7 +171,7 @@ def test_only_clients_publish_and_only_those_named_see_metrics() -> None:
             metrics_clients=[{"namespace": "monitoring", "pods": {"app": "prometheus"}}],
         ),
     )
-    assert policy(graph, "one")["ingress"] == [
+    assert policy(graph, "one")["spec"]["ingress"] == [
         at(8080, **{"from": [pods({"role": "web"})]}),
         at(8081, **{"from": [pods({"app": "prometheus"}, "monitoring")]}),
     ]
@@ -208,8 +203,13 @@ def test_what_reaches_it_publishes_once_it_is_ready(component: Any, args: Any, p
     urls = graph.outputs[""]["urls"]
     assert urls[0] == urls[1]
     assert urls[0].endswith(f".default.svc:8080{path}")
-    assert policy(graph, "web-to-one")["podSelector"] == policy(graph, "one")["podSelector"]
-    assert [rule["ports"][0]["port"] for rule in policy(graph, "web-to-one")["ingress"]] == [8080]
+    assert (
+        policy(graph, "web-to-one")["spec"]["podSelector"]
+        == policy(graph, "one")["spec"]["podSelector"]
+    )
+    assert [
+        rule["ports"][0]["port"] for rule in policy(graph, "web-to-one")["spec"]["ingress"]
+    ] == [8080]
     ready = graph.one("Deployment", "one").urn
     assert ready in graph.one("Deployment", "web").dependencies
 
@@ -226,8 +226,8 @@ def test_functions_are_ready_before_events_are_delivered_to_them() -> None:
         graph.one("Deployment", "mail-activator").urn in graph.one("Deployment", "one").dependencies
     )
     assert (
-        policy(graph, "one-to-mail-activator")["podSelector"]
-        == policy(graph, "mail-activator")["podSelector"]
+        policy(graph, "one-to-mail-activator")["spec"]["podSelector"]
+        == policy(graph, "mail-activator")["spec"]["podSelector"]
     )
 
 

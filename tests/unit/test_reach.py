@@ -15,10 +15,9 @@ from components.values.reach import Credentials, Reach
 from components.values.topology import Topology
 from tests.unit.support.examples import EVERY, IMAGE, Example, companion
 from tests.unit.support.examples.example import reach
-from tests.unit.support.manifests import objects
+from tests.unit.support.manifests import objects, policy
 from tests.unit.support.odd import arguments
 from toolchain.graph import Graph, build
-from toolchain.render import manifest
 
 HTTP: Any = {"name": "http", "port": 8080}
 WEB = {
@@ -30,12 +29,6 @@ WEB = {
 
 def application(**args: Any) -> Graph:
     return build(lambda: Application("web", {"image": IMAGE, **args}))  # type: ignore[typeddict-item]
-
-
-def policy(graph: Graph, name: str) -> dict[str, Any]:
-    """A NetworkPolicy by the name of its resource."""
-    (node,) = [n for n in graph if n.type.endswith(":NetworkPolicy") and n.name == name]
-    return manifest(node)
 
 
 def own(graph: Graph) -> dict[str, Any]:
@@ -159,10 +152,10 @@ def test_a_password_is_in_no_message() -> None:
 
 
 def test_nothing_goes_in_or_out_but_name_resolution() -> None:
-    policy = own(application(ports=[HTTP]))
-    assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in policy
-    assert policy["egress"] == [
+    rules = own(application(ports=[HTTP]))
+    assert rules["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in rules
+    assert rules["egress"] == [
         {
             "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
             "to": [selected({"k8s-app": "kube-dns"}, "kube-system")],
@@ -372,7 +365,7 @@ def test_the_policies_are_there_before_the_pods(kind: str) -> None:
     args: Any = {"image": IMAGE, "reaches": [reach()]}
     components: dict[str, Callable[[], Any]] = {
         "Deployment": lambda: Application("web", args),
-        "StatefulSet": lambda: StatefulApplication("web", {**args, "ports": [HTTP]}),
+        "StatefulSet": lambda: StatefulApplication("web", args | {"ports": [HTTP]}),
         "Job": lambda: Task("web", args),
     }
     graph = build(components[kind])

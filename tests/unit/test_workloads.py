@@ -11,7 +11,7 @@ from components import Application, ScheduledTask, StatefulApplication, Task
 from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE
 from tests.unit.support.examples import IMAGE, companion
-from tests.unit.support.manifests import objects, the
+from tests.unit.support.manifests import objects, policy, the
 from toolchain.graph import Graph, build
 
 HTTP = {"name": "http", "port": 8080}
@@ -227,7 +227,7 @@ def test_a_service_can_offer_a_companions_port() -> None:
         clients=[{}],
     )
     assert [p["targetPort"] for p in the(graph, "Service")["spec"]["ports"]] == [8443]
-    (rule,) = the(graph, "NetworkPolicy")["spec"]["ingress"]
+    (rule,) = policy(graph, "web")["spec"]["ingress"]
     assert rule["ports"] == [{"port": 8443, "protocol": "TCP"}]
     assert rule["from"] == [{"podSelector": {"matchLabels": {}}}]
 

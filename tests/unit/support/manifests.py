@@ -23,6 +23,11 @@ def the(graph: Graph, kind: str) -> dict[str, Any]:
     return body
 
 
+def policy(graph: Graph, name: str) -> dict[str, Any]:
+    """A NetworkPolicy by the name of its resource: a workload's own, or ``<workload>-to-<reach>``."""
+    return manifest(graph.one("NetworkPolicy", name), show_secrets=True)
+
+
 def templates(graph: Graph) -> list[dict[str, Any]]:
     """Every pod template."""
     specs = [

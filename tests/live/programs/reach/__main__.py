@@ -6,13 +6,13 @@ import pulumi
 
 from components import (
     Application,
+    ApplicationArgs,
     Prometheus,
     RedisExporter,
     Rule,
     ShardedRedis,
     TwemproxyAmbassador,
 )
-from components.workloads.application import ApplicationArgs
 from stacks.parts import page
 from tests.live.programs.common import in_namespace
 
