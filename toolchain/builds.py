@@ -30,6 +30,18 @@ SOURCES = paths.ROOT / "toolchain" / "go"
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A fix that a module's newer versions have, where those cannot be had."""
+
+    path: str
+    """File of the module."""
+    before: str
+    """Text that stands in it once; the build fails where it does not."""
+    insert: str
+    """What is put before it."""
+
+
+@dataclass(frozen=True)
 class GoTool:
     """One go.mod and the programs that are built from it: output name -> package."""
 
@@ -38,9 +50,10 @@ class GoTool:
     link: tuple[str, ...] = ()
     expected: str = field(default="a few minutes")
     module: str = ""
-    """A module that holds files which the programs embed."""
+    """The module of which ``embedded`` and ``patches`` are."""
     embedded: tuple[str, ...] = ()
-    """Those files, by their paths in it; they lie beside main.go for the build."""
+    """Files that the programs embed, by their paths in it; they lie beside main.go for the build."""
+    patches: tuple[Patch, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -57,6 +70,19 @@ class GoTool:
 _COMPONENT_VERSION = "-X k8s.io/component-base/version"
 _K8S = "k8s.io/kubernetes/cmd"
 _PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+# An update of a StatefulSet is done once its controller has seen it, not as long as its status is that
+# of before (pulumi-kubernetes#4094, merged a week after the commit that is pinned).
+_OBSERVED = Patch(
+    "pkg/await/statefulset.go",
+    "\tvar updateStrategyType string\n",
+    """\
+\tif seen, ok := openapi.Pluck(statefulset.Object, "status", "observedGeneration"); !ok ||
+\t\tseen != sia.currentGeneration {
+\t\treturn
+\t}
+
+""",
+)
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 TOOLS: dict[str, GoTool] = {
     tool.name: tool
@@ -78,6 +104,7 @@ TOOLS: dict[str, GoTool] = {
                 f"cmd/pulumi-resource-kubernetes/{name}"
                 for name in ("schema.json", "terraform-mapping.json")
             ),
+            patches=(_OBSERVED,),
         ),
         # Of the CLI's versions as well. Only `pulumi import` needs it.
         GoTool("generate-program", {"generate-program": "."}, expected="half a minute"),
@@ -151,6 +178,8 @@ def pin(tool: GoTool, go_version: str) -> str:
     said: list[object] = [sorted(tool.programs.items()), tool.flags, go_version]
     if tool.embedded:
         said.append((tool.module, tool.embedded))
+    if tool.patches:
+        said.append(tool.patches)
     digest.update(repr(tuple(said)).encode())
     return digest.hexdigest()[:16]
 
@@ -215,10 +244,15 @@ def _build(tool: GoTool, out: Path) -> None:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     out.mkdir()
     folder = tool.folder
-    if tool.embedded:
+    if tool.module:
         folder = out.parent / "source"
         shutil.copytree(tool.folder, folder)
-        _embed(tool, go, environment, folder)
+        module = _module(tool, go, environment, folder)
+        # A program can only embed files of its own folder.
+        for path in tool.embedded:
+            shutil.copyfile(module / path, folder / Path(path).name)
+        if tool.patches:
+            _patch(tool, module, folder)
     what = f"building {', '.join(tool.programs)} with Go ({tool.expected} the first time)"
     # One command for all: the programs share packages, and one links while another compiles.
     command = [go, "build", *tool.flags, "-o", f"{out}/", *tool.programs.values()]
@@ -244,8 +278,8 @@ def _build(tool: GoTool, out: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _embed(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path) -> None:
-    """Copy what a program embeds from a module: it can only be files of the program's own folder."""
+def _module(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path) -> Path:
+    """Where the files of the tool's module lie."""
     done = subprocess.run(
         [go, "mod", "download", "-json", tool.module],
         cwd=folder,
@@ -256,13 +290,33 @@ def _embed(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path) 
         check=False,
     )
     try:
-        module = Path(json.loads(done.stdout)["Dir"])
+        return Path(json.loads(done.stdout)["Dir"])
     except (ValueError, KeyError):
         raise ToolchainError(
             f"{tool.name}: {tool.module} cannot be had:\n{(done.stderr or done.stdout)[-1500:]}"
         ) from None
-    for path in tool.embedded:
-        shutil.copyfile(module / path, folder / Path(path).name)
+
+
+def _patch(tool: GoTool, module: Path, folder: Path) -> None:
+    """Let the program be built from a copy of the module with the patches."""
+    copy = folder / "patched"
+    # One by one: folders in the cache of modules are read-only, and a copied tree would be.
+    for source in module.rglob("*"):
+        if source.is_file():
+            target = copy / source.relative_to(module)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    for patch in tool.patches:
+        path = copy / patch.path
+        text = path.read_text(encoding="utf-8")
+        if text.count(patch.before) != 1:
+            raise ToolchainError(
+                f"{tool.name}: {patch.path} is another one than its patch is for; look whether the "
+                "pinned version still needs it (toolchain/builds.py)"
+            )
+        path.write_text(text.replace(patch.before, patch.insert + patch.before), encoding="utf-8")
+    with (folder / "go.mod").open("a", encoding="utf-8") as file:
+        file.write(f"\nreplace {tool.module} => ./{copy.name}\n")
 
 
 def go_name(package: str, module: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from toolchain import builds, cache, images, paths
 from toolchain.builds import GoTool
+from toolchain.errors import ToolchainError
 
 
 @pytest.fixture
@@ -45,7 +46,35 @@ def test_a_module_of_ours_inside_and_what_is_embedded_change_the_pin(tool: GoToo
     pins.add(builds.pin(tool, "go1.26"))
     embedding = dataclasses.replace(tool, module="example.test/m", embedded=("a.json",))
     pins.add(builds.pin(embedding, "go1.26"))
-    assert len(pins) == 3
+    pins.add(builds.pin(dataclasses.replace(embedding, patches=(PATCH,)), "go1.26"))
+    assert len(pins) == 4
+
+
+PATCH = builds.Patch("pkg/a.go", "\tb()\n", "\tif c {\n\t\treturn\n\t}\n")
+
+
+def test_a_patched_module_takes_the_place_of_the_fetched_one(tool: GoTool, tmp_path: Path) -> None:
+    module = tmp_path / "cache"
+    (module / "pkg").mkdir(parents=True)
+    (module / "pkg" / "a.go").write_text("func a() {\n\tb()\n}\n")
+    (module / "pkg").chmod(0o555)
+    patched = dataclasses.replace(tool, module="example.test/m", patches=(PATCH,))
+    builds._patch(patched, module, tool.folder)
+    text = (tool.folder / "patched" / "pkg" / "a.go").read_text()
+    assert text == "func a() {\n\tif c {\n\t\treturn\n\t}\n\tb()\n}\n"
+    assert "replace example.test/m => ./patched\n" in (tool.folder / "go.mod").read_text()
+    assert (module / "pkg" / "a.go").read_text() == "func a() {\n\tb()\n}\n"
+
+
+@pytest.mark.parametrize("text", ["func a() {}\n", "\tb()\n\tb()\n"])
+def test_a_file_that_a_patch_is_not_for_ends_the_build(
+    tool: GoTool, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "a.go").write_text(text)
+    patched = dataclasses.replace(tool, module="example.test/m", patches=(PATCH,))
+    with pytest.raises(ToolchainError, match="look whether the pinned version still needs it"):
+        builds._patch(patched, tmp_path, tool.folder)
 
 
 def test_flags_programs_and_go_change_the_pin(tool: GoTool) -> None:
