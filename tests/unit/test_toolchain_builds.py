@@ -70,11 +70,12 @@ def test_a_patched_module_takes_the_place_of_the_fetched_one(tool: GoTool, tmp_p
 def test_a_file_that_a_patch_is_not_for_ends_the_build(
     tool: GoTool, tmp_path: Path, text: str
 ) -> None:
-    (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg" / "a.go").write_text(text)
+    module = tmp_path / "cache"
+    (module / "pkg").mkdir(parents=True)
+    (module / "pkg" / "a.go").write_text(text)
     patched = dataclasses.replace(tool, module="example.test/m", patches=(PATCH,))
     with pytest.raises(ToolchainError, match="look whether the pinned version still needs it"):
-        builds._patch(patched, tmp_path, tool.folder)
+        builds._patch(patched, module, tool.folder)
 
 
 def test_flags_programs_and_go_change_the_pin(tool: GoTool) -> None:
