@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pulumi
 import pytest
 
 from components import Application, StatefulApplication, Task
+from components.arguments.constraints import Address
 from components.arguments.errors import InputError
 from components.pods.companion import Companion, Listener, Rule
 from components.values.reach import Credentials, Reach
@@ -480,3 +482,24 @@ def test_an_example_of_each_protocol_is_reached() -> None:
 
     build(program)
     assert {"http", "https", "redis", "etcd", "nats", "mysql"} <= spoken
+
+
+def test_no_argument_but_a_reach_says_where_something_is() -> None:
+    """What is connected to by a text would have no way through the NetworkPolicies."""
+    found: set[str] = set()
+
+    def program() -> None:
+        for example in EVERY.values():
+            for each in arguments(example.declaration, example.full()):
+                pulled = re.search(r"image|registry|overrides|^base$", each.path)
+                if not pulled and any(isinstance(c, Address) for c in each.declared.constraints):
+                    found.add(f"{example.component.__name__}: {each.path}")
+
+    build(program)
+    assert found == {
+        # In the same pod.
+        "ConfigSync: on_change.url",
+        "Election: on_change.url",
+        # A name that is verified.
+        "ServiceBroker: tls.server_name",
+    }
