@@ -112,7 +112,7 @@ class EtcdCluster(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions(parent=self, depends_on=services),
         )
-        # Who waits for a member that is not ready would never see why it is not.
+        # What waited for a member to be ready would never see why it is not.
         self.job = ScrapeJob(
             name, dataclasses.replace(self.application.port("metrics"), depends_on=())
         )
