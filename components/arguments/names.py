@@ -39,17 +39,26 @@ ObjectName = Annotated[
 """Name of an object that is there already: a Secret, a StorageClass."""
 
 
-def check_name(where: str, name: Any, *, reserve: int = 0, service: bool = False) -> None:
+def check_name(
+    where: str, name: Any, *, reserve: int = 0, service: bool = False, replicated: bool = False
+) -> None:
     """Refuse a component's name from which the names of its objects could not be made.
 
     :param reserve: characters that they add, of the 63 a DNS label may have
     :param service: whether a Service is called so, which then begins with a letter (RFC 1035)
+    :param replicated: whether a StatefulSet and a Service have this very name, without auto-naming,
+        and its replicas are told apart by a dash and a number
     """
     place = Place(where, "name")
     if not isinstance(name, str) or not re.fullmatch(_DNS_LABEL, name):
         place.refuse(name, f"must be {_DNS_SAYS}")
     if service and not re.fullmatch(_SERVICE, name):
         place.refuse(name, "must begin with a letter, as the name of a Service does")
+    if replicated and re.search(r"-[0-9]+$", name):
+        # The Service of "db-0" would be that of the first replica of "db".
+        place.refuse(
+            name, "must not end in a dash and digits, which is what replicas of another are called"
+        )
     longest = LABEL_LIMIT - reserve
     if len(name) > longest:
         place.refuse(

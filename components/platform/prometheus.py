@@ -84,7 +84,8 @@ class Prometheus(pulumi.ComponentResource):
     ) -> None:
         """Register the server.
 
-        :param name: a DNS label of at most 52 characters
+        :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
+            in a dash and digits
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Prometheus "{name}"'

@@ -44,7 +44,8 @@ class Singleton(pulumi.ComponentResource):
     ) -> None:
         """Register the program.
 
-        :param name: a DNS label of at most 52 characters, unique in its namespace
+        :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
+            in a dash and digits
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Singleton "{name}"'

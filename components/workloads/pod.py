@@ -161,6 +161,7 @@ def plan_pod(
     component: str,
     reserve: int,
     service: bool = False,
+    replicated: bool = False,
     listeners: Sequence[Listener] = (),
     admissions: Sequence[Admission] = (),
     probes: Mapping[str, Any] | None = None,
@@ -173,10 +174,11 @@ def plan_pod(
     :param args: as they were resolved
     :param reserve: characters that the workload's own objects add to its name
     :param service: whether a Service has its name
+    :param replicated: whether that is its very name, as that of its StatefulSet
     :param admissions: who may connect to the listeners
     :param settings: more arguments for ``pod_template``
     """
-    check_name(where, name, reserve=reserve, service=service)
+    check_name(where, name, reserve=reserve, service=service, replicated=replicated)
     unique(where, "companions", [companion.name for companion in args["companions"]])
     selector = pod_labels.selector(
         args.get("application", name), name, args.get("component", component)

@@ -132,9 +132,13 @@ def plan_serving(
     component: str,
     reserve: int,
     autoscaled: bool = False,
+    replicated: bool = False,
     extra: Mounted = NOTHING_MOUNTED,
 ) -> ServingPlan:
-    """Check everything that concerns a serving workload."""
+    """Check everything that concerns a serving workload.
+
+    :param replicated: whether it is a StatefulSet, whose Service is there also without ports
+    """
     replicas = args["replicas"]
     several = autoscaled or is_deferred(replicas) or replicas != 1
     listeners = [_listener(where, position, port) for position, port in enumerate(args["ports"])]
@@ -148,7 +152,8 @@ def plan_serving(
         args,
         component=component,
         reserve=reserve,
-        service=bool(exposed),
+        service=replicated or bool(exposed),
+        replicated=replicated,
         listeners=listeners,
         admissions=_admissions(args, listeners, exposed),
         probes=probes(

@@ -78,7 +78,8 @@ class StatefulApplication(pulumi.ComponentResource):
     ) -> None:
         """Register the application.
 
-        :param name: a DNS label of at most 52 characters, unique in its namespace
+        :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
+            in a dash and digits
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         args, plan = _plan(name, args, f'StatefulApplication "{name}"')
@@ -214,7 +215,13 @@ def _plan(
     if "storage" in args:
         extra = Mounted((), ({"name": _CLAIM, "mount_path": args["storage"]["path"]},))
     plan = plan_serving(
-        where, name, args, component="stateful-application", reserve=_RESERVE, extra=extra
+        where,
+        name,
+        args,
+        component="stateful-application",
+        reserve=_RESERVE,
+        replicated=True,
+        extra=extra,
     )
     if not plan.exposed:
         raise InputError(where, "ports", args["ports"], "must have one to be reached at")

@@ -128,6 +128,21 @@ def test_a_name_that_its_objects_could_not_have_is_refused(example: Example) -> 
 
 
 @every_component
+def test_a_name_that_replicas_of_another_have_is_refused(example: Example) -> None:
+    """Its Service would be the one of the first replica of ``one``."""
+    sets = build(lambda: example.make("one", example.full())).all("StatefulSet")
+
+    def program() -> None:
+        if any(node.inputs["metadata"].get("name") == "one" for node in sets):
+            with pytest.raises(InputError, match='"one-0": name is .*must not end in a dash and'):
+                example.make("one-0", example.full())
+        else:
+            example.make("one-0", example.full())
+
+    assert bool(sets) != bool(build(program).nodes)
+
+
+@every_component
 def test_none_is_left_out(example: Example) -> None:
     optional = {
         key: None
