@@ -332,7 +332,7 @@ def plan_function(
         "liveness": {"path": "/healthz", "port": "health"},
         # What runs may end, and its answer be sent.
         "grace_seconds": timeout + 10,
-        "replicas": max(1, min_scale),
+        "replicas": max_scale,
         "autoscaled": min_scale != max_scale,
     }
     application |= {key: args[key] for key in _PASSED if key in args}

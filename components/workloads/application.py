@@ -21,7 +21,8 @@ class ApplicationArgs(ServingArgs):
     """Arguments of Application."""
 
     autoscaled: NotRequired[Annotated[bool, Default(False)]]
-    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out."""
+    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
+    ``replicas`` is the most that it makes."""
 
 
 class Application(pulumi.ComponentResource):
@@ -89,7 +90,11 @@ class Application(pulumi.ComponentResource):
             name,
             metadata=plan.pod.metadata(),
             spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[*resources.dependencies],
+                custom_timeouts=plan.timeouts(),
+            ),
         )
         self._reaches = Reaches(plan.pod.where, {})
         if self.service is not None:

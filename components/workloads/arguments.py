@@ -161,7 +161,10 @@ class ServingArgs(ReachedArgs):
     """A workload that answers requests, in as many pods as are wanted."""
 
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1, 10_000)]], Default(1)]]
-    """Pods. From 2 on they are spread over nodes and kept from being evicted together."""
+    """Pods. From 2 on they are spread over nodes and kept from being evicted together. An update
+    waits for them as long as replacing one after the other may take: for each its startup probe's
+    patience, ``grace_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an hour
+    for an Output."""
     spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
     """``soft`` spreads replicas over nodes as far as possible, ``strict`` leaves a pod pending
     rather than putting it beside another, ``none`` does not care."""

@@ -17,6 +17,7 @@ from components.workloads.arguments import PortArgs, ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.network import Admission
 from components.workloads.pod import PodPlan, plan_pod
+from components.workloads.rollout import rollout_timeouts
 
 NOT_AWAITED = {"pulumi.com/skipAwait": "true"}
 """Annotation of a Service whose pods are waited for by themselves.
@@ -65,6 +66,15 @@ class ServingPlan:
     replicas: pulumi.Input[int]
     several: bool
     """Whether there may be two replicas or more."""
+    drain_seconds: int
+
+    def timeouts(self) -> pulumi.CustomTimeouts:
+        """How long the engine waits for the pods."""
+        return rollout_timeouts(
+            self.replicas,
+            end_seconds=self.pod.args["grace_seconds"] + self.drain_seconds,
+            probes=self.pod.probes,
+        )
 
     def reaches(self, service: Service, depends_on: tuple[pulumi.Resource, ...]) -> Reaches:
         """How clients reach each port of the Service.
@@ -146,6 +156,7 @@ def plan_serving(
     exposed = _exposed(where, args, listeners)
     if args["clients"] and not exposed:
         raise InputError(where, "clients", args["clients"], "needs ports that clients can reach")
+    drain_seconds = args.get("drain_seconds", 5 if exposed else 0)
     pod = plan_pod(
         where,
         name,
@@ -165,10 +176,10 @@ def plan_serving(
         ),
         extra=extra,
         claims=[mount["name"] for mount in extra.mounts],
-        drain_seconds=args.get("drain_seconds", 5 if exposed else 0),
+        drain_seconds=drain_seconds,
         spread=args["spread"] if several else "none",
     )
-    return ServingPlan(pod, exposed, replicas, several)
+    return ServingPlan(pod, exposed, replicas, several, drain_seconds)
 
 
 def _listener(where: str, position: int, port: PortArgs) -> Listener:

@@ -123,7 +123,11 @@ class StatefulApplication(pulumi.ComponentResource):
             name,
             metadata={**plan.pod.metadata(), "name": name},
             spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[*resources.dependencies],
+                custom_timeouts=plan.timeouts(),
+            ),
         )
         self._reaches = plan.reaches(self.service, (self.stateful_set,))
         self.endpoint = self.reach.endpoint

@@ -131,11 +131,18 @@ def test_the_autoscaler_finds_the_deployment_and_its_container() -> None:
 
 def test_a_fixed_number_needs_no_autoscaler() -> None:
     graph = made(min_scale=2, max_scale=2)
+    assert the(graph, "Deployment")["spec"]["replicas"] == 2
     assert objects(graph, "HorizontalPodAutoscaler") == []
     assert the(graph, "Deployment")["spec"]["replicas"] == 2
 
 
 # to zero
+
+
+def test_an_update_waits_for_as_many_pods_as_there_may_be() -> None:
+    graph = made(min_scale=1, max_scale=20, timeout_seconds=20)
+    # Each: 30 s to end and 5 s before that, two minutes to start, 30 s for all else.
+    assert graph.one("Deployment").timeouts["update"] == f"{20 * 185}s"
 
 
 def two(graph: Graph, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

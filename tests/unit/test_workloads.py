@@ -97,6 +97,41 @@ def test_a_rollout_never_goes_below_the_number_of_replicas() -> None:
     assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        ({}, 600),
+        # Each: two minutes to start, 30 s to end and 5 s before that, 30 s for all else.
+        ({"replicas": 3}, 600),
+        ({"replicas": 4}, 4 * 185),
+        ({"replicas": 64}, 64 * 185),
+        ({"replicas": 64, "grace_seconds": 20, "drain_seconds": 0}, 64 * 170),
+        ({"startup": {"period_seconds": 2, "failure_threshold": 300}}, 665),
+        ({"replicas": pulumi.Output.from_input(64)}, 3600),
+        ({"replicas": pulumi.Output.from_input(1), "grace_seconds": 7200}, 7355),
+    ],
+    ids=str,
+)
+def test_the_engine_waits_as_long_as_one_pod_after_the_other_may_take(
+    kind: str, change: Any, seconds: int
+) -> None:
+    given = {"ports": [HTTP], **change}
+    graph = application(**given) if kind == "Deployment" else stateful(**given)
+    wanted = f"{seconds}s"
+    assert graph.one(kind).timeouts == {"create": wanted, "update": wanted}
+
+
+def test_pods_without_a_probe_have_no_time_to_start() -> None:
+    assert application(replicas=64).one("Deployment").timeouts["update"] == f"{64 * 60}s"
+
+
+def test_pods_of_an_autoscaler_are_waited_for() -> None:
+    graph = application(replicas=64, autoscaled=True)
+    assert "replicas" not in the(graph, "Deployment")["spec"]
+    assert graph.one("Deployment").timeouts["update"] == f"{64 * 60}s"
+
+
 def test_endpoint_is_host_and_port_of_the_service() -> None:
     endpoints: list[Any] = []
 
