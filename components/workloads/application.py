@@ -3,10 +3,14 @@
 from typing import Annotated, NotRequired
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import Deployment, DeploymentSpecArgsDict
+from pulumi_kubernetes.apps.v1 import (
+    Deployment,
+    DeploymentSpecArgsDict,
+    DeploymentStrategyArgsDict,
+)
 from pulumi_kubernetes.core.v1 import Service
 
-from components.arguments import Default, resolved
+from components.arguments import Default, DefaultsTo, one_of, resolved
 from components.values.names import AUTONAME
 from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
@@ -15,6 +19,7 @@ from components.workloads.serving import NOT_AWAITED, Reaches, ServingPlan, plan
 
 # The ReplicaSet and the pod add to the Deployment's name, but are not bound to a label's length.
 _RESERVE = AUTONAME
+ROLLOUTS = ("rolling", "recreate")
 
 
 class ApplicationArgs(ServingArgs):
@@ -23,6 +28,20 @@ class ApplicationArgs(ServingArgs):
     autoscaled: NotRequired[Annotated[bool, Default(False)]]
     """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
     ``replicas`` is the most that it makes."""
+    rollout: NotRequired[
+        Annotated[
+            str,
+            one_of(*ROLLOUTS),
+            DefaultsTo(
+                "``recreate`` with a PersistentVolumeClaim among the volumes, also of companions, "
+                "otherwise ``rolling``"
+            ),
+        ]
+    ]
+    """How an update replaces the pods. ``rolling``: an old one goes when a new one is ready.
+    ``recreate``: all old ones end before the first new one starts, and nobody answers meanwhile. A
+    claim that one node mounts at a time (ReadWriteOnce) would keep a new pod waiting for the old one
+    for ever; with one that all nodes mount, ``rolling`` is right."""
 
 
 class Application(pulumi.ComponentResource):
@@ -77,11 +96,7 @@ class Application(pulumi.ComponentResource):
         plan.disruption_budget(child)
         spec: DeploymentSpecArgsDict = {
             "selector": {"match_labels": dict(plan.pod.selector)},
-            "strategy": {
-                "type": "RollingUpdate",
-                # A new pod is ready before an old one goes.
-                "rolling_update": {"max_unavailable": 0, "max_surge": 1},
-            },
+            "strategy": _strategy(args),
             "template": resources.template,
         }
         if not autoscaled:
@@ -121,6 +136,15 @@ class Application(pulumi.ComponentResource):
         :param where: that component, so that messages name it
         """
         _plan(name, args, where)
+
+
+def _strategy(args: ApplicationArgs) -> DeploymentStrategyArgsDict:
+    volumes = [*args["volumes"], *(v for each in args["companions"] for v in each.volumes)]
+    claims = any("persistent_volume_claim" in volume for volume in volumes)
+    if args.get("rollout", "recreate" if claims else "rolling") == "recreate":
+        return {"type": "Recreate"}
+    # A new pod is ready before an old one goes.
+    return {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}}
 
 
 def _plan(name: str, args: ApplicationArgs, where: str) -> tuple[ApplicationArgs, ServingPlan]:

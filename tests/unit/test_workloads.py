@@ -11,7 +11,7 @@ from components import Application, ScheduledTask, StatefulApplication, Task
 from components.arguments.errors import InputError
 from components.pods.companion import ANYWHERE
 from tests.unit.support.examples import IMAGE, companion
-from tests.unit.support.manifests import objects, policy, the
+from tests.unit.support.manifests import assert_valid, objects, policy, the
 from toolchain.graph import Graph, build
 
 HTTP = {"name": "http", "port": 8080}
@@ -95,6 +95,31 @@ def test_replicas_known_later_are_checked_later() -> None:
 def test_a_rollout_never_goes_below_the_number_of_replicas() -> None:
     strategy = the(application(), "Deployment")["spec"]["strategy"]
     assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+CLAIM = {"name": "data", "persistent_volume_claim": {"claim_name": "data"}}
+WITH_A_CLAIM = dataclasses.replace(companion(), volumes=(CLAIM,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"volumes": [CLAIM]}, "Recreate"),
+        ({"companions": [WITH_A_CLAIM]}, "Recreate"),
+        ({"volumes": [CLAIM], "rollout": "rolling"}, "RollingUpdate"),
+        ({"rollout": "recreate", "replicas": 2}, "Recreate"),
+        ({"volumes": [{"name": "data", "empty_dir": {"size_limit": "1Mi"}}]}, "RollingUpdate"),
+    ],
+    ids=str,
+)
+def test_a_new_pod_does_not_wait_for_the_volume_of_an_old_one(change: Any, kind: str) -> None:
+    """A claim that one node mounts is free only when the old pod has ended."""
+    graph = application(**change)
+    strategy = the(graph, "Deployment")["spec"]["strategy"]
+    assert strategy["type"] == kind
+    # The API refuses the settings of one kind beside the other.
+    assert ("rollingUpdate" in strategy) == (kind == "RollingUpdate")
+    assert_valid(objects(graph))
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
@@ -435,6 +460,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
             "never sees an update",
         ),
         ({"application": "Web"}, "must be a DNS label"),
+        ({"rollout": "Recreate"}, "rollout is 'Recreate'; must be one of rolling, recreate"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_registered(change: Any, message: str) -> None:

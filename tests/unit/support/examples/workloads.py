@@ -152,7 +152,12 @@ def _check() -> dict[str, Any]:
 
 
 EXAMPLES = {
-    "Application": Example(Application, "dds:index:Application", {"image": IMAGE}, _serving),
+    "Application": Example(
+        Application,
+        "dds:index:Application",
+        {"image": IMAGE},
+        lambda: {**_serving(), "rollout": "recreate"},
+    ),
     "Application autoscaled": Example(
         Application,
         "dds:index:Application",
