@@ -55,7 +55,7 @@ def ticker(
         "image": image,
         "application": "ticker",
         "command": ["python3", _TICKER],
-        "env": {"STORE": store.endpoint, **environment},
+        "env": {"STORE": store.reach.endpoint, **environment},
         "ports": [{"name": "http", "port": 8080}],
         "clients": [{}],
         "reaches": [store.reach],
@@ -130,7 +130,7 @@ def deploy(settings: Settings) -> None:
     plan = {
         "ticker": tickers.endpoint,
         "replicas": _REPLICAS,
-        "store": store.endpoint,
+        "store": store.reach.endpoint,
         "counter": _counter(settings),
         "fenced": settings.fenced,
         "ttl_seconds": settings.ttl_seconds,

@@ -17,7 +17,7 @@ from components.workloads.stateful import StatefulApplication, StatefulApplicati
 
 
 class SingletonArgs(ReachedArgs):
-    """Arguments of Singleton. It has at least one port."""
+    """Arguments of Singleton."""
 
     storage: NotRequired[StorageArgs]
     """A persistent volume, which outlives the pod. By default there is none."""
@@ -36,8 +36,8 @@ class Singleton(pulumi.ComponentResource):
 
     application: StatefulApplication
     """The StatefulSet with its Service."""
-    endpoint: pulumi.Output[str]
-    """``host:port`` from anywhere in the cluster."""
+    endpoint: pulumi.Output[str] | None
+    """``host:port`` from anywhere in the cluster; None without ports."""
 
     def __init__(
         self, name: str, args: SingletonArgs, opts: pulumi.ResourceOptions | None = None
@@ -58,7 +58,7 @@ class Singleton(pulumi.ComponentResource):
 
     @property
     def reach(self) -> Reach:
-        """How clients reach its first port."""
+        """How clients reach its first port; InputError without any."""
         return self.application.reach
 
     def port(self, name: str) -> Reach:

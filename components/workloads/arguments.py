@@ -133,7 +133,8 @@ class ReachedArgs(PodArgs):
     """A workload that is reached through a Service."""
 
     ports: NotRequired[Annotated[Sequence[PortArgs], Default(())]]
-    """Ports on which the application listens. Without any there is no Service."""
+    """Ports on which the application listens. Without any nobody connects to it, and no Service has
+    an address; the headless one of a StatefulApplication is there all the same, for the pods' names."""
     expose: NotRequired[
         Annotated[Sequence[PortName], DefaultsTo("all of the application's, except on loopback")]
     ]
@@ -142,7 +143,7 @@ class ReachedArgs(PodArgs):
     """Who may connect to the Service's ports, beside what has ``reach`` among its ``reaches``;
     ``{}`` is every pod of the namespace."""
     drain_seconds: NotRequired[
-        Annotated[int, between(0, 3600), DefaultsTo("5 with a Service, 0 without")]
+        Annotated[int, between(0, 3600), DefaultsTo("5 if the Service offers a port, otherwise 0")]
     ]
     """Seconds between the order to stop and SIGTERM, in which load balancers learn of it."""
     readiness: NotRequired[Annotated[ProbeArgs, DefaultsTo("a TCP connection to the first port")]]

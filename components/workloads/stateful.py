@@ -45,7 +45,7 @@ class StorageArgs(TypedDict):
 
 
 class StatefulApplicationArgs(ServingArgs):
-    """Arguments of StatefulApplication. It has at least one port."""
+    """Arguments of StatefulApplication."""
 
     storage: NotRequired[StorageArgs]
     """A persistent volume for each replica. By default there is none."""
@@ -70,8 +70,9 @@ class StatefulApplication(pulumi.ComponentResource):
     """The StatefulSet."""
     service: Service
     """The headless Service."""
-    endpoint: pulumi.Output[str]
-    """``host:port`` that resolves to all replicas, from anywhere in the cluster."""
+    endpoint: pulumi.Output[str] | None
+    """``host:port`` that resolves to all replicas, from anywhere in the cluster; None without
+    ports."""
 
     def __init__(
         self, name: str, args: StatefulApplicationArgs, opts: pulumi.ResourceOptions | None = None
@@ -92,15 +93,17 @@ class StatefulApplication(pulumi.ComponentResource):
         )
         self._name = name
         self.labels = dict(plan.pod.selector)
+        service: ServiceSpecArgsDict = {
+            "cluster_ip": "None",
+            "selector": dict(plan.pod.selector),
+            "publish_not_ready_addresses": True,
+        }
+        if plan.exposed:
+            service["ports"] = plan.service_ports()
         self.service = Service(
             name,
             metadata={**plan.pod.metadata(), "name": name},
-            spec={
-                "cluster_ip": "None",
-                "selector": dict(plan.pod.selector),
-                "ports": plan.service_ports(),
-                "publish_not_ready_addresses": True,
-            },
+            spec=service,
             opts=pulumi.ResourceOptions(parent=self),
         )
         resources = make_pod_resources(plan.pod, self)
@@ -130,12 +133,12 @@ class StatefulApplication(pulumi.ComponentResource):
             ),
         )
         self._reaches = plan.reaches(self.service, (self.stateful_set,))
-        self.endpoint = self.reach.endpoint
+        self.endpoint = self.reach.endpoint if plan.exposed else None
         self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
 
     @property
     def reach(self) -> Reach:
-        """How clients reach the first port, of any replica."""
+        """How clients reach the first port, of any replica; InputError without any."""
         return self._reaches.first()
 
     def port(self, name: str) -> Reach:
@@ -227,8 +230,6 @@ def _plan(
         replicated=True,
         extra=extra,
     )
-    if not plan.exposed:
-        raise InputError(where, "ports", args["ports"], "must have one to be reached at")
     for position, port in enumerate(args["ports"]):
         if port.get("service_port", port["port"]) != port["port"]:
             raise InputError(

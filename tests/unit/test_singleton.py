@@ -6,7 +6,7 @@ import pytest
 
 from components import Singleton
 from components.arguments.errors import InputError
-from tests.unit.support.manifests import objects, the
+from tests.unit.support.manifests import assert_valid, objects, the
 from toolchain.graph import Graph, build
 
 REQUIRED: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_its_pod_is_labelled_as_what_it_is() -> None:
         ({"replicas": 1}, "replicas is not an argument"),
         ({"spread": "soft"}, "spread is not an argument"),
         ({"ordered": True}, "ordered is not an argument"),
-        ({"ports": []}, "ports is .* must have one"),
+        ({"ports": [], "clients": [{}]}, "needs ports"),
         ({"image": "app"}, "must have a tag"),
         ({"storage": {"path": "data", "size": "1Gi"}}, "storage.path"),
     ],
@@ -69,6 +69,22 @@ def test_its_pod_is_labelled_as_what_it_is() -> None:
 def test_what_is_refused(args: dict[str, Any], said: str, preview: bool) -> None:
     with pytest.raises(InputError, match=f'Singleton "owner".*{said}'):
         made(preview, **args)
+
+
+def test_it_needs_no_port() -> None:
+    """What runs a schedule or takes work from a queue is asked by nobody."""
+
+    def program() -> None:
+        owner = Singleton("owner", {"image": REQUIRED["image"]})
+        assert owner.endpoint is None
+        with pytest.raises(InputError, match="must have one to be reached at"):
+            owner.reach  # noqa: B018 (it raises)
+        with pytest.raises(InputError, match="ports is 'http'; known are none"):
+            owner.port("http")
+
+    graph = build(program)
+    assert_valid(objects(graph))
+    assert "ports" not in the(graph, "Service")["spec"]
 
 
 def test_a_long_name_is_refused() -> None:

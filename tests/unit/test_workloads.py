@@ -485,6 +485,48 @@ def test_a_name_leaves_room_for_what_is_derived_from_it(component: Any, longest:
             build(functools.partial(component, name, args))
 
 
-def test_a_stateful_application_needs_a_port() -> None:
-    with pytest.raises(InputError, match="must have one to be reached at"):
-        stateful(ports=[])
+def test_a_stateful_application_without_ports_has_names_and_nothing_to_reach() -> None:
+    def program() -> None:
+        db = StatefulApplication("db", {"image": IMAGE, "replicas": 2})
+        assert db.endpoint is None
+        with pytest.raises(InputError, match='"db": ports is .*must have one to be reached at'):
+            db.reach  # noqa: B018 (it raises)
+        with pytest.raises(InputError, match="ports is 'db'; known are none"):
+            db.port("db")
+
+    graph = build(program)
+    assert_valid(objects(graph))
+    # The API server takes a Service without ports if it is headless.
+    service = the(graph, "Service")["spec"]
+    assert service["clusterIP"] == "None"
+    assert "ports" not in service
+    stateful_set = the(graph, "StatefulSet")["spec"]
+    assert stateful_set["serviceName"] == the(graph, "Service")["metadata"]["name"]
+    (container,) = stateful_set["template"]["spec"]["containers"]
+    assert not {"ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"} & set(
+        container
+    )
+    assert "ingress" not in the(graph, "NetworkPolicy")["spec"]
+
+
+def test_a_stateful_application_without_ports_has_a_name_that_a_service_may_have() -> None:
+    with pytest.raises(InputError, match="must begin with a letter"):
+        build(lambda: StatefulApplication("1db", {"image": IMAGE}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clients": [{}]}, "needs ports that clients can reach"),
+        ({"expose": ["db"]}, "expose is 'db'; known are none"),
+        ({"readiness": {"path": "/"}}, "needs a port that is not on loopback, or a command"),
+        (
+            {"ports": [{"name": "db", "port": 80, "address": "127.0.0.1"}], "clients": [{}]},
+            "needs ports that clients can reach",
+        ),
+    ],
+    ids=str,
+)
+def test_what_needs_a_port_is_refused_without_one(change: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        stateful(**{"ports": [], **change})

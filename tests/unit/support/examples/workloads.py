@@ -167,7 +167,7 @@ EXAMPLES = {
     "StatefulApplication": Example(
         StatefulApplication,
         "dds:index:StatefulApplication",
-        {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
+        {"image": IMAGE},
         lambda: {
             **_serving(),
             "storage": {
@@ -182,7 +182,7 @@ EXAMPLES = {
     "Singleton": Example(
         Singleton,
         "dds:index:Singleton",
-        {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]},
+        {"image": IMAGE},
         lambda: {
             **{k: v for k, v in _serving().items() if k not in ("replicas", "spread")},
             "storage": {
