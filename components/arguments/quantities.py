@@ -58,12 +58,17 @@ Size = Annotated[str, _SIZE]
 VolumeSize = Annotated[str, _VOLUME]
 """Size of a persistent volume."""
 
+NO_LIMIT = "none"
+"""Stands for the limit of cpu that a container does not have."""
+
 _NATIVE = {"cpu": _CPU, "memory": _MEMORY, "ephemeral-storage": _SIZE}
 
 
 @dataclass(frozen=True, eq=False)
 class _Resources(Constraint):
-    """Requests and limits of what Kubernetes knows, each a quantity of its kind."""
+    """Requests and limits of what Kubernetes knows, each a quantity of its kind; a plain ``none``
+    takes the limit of cpu away.
+    """
 
     def check(self, place: Place, value: Any) -> Any:
         """The resources, or InputError."""
@@ -73,10 +78,23 @@ class _Resources(Constraint):
                 place.key(part).refuse_deferred("must be a plain mapping; Outputs may stand in it")
             if part in value:
                 found[part] = {
-                    resource: self._quantity(place.key(part).key(resource), resource, quantity)
+                    resource: self._limit(place.key(part).key(resource), resource, quantity)
+                    if part == "limits" and quantity == NO_LIMIT
+                    else self._quantity(place.key(part).key(resource), resource, quantity)
                     for resource, quantity in value[part].items()
                 }
         return found
+
+    def _limit(self, place: Place, resource: str, quantity: str) -> Any:
+        if resource == "cpu":
+            return quantity
+        if resource in _NATIVE:
+            place.refuse(
+                quantity,
+                f"must be {_NATIVE[resource].says}: without a limit one container takes what the "
+                "others on its node need. Only the limit of cpu can be taken away",
+            )
+        return self._quantity(place, resource, quantity)
 
     def _quantity(self, place: Place, resource: str, quantity: Any) -> Any:
         if resource in _NATIVE:
@@ -93,11 +111,13 @@ class _Resources(Constraint):
 _ODD_RESOURCES = (
     {"limits": {"memory": "64m"}}, {"limits": {"cpu": "64Mi"}}, {"limits": {"memmory": "1"}},
     {"requests": {"cpu": "-1"}}, {"limits": {"example.com/gpu": "0.5"}},
+    {"requests": {"cpu": NO_LIMIT}}, {"limits": {"memory": NO_LIMIT}},
+    {"limits": {"ephemeral-storage": NO_LIMIT}}, {"limits": {"example.com/gpu": NO_LIMIT}},
 )  # fmt: skip
 Resources = Annotated[
     ResourceRequirementsArgsDict,
     _Resources(
-        "requests and limits",
+        f'requests and limits; limits.cpu "{NO_LIMIT}" is no limit',
         bool,
         _ODD_RESOURCES,
     ),

@@ -20,6 +20,7 @@ from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Resources, VolumeSize
+from components.pods.resources import with_defaults
 from components.values.metrics import Alert, ScrapeJob, rules_yaml
 from components.values.peers import Clients
 from components.values.reach import Reach
@@ -57,7 +58,8 @@ class PrometheusArgs(TypedDict):
     clients: NotRequired[Clients]
     """Who may query it, beside what has its ``reach``; ``{}`` is every pod of the namespace."""
     resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps its default. The limit of memory is 384Mi then."""
+    """Requests and limits; what is left out keeps the default of every container, but for requests of
+    cpu 50m and memory 96Mi and a memory limit of 384Mi."""
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
     """Namespace."""
 
@@ -110,6 +112,12 @@ def _checked(where: str, name: str, args: PrometheusArgs) -> PrometheusArgs:
         raise InputError(
             where, "storage_class", args["storage_class"], "must be left out without storage_size"
         )
+    args["resources"] = with_defaults(
+        Place(where, "resources"),
+        args["resources"],
+        requests={"cpu": "50m", "memory": "96Mi"},
+        limits={"memory": "384Mi"},
+    )
     return args
 
 
@@ -154,7 +162,6 @@ def _config(args: PrometheusArgs) -> pulumi.Output[str]:
 def _workload(
     args: PrometheusArgs, config: pulumi.Input[str], rules: str
 ) -> StatefulApplicationArgs:
-    given = args["resources"]
     workload: StatefulApplicationArgs = {
         "image": args["image"],
         "application": "prometheus",
@@ -172,10 +179,7 @@ def _workload(
         "reaches": [job.reach for job in args["jobs"]],
         "readiness": {"path": "/-/ready"},
         "liveness": {"path": "/-/healthy"},
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "96Mi", **given.get("requests", {})},
-            "limits": {"memory": "384Mi", **given.get("limits", {})},
-        },
+        "resources": args["resources"],
     }
     if "storage_size" in args:
         storage: StorageArgs = {"path": _DATA, "size": args["storage_size"]}

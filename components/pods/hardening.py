@@ -8,7 +8,12 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
-from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSecurityContextArgsDict, VolumeArgsDict
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    PodSecurityContextArgsDict,
+    ResourceRequirementsArgsDict,
+    VolumeArgsDict,
+)
 
 from components.arguments import (
     DefaultsTo,
@@ -22,6 +27,7 @@ from components.arguments.constraints import Constraint
 from components.arguments.names import DnsLabel
 from components.arguments.place import Place
 from components.arguments.quantities import amount
+from components.pods.resources import with_defaults, without_the_taken_away
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""
@@ -230,25 +236,12 @@ def _security_context(
     return context
 
 
-def _resources(place: Place, given: Mapping[str, Any], storage: float) -> dict[str, dict[str, Any]]:
-    limits = {**_LIMITS}
+def _resources(
+    place: Place, given: Mapping[str, Any], storage: float
+) -> ResourceRequirementsArgsDict:
     # Temporary volumes count towards the limit; a pod above it is evicted.
-    total = amount(limits["ephemeral-storage"]) + storage
-    limits["ephemeral-storage"] = f"{-(-int(total) // 2**20)}Mi"
-    requests: dict[str, Any] = {**_REQUESTS, **given.get("requests", {})}
-    limits.update(given.get("limits", {}))
-    for resource, limit in limits.items():
-        request = requests.get(resource)
-        if not isinstance(request, str) or not isinstance(limit, str):
-            continue
-        if amount(request) > amount(limit):
-            if resource in given.get("requests", {}) and resource in given.get("limits", {}):
-                place.key(f"resources.requests.{resource}").refuse(
-                    request, f"must not be above the limit {limit}"
-                )
-            # Only one of the two was given: the default of the other follows it.
-            if resource in given.get("requests", {}):
-                limits[resource] = request
-            else:
-                requests[resource] = limit
-    return {"requests": requests, "limits": limits}
+    total = amount(_LIMITS["ephemeral-storage"]) + storage
+    limits = {**_LIMITS, "ephemeral-storage": f"{-(-int(total) // 2**20)}Mi"}
+    return without_the_taken_away(
+        with_defaults(place.key("resources"), given, requests=_REQUESTS, limits=limits)
+    )

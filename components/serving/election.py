@@ -33,6 +33,7 @@ from components.arguments.quantities import Resources
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
 from components.pods.on_change import OnChangeArgs, check_change
+from components.pods.resources import with_defaults
 from components.serving.etcd_settings import KeyPrefix
 from components.values.names import AUTONAME, child
 from components.values.peers import Clients
@@ -209,13 +210,11 @@ class _Elector:
         return child(self.name, "store", limit=63)
 
     def container(self, key: pulumi.Input[str]) -> ContainerArgsDict:
-        resources: dict[str, Any] = {**self.args["resources"]}
-        resources["requests"] = {"memory": "48Mi", **resources.get("requests", {})}
         container: dict[str, Any] = {
             "name": self.name,
             "image": self.args["image"],
             "command": ["python3", "-m", "elector", *self._flags(key)],
-            "resources": resources,
+            "resources": self.args["resources"],
             # The application may start as soon as it can be told that nobody is known to lead.
             "startup_probe": self._probe("/healthz", 1, 3, 120),
             # A follower is ready. So is who has lost touch with the store: he knows that he does
@@ -296,6 +295,9 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
         raise InputError(where, "metrics_port", args["metrics_port"], "must differ from port")
     if "on_change" in args:
         check_change(where, args["on_change"])
+    args["resources"] = with_defaults(
+        Place(where, "resources"), args["resources"], requests={"memory": "48Mi"}, limits={}
+    )
     return args
 
 

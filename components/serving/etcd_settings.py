@@ -17,8 +17,10 @@ from components.arguments.constraints import Constraint, password
 from components.arguments.cron import Schedule
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.place import Place
 from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.certificates import Authority
+from components.pods.resources import with_defaults
 from components.pods.template import SPREADS
 from components.values.peers import Clients
 
@@ -139,13 +141,9 @@ class EtcdClusterArgs(TypedDict):
     authority: NotRequired[Annotated[Authority, DefaultsTo("one of its own")]]
     """Issues the certificate that clients verify. That between members is always the cluster's
     own."""
-    resources: NotRequired[
-        Annotated[
-            Resources,
-            DefaultsTo("cpu 100m, memory 128Mi, and a memory limit of the quota and 256Mi"),
-        ]
-    ]
-    """Requests and limits of etcd."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits of etcd; what is left out keeps the default of every container, but for
+    requests of cpu 100m and memory 128Mi and a memory limit of the quota and 256Mi."""
     clients: NotRequired[Clients]
     """Who may connect to the members, beside what has ``reach`` or a user's among its ``reaches``;
     ``{}`` is every pod of the namespace."""
@@ -198,10 +196,12 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
             f"must be at least {least}Mi: twice the quota for a defragmentation, and the log",
         )
     args.setdefault("tools_image", args["image"])
-    args["resources"] = args.get("resources") or {
-        "requests": {"cpu": "100m", "memory": "128Mi"},
-        "limits": {"memory": f"{quota + 256}Mi"},
-    }
+    args["resources"] = with_defaults(
+        Place(where, "resources"),
+        args["resources"],
+        requests={"cpu": "100m", "memory": "128Mi"},
+        limits={"memory": f"{quota + 256}Mi"},
+    )
     return args
 
 

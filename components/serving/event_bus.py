@@ -24,9 +24,11 @@ from components.arguments import (
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName
+from components.arguments.place import Place
 from components.arguments.quantities import Resources, VolumeSize, amount
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
+from components.pods.resources import with_defaults
 from components.serving.singleton import Singleton, SingletonArgs
 from components.values.names import child
 from components.values.peers import Clients
@@ -139,13 +141,9 @@ class EventBusArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may ask the monitoring port, 8222, which answers in JSON (``/varz``, ``/jsz``), beside
     what has ``monitoring`` among its ``reaches``; ``{}`` is every pod of the namespace."""
-    resources: NotRequired[
-        Annotated[
-            Resources,
-            Default({"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "256Mi"}}),
-        ]
-    ]
-    """Requests and limits of the server."""
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits of the server; what is left out keeps the default of every container, but
+    for requests of cpu 50m and memory 256Mi and a memory limit of 256Mi."""
     namespace: NotRequired[Later[Namespace]]
     """Namespace. By default the provider's."""
 
@@ -398,6 +396,12 @@ def bus_client(
 
 def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
     args = resolved(where, EventBusArgs, args)
+    args["resources"] = with_defaults(
+        Place(where, "resources"),
+        args["resources"],
+        requests={"cpu": "50m", "memory": "256Mi"},
+        limits={"memory": "256Mi"},
+    )
     asked, stored = _asked_mb(args), _stored_mb(args)
     # A quarter more than what is asked for is what the streams may take at most, and more.
     size = args.setdefault("storage_size", f"{max(asked + asked // 4 + 1, _LEAST_MB)}Mi")

@@ -64,7 +64,7 @@ class PodArgs(TypedDict):
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps its default. Default requests: cpu 25m, memory
     32Mi, ephemeral-storage 32Mi. Default limits: cpu 1, memory 128Mi, ephemeral-storage 64Mi and
-    the writable folders."""
+    the writable folders. Without a limit of cpu it may take whatever is idle on its node."""
     user: NotRequired[Annotated[_UserId, Default(DEFAULT_USER)]]
     """Numeric user of the containers."""
     group: NotRequired[Annotated[_UserId, DefaultsTo("user")]]
@@ -133,8 +133,8 @@ class ReachedArgs(PodArgs):
     """A workload that is reached through a Service."""
 
     ports: NotRequired[Annotated[Sequence[PortArgs], Default(())]]
-    """Ports on which the application listens. Without any nobody connects to it, and no Service has
-    an address; the headless one of a StatefulApplication is there all the same, for the pods' names."""
+    """Ports on which the application listens. Without any an Application has no Service; the headless
+    one of a StatefulApplication or Singleton is there all the same, for the names of the pods."""
     expose: NotRequired[
         Annotated[Sequence[PortName], DefaultsTo("all of the application's, except on loopback")]
     ]

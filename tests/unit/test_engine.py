@@ -162,6 +162,7 @@ def test_a_secret_that_is_wrong_is_not_shown() -> None:
             [
                 {"limits": {"cpu": "1", "memory": "64Mi", "hugepages-2Mi": "2Mi"}},
                 {"requests": {"example.com/gpu": "1", "ephemeral-storage": "1Mi"}},
+                {"limits": {"cpu": "none"}},
             ],
         ),
     ],
@@ -231,6 +232,9 @@ def test_outputs_of_a_shape_are_checked_when_they_are_known() -> None:
     build(lambda: program({"memory": pulumi.Output.from_input("64Mi")}))
     with pytest.raises(InputError, match="it.limits.memory is '64m'; must be a size of at least"):
         build(lambda: program({"memory": pulumi.Output.from_input("64m")}))
+    # Then it is too late to leave it out.
+    with pytest.raises(InputError, match="it.limits.cpu is 'none'; must be a number of processors"):
+        build(lambda: program({"cpu": pulumi.Output.from_input("none")}))
     with pytest.raises(InputError, match="it.limits is <known only later>; must be a plain mapp"):
         build(lambda: program(pulumi.Output.from_input({"memory": "64Mi"})))
 

@@ -250,6 +250,23 @@ def test_resources_are_merged_with_the_defaults(given: Any, cpu: str, limit: str
     assert resources["limits"]["memory"] == "128Mi"
 
 
+def test_the_limit_of_cpu_can_be_taken_away() -> None:
+    graph = application(
+        resources={"requests": {"cpu": "4"}, "limits": {"cpu": "none", "memory": "1Gi"}},
+        preparations=[
+            {"name": "first", "command": ["x"], "resources": {"limits": {"cpu": "none"}}}
+        ],
+    )
+    assert_valid(objects(graph))
+    (container,), (first,) = pod(graph)["containers"], pod(graph)["initContainers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "4", "memory": "32Mi", "ephemeral-storage": "32Mi"},
+        "limits": {"memory": "1Gi", "ephemeral-storage": "64Mi"},
+    }
+    assert first["resources"]["requests"]["cpu"] == "25m"
+    assert "cpu" not in first["resources"]["limits"]
+
+
 # Shutdown
 
 
@@ -438,6 +455,15 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
             {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
             "must not be above the limit 1",
         ),
+        (
+            {"resources": {"limits": {"memory": "none"}}},
+            "resources.limits.memory is 'none'; must be a size .*Only the limit of cpu can be taken",
+        ),
+        (
+            {"resources": {"limits": {"ephemeral-storage": "none"}}},
+            "resources.limits.ephemeral-storage is 'none'; must be a size such as 64Mi: without",
+        ),
+        ({"resources": {"requests": {"cpu": "none"}}}, "requests.cpu is 'none'; must be a number"),
         ({"companions": [companion(), companion()]}, "stands twice"),
         (
             {

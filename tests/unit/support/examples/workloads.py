@@ -185,6 +185,7 @@ EXAMPLES = {
         {"image": IMAGE},
         lambda: {
             **{k: v for k, v in _serving().items() if k not in ("replicas", "spread")},
+            "resources": {"limits": {"cpu": "none"}},
             "storage": {
                 "path": "/data",
                 "size": "1Gi",
@@ -192,8 +193,8 @@ EXAMPLES = {
                 "delete_with_workload": True,
             },
         },
-        # There is no other pod to which clients could go meanwhile.
-        frozenset({"one: no drain"}),
+        # There is no other pod to which clients could go meanwhile; it may use what is idle.
+        frozenset({"one: no drain", "app: no limits for cpu"}),
     ),
     "Task": Example(
         Task,

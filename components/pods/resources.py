@@ -1,0 +1,52 @@
+"""The resources of a container: what is given, and defaults for the rest."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
+
+from components.arguments.place import Place
+from components.arguments.quantities import NO_LIMIT, amount
+
+
+def with_defaults(
+    place: Place,
+    given: Mapping[str, Any],
+    *,
+    requests: Mapping[str, str],
+    limits: Mapping[str, str],
+) -> ResourceRequirementsArgsDict:
+    """What is given, completed by the defaults of a container.
+
+    A default follows what is given on the other side: no request is above its limit. A limit that is
+    taken away stays ``NO_LIMIT``, so that no later default takes its place.
+
+    :param place: where they are given
+    :raises InputError: a request and a limit below it, both given
+    """
+    given_requests, given_limits = given.get("requests", {}), given.get("limits", {})
+    found_requests: dict[str, Any] = {**requests, **given_requests}
+    found_limits: dict[str, Any] = {**limits, **given_limits}
+    for resource, limit in found_limits.items():
+        request = found_requests.get(resource)
+        if not isinstance(request, str) or not isinstance(limit, str) or limit == NO_LIMIT:
+            continue
+        if amount(request) > amount(limit):
+            if resource in given_requests and resource in given_limits:
+                place.key(f"requests.{resource}").refuse(
+                    request, f"must not be above the limit {limit}"
+                )
+            if resource in given_requests:
+                found_limits[resource] = request
+            else:
+                found_requests[resource] = limit
+    return {"requests": found_requests, "limits": found_limits}
+
+
+def without_the_taken_away(resources: ResourceRequirementsArgsDict) -> ResourceRequirementsArgsDict:
+    """The same as Kubernetes takes it: a limit that is taken away is not there."""
+    limits = cast(Mapping[str, Any], resources.get("limits", {}))
+    return {
+        **resources,
+        "limits": {key: limit for key, limit in limits.items() if limit != NO_LIMIT},
+    }
