@@ -111,6 +111,38 @@ def test_drift_is_shown_and_repaired(rollout: Rollout, monkeypatch: pytest.Monke
     assert (repaired.metadata.labels or {})["app.kubernetes.io/part-of"] != "drift"
 
 
+def test_what_has_a_claim_is_stopped_before_it_is_started_anew(rollout: Rollout) -> None:
+    """Also where the Deployment was a rolling one before."""
+    rollout.stack.up(kept="true")
+    deployment = rollout.kube.objects(
+        "apps/v1", "Deployment", rollout.namespace, "app.kubernetes.io/instance=two"
+    )[0]
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    first = rollout.pod("two")
+    rollout.kube.run(first, "two", ["sh", "-c", "printf here > /data/word"])
+    rollout.stack.up(**{"message-two": secrets.token_hex(8)})
+    second = rollout.pod("two")
+    assert second.uid != first.uid
+    assert rollout.kube.run(second, "two", ["cat", "/data/word"]) == "here"
+
+
+def test_a_singleton_without_ports_has_a_name(rollout: Rollout) -> None:
+    rollout.stack.up(kept="true")
+    labels = "app.kubernetes.io/instance=worker"
+    (service,) = rollout.kube.objects("v1", "Service", rollout.namespace, labels)
+    assert not service["spec"].get("ports")
+    (pod,) = rollout.kube.objects("v1", "Pod", rollout.namespace, labels)
+    assert "cpu" not in pod["spec"]["containers"][0]["resources"]["limits"]
+    asking = rollout.pod("one")
+    address = eventually(
+        lambda: rollout.kube.run(asking, "one", ["getent", "hosts", "worker-0.worker"]),
+        # What the cluster's DNS did not find it remembers as missing for half a minute.
+        90,
+        "the name of the Singleton's pod",
+    )
+    assert address.split()[0] == pod["status"]["podIP"]
+
+
 # smoke tests
 
 

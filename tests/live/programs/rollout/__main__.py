@@ -1,9 +1,15 @@
-"""Two applications, each with an image and a configuration file of its own."""
+"""Two applications, each with an image and a configuration file of its own.
+
+With ``kept`` the second has a volume that outlives its pods, and there is a Singleton that nobody
+connects to.
+"""
 
 import pulumi
+from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
 from components.platform.images import ImageCatalog
-from components.workloads.application import Application
+from components.serving.singleton import Singleton
+from components.workloads.application import Application, ApplicationArgs
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()
@@ -16,15 +22,40 @@ catalog = ImageCatalog(
         "names": ["one", "two"],
     },
 )
-for name in ("one", "two"):
-    application = Application(
-        name,
+kept = config.get_bool("kept")
+if kept:
+    PersistentVolumeClaim(
+        "kept",
+        metadata={
+            "name": "kept",
+            # A volume of a node is bound when the first pod uses it.
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        spec={
+            "access_modes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "32Mi"}},
+        },
+        opts=namespaced,
+    )
+    Singleton(
+        "worker",
         {
-            "image": catalog.reference(name),
+            "image": catalog.reference("one"),
             "command": ["sleep", "infinity"],
-            "files": {"/etc/live/message": config.get(f"message-{name}") or "unchanged"},
+            "resources": {"limits": {"cpu": "none"}},
             "grace_seconds": 1,
         },
         namespaced,
     )
+for name in ("one", "two"):
+    args: ApplicationArgs = {
+        "image": catalog.reference(name),
+        "command": ["sleep", "infinity"],
+        "files": {"/etc/live/message": config.get(f"message-{name}") or "unchanged"},
+        "grace_seconds": 1,
+    }
+    if kept and name == "two":
+        args["volumes"] = [{"name": "kept", "persistent_volume_claim": {"claim_name": "kept"}}]
+        args["volume_mounts"] = [{"name": "kept", "mount_path": "/data"}]
+    Application(name, args, namespaced)
     pulumi.export(name, catalog.reference(name))
