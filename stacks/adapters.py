@@ -256,6 +256,8 @@ def deploy(settings: Settings) -> None:
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(images, here.namespace, settings.scrape_interval, settings.slow_ms, here.opts)
     health = made.jobs["database-health"].reach
+    # Name resolution, a scrape of each and an evaluation of the rules.
+    seconds = 100 + 6 * settings.scrape_interval
     SmokeTest(
         "adapters-check",
         {
@@ -270,7 +272,7 @@ def deploy(settings: Settings) -> None:
                             f"{metric}_up"
                             for metric in ("redis", "twemproxy", "nginx", "memcached")
                         ],
-                        "interval": settings.scrape_interval,
+                        "seconds": seconds,
                     }
                 )
             },
@@ -283,7 +285,7 @@ def deploy(settings: Settings) -> None:
                 made.prometheus.application.stateful_set.spec,
             ],
             "reaches": [made.prometheus.reach, health],
-            "timeout_seconds": 180,
+            "timeout_seconds": seconds + 50,
             "namespace": here.namespace,
         },
         here.opts,

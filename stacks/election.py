@@ -142,6 +142,7 @@ def deploy(settings: Settings) -> None:
             "script": _CHECK.read_text(),
             "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "reaches": [store.reach, tickers.reach],
+            "timeout_seconds": 120 + 4 * settings.ttl_seconds,
             "covers": [
                 tickers.deployment.spec,
                 store.application.stateful_set.spec,

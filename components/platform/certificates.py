@@ -249,15 +249,18 @@ class CertificateArgs(TypedDict):
         ]
     ]
     """``server``, ``client`` or both."""
-    validity_days: NotRequired[Annotated[_Days, Default(365)]]
+    validity_days: NotRequired[Annotated[_Days, Default(90)]]
     """Days for which it is valid. It never outlives its authority. An update in the last third of
-    that time makes a new one."""
+    that time makes a new one; without any update it ends."""
     generation: NotRequired[Annotated[int, Default(1)]]
     """Any other number makes a new certificate and key."""
 
 
 class Certificate(Resource, name="Certificate"):
-    """A key and its certificate. The key is a secret in state and in outputs."""
+    """A key and its certificate. The key is a secret in state and in outputs.
+
+    Nothing but an update renews it, so with 90 days there must be one at least every 30.
+    """
 
     certificate: pulumi.Output[str]
     """The certificate, PEM."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
@@ -19,9 +19,11 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint
 from components.arguments.containers import Env
+from components.arguments.deferred import is_deferred
 from components.arguments.files import Files, SecretFiles
 from components.arguments.images import Image
 from components.arguments.names import Labels, Namespace, check_name
+from components.arguments.place import Place
 from components.pods.companion import Companion
 from components.values.names import AUTONAME
 from components.values.reach import Reach
@@ -37,6 +39,41 @@ _RESERVE = AUTONAME + 6
 _TEXT = Constraint("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
 
 
+class _Stable(Constraint):
+    """What has one form in JSON, the same in every run."""
+
+    def check(self, place: Place, value: Any) -> Any:
+        """The value, or InputError. An Output in it is for when it is known."""
+        if isinstance(value, pulumi.Resource):
+            place.refuse(
+                value,
+                "must be a value such as one of its outputs; a resource goes into depends_on",
+            )
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    place.a_key().refuse(key, f"must be a text: {_unstable(key)}")
+                self.check(place.entry(key), item)
+        elif isinstance(value, list | tuple):
+            for position, item in enumerate(value):
+                self.check(place.entry(position), item)
+        elif not (is_deferred(value) or isinstance(value, _SCALARS)):
+            place.refuse(value, f"must be {self.says}: {_unstable(value)}")
+        return value
+
+
+def _unstable(value: object) -> str:
+    return f"{type(value).__name__} has no form that stays the same"
+
+
+_SCALARS = (str, int, float, type(None))
+_STABLE = _Stable(
+    "made of texts, numbers, true and false, lists, and mappings from texts",
+    lambda _: True,
+    ({"a"}, [{"a"}], {"a": {"b"}}, {1: "a"}, b"a"),
+)
+
+
 class SmokeTestArgs(TypedDict):
     """Arguments of SmokeTest."""
 
@@ -45,7 +82,7 @@ class SmokeTestArgs(TypedDict):
     script: Later[Annotated[str, _TEXT]]
     """The check, for ``sh -eu``, or for ``python3`` if its first line is ``#!`` and names it. It
     passes by ending with 0. What it printed last is in the error when it does not."""
-    covers: NotRequired[Annotated[Sequence[Secret[Any]], Default(())]]
+    covers: NotRequired[Annotated[Sequence[Secret[Annotated[Any, _STABLE]]], Default(())]]
     """Values whose change makes the check run again, most often outputs of what it checks. Only
     their digest is kept, so secrets may be among them if they are long."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
@@ -98,31 +135,24 @@ class SmokeTest(pulumi.ComponentResource):
                     raise InputError(
                         where, argument, path, f"must not lie in {_FOLDER}, where the script is"
                     )
-        for position, value in enumerate(args["covers"]):
-            if isinstance(value, pulumi.Resource):
-                raise InputError(
-                    where,
-                    f"covers[{position}]",
-                    value,
-                    "must be a value such as one of its outputs; a resource goes into depends_on",
-                )
         task_args = _task_args(name, args)
         Task.validate(where, name, task_args)
         super().__init__("dds:index:SmokeTest", name, {"image": args["image"]}, opts)
-        self.covered = digest_of(args["covers"])
+        self.covered = _digest(where, args["covers"])
         task_args["annotations"] = {"dds/check": name, COVERS_ANNOTATION: self.covered}
         self.task = Task(name, task_args, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"covered": self.covered})
 
 
-def digest_of(values: Sequence[pulumi.Input[Any]]) -> pulumi.Output[str]:
+def _digest(where: str, values: Sequence[pulumi.Input[Any]]) -> pulumi.Output[str]:
     """A digest of the values that is no secret even if they are."""
-    digest = pulumi.Output.all(*values).apply(
-        lambda known: hashlib.sha256(
-            json.dumps(known, sort_keys=True, default=str).encode()
-        ).hexdigest()
-    )
-    return pulumi.Output.unsecret(digest)
+
+    def digest(known: Sequence[Any]) -> str:
+        # Again, for the Outputs within them.
+        _STABLE.check(Place(where, "covers").hidden(), known)
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+    return pulumi.Output.unsecret(pulumi.Output.all(*values).apply(digest))
 
 
 def _task_args(name: str, args: SmokeTestArgs) -> TaskArgs:

@@ -51,6 +51,15 @@ _WORD = matching(
     most=32,
     odd=("a b", "1a", "a'b", "a`b", "a-b", "a\n", "ä"),
 )
+# `setup_sql` gives its user a password: root's would be lost, and the server's own would let in.
+_SERVER_USERS = (
+    "root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session", "mysql.infoschema",
+)  # fmt: skip
+_OF_THE_MONITOR = Constraint(
+    f"none of the server's own ({', '.join(_SERVER_USERS)})",
+    lambda user: user not in _SERVER_USERS,
+    _SERVER_USERS,
+)
 _STATEMENT = matching(
     r"[^\0]*[^\0\s][^\0]*", "a statement in SQL, not blank", most=10_000, odd=(" ", "\n\t")
 )
@@ -141,8 +150,8 @@ class MySqlHealthArgs(TypedDict):
     """The database."""
     database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]
     """Database that the queries are asked in."""
-    user: NotRequired[Annotated[str, _WORD, Default("health")]]
-    """User that asks. ``setup_sql`` makes it."""
+    user: NotRequired[Annotated[str, _OF_THE_MONITOR, _WORD, Default("health")]]
+    """User that asks, and nobody else does. ``setup_sql`` makes it and gives it its password."""
     password: NotRequired[
         Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("one that is generated once")]
     ]

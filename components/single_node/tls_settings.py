@@ -1,4 +1,7 @@
-"""Arguments of the TLS sidecar, and what one of them says about another."""
+"""Arguments of the TLS sidecar, and what one of them says about another.
+
+What TLS is spoken is the profile "intermediate" of Mozilla's guidelines, version 6.0.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -35,7 +38,12 @@ CIPHERS = (
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
-"""Ciphers of TLS 1.2 that may be used: those with forward secrecy and authenticated encryption."""
+"""Ciphers of TLS 1.2 that may be used: those of the profile, all with forward secrecy and authenticated
+encryption, in its order."""
+
+CURVES = ("X25519", "prime256v1", "secp384r1")
+"""Groups for the exchange of keys: those of the profile, in its order, that OpenSSL knows before 3.5.
+Its X25519MLKEM768 would keep nginx with an older OpenSSL from starting."""
 
 # The Secret's name is the component's and a suffix; the container has the name itself.
 _RESERVE = 7

@@ -5,6 +5,7 @@ PLAN (environment) is JSON: where the tickers and the store are, how many replic
 name of the counter, whether the store fences, and the time to live.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -13,19 +14,23 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+SECONDS = 100
+"""For all that is waited for, beside four times to live; the check itself has more, and so says what was
+not there."""
 # Asked so often, each of so few replicas has answered, whatever order the Service has.
 ANSWERS = 60
+UNREADABLE = (OSError, ValueError, http.client.HTTPException)
 
 
 def main() -> None:
     """Run the check; what is wrong is the last line printed."""
     plan = json.loads(os.environ["PLAN"])
-    seconds = 20 + 4 * plan["ttl_seconds"]
-    leader, token = one_leader(plan, seconds)
+    deadline = time.monotonic() + SECONDS + 4 * plan["ttl_seconds"]
+    leader, token = one_leader(plan, deadline)
     print(f"{leader} leads with token {token}, and no other of {plan['replicas']} does")
-    before, after = growing(plan, seconds)
+    before, after = growing(plan, deadline)
     print(f"the counter grew from {before} to {after}")
-    older_token(plan, token)
+    older_token(plan, token, deadline)
     print("passed: one leader, the counter grows, tokens")
 
 
@@ -41,9 +46,23 @@ def ask(address: str, path: str, content: Any = None) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def one_leader(plan: dict[str, Any], seconds: float) -> tuple[str, int]:
+def answered(deadline: float, address: str, path: str, content: Any = None) -> tuple[int, Any]:
+    """The first answer that is whole, and not of somebody who cannot (5xx)."""
+    while True:
+        try:
+            status, answer = ask(address, path, content)
+            problem: object = f"{status}: {answer}"
+            if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                return status, answer
+        except UNREADABLE as error:
+            problem = error
+        if time.monotonic() > deadline:
+            sys.exit(f"FAILED: {address}{path}: {problem}")
+        time.sleep(0.5)
+
+
+def one_leader(plan: dict[str, Any], deadline: float) -> tuple[str, int]:
     """Who leads, once every replica has answered and one of them says so."""
-    deadline = time.monotonic() + seconds
     while True:
         standing: dict[str, int | None] = {}
         problem = ""
@@ -51,8 +70,8 @@ def one_leader(plan: dict[str, Any], seconds: float) -> tuple[str, int]:
             for _ in range(ANSWERS):
                 state = ask(plan["ticker"], "/")[1]
                 standing[state["identity"]] = state["token"] if state["leading"] else None
-        except OSError as error:
-            problem = f": {error}"
+        except (*UNREADABLE, KeyError) as error:
+            problem = f": {error!r}"
         leaders = [(name, token) for name, token in standing.items() if token is not None]
         if len(standing) == plan["replicas"] and len(leaders) == 1:
             return leaders[0]
@@ -61,12 +80,15 @@ def one_leader(plan: dict[str, Any], seconds: float) -> tuple[str, int]:
         time.sleep(0.5)
 
 
-def growing(plan: dict[str, Any], seconds: float) -> tuple[int, int]:
+def growing(plan: dict[str, Any], deadline: float) -> tuple[int, int]:
     """The counter's value before and after."""
-    deadline = time.monotonic() + seconds
-    before = ask(plan["store"], f"/counters/{plan['counter']}")[1]["value"]
+
+    def value() -> int:
+        return int(answered(deadline, plan["store"], f"/counters/{plan['counter']}")[1]["value"])
+
+    before = value()
     while True:
-        after = ask(plan["store"], f"/counters/{plan['counter']}")[1]["value"]
+        after = value()
         if after >= before + 3:
             return before, after
         if time.monotonic() > deadline:
@@ -74,13 +96,14 @@ def growing(plan: dict[str, Any], seconds: float) -> tuple[int, int]:
         time.sleep(0.2)
 
 
-def older_token(plan: dict[str, Any], token: int) -> None:
+def older_token(plan: dict[str, Any], token: int, deadline: float) -> None:
     """The store refuses a token older than the leader's; without fencing it takes it."""
     # On a counter of its own: the tickers' is theirs.
     path = f"/counters/{plan['counter']}-check/claim"
     holder = {"holder": "election-check"}
-    ask(plan["store"], path, {"token": token, **holder})
-    status, answer = ask(plan["store"], path, {"token": token - 1, **holder})
+    # A claim may be made twice: the second one finds what it wants.
+    answered(deadline, plan["store"], path, {"token": token, **holder})
+    status, answer = answered(deadline, plan["store"], path, {"token": token - 1, **holder})
     wanted = 409 if plan["fenced"] else 200
     if status != wanted:
         sys.exit(f"FAILED: token {token - 1} after {token}: {status}, not {wanted}: {answer}")

@@ -12,21 +12,24 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import Any
 
 import redis
 
+SECONDS = 100
+"""For all that is waited for, less than the check itself has: it then says what was not there."""
 USERS = 2000
 ARMS = ("control", "experiment")
 
 
 def main() -> None:
     """Run the checks; the first that fails ends the program."""
+    deadline = time.monotonic() + SECONDS
     plan = json.loads(os.environ["PLAN"])
     host, _, port = plan["splitter"].rpartition(":")
-    wait_for_arms(host, int(port))
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
-    first = [seen(connection, user) for user in range(USERS)]
+    splitter = Splitter(host, int(port), deadline)
+    for arm in ARMS:
+        splitter.seen(0, arm)
+    first = [splitter.seen(user) for user in range(USERS)]
     counts = Counter(first)
     print(f"{USERS} users: {dict(counts)}")
     if plan["policy"] == "seed":
@@ -34,54 +37,61 @@ def main() -> None:
         if len(counts) != 1:
             sys.exit(f"FAILED: the book's form sent users to both arms: {counts}")
     else:
-        check_shares(connection, first, plan["percent"] / 100)
-    check_database(plan["database"])
+        check_shares(splitter, first, plan["percent"] / 100)
+    check_database(plan["database"], deadline)
     print("passed: shares, stickiness, force, database")
 
 
-def wait_for_arms(host: str, port: int, seconds: float = 60) -> None:
-    """Services get their endpoints a moment after pods are ready, and names their address."""
-    deadline = time.monotonic() + seconds
-    while True:
-        connection = http.client.HTTPConnection(host, port, timeout=10)
-        try:
-            if all(seen(connection, 0, arm) in ARMS for arm in ARMS):
-                return
-        except (OSError, http.client.HTTPException) as error:
-            print(error)
-        if time.monotonic() > deadline:
-            sys.exit("FAILED: the arms do not answer")
-        time.sleep(1)
+class Splitter:
+    """Where users ask, over a connection that is kept."""
+
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=10)
+        self._deadline = deadline
+
+    def seen(self, user: int, forced: str = "") -> str:
+        """The page of one user.
+
+        Services get their endpoints a moment after pods are ready, names their address, and each
+        pod of an arm lets this one in at a moment of its own: who is not let in is asked again.
+        """
+        headers = {"X-User-Id": f"check-{user}", **({"X-Arm": forced} if forced else {})}
+        while True:
+            try:
+                self._connection.request("GET", "/", headers=headers)
+                response = self._connection.getresponse()
+                page = response.read().decode().strip()
+                problem: object = f"status {response.status}"
+                if response.status == http.HTTPStatus.OK:
+                    return page
+            except (OSError, http.client.HTTPException) as error:
+                # It is made again by the next request.
+                self._connection.close()
+                problem = repr(error)
+            print(f"user {user}, arm {forced or 'as it comes'}: {problem}")
+            if time.monotonic() > self._deadline:
+                sys.exit(f"FAILED: the arms do not answer: {problem}")
+            time.sleep(1)
 
 
-def seen(connection: Any, user: int, forced: str = "") -> str:
-    """The page of one user, or the status."""
-    headers = {"X-User-Id": f"check-{user}", **({"X-Arm": forced} if forced else {})}
-    connection.request("GET", "/", headers=headers)
-    response = connection.getresponse()
-    page = response.read().decode().strip()
-    return page if response.status == http.HTTPStatus.OK else f"status {response.status}"
-
-
-def check_shares(connection: Any, first: list[str], share: float) -> None:
+def check_shares(splitter: Splitter, first: list[str], share: float) -> None:
     """Four standard deviations, so that the check fails by chance once in 16,000 salts."""
     tolerance = 4 * math.sqrt(share * (1 - share) / len(first))
     got = first.count("experiment") / len(first)
     if abs(got - share) > tolerance or set(first) - set(ARMS):
         sys.exit(f"FAILED: {got:.3f} of the users see the experiment, {share} should")
-    again = [seen(connection, user) for user in range(0, USERS, 10)]
+    again = [splitter.seen(user) for user in range(0, USERS, 10)]
     if again != first[::10]:
         sys.exit("FAILED: a user saw both arms")
     for arm in ARMS:
-        if {seen(connection, user, arm) for user in range(20)} != {arm}:
+        if {splitter.seen(user, arm) for user in range(20)} != {arm}:
             sys.exit(f"FAILED: the header does not force {arm}")
 
 
-def check_database(address: str) -> None:
+def check_database(address: str, deadline: float) -> None:
     """What is written through the broker is read through it."""
     host, _, port = address.rpartition(":")
     store = redis.Redis(host, int(port), socket_timeout=5, decode_responses=True)
-    deadline = time.monotonic() + 60
     while True:
         try:
             store.set("smoke-test", "written", ex=60)

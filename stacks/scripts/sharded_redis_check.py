@@ -6,6 +6,7 @@ prefix, and for each key (prefix and number) the shard that must hold it. PASSWO
 file with the password, or is not set. What is written is deleted again, and expires by itself.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -18,6 +19,8 @@ from typing import Any
 
 import redis
 
+SECONDS = 100
+"""For all that is waited for, less than the check itself has: it then says what was not there."""
 EXPIRY_SECONDS = 600
 BATCH = 500
 COMMANDS_PER_KEY = 3
@@ -26,17 +29,22 @@ COMMANDS_PER_KEY = 3
 
 def main() -> None:
     """Run the check; what is wrong is the last line printed."""
+    deadline = time.monotonic() + SECONDS
     plan = json.loads(os.environ["PLAN"])
     file = os.environ.get("PASSWORD_FILE")
     password = pathlib.Path(file).read_text().strip() if file else None
     ambassador = connect(plan["ambassador"], password)
     shards = {shard["name"]: connect(shard["address"], password) for shard in plan["shards"]}
-    wait_for_shards(shards, 30)
-
     order = list(shards)
     expected = {f"{plan['prefix']}{i}": order[owner] for i, owner in enumerate(plan["owners"])}
     keys = list(expected)
-    before = requests(plan)
+    for name, shard in shards.items():
+        eventually(f"shard {name}", functools.partial(shard.exists, "any"), deadline)
+    one_of = {name: key for key, name in expected.items()}
+    for name, key in one_of.items():
+        ask = functools.partial(ambassador.exists, key)
+        eventually(f"shard {name} through the ambassador", ask, deadline)
+    before = eventually("statistics", functools.partial(requests, plan), deadline)
     try:
         each(ambassador, keys, lambda p, key: p.set(key, f"value of {key}", ex=EXPIRY_SECONDS))
         values = each(ambassador, keys, lambda p, key: p.get(key))
@@ -51,7 +59,7 @@ def main() -> None:
         *said([k for k, names in holders.items() if len(names) != 1], "not on exactly one shard"),
         *said([k for k, names in holders.items() if expected[k] not in names], "not as planned"),
         *said(remaining, "still there after their deletion"),
-        *check_statistics(plan, before, Counter(expected.values())),
+        *check_statistics(plan, before, Counter(expected.values()), deadline),
     ]
     counts = Counter(name for names in holders.values() for name in names)
     fullest = max(counts.values()) / (len(keys) / len(order))
@@ -67,18 +75,15 @@ def connect(address: str, password: str | None) -> Any:
     return redis.Redis(host, int(port), password=password, socket_timeout=10, decode_responses=True)
 
 
-def wait_for_shards(shards: Mapping[str, Any], seconds: float) -> None:
-    """Wait until each answers: Services get their endpoints a moment after pods are ready."""
-    deadline = time.monotonic() + seconds
-    for name, shard in shards.items():
-        while True:
-            try:
-                shard.exists("any")
-                break
-            except redis.ConnectionError as error:
-                if time.monotonic() > deadline:
-                    sys.exit(f"FAILED: shard {name} does not answer: {error}")
-                time.sleep(0.5)
+def eventually(what: str, ask: Callable[[], Any], deadline: float) -> Any:
+    """The first answer; Services get their endpoints a moment after pods are ready."""
+    while True:
+        try:
+            return ask()
+        except (redis.RedisError, OSError, ValueError, KeyError) as error:
+            if time.monotonic() > deadline:
+                sys.exit(f"FAILED: {what} does not answer: {error!r}")
+        time.sleep(0.5)
 
 
 def each(store: Any, keys: Sequence[str], command: Callable[[Any, str], object]) -> list[Any]:
@@ -118,13 +123,15 @@ def requests(plan: Mapping[str, Any]) -> Counter[str]:
 
 
 def check_statistics(
-    plan: Mapping[str, Any], before: Counter[str], keys: Counter[str]
+    plan: Mapping[str, Any], before: Counter[str], keys: Counter[str], deadline: float
 ) -> Iterable[str]:
     """Check that the ambassador counted the commands at the shards that got them."""
     wanted = {name: before[name] + COMMANDS_PER_KEY * keys[name] for name in before}
-    deadline = time.monotonic() + 10
+    ask = functools.partial(requests, plan)
     # The proxy publishes its counters now and then only.
-    while any((counted := requests(plan))[name] < wanted[name] for name in wanted):
+    while any(
+        (counted := eventually("statistics", ask, deadline))[name] < wanted[name] for name in wanted
+    ):
         if time.monotonic() > deadline:
             return [f"statistics say {dict(counted)}, at least {wanted} was sent"]
         time.sleep(0.5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.single_node.tls_settings import CIPHERS
+from components.single_node.tls_settings import CIPHERS, CURVES
 from components.single_node.tls_sidecar import TlsSidecar
 from tests.live.support.sidecars import Sidecars, at
 from tests.live.support.waiting import eventually
@@ -119,6 +119,20 @@ def test_versions_below_the_minimum_are_refused(
     assert new["version"] == "TLSv1.3", new
     assert too_old["error"].startswith("tls: "), too_old
     assert (guarded_new["status"], guarded_new["version"]) == (200, "TLSv1.3"), guarded_new
+
+
+def test_only_the_curves_of_the_profile_exchange_keys(
+    sidecars: Sidecars, https: dict[str, Any]
+) -> None:
+    # In TLS 1.3: in 1.2 a client must know the curve of the certificate's key as well.
+    curves = (*CURVES, "X448", "secp521r1")
+    answers = sidecars.client().ask(
+        "gets",
+        module="tests.live.in_pod.https",
+        requests=[{"at": {**https, "oldest": "1.3", "curve": curve}} for curve in curves],
+    )
+    found = {curve: answer["status"] for curve, answer in zip(curves, answers, strict=True)}
+    assert found == {**dict.fromkeys(CURVES, 200), "X448": 0, "secp521r1": 0}, answers
 
 
 def test_clients_without_a_certificate_of_the_authority_are_refused(

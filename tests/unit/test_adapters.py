@@ -329,6 +329,17 @@ def test_bad_input_of_any_adapter_is_refused(
         ("MySqlHealth", {"interval_seconds": 4.5}, "at most period_seconds (5)"),
         ("MySqlHealth", {"period_seconds": 2}, "at most period_seconds (2)"),
         ("MySqlHealth", {"user": "a b"}, "letters, digits and underscores"),
+        *(
+            ("MySqlHealth", {"user": user}, f"user is {user!r}; must be none of the server's own")
+            for user in (
+                "root",
+                "mysql",
+                "mariadb.sys",
+                "mysql.sys",
+                "mysql.session",
+                "mysql.infoschema",
+            )
+        ),
         ("MySqlHealth", {"password": "short"}, "<secret>"),
         ("MySqlHealth", {"queries": []}, "from 1 to 16"),
         ("MySqlHealth", {"queries": [{"name": "x"}]}, "must have sql or preset"),

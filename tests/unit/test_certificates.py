@@ -36,7 +36,7 @@ def inputs_of(issuer: dict[str, Any], **props: Any) -> dict[str, Any]:
         "dns_names": ["db.shop.svc", "*.db.shop.svc"],
         "ip_addresses": ["127.0.0.1"],
         "usages": ["server", "client"],
-        "validity_days": 365.0,
+        "validity_days": 90.0,
         "generation": 1.0,
         **props,
     }
@@ -97,7 +97,7 @@ def test_what_is_in_a_certificate() -> None:
     basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     assert not basic.ca
     life = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    assert datetime.timedelta(days=364) < life < datetime.timedelta(days=366)
+    assert datetime.timedelta(days=89) < life < datetime.timedelta(days=91)
     assert "authority_key" not in outs
     # An authority signs certificates of holders, none of other authorities.
     own = read(issuer["certificate"]).extensions.get_extension_for_class(x509.BasicConstraints)
@@ -107,7 +107,7 @@ def test_what_is_in_a_certificate() -> None:
 
 def test_a_certificate_never_outlives_its_authority() -> None:
     issuer = authority(validity_days=30.0)
-    end = read(issued(issuer, validity_days=365.0)["certificate"]).not_valid_after_utc
+    end = read(issued(issuer, validity_days=90.0)["certificate"]).not_valid_after_utc
     assert end == read(issuer["certificate"]).not_valid_after_utc
 
 
@@ -149,7 +149,7 @@ def test_an_authority_stays_until_an_argument_changes() -> None:
 
 @pytest.mark.parametrize(
     ("day", "authority_days", "renewed"),
-    [(200, 3650, False), (300, 3650, True), (400, 3650, True), (300, 365, False)],
+    [(59, 3650, False), (61, 3650, True), (95, 3650, True), (61, 90, False)],
 )
 def test_the_last_third_of_its_time_renews_a_certificate(
     monkeypatch: pytest.MonkeyPatch, day: int, authority_days: int, renewed: bool
@@ -159,6 +159,17 @@ def test_the_last_third_of_its_time_renews_a_certificate(
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=day)
     monkeypatch.setattr(certificates, "_now", lambda: later)
     assert CertificateProvider().diff("id", olds, inputs_of(issuer)).changes is renewed
+
+
+def test_a_certificate_lives_90_days_unless_it_is_told_otherwise() -> None:
+    def program() -> None:
+        issuer = Authority("ca")
+        for name, more in {"db": {}, "old": {"validity_days": 365}}.items():
+            given: Any = {"authority": issuer, "dns_names": ["db.shop.svc"], **more}
+            Certificate(name, given)
+
+    made = build(program).all("Certificate")
+    assert {node.name: node.inputs["validity_days"] for node in made} == {"db": 90, "old": 365}
 
 
 def test_keys_are_secret_and_certificates_are_not() -> None:

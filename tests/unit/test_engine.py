@@ -298,7 +298,6 @@ def test_an_argument_that_takes_anything_of_its_type_is_meant_to() -> None:
     }
     assert free == {
         "annotations[]",
-        "covers[]",
         "generation",
         "keepers[]",
         "keepers (a key)",

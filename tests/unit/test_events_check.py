@@ -8,6 +8,7 @@ import pytest
 from stacks.scripts import events_check
 from tests.unit.support.wire import RESET, answered, chunked, raw_server
 
+LATER = time.monotonic() + 600
 ACCEPTED = answered(json.dumps({"id": "e1", "known": False}).encode(), status="202 Accepted")
 
 
@@ -33,6 +34,6 @@ def test_an_answer_that_does_not_accept_is_asked_for_again(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with raw_server(bad, ACCEPTED) as front:
-        assert events_check.publish(front.url, {"user": "ada"}, "e1") == "e1"
+        assert events_check.publish(front.url, {"user": "ada"}, "e1", LATER) == "e1"
         assert len(front.requests) == 2
         assert all(b"e1" in one for one in front.requests), "as one event"

@@ -7,12 +7,13 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
+from components.single_node.tls_settings import CURVES
 from tests import ports
 from tests.unit.support import listening
 from tests.unit.support.wire import raw_server
@@ -40,11 +41,14 @@ def running(
     return listening.running(command, port)
 
 
-def certificate(folder: pathlib.Path, file: str, name: str) -> None:
+ON_P256 = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+def certificate(folder: pathlib.Path, file: str, name: str, kind: Sequence[str] = ON_P256) -> None:
     """Make a certificate that is its own authority, and its key."""
     subprocess.run(
         [
-            *(str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *(str(OPENSSL), "req", "-x509", *kind),
             *("-nodes", "-subj", f"/CN={name}", "-days", "2"),
             *("-keyout", str(folder / f"{file}.key"), "-out", str(folder / f"{file}.crt")),
         ],
@@ -164,6 +168,33 @@ def test_no_session_outlives_the_authority_of_its_client(
                     session = secured.session
                     reused.append(secured.session_reused)
     assert reused == [False, client_certificates == "none"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_keys_are_exchanged_with_the_curves_of_the_profile_only(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: pathlib.Path, version: ssl.TLSVersion
+) -> None:
+    # In TLS 1.2 a client must know the curve of the certificate too; RSA has none.
+    pair = tmp_path_factory.mktemp("rsa")
+    certificate(pair, "tls", "test", ("-newkey", "rsa:2048"))
+
+    def accepted(curve: str) -> bool:
+        context = ssl.create_default_context(cafile=str(pair / "tls.crt"))
+        context.check_hostname = False
+        context.minimum_version = context.maximum_version = version
+        context.set_ecdh_curve(curve)
+        try:
+            with socket.create_connection(("127.0.0.1", port), 60) as plain:
+                context.wrap_socket(plain).close()
+        except ssl.SSLError:
+            return False
+        return True
+
+    with raw_server(OK + b"\r\nhi") as server:
+        text, port = sidecar(pair, tmp_path, server.port)
+        with running(text, tmp_path, port):
+            found = {curve for curve in (*CURVES, "X448", "secp521r1") if accepted(curve)}
+    assert found == set(CURVES)
 
 
 @pytest.mark.skipif(not MODULE.exists(), reason="nginx's stream module is not installed")

@@ -130,6 +130,42 @@ def test_what_it_reaches_lets_it_in_and_is_ready_first() -> None:
     assert graph.one("Deployment").urn in graph.one("Job").dependencies
 
 
+@pytest.mark.parametrize(
+    ("value", "argument"),
+    [
+        ({"b", "a"}, "covers[1]"),
+        (frozenset("a"), "covers[1]"),
+        ({"a": [1, {"b", "c"}]}, "covers[1][a][1]"),
+        ((1, {"b": object()}), "covers[1][1][b]"),
+        ({"a": b"bytes"}, "covers[1][a]"),
+        (lambda: 1, "covers[1]"),
+    ],
+    ids=["set", "frozenset", "nested", "object", "bytes", "function"],
+)
+@pytest.mark.parametrize("known", ["now", "later", "in part"])
+def test_what_has_no_stable_form_is_not_covered(value: Any, argument: str, known: str) -> None:
+    def covers() -> list[Any]:
+        if known == "now":
+            return ["a", value]
+        if known == "later":
+            return ["a", pulumi.Output.from_input("b").apply(lambda _: value)]
+        return ["a", [pulumi.Output.secret("b").apply(lambda _: value)]]
+
+    if known == "in part":
+        argument = argument.replace("covers[1]", "covers[1][0]", 1)
+    with pytest.raises(InputError) as caught:
+        check(covers)
+    assert caught.value.argument == argument
+    assert "has no form that stays the same" in str(caught.value)
+    assert "bytes" not in str(caught.value).partition(";")[0], "it may be a secret"
+
+
+def test_a_mapping_that_is_covered_has_texts_for_keys() -> None:
+    # Of numbers and texts together there is no order.
+    with pytest.raises(InputError, match=r"covers\[0\]\[a\] \(a key\) is <secret>; must be a text"):
+        check([{"a": {1: "b"}}])
+
+
 def test_a_resource_is_not_covered_but_depended_on() -> None:
     def program() -> None:
         other = pulumi.ComponentResource("dds:index:Other", "other")

@@ -1,7 +1,8 @@
 """An HTTPS client that runs in a pod: one JSON request on stdin, one JSON answer on stdout.
 
 ``at`` says where: host, port, and, unless it is plain HTTP, ``ca`` (a file), optionally ``name``
-(the name in the certificate), ``cert`` and ``key`` (files), ``oldest`` and ``newest`` (of TLS).
+(the name in the certificate), ``cert`` and ``key`` (files), ``oldest`` and ``newest`` (of TLS),
+``curve`` (the only one that keys are exchanged with).
 """
 
 import http.client
@@ -37,6 +38,8 @@ def context_of(at: dict[str, Any]) -> ssl.SSLContext | None:
             context.set_ciphers("DEFAULT@SECLEVEL=0")
             context.minimum_version = min(context.minimum_version, VERSIONS[at["newest"]])
             context.maximum_version = VERSIONS[at["newest"]]
+    if "curve" in at:
+        context.set_ecdh_curve(at["curve"])
     if "cert" in at:
         context.load_cert_chain(at["cert"], at["key"])
     return context
