@@ -44,6 +44,10 @@ _FOUND_MINUTES = 60
 SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
 
 
+# A cluster whose certificates have ended cannot be mended by an update that needs its members, so
+# theirs live longer than the 90 days that others do.
+_VALIDITY_DAYS = 365
+
 NO_KEYS: Mapping[str, pulumi.Input[str]] = {
     f"{folder}/x": "" for folder in (PEER, CLIENT, TOKENS, ROOT)
 }
@@ -81,6 +85,7 @@ class EtcdKeys:
                 "common_name": "etcd peer",
                 "dns_names": hosts,
                 "usages": ["server", "client"],
+                "validity_days": _VALIDITY_DAYS,
             },
             opts,
         )
@@ -91,13 +96,19 @@ class EtcdKeys:
                 "common_name": "etcd",
                 "dns_names": [*hosts, "localhost"],
                 "ip_addresses": ["127.0.0.1"],
+                "validity_days": _VALIDITY_DAYS,
             },
             opts,
         )
         # A pair of keys for tokens; nobody connects with it.
         tokens = Certificate(
             f"{name}-tokens",
-            {"authority": peers, "common_name": "etcd tokens", "usages": ["client"]},
+            {
+                "authority": peers,
+                "common_name": "etcd tokens",
+                "usages": ["client"],
+                "validity_days": _VALIDITY_DAYS,
+            },
             opts,
         )
         return cls(_pem(peer), _pem(client), _pem(tokens), peers.created)
