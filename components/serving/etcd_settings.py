@@ -18,11 +18,12 @@ from components.arguments.cron import Schedule
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName, check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources, VolumeSize, amount
+from components.arguments.quantities import Resources, VolumeSize
 from components.platform.certificates import Authority
 from components.pods.resources import with_defaults
 from components.pods.template import SPREADS
 from components.values.peers import Clients
+from components.workloads.stateful import check_room
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382
 SIZES = (1, 3, 5)
@@ -108,9 +109,9 @@ class EtcdClusterArgs(TypedDict):
     """Members. Of 3 one may be lost; of 5, two."""
     quota_mb: NotRequired[Annotated[int, between(16, _MOST_MB), Default(512)]]
     """Most that the data may take in MiB; beyond it writes are refused."""
-    storage_size: NotRequired[Annotated[VolumeSize, DefaultsTo("the least")]]
+    storage_size: NotRequired[Annotated[VolumeSize, Default("2Gi")]]
     """Size of each volume: at least twice the quota, which a defragmentation needs, and 512Mi for
-    the log."""
+    the log. Another size replaces the volumes, so it follows no other argument."""
     storage_class: NotRequired[Later[ObjectName]]
     """StorageClass. By default the cluster's default one."""
     delete_data: NotRequired[Annotated[bool, Default(False)]]
@@ -187,14 +188,9 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
             where, "election_ms", election, f"must be at least {5 * heartbeat}, five heartbeats"
         )
     least = 2 * quota + _LOG_MB
-    size = args.setdefault("storage_size", f"{least}Mi")
-    if amount(size) < least * MIB:
-        raise InputError(
-            where,
-            "storage_size",
-            size,
-            f"must be at least {least}Mi: twice the quota for a defragmentation, and the log",
-        )
+    check_room(
+        where, args["storage_size"], least, "twice the quota for a defragmentation, and the log"
+    )
     args.setdefault("tools_image", args["image"])
     args["resources"] = with_defaults(
         Place(where, "resources"),

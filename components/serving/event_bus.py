@@ -14,7 +14,6 @@ from pulumi_kubernetes.core.v1 import Service
 
 from components.arguments import (
     Default,
-    DefaultsTo,
     InputError,
     Later,
     between,
@@ -25,7 +24,7 @@ from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName
 from components.arguments.place import Place
-from components.arguments.quantities import Resources, VolumeSize, amount
+from components.arguments.quantities import Resources, VolumeSize
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
 from components.pods.resources import with_defaults
@@ -34,7 +33,7 @@ from components.values.names import child
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.workloads.arguments import PodArgs
-from components.workloads.stateful import StorageArgs
+from components.workloads.stateful import StorageArgs, check_room
 from components.workloads.task import Task, TaskArgs
 
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
@@ -49,9 +48,6 @@ _PLAN = "/etc/events/setup.json"
 _NOT_YET = "not-known-yet"
 _TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
-_MIB = 2**20
-# The least that a volume has.
-_LEAST_MB = 32
 _PLANNED = (
     "events_mb", "keep_hours", "dead_mb", "keep_dead_hours", "records_mb", "duplicate_seconds",
 )  # fmt: skip
@@ -127,10 +123,9 @@ class EventBusArgs(TypedDict):
         ]
     ]
     """Buckets of keys and values."""
-    storage_size: NotRequired[
-        Annotated[VolumeSize, DefaultsTo("what the streams may take and a quarter more")]
-    ]
-    """Size of the volume, at least what the streams may take."""
+    storage_size: NotRequired[Annotated[VolumeSize, Default("1Gi")]]
+    """Size of the volume, at least what the streams may take. Another size replaces the volume, so it
+    follows no other argument."""
     storage_class: NotRequired[Later[ObjectName]]
     """StorageClass. By default the cluster's default one."""
     delete_data: NotRequired[Annotated[bool, Default(False)]]
@@ -402,14 +397,5 @@ def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
         requests={"cpu": "50m", "memory": "256Mi"},
         limits={"memory": "256Mi"},
     )
-    asked, stored = _asked_mb(args), _stored_mb(args)
-    # A quarter more than what is asked for is what the streams may take at most, and more.
-    size = args.setdefault("storage_size", f"{max(asked + asked // 4 + 1, _LEAST_MB)}Mi")
-    if amount(size) < stored * _MIB:
-        raise InputError(
-            where,
-            "storage_size",
-            size,
-            f"must be at least {stored}Mi, which is what the streams may take",
-        )
+    check_room(where, args["storage_size"], _stored_mb(args), "which is what the streams may take")
     return args

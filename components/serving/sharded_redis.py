@@ -23,7 +23,7 @@ from components.arguments import (
 )
 from components.arguments.images import Image
 from components.arguments.names import Namespace, ObjectName
-from components.arguments.quantities import VolumeSize, amount
+from components.arguments.quantities import VolumeSize
 from components.arguments.together import unique
 from components.platform.generated import Password
 from components.pods.companion import Companion
@@ -46,6 +46,7 @@ from components.workloads.stateful import (
     StatefulApplication,
     StatefulApplicationArgs,
     StorageArgs,
+    check_room,
     replica_services,
     service_endpoints,
 )
@@ -56,7 +57,7 @@ FSYNC = ("always", "everysec", "no")
 _DATA = "/data"
 _CONFIG = "/etc/redis/redis.conf"
 _ACL = "/etc/redis-acl/users.acl"
-_MIB = 2**20
+_STORAGE_SIZE = "1Gi"
 _ON_DISK_ONLY = ("appendfsync", "storage_size", "storage_class", "delete_data")
 
 
@@ -80,11 +81,9 @@ class ShardedRedisArgs(TypedDict):
     memory_mb: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
     """Memory for data of each shard in MiB. The container's limit lies above it, twice as high where
     the append-only file is rewritten by a forked process."""
-    storage_size: NotRequired[
-        Annotated[VolumeSize, DefaultsTo("four times the memory, at least 256Mi")]
-    ]
+    storage_size: NotRequired[Annotated[VolumeSize, DefaultsTo(f"{_STORAGE_SIZE}")]]
     """Size of each volume, at least twice the memory: the append-only file is there twice while it
-    is rewritten."""
+    is rewritten. Another size replaces the volumes, so it follows no other argument."""
     storage_class: NotRequired[Later[ObjectName]]
     """StorageClass. By default the cluster's default one."""
     delete_data: NotRequired[Annotated[bool, DefaultsTo("false")]]
@@ -320,15 +319,10 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
         if argument in args and not args["auth"]:
             raise InputError(where, argument, "<secret>", "must be left out with auth false")
     memory = args["memory_mb"]
-    size = args.setdefault("storage_size", f"{max(256, 4 * memory)}Mi")
-    if persistence and amount(size) < 2 * memory * _MIB:
-        raise InputError(
-            where,
-            "storage_size",
-            size,
-            f"must be at least {2 * memory}Mi, twice memory_mb: the file is there twice while it is "
-            "rewritten",
-        )
+    size = args.setdefault("storage_size", _STORAGE_SIZE)
+    if persistence:
+        because = "twice memory_mb: the file is there twice while it is rewritten"
+        check_room(where, size, 2 * memory, because)
     args.setdefault("appendfsync", "always")
     args.setdefault("delete_data", False)
     return args

@@ -16,7 +16,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from components.arguments import Default, DefaultsTo, InputError, Later, resolved
 from components.arguments.files import MountPath
 from components.arguments.names import ObjectName
-from components.arguments.quantities import VolumeSize
+from components.arguments.quantities import VolumeSize, amount
 from components.pods import labels as pod_labels
 from components.values.names import child
 from components.values.reach import Reach
@@ -42,6 +42,24 @@ class StorageArgs(TypedDict):
     delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
     """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
     their namespace are deleted."""
+
+
+def check_room(where: str, size: str, least_mib: int, because: str) -> None:
+    """Refuse a component's ``storage_size`` that its other arguments need more than.
+
+    It follows none of them: a volume of another size would replace the StatefulSet.
+
+    :param because: what it is for, as a clause
+    :raises InputError: naming the least
+    """
+    if amount(size) < least_mib * 2**20:
+        raise InputError(
+            where,
+            "storage_size",
+            size,
+            f"must be at least {least_mib}Mi, {because}; it follows no other argument, since another "
+            "size replaces the volumes",
+        )
 
 
 class StatefulApplicationArgs(ServingArgs):

@@ -102,12 +102,6 @@ def test_the_configuration_says_what_the_arguments_say() -> None:
     assert claim["storageClassName"] == "fast"
 
 
-def test_the_smallest_bus_has_the_smallest_volume() -> None:
-    graph = made(events_mb=1, dead_mb=1, records_mb=1)
-    (claim,) = the(graph, "StatefulSet")["spec"]["volumeClaimTemplates"]
-    assert claim["spec"]["resources"]["requests"]["storage"] == "32Mi"
-
-
 def reached(preview: bool = False) -> Graph:
     """A bus, and a client and a watcher in another namespace."""
 
