@@ -5,6 +5,7 @@
 ``curve`` (the only one that keys are exchanged with).
 """
 
+import ctypes
 import http.client
 import json
 import socket
@@ -22,6 +23,17 @@ VERSIONS = {
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
 _HEX = 16
+_SET_GROUPS_LIST = 92
+
+
+def exchange_keys_with(context: ssl.SSLContext, group: str) -> None:
+    """Offer one group only. ``set_ecdh_curve`` knows neither X25519 nor X448, so OpenSSL is asked."""
+    control = ctypes.CDLL("libssl.so.3").SSL_CTX_ctrl
+    control.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p]
+    # What CPython's object has behind its head is OpenSSL's.
+    inside = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+    if not control(inside, _SET_GROUPS_LIST, 0, group.encode()):
+        raise ValueError(f"OpenSSL knows no group {group}")
 
 
 def context_of(at: dict[str, Any]) -> ssl.SSLContext | None:
@@ -39,7 +51,7 @@ def context_of(at: dict[str, Any]) -> ssl.SSLContext | None:
             context.minimum_version = min(context.minimum_version, VERSIONS[at["newest"]])
             context.maximum_version = VERSIONS[at["newest"]]
     if "curve" in at:
-        context.set_ecdh_curve(at["curve"])
+        exchange_keys_with(context, at["curve"])
     if "cert" in at:
         context.load_cert_chain(at["cert"], at["key"])
     return context
