@@ -29,6 +29,7 @@ from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
 from stacks import deploy
 from stacks.settings import Settings
+from tests.unit.support.examples.example import elsewhere
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, Secret, build
@@ -37,21 +38,6 @@ IMAGE = "registry.example/companions:1.0"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 PASSWORD = "swordfish-long-enough"
 TWO = Reach("shards", ("127.0.0.1:1", "127.0.0.1:2"))
-
-
-def elsewhere(port: int, app_protocol: str = "tcp", path: str = "") -> Reach:
-    """A server of another namespace, as a component gives it."""
-    return Reach(
-        "there",
-        (pulumi.Output.from_input(f"server.there.svc:{port}"),),
-        pods={"app": "server"},
-        namespace="there",
-        ports=(port,),
-        app_protocol=app_protocol,
-        path=path,
-        credentials=Credentials("not-for-an-adapter"),
-        isolated=True,
-    )
 
 
 LOGS: list[dict[str, Any]] = [

@@ -6,25 +6,8 @@ import pulumi
 
 from components import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
 from components.single_node.log_adapter import LOG_FOLDER
-from components.values.reach import Credentials, Reach
-from tests.unit.support.examples.example import IMAGE, Example
-
-AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-
-
-def elsewhere(*, port: int, app_protocol: str, path: str = "") -> Reach:
-    """A server in another namespace, whose endpoint is known later."""
-    return Reach(
-        "server",
-        (pulumi.Output.from_input(f"server.there.svc:{port}"),),
-        pods={"app": "server"},
-        namespace="there",
-        ports=(port,),
-        app_protocol=app_protocol,
-        path=path,
-        credentials=Credentials("another-swordfish"),
-        isolated=True,
-    )
+from components.values.reach import Reach
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, elsewhere
 
 
 def outside(url: str, authority: str | None = None) -> Reach:
@@ -81,7 +64,7 @@ EXAMPLES: dict[str, Example] = {
         lambda: {
             **_sync(),
             "http": {
-                "server": outside("https://config.example:8443/web.json?of=web", AUTHORITY),
+                "server": outside("https://config.example:8443/web.json?of=web", CERTIFICATE),
                 "file": "größe (1).conf",
                 "authorization": pulumi.Output.secret("Bearer swordfish"),
             },
@@ -96,7 +79,7 @@ EXAMPLES: dict[str, Example] = {
         lambda: {
             **_sync(),
             "git": {
-                "server": outside("https://git.example/web.git", AUTHORITY),
+                "server": outside("https://git.example/web.git", CERTIFICATE),
                 "branch": "release/1.0",
                 "folder": "etc/my app",
             },
@@ -113,7 +96,7 @@ EXAMPLES: dict[str, Example] = {
                 {
                     "name": "redis",
                     "kind": "redis_slowlog",
-                    "server": elsewhere(port=6380, app_protocol="redis"),
+                    "server": elsewhere(6380, app_protocol="redis"),
                     "auth": True,
                 },
                 {
@@ -139,7 +122,7 @@ EXAMPLES: dict[str, Example] = {
         lambda: {
             **_exporter(),
             "kind": "nginx",
-            "server": elsewhere(port=8081, app_protocol="http", path="/status?a=b"),
+            "server": elsewhere(8081, app_protocol="http", path="/status?a=b"),
         },
     ),
     "RedisExporter": Example(
@@ -168,7 +151,7 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
             "flavour": "mysql",
-            "server": elsewhere(port=3307, app_protocol="mysql"),
+            "server": elsewhere(3307, app_protocol="mysql"),
             "database": "shop",
             "user": "watch",
             "password": pulumi.Output.secret("swordfish-long-enough"),

@@ -57,6 +57,19 @@ def reach(name: str = "api", port: int = 8080, **more: Any) -> Reach:
     return Reach(name=name, **given)
 
 
+def elsewhere(port: int, app_protocol: str = "tcp", path: str = "") -> Reach:
+    """A server of another namespace, as a component gives it: its endpoint is known later."""
+    return reach(
+        "there",
+        endpoints=(pulumi.Output.from_input(f"server.there.svc:{port}"),),
+        pods={"app": "server"},
+        ports=(port,),
+        app_protocol=app_protocol,
+        path=path,
+        credentials=Credentials("not-for-an-adapter"),
+    )
+
+
 def bus() -> Reach:
     return reach(
         "bus",

@@ -7,7 +7,6 @@ from components.values.reach import Credentials, Reach
 from components.values.topology import Topology
 from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, reach
 
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
 RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}
 METRICS_CLIENTS = [{"pods": {"role": "scraper"}, "namespaces": {"team": "blue"}}]
@@ -140,8 +139,8 @@ EXAMPLES: dict[str, Example] = {
     "TlsSidecar": Example(
         TlsSidecar,
         "dds:index:TlsSidecar",
-        {"image": IMAGE, "application_port": 8080, "certificate": PEM, "key": KEY},
-        lambda: {**_tls(), "certificate": PEM, "key": KEY, "client_authority": PEM},
+        {"image": IMAGE, "application_port": 8080, "certificate": CERTIFICATE, "key": KEY},
+        lambda: {**_tls(), "certificate": CERTIFICATE, "key": KEY, "client_authority": CERTIFICATE},
     ),
     "TlsSidecar of a Secret": Example(
         TlsSidecar,
