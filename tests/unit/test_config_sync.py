@@ -9,7 +9,7 @@ import pytest
 from components import Application, ConfigSync
 from components.arguments.errors import InputError
 from components.values.reach import Reach
-from tests.unit.support.examples.adapters import AUTHORITY
+from tests.unit.support.examples.example import CERTIFICATE
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build
@@ -209,7 +209,7 @@ def test_readiness_depends_on_the_source_only_if_asked_for() -> None:
 def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
     def http() -> dict[str, Any]:
         return {
-            "server": outside("https://config.example/web.json", AUTHORITY),
+            "server": outside("https://config.example/web.json", CERTIFICATE),
             "authorization": pulumi.Output.secret("Bearer swordfish"),
         }
 
@@ -224,7 +224,7 @@ def test_a_password_is_in_a_secret_and_nowhere_else(preview: bool) -> None:
     assert source["authorization_file"] == "/etc/config-sync-secret/authorization"
     assert source["authority_file"] == "/etc/config-sync-secret/authority.crt"
     (files,) = objects(graph, "Secret")
-    assert files["stringData"]["authority.crt"] == AUTHORITY
+    assert files["stringData"]["authority.crt"] == CERTIFICATE
 
 
 @pytest.mark.parametrize(
