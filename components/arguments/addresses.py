@@ -157,9 +157,6 @@ def url(*schemes: str, says: str = "") -> Constraint:
     return Address(wanted, holds, odd)
 
 
-HttpUrl = Annotated[str, url("http", "https")]
-"""An HTTP URL without credentials."""
-
 HttpPath = Annotated[
     str,
     matching(

@@ -1,7 +1,7 @@
 """Companions: the containers of a single-node pattern, to be added to any pod."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -9,7 +9,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
 
 from components.arguments import NOT_EMPTY, InputError, Later, check_fields, matching, one_of
-from components.arguments.addresses import IpAddress, Port, Protocol
+from components.arguments.addresses import IpAddress, Port, Protocol, is_loopback
 from components.arguments.names import (
     Annotations,
     DnsLabel,
@@ -18,7 +18,7 @@ from components.arguments.names import (
     ObjectName,
     PortName,
 )
-from components.values.peers import Peer
+from components.values.peers import Peer, PeerArgs
 from components.values.reach import Reach
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
@@ -35,6 +35,12 @@ _Resource = Annotated[
 _Group = Annotated[
     str, matching("[-.a-z0-9]*", "an API group such as coordination.k8s.io", most=253, odd=("*",))
 ]
+
+
+def check_clients(where: str, argument: str, address: str, clients: Sequence[PeerArgs]) -> None:
+    """Refuse clients of what listens for its own pod only."""
+    if clients and is_loopback(address):
+        raise InputError(where, argument, clients, f"cannot reach {address}: it is the pod's own")
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,12 @@ class Listener:
     def __post_init__(self) -> None:
         where = f'Listener "{self.name}"'
         check_fields(where, self)
-        if self.local and self.clients:
-            raise InputError(
-                where, "clients", self.clients, f"cannot reach {self.address}: it is the pod's own"
-            )
+        check_clients(where, "clients", self.address, self.clients)
 
     @property
     def local(self) -> bool:
         """Whether only containers of the same pod reach it."""
-        return ipaddress.ip_address(self.address).is_loopback
+        return is_loopback(self.address)
 
     def collides(self, other: "Listener") -> bool:
         """Whether the two cannot be bound in one pod."""

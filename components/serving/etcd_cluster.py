@@ -32,10 +32,10 @@ from components.values.names import child
 from components.values.reach import Credentials, Reach
 from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
+from components.workloads.service_reach import service_reach
 from components.workloads.stateful import (
     StatefulApplication,
     replica_services,
-    service_endpoints,
 )
 from components.workloads.task import Task
 
@@ -95,8 +95,7 @@ class EtcdCluster(pulumi.ComponentResource):
             not_ready=True,
             opts=own,
         )
-        namespace: pulumi.Output[str] = services[0].metadata["namespace"]
-        keys = EtcdKeys.made(plan, namespace, args.get("authority"), own)
+        keys = EtcdKeys.made(plan, services[0].metadata["namespace"], args.get("authority"), own)
         self.root_password = pulumi.Output.secret(
             args["root_password"]
             if "root_password" in args
@@ -117,15 +116,13 @@ class EtcdCluster(pulumi.ComponentResource):
         self.job = ScrapeJob(
             name, dataclasses.replace(self.application.port("metrics"), depends_on=())
         )
-        self._members = Reach(
-            name=name,
-            endpoints=service_endpoints(services, CLIENT_PORT),
+        self._members = service_reach(
+            name,
+            services,
+            CLIENT_PORT,
             pods=plan.selector,
-            namespace=namespace,
-            ports=(CLIENT_PORT,),
             app_protocol="etcd",
             authority=keys.client["ca.crt"],
-            isolated=True,
             depends_on=(self.application.stateful_set, *services),
         )
         enabled = Task(

@@ -33,6 +33,7 @@ from components.values.names import child
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.workloads.arguments import PodArgs
+from components.workloads.service_reach import service_reach
 from components.workloads.stateful import StorageArgs, check_room
 from components.workloads.task import Task, TaskArgs
 
@@ -44,10 +45,12 @@ _DATA = "/data"
 _CONFIG = "/etc/nats/nats.conf"
 _USERS = "/etc/nats-users/users.conf"
 _PLAN = "/etc/events/setup.json"
-# Stands for what is made only after the arguments are checked.
-_NOT_YET = "not-known-yet"
 _TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
+# Stands for the server, which is made only after the arguments are checked.
+_NOT_YET = dataclasses.replace(
+    Reach.local(CLIENT_PORT, app_protocol="nats"), credentials=Credentials("not-known-yet", _ADMIN)
+)
 _PLANNED = (
     "events_mb", "keep_hours", "dead_mb", "keep_dead_hours", "records_mb", "duplicate_seconds",
 )  # fmt: skip
@@ -174,7 +177,7 @@ class EventBus(pulumi.ComponentResource):
         args = _checked(where, args)
         plan = _Plan(name, args)
         Singleton.validate(where, name, plan.server({_USERS: ""}))
-        Task.validate(where, plan.setup_name, plan.setup(plan.reach(_ADMIN, _NOT_YET)))
+        Task.validate(where, plan.setup_name, plan.setup(_NOT_YET))
         super().__init__("dds:index:EventBus", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         client = Password(f"{name}-client", {}, own).value
@@ -191,11 +194,20 @@ class EventBus(pulumi.ComponentResource):
             # It has an address as soon as the server is ready, which is waited for there.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.server]),
         )
-        ready = (self.server.application.stateful_set, service)
-        admins = plan.reach(_ADMIN, admin, service.metadata["namespace"], ready)
+        admins = service_reach(
+            name,
+            [service],
+            CLIENT_PORT,
+            pods=plan.selector,
+            app_protocol="nats",
+            credentials=Credentials(admin, _ADMIN),
+            depends_on=(self.server.application.stateful_set, service),
+        )
         setup = Task(plan.setup_name, plan.setup(admins), own)
         self.reach = dataclasses.replace(
-            admins, credentials=Credentials(client, _USER), depends_on=(*ready, setup.job)
+            admins,
+            credentials=Credentials(client, _USER),
+            depends_on=(*admins.depends_on, setup.job),
         )
         self.monitoring = self.server.port("monitor")
         self.register_outputs({"server": self.reach.endpoint})
@@ -330,27 +342,6 @@ class _Plan:
         if "namespace" in args:
             workload["namespace"] = args["namespace"]
         return workload
-
-    def reach(
-        self,
-        user: str,
-        password: pulumi.Input[str],
-        namespace: pulumi.Input[str] = _NOT_YET,
-        depends_on: tuple[pulumi.Resource, ...] = (),
-    ) -> Reach:
-        """How a user reaches the server, by the Service that keeps its address."""
-        server = pulumi.Output.concat(self.service_name, ".", namespace, f".svc:{CLIENT_PORT}")
-        return Reach(
-            self.name,
-            (server,),
-            pods=self.selector,
-            namespace=namespace,
-            ports=(CLIENT_PORT,),
-            app_protocol="nats",
-            credentials=Credentials(password, user),
-            isolated=True,
-            depends_on=depends_on,
-        )
 
     def setup(self, reach: Reach) -> TaskArgs:
         """What makes the streams."""

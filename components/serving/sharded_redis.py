@@ -42,13 +42,13 @@ from components.values.ring import (
     plan,
 )
 from components.values.topology import HashTag, Topology
+from components.workloads.service_reach import service_reach
 from components.workloads.stateful import (
     StatefulApplication,
     StatefulApplicationArgs,
     StorageArgs,
     check_room,
     replica_services,
-    service_endpoints,
 )
 
 PORT = 6379
@@ -174,16 +174,14 @@ class ShardedRedis(pulumi.ComponentResource):
             namespace=args.get("namespace"),
             opts=own,
         )
-        self.reach = Reach(
-            name=name,
-            endpoints=service_endpoints(services, PORT),
+        self.reach = service_reach(
+            name,
+            services,
+            PORT,
             pods=self.application.labels,
-            namespace=services[0].metadata["namespace"],
-            ports=(PORT,),
             app_protocol="redis",
             credentials=None if self.password is None else Credentials(self.password),
             topology=Topology(self.plan.names, args["hash"], args["hash_tag"]),
-            isolated=True,
             depends_on=(self.application.stateful_set, *services),
         )
         self.register_outputs(

@@ -6,8 +6,8 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import InputError
 from components.values.metrics import ScrapeJob
-from components.values.reach import Reach
 from components.values.redis_user import RedisUser
+from components.workloads.service_reach import service_reach
 
 LABEL_PREFIX = "dds/metrics-of-"
 RESERVE = 13
@@ -43,17 +43,6 @@ def job(
         },
         opts=opts,
     )
-    namespace: pulumi.Output[str] = service.metadata["namespace"]
-    host = pulumi.Output.concat(service.metadata["name"], ".", namespace, ".svc")
     return ScrapeJob(
-        name,
-        Reach(
-            name=name,
-            endpoints=(pulumi.Output.concat(host, f":{port}"),),
-            pods=labels(name),
-            namespace=namespace,
-            ports=(port,),
-            app_protocol="http",
-            isolated=True,
-        ),
+        name, service_reach(name, [service], port, pods=labels(name), app_protocol="http")
     )

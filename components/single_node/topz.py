@@ -9,12 +9,12 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
-from components.arguments import Default, InputError, Later, resolved
-from components.arguments.addresses import IpAddress, UnprivilegedPort, is_loopback
+from components.arguments import Default, Later, resolved
+from components.arguments.addresses import IpAddress, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.quantities import Resources
-from components.pods.companion import ANYWHERE, Companion, Listener
+from components.pods.companion import ANYWHERE, Companion, Listener, check_clients
 from components.values.peers import Clients
 
 _PROGRAM = ("python3", "-m", "companions.topz")
@@ -86,13 +86,7 @@ def command(address: str, port: int) -> list[str]:
 def _checked(where: str, name: str, args: TopzArgs) -> tuple[TopzArgs, Listener]:
     check_name(where, name)
     args = resolved(where, TopzArgs, args)
-    if is_loopback(args["address"]) and args["clients"]:
-        raise InputError(
-            where,
-            "clients",
-            args["clients"],
-            f"cannot reach {args['address']}: it is the pod's own",
-        )
+    check_clients(where, "clients", args["address"], args["clients"])
     return args, Listener(args["port"], "topz", args["address"], clients=tuple(args["clients"]))
 
 

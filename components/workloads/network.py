@@ -19,7 +19,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyPortArgsDict,
 )
 
-from components.values.peers import NAMESPACE_NAME, PeerArgs, cluster_network
+from components.values.peers import NAMESPACE_NAME, NetworkArgs, PeerArgs
 from components.values.reach import Reach
 
 
@@ -40,6 +40,8 @@ class Connections:
     reaches: Sequence[Reach]
     api_server: bool
     """Whether a container of the pods has something to do there."""
+    network: NetworkArgs
+    """Where the cluster's own services are."""
 
     def ingress(self) -> list[NetworkPolicyIngressRuleArgsDict]:
         """The rules for what comes in, one for all ports that are open to the same."""
@@ -62,7 +64,7 @@ class Connections:
 
     def egress(self) -> list[NetworkPolicyEgressRuleArgsDict]:
         """The rules for what goes out."""
-        network = cluster_network()
+        network = self.network
         dns = [(port, protocol) for port in network["dns_ports"] for protocol in ("UDP", "TCP")]
         rules = [_out(dns, network["dns"])]
         if self.api_server:

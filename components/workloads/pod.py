@@ -22,6 +22,7 @@ from components.pods import labels as pod_labels
 from components.pods.account import token
 from components.pods.companion import Companion, Listener
 from components.pods.template import pod_template
+from components.values.peers import cluster_network
 from components.workloads.arguments import PodArgs, PreparationArgs
 from components.workloads.files import (
     NOTHING_MOUNTED,
@@ -199,6 +200,7 @@ def plan_pod(
             if not reach.is_local
         ],
         api_server=any((args["rules"], *(c.rules for c in companions))),
+        network=cluster_network(),
     )
     for key in args["labels"]:
         if key in pod_labels.standard(selector, None):
@@ -227,7 +229,6 @@ def plan_pod(
     )
     # What is wrong with the pod shows here, before the first resource.
     plan.template()
-    connections.egress()
     return plan
 
 

@@ -10,7 +10,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.arguments import InputError, is_deferred, nearest
 from components.arguments.together import unique
-from components.pods.companion import Listener
+from components.pods.companion import Listener, check_clients
 from components.pods.probes import probes
 from components.values.reach import Reach
 from components.workloads.arguments import PortArgs, ServingArgs
@@ -18,6 +18,7 @@ from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.network import Admission
 from components.workloads.pod import PodPlan, plan_pod
 from components.workloads.rollout import rollout_timeouts
+from components.workloads.service_reach import service_reach
 
 NOT_AWAITED = {"pulumi.com/skipAwait": "true"}
 """Annotation of a Service whose pods are waited for by themselves.
@@ -81,20 +82,17 @@ class ServingPlan:
 
         :param depends_on: what is ready then
         """
-        namespace: pulumi.Output[str] = service.metadata["namespace"]
-        host = pulumi.Output.concat(service.metadata["name"], ".", namespace, ".svc")
         return Reaches(
             self.pod.where,
             {
-                listener.name: Reach(
-                    name=self.pod.name,
-                    endpoints=(pulumi.Output.concat(host, f":{port}"),),
+                listener.name: service_reach(
+                    self.pod.name,
+                    [service],
+                    port,
                     pods=self.pod.selector,
-                    namespace=namespace,
-                    ports=(listener.port,),
+                    target_port=listener.port,
                     protocol=listener.protocol,
                     app_protocol=app_protocol,
-                    isolated=True,
                     depends_on=depends_on,
                 )
                 for listener, port, app_protocol in self.exposed
@@ -184,11 +182,8 @@ def plan_serving(
 
 def _listener(where: str, position: int, port: PortArgs) -> Listener:
     clients = tuple(port.get("clients", ()))
-    try:
-        return Listener(port["port"], port["name"], port["address"], port["protocol"], clients)
-    except InputError as error:
-        argument = f"ports[{position}].{error.argument}"
-        raise InputError(where, argument, error.value, error.expected) from None
+    check_clients(where, f"ports[{position}].clients", port["address"], clients)
+    return Listener(port["port"], port["name"], port["address"], port["protocol"], clients)
 
 
 def _admissions(

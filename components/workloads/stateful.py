@@ -1,6 +1,6 @@
 """StatefulApplication: a StatefulSet with all that belongs to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
@@ -220,16 +220,6 @@ def replica_services(
             spec["publish_not_ready_addresses"] = True
         services.append(Service(child(name, str(ordinal)), metadata=metadata, spec=spec, opts=opts))
     return services
-
-
-def service_endpoints(services: Sequence[Service], port: int) -> tuple[pulumi.Output[str], ...]:
-    """``host:port`` of each, from anywhere in the cluster."""
-    return tuple(
-        pulumi.Output.concat(
-            service.metadata["name"], ".", service.metadata["namespace"], f".svc:{port}"
-        )
-        for service in services
-    )
 
 
 def _plan(

@@ -27,7 +27,7 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Endpoint, Host, HttpUrl, IpAddress, Network
+from components.arguments.addresses import Endpoint, Host, IpAddress, Network, url
 from components.arguments.containers import SHAPES, EnvName
 from components.arguments.cron import Schedule
 from components.arguments.declared import Declared, arguments_of, read
@@ -42,6 +42,7 @@ from tests.unit.support.odd import arguments, odd_values
 from toolchain.graph import build
 
 WHERE = 'Store "one"'
+HttpUrl = Annotated[str, url("http", "https")]
 
 
 class PortArgs(TypedDict):
