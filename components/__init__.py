@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from components.platform.prometheus import Prometheus, PrometheusArgs
     from components.platform.smoke import SmokeTest, SmokeTestArgs
     from components.pods.companion import Companion, Listener, Rule
+    from components.pods.hosting import (
+        ApplicationHosting,
+        CompanionHosting,
+        ObjectHosting,
+        PodHosting,
+        RolloutArgs,
+        SingletonHosting,
+        StatefulHosting,
+        StorageArgs,
+    )
+    from components.pods.spread import SpreadArgs
     from components.serving.election import Election, ElectionArgs
     from components.serving.etcd_cluster import EtcdCluster
     from components.serving.etcd_settings import EtcdClusterArgs
@@ -63,17 +74,14 @@ if TYPE_CHECKING:
     from components.values.topology import Topology
     from components.workloads.application import Application, ApplicationArgs
     from components.workloads.scheduled import ScheduledTask, ScheduledTaskArgs
-    from components.workloads.stateful import (
-        StatefulApplication,
-        StatefulApplicationArgs,
-        StorageArgs,
-    )
+    from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs
     from components.workloads.task import Task, TaskArgs
 
 _MODULES = {
     "Alert": "values.metrics",
     "Application": "workloads.application",
     "ApplicationArgs": "workloads.application",
+    "ApplicationHosting": "pods.hosting",
     "Authority": "platform.certificates",
     "AuthorityArgs": "platform.certificates",
     "BreakerArgs": "single_node.service_broker",
@@ -83,6 +91,7 @@ _MODULES = {
     "Cluster": "platform.cluster",
     "ClusterArgs": "platform.cluster",
     "Companion": "pods.companion",
+    "CompanionHosting": "pods.hosting",
     "ConfigSync": "single_node.config_sync",
     "ConfigSyncArgs": "single_node.config_sync",
     "Credentials": "values.reach",
@@ -108,12 +117,14 @@ _MODULES = {
     "MetricsExporterArgs": "single_node.exporters",
     "MySqlHealth": "single_node.mysql_health",
     "MySqlHealthArgs": "single_node.mysql_health",
+    "NetworkArgs": "values.peers",
+    "ObjectHosting": "pods.hosting",
     "Password": "platform.generated",
     "PasswordArgs": "platform.generated",
-    "NetworkArgs": "values.peers",
     "PeerArgs": "values.peers",
     "Pipeline": "serving.pipeline",
     "PipelineArgs": "serving.pipeline",
+    "PodHosting": "pods.hosting",
     "Prometheus": "platform.prometheus",
     "PrometheusArgs": "platform.prometheus",
     "Reach": "values.reach",
@@ -121,6 +132,7 @@ _MODULES = {
     "RedisExporterArgs": "single_node.exporters",
     "RequestSplitter": "single_node.request_splitter",
     "RequestSplitterArgs": "single_node.splitter_settings",
+    "RolloutArgs": "pods.hosting",
     "Rule": "pods.companion",
     "ScheduledTask": "workloads.scheduled",
     "ScheduledTaskArgs": "workloads.scheduled",
@@ -131,12 +143,15 @@ _MODULES = {
     "ShardedRedisArgs": "serving.sharded_redis",
     "Singleton": "serving.singleton",
     "SingletonArgs": "serving.singleton",
+    "SingletonHosting": "pods.hosting",
     "SmokeTest": "platform.smoke",
     "SmokeTestArgs": "platform.smoke",
+    "SpreadArgs": "pods.spread",
     "StatefulApplication": "workloads.stateful",
     "StatefulApplicationArgs": "workloads.stateful",
+    "StatefulHosting": "pods.hosting",
     "StickyArgs": "single_node.splitter_settings",
-    "StorageArgs": "workloads.stateful",
+    "StorageArgs": "pods.hosting",
     "Subscriber": "serving.subscriber",
     "SubscriberArgs": "serving.subscriber",
     "Task": "workloads.task",
@@ -154,6 +169,7 @@ __all__ = [
     "Alert",
     "Application",
     "ApplicationArgs",
+    "ApplicationHosting",
     "Authority",
     "AuthorityArgs",
     "BreakerArgs",
@@ -163,6 +179,7 @@ __all__ = [
     "Cluster",
     "ClusterArgs",
     "Companion",
+    "CompanionHosting",
     "ConfigSync",
     "ConfigSyncArgs",
     "Credentials",
@@ -189,11 +206,13 @@ __all__ = [
     "MySqlHealth",
     "MySqlHealthArgs",
     "NetworkArgs",
+    "ObjectHosting",
     "Password",
     "PasswordArgs",
     "PeerArgs",
     "Pipeline",
     "PipelineArgs",
+    "PodHosting",
     "Prometheus",
     "PrometheusArgs",
     "Reach",
@@ -201,6 +220,7 @@ __all__ = [
     "RedisExporterArgs",
     "RequestSplitter",
     "RequestSplitterArgs",
+    "RolloutArgs",
     "Rule",
     "ScheduledTask",
     "ScheduledTaskArgs",
@@ -211,10 +231,13 @@ __all__ = [
     "ShardedRedisArgs",
     "Singleton",
     "SingletonArgs",
+    "SingletonHosting",
     "SmokeTest",
     "SmokeTestArgs",
+    "SpreadArgs",
     "StatefulApplication",
     "StatefulApplicationArgs",
+    "StatefulHosting",
     "StickyArgs",
     "StorageArgs",
     "Subscriber",

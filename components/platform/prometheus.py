@@ -1,7 +1,7 @@
 """Prometheus: scrapes what adapters offer and raises alarms (chapter 4)."""
 
 from collections.abc import Sequence
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict, cast
 
 import pulumi
 import yaml
@@ -10,21 +10,18 @@ from components.arguments import (
     DISTINCT,
     NOT_EMPTY,
     Default,
-    DefaultsTo,
-    InputError,
     Later,
     between,
     resolved,
 )
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, check_name
+from components.arguments.names import check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources, VolumeSize
-from components.pods.resources import with_defaults
+from components.pods.hosting import SingletonHosting, StatefulHosting, with_resources
 from components.values.metrics import Alert, ScrapeJob, rules_yaml
 from components.values.peers import Clients
 from components.values.reach import Reach
-from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
+from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs
 
 PORT = 9090
 CONFIG = "/etc/prometheus/prometheus.yml"
@@ -49,19 +46,12 @@ class PrometheusArgs(TypedDict):
     """Seconds between two scrapes and two evaluations of the rules."""
     retention_hours: NotRequired[Annotated[int, between(1, 87600), Default(24)]]
     """Hours for which samples are kept."""
-    storage_size: NotRequired[VolumeSize]
-    """Size of a persistent volume. Without it samples go with the pod."""
-    storage_class: NotRequired[
-        Annotated[Later[ObjectName], DefaultsTo("the cluster's default one")]
-    ]
-    """StorageClass of that volume."""
     clients: NotRequired[Clients]
     """Who may query it, beside what has its ``reach``; ``{}`` is every pod of the namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container, but for requests of
-    cpu 50m and memory 96Mi and a memory limit of 384Mi."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace."""
+    hosting: NotRequired[Annotated[SingletonHosting, Default({})]]
+    """Namespace, labels, nodes and resources, of which default requests are cpu 50m and memory 96Mi,
+    and the default limit of memory is 384Mi. With ``storage`` what was measured outlives the pod; by
+    default it is lost with it."""
 
 
 class Prometheus(pulumi.ComponentResource):
@@ -108,13 +98,9 @@ def _checked(where: str, name: str, args: PrometheusArgs) -> PrometheusArgs:
     check_name(where, name, reserve=_RESERVE, service=True)
     args = resolved(where, PrometheusArgs, args)
     DISTINCT.check(Place(where, "jobs.name"), [job.name for job in args["jobs"]])
-    if "storage_class" in args and "storage_size" not in args:
-        raise InputError(
-            where, "storage_class", args["storage_class"], "must be left out without storage_size"
-        )
-    args["resources"] = with_defaults(
-        Place(where, "resources"),
-        args["resources"],
+    args["hosting"] = with_resources(
+        where,
+        args["hosting"],
         requests={"cpu": "50m", "memory": "96Mi"},
         limits={"memory": "384Mi"},
     )
@@ -179,16 +165,11 @@ def _workload(
         "reaches": [job.reach for job in args["jobs"]],
         "readiness": {"path": "/-/ready"},
         "liveness": {"path": "/-/healthy"},
-        "resources": args["resources"],
+        "hosting": cast(StatefulHosting, args["hosting"]),
     }
-    if "storage_size" in args:
-        storage: StorageArgs = {"path": _DATA, "size": args["storage_size"]}
-        if "storage_class" in args:
-            storage["storage_class"] = args["storage_class"]
-        workload["storage"] = storage
+    if "storage" in args["hosting"]:
+        workload["storage_path"] = _DATA
     else:
         workload["writable"] = [_DATA]
         workload["writable_size"] = "512Mi"
-    if "namespace" in args:
-        workload["namespace"] = args["namespace"]
     return workload

@@ -9,7 +9,6 @@ import pulumi
 
 from components.arguments import (
     Default,
-    DefaultsTo,
     InputError,
     Later,
     Secret,
@@ -22,9 +21,10 @@ from components.arguments.containers import Env
 from components.arguments.deferred import is_deferred
 from components.arguments.files import Files, SecretFiles
 from components.arguments.images import Image
-from components.arguments.names import Labels, Namespace, check_name
+from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.pods.companion import Companion
+from components.pods.hosting import PodHosting, with_pod_annotations
 from components.values.names import AUTONAME
 from components.values.reach import Reach
 from components.workloads.task import Task, TaskArgs
@@ -96,14 +96,12 @@ class SmokeTestArgs(TypedDict):
     """Files that the script reads, by their absolute paths; not in /opt/check."""
     secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
     """Secrets that the script reads, by their absolute paths."""
-    labels: NotRequired[Annotated[Labels, Default({})]]
-    """More labels for the pod."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86400), Default(120)]]
     """Seconds for all tries together."""
     backoff_limit: NotRequired[Annotated[int, between(0, 100), Default(1)]]
     """Tries after the first one has failed."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace."""
+    hosting: NotRequired[Annotated[PodHosting, Default({})]]
+    """Namespace, labels, nodes and resources."""
 
 
 class SmokeTest(pulumi.ComponentResource):
@@ -139,7 +137,9 @@ class SmokeTest(pulumi.ComponentResource):
         Task.validate(where, name, task_args)
         super().__init__("dds:index:SmokeTest", name, {"image": args["image"]}, opts)
         self.covered = _digest(where, args["covers"])
-        task_args["annotations"] = {"dds/check": name, COVERS_ANNOTATION: self.covered}
+        task_args["hosting"] = with_pod_annotations(
+            args["hosting"], {"dds/check": name, COVERS_ANNOTATION: self.covered}
+        )
         self.task = Task(name, task_args, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"covered": self.covered})
 
@@ -170,10 +170,8 @@ def _task_args(name: str, args: SmokeTestArgs) -> TaskArgs:
         "companions": args["companions"],
         "env": args["env"],
         "secret_files": args["secret_files"],
-        "labels": args["labels"],
+        "hosting": args["hosting"],
     }
-    if "namespace" in args:
-        task["namespace"] = args["namespace"]
     return task
 
 

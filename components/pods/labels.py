@@ -1,11 +1,29 @@
 """The standard labels of Kubernetes, on every object of a workload."""
 
+from collections.abc import Mapping
+
 import pulumi
 
 PART_OF = "designing-distributed-systems"
 MANAGED_BY = "pulumi"
 
 _PREFIX = "app.kubernetes.io"
+
+OWN = tuple(
+    f"{_PREFIX}/{key}" for key in ("name", "instance", "component", "version", "managed-by")
+)
+"""Keys that a component sets and nobody else: the first three select its pods."""
+_OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name")
+_PREFIXES_OF_CONTROLLERS = (
+    "apps.kubernetes.io/",
+    "batch.kubernetes.io/",
+    "statefulset.kubernetes.io/",
+)
+
+
+def is_own(key: str) -> bool:
+    """Whether a label is set by a component, or by a controller on the pods that it makes."""
+    return key in OWN or key in _OF_CONTROLLERS or key.startswith(_PREFIXES_OF_CONTROLLERS)
 
 
 def selector(application: str, instance: str, component: str) -> dict[str, str]:
@@ -23,7 +41,7 @@ def selector(application: str, instance: str, component: str) -> dict[str, str]:
 
 
 def standard(
-    selecting: dict[str, str], version: pulumi.Input[str] | None
+    selecting: Mapping[str, str], version: pulumi.Input[str] | None
 ) -> dict[str, pulumi.Input[str]]:
     """All standard labels of an object."""
     labels: dict[str, pulumi.Input[str]] = {

@@ -7,7 +7,6 @@ import pulumi
 from pulumi_kubernetes.core.v1 import (
     ContainerArgsDict,
     PodTemplateSpecArgsDict,
-    TopologySpreadConstraintArgsDict,
     VolumeArgsDict,
 )
 
@@ -20,9 +19,8 @@ from components.arguments.quantities import amount
 from components.pods import hardening
 from components.pods.account import with_token
 from components.pods.companion import Companion, Listener
-
-SPREADS = ("soft", "strict", "none")
-"""How replicas are kept on different nodes: as far as possible, by all means, not at all."""
+from components.pods.hosting import PodHosting
+from components.pods.spread import SpreadArgs, spread_constraints
 
 _NAME = read(DnsLabel)
 
@@ -39,8 +37,8 @@ def pod_template(
     *,
     preparations: Sequence[ContainerArgsDict] = (),
     listeners: Sequence[Listener] = (),
-    labels: Mapping[str, pulumi.Input[str]] | None = None,
-    annotations: Mapping[str, pulumi.Input[str]] | None = None,
+    labels: Mapping[str, pulumi.Input[str]],
+    hosting: PodHosting,
     volumes: Sequence[VolumeArgsDict] = (),
     claims: Sequence[str] = (),
     service_account: pulumi.Input[str] | None = None,
@@ -49,9 +47,9 @@ def pod_template(
     restart_policy: str = "Always",
     grace_seconds: int = 30,
     drain_seconds: int = 0,
-    spread: str = "none",
+    spread: SpreadArgs | None = None,
     selector: Mapping[str, str] | None = None,
-    node_selector: Mapping[str, pulumi.Input[str]] | None = None,
+    revision_label: str | None = None,
     exceptions: Sequence[hardening.ExceptionArgs] = (),
 ) -> PodTemplateSpecArgsDict:
     """A hardened pod of the given containers, with the companions as native sidecars before them.
@@ -62,6 +60,7 @@ def pod_template(
     :param preparations: containers that run to their end, one after the other, before all others
     :param listeners: where the application listens; those of companions come with them
     :param labels: labels of the pod; companions may add to them but not change them
+    :param hosting: as it was resolved; but for its resources, which are those of a container
     :param volumes: volumes beside those of the companions
     :param claims: names of volumes that a StatefulSet's claim templates bring
     :param user: numeric user of all containers that name no other; at least 1
@@ -69,7 +68,8 @@ def pod_template(
     :param restart_policy: ``Always``, ``OnFailure`` or ``Never``
     :param grace_seconds: seconds from SIGTERM to SIGKILL
     :param drain_seconds: seconds before SIGTERM in which endpoints leave the load balancers
-    :param spread: one of SPREADS, over the pods that ``selector`` selects
+    :param spread: how the pods that ``selector`` selects are kept apart
+    :param revision_label: key of the label that tells their revisions apart, if two exist at a time
     :param exceptions: hardening rules not kept, each with its reason
     :raises InputError: two containers that listen on the same port, two volumes or containers of
         one name, a volume that reaches into the node, a mount that never sees an update
@@ -113,17 +113,20 @@ def pod_template(
         spec["volumes"] = own_volumes
     if service_account is not None:
         spec["service_account_name"] = service_account
-    if node_selector:
-        spec["node_selector"] = dict(node_selector)
+    spec |= _scheduling(hosting)
     if any(companion.share_process_namespace for companion in companions):
         spec["share_process_namespace"] = True
-    if spread != "none":
-        spec["topology_spread_constraints"] = [_spread(spread, selector or {})]
+    if spread is not None and (
+        constraints := spread_constraints(spread, selector or {}, revision_label)
+    ):
+        spec["topology_spread_constraints"] = constraints
 
-    metadata: dict[str, Any] = {"labels": _labels(where, labels or {}, companions)}
+    all_labels = {**labels, **hosting["labels"], **hosting["pod_labels"]}
+    metadata: dict[str, Any] = {"labels": _labels(where, all_labels, companions)}
     merged = {
         **{k: v for companion in companions for k, v in companion.pod_annotations.items()},
-        **(annotations or {}),
+        **hosting["annotations"],
+        **hosting["pod_annotations"],
         **hardening.exceptions_annotation(excepted),
     }
     if merged:
@@ -267,10 +270,19 @@ def _labels(
     return merged
 
 
-def _spread(spread: str, selector: Mapping[str, str]) -> TopologySpreadConstraintArgsDict:
-    return {
-        "max_skew": 1,
-        "topology_key": "kubernetes.io/hostname",
-        "when_unsatisfiable": "DoNotSchedule" if spread == "strict" else "ScheduleAnyway",
-        "label_selector": {"match_labels": dict(selector)},
-    }
+def _scheduling(hosting: PodHosting) -> dict[str, Any]:
+    """Which nodes take the pod, what goes first, and how its images are pulled."""
+    found: dict[str, Any] = {}
+    if hosting["node_selector"]:
+        found["node_selector"] = dict(hosting["node_selector"])
+    if hosting["tolerations"]:
+        found["tolerations"] = list(hosting["tolerations"])
+    if "affinity" in hosting:
+        found["affinity"] = hosting["affinity"]
+    if "priority_class" in hosting:
+        found["priority_class_name"] = hosting["priority_class"]
+    if "runtime_class" in hosting:
+        found["runtime_class_name"] = hosting["runtime_class"]
+    if hosting["pull_secrets"]:
+        found["image_pull_secrets"] = [{"name": name} for name in hosting["pull_secrets"]]
+    return found

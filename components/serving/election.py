@@ -12,7 +12,6 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import pulumi
 from pulumi_kubernetes.coordination.v1 import Lease
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, Secret, VolumeArgsDict
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import (
     Default,
@@ -27,13 +26,12 @@ from components.arguments.addresses import UnprivilegedPort
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
+from components.arguments.names import check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion, Listener, Rule
+from components.pods.hosting import CompanionHosting, object_metadata, with_resources
 from components.pods.on_change import OnChangeArgs, check_change
-from components.pods.resources import with_defaults
 from components.serving.etcd_settings import KeyPrefix
 from components.values.names import AUTONAME, child
 from components.values.peers import Clients
@@ -94,11 +92,8 @@ class ElectionArgs(TypedDict):
     """Port for the kubelet and Prometheus, where nothing can be changed."""
     metrics_clients: NotRequired[Clients]
     """Who may scrape; ``{}`` is every pod of the namespace. By default only the kubelet connects."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container, but for the
-    memory's request, 48Mi."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace, the same as that of the pods. By default the provider's."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources, of which the default request of memory is 48Mi."""
 
 
 class Election(pulumi.ComponentResource):
@@ -136,11 +131,9 @@ class Election(pulumi.ComponentResource):
             },
             opts,
         )
-        metadata: ObjectMetaArgsDict = {
-            "labels": pod_labels.standard(pod_labels.selector("elector", name, "election"), None)
-        }
-        if "namespace" in args:
-            metadata["namespace"] = args["namespace"]
+        metadata = object_metadata(
+            pod_labels.selector("elector", name, "election"), args["hosting"]
+        )
         own = pulumi.ResourceOptions(parent=self)
         self.endpoint = f"{_LOOPBACK}:{args['port']}"
         volumes: tuple[VolumeArgsDict, ...] = ()
@@ -214,7 +207,7 @@ class _Elector:
             "name": self.name,
             "image": self.args["image"],
             "command": ["python3", "-m", "elector", *self._flags(key)],
-            "resources": self.args["resources"],
+            "resources": self.args["hosting"]["resources"],
             # The application may start as soon as it can be told that nobody is known to lead.
             "startup_probe": self._probe("/healthz", 1, 3, 120),
             # A follower is ready. So is who has lost touch with the store: he knows that he does
@@ -295,9 +288,7 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
         raise InputError(where, "metrics_port", args["metrics_port"], "must differ from port")
     if "on_change" in args:
         check_change(where, args["on_change"])
-    args["resources"] = with_defaults(
-        Place(where, "resources"), args["resources"], requests={"memory": "48Mi"}, limits={}
-    )
+    args["hosting"] = with_resources(where, args["hosting"], requests={"memory": "48Mi"})
     return args
 
 

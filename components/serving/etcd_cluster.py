@@ -90,7 +90,7 @@ class EtcdCluster(pulumi.ComponentResource):
             args["members"],
             selector=plan.selector,
             ports={"client": CLIENT_PORT, "peer": PEER_PORT},
-            namespace=args.get("namespace"),
+            hosting=args["hosting"],
             # Members find each other before any of them is ready.
             not_ready=True,
             opts=own,

@@ -9,6 +9,7 @@ import pulumi
 
 from components.platform.certificates import Authority, Certificate
 from components.pods import labels as pod_labels
+from components.pods.hosting import ApplicationHosting, PodHosting, narrowed, with_pod_annotations
 from components.serving.etcd_settings import (
     CLIENT,
     CLIENT_PORT,
@@ -30,7 +31,7 @@ from components.values.reach import Reach
 from components.workloads.application import ApplicationArgs
 from components.workloads.arguments import PodArgs
 from components.workloads.scheduled import ScheduledTaskArgs
-from components.workloads.stateful import StatefulApplicationArgs, StorageArgs
+from components.workloads.stateful import StatefulApplicationArgs
 from components.workloads.task import TaskArgs
 
 _COMPLETE = "/run/etcd/etcd.yaml"
@@ -41,6 +42,7 @@ _MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
 # Until then after its first update a cluster may begin empty; later, empty means lost.
 _FOUND_MINUTES = 60
+_OF_MEMBERS = ("resources", "min_ready_seconds", "service_annotations")
 SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
 
 
@@ -183,13 +185,6 @@ class EtcdPlan:
         :param snapshot: what hands it to them
         """
         args = self.args
-        storage: StorageArgs = {
-            "path": STORAGE,
-            "size": args["storage_size"],
-            "delete_with_workload": args["delete_data"],
-        }
-        if "storage_class" in args:
-            storage["storage_class"] = args["storage_class"]
         peers = Reach(
             name=self.name,
             endpoints=tuple(f"{pod}:{PEER_PORT}" for pod in self.pods),
@@ -197,7 +192,7 @@ class EtcdPlan:
             ports=(CLIENT_PORT, PEER_PORT),
             isolated=True,
         )
-        workload: StatefulApplicationArgs = {
+        return {
             "image": args["image"],
             "application": "etcd",
             "component": "member",
@@ -216,7 +211,7 @@ class EtcdPlan:
             },
             "secret_files": secret_files,
             "writable": [_COMPLETE.rpartition("/")[0]],
-            "storage": storage,
+            "storage_path": STORAGE,
             "ports": [
                 {"name": "client", "port": CLIENT_PORT},
                 {"name": "peer", "port": PEER_PORT},
@@ -231,8 +226,7 @@ class EtcdPlan:
             "clients": args["clients"],
             "reaches": [peers] if snapshot is None else [peers, snapshot],
             "replicas": args["members"],
-            "spread": args["spread"],
-            "resources": args["resources"],
+            "hosting": args["hosting"],
             # Alive without a quorum; ready with one only. A long log takes its time at the start.
             "startup": {"path": "/livez", "port": "metrics", "failure_threshold": 300},
             "readiness": {"path": "/readyz", "port": "metrics", "period_seconds": 3},
@@ -241,9 +235,6 @@ class EtcdPlan:
             "drain_seconds": 0,
             "grace_seconds": 20,
         }
-        if "namespace" in args:
-            workload["namespace"] = args["namespace"]
-        return workload
 
     def _cluster_json(
         self, created: pulumi.Input[str], snapshot: Reach | None
@@ -265,7 +256,7 @@ class EtcdPlan:
 
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
         """What hands the snapshot to members."""
-        server: ApplicationArgs = {
+        return {
             "image": self.args["tools_image"],
             "application": "etcd-restore",
             "component": "snapshots",
@@ -280,10 +271,8 @@ class EtcdPlan:
             ],
             "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS, "read_only": True}],
             "grace_seconds": 5,
+            "hosting": narrowed(self.args["hosting"], ApplicationHosting, without=_OF_MEMBERS),
         }
-        if "namespace" in self.args:
-            server["namespace"] = self.args["namespace"]
-        return server
 
     def access(
         self,
@@ -301,6 +290,7 @@ class EtcdPlan:
         task: TaskArgs = {
             **self._client("access", members, root_password),  # type: ignore[typeddict-item]
             "timeout_seconds": 240,
+            "hosting": self._tools_hosting(),
         }
         task["files"] = {**task["files"], _ACCESS: _told(members, plan)}
         task["secret_files"] = {
@@ -309,7 +299,9 @@ class EtcdPlan:
         }
         if "restore" in self.args:
             # A restored cluster has the users of its snapshot.
-            task["annotations"] = {"dds/restored": self.args["restore"]["file"]}
+            task["hosting"] = with_pod_annotations(
+                task["hosting"], {"dds/restored": self.args["restore"]["file"]}
+            )
         return task
 
     def defragment(self, members: Reach, root_password: pulumi.Output[str]) -> ScheduledTaskArgs:
@@ -323,6 +315,7 @@ class EtcdPlan:
             **self._client("defragment", members, root_password),  # type: ignore[typeddict-item]
             "schedule": defragmentation["schedule"],
             "timeout_seconds": 1800,
+            "hosting": self._tools_hosting(),
         }
         task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
         return task
@@ -339,6 +332,7 @@ class EtcdPlan:
             **self._client("snapshot", members, root_password),  # type: ignore[typeddict-item]
             "schedule": snapshots["schedule"],
             "timeout_seconds": 900,
+            "hosting": self._tools_hosting(),
             "volumes": [
                 {
                     "name": "snapshots",
@@ -352,7 +346,7 @@ class EtcdPlan:
 
     def _client(self, verb: str, members: Reach, root_password: pulumi.Output[str]) -> PodArgs:
         """A pod of the project's program that talks to the members as root."""
-        pod: PodArgs = {
+        return {
             "image": self.args["tools_image"],
             "application": "etcd-tools",
             "component": verb,
@@ -361,9 +355,9 @@ class EtcdPlan:
             "secret_files": {ROOT_PASSWORD: root_password},
             "reaches": [members],
         }
-        if "namespace" in self.args:
-            pod["namespace"] = self.args["namespace"]
-        return pod
+
+    def _tools_hosting(self) -> PodHosting:
+        return narrowed(self.args["hosting"], PodHosting, without=_OF_MEMBERS)
 
 
 def member_urls(members: Reach) -> pulumi.Output[list[str]]:

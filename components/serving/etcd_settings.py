@@ -10,20 +10,15 @@ from components.arguments import (
     Secret,
     between,
     matching,
-    one_of,
     resolved,
 )
 from components.arguments.constraints import Constraint, password
 from components.arguments.cron import Schedule
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, check_name
-from components.arguments.place import Place
-from components.arguments.quantities import Resources, VolumeSize
+from components.arguments.names import ObjectName, check_name
 from components.platform.certificates import Authority
-from components.pods.resources import with_defaults
-from components.pods.template import SPREADS
+from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.values.peers import Clients
-from components.workloads.stateful import check_room
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382
 SIZES = (1, 3, 5)
@@ -109,13 +104,6 @@ class EtcdClusterArgs(TypedDict):
     """Members. Of 3 one may be lost; of 5, two."""
     quota_mb: NotRequired[Annotated[int, between(16, _MOST_MB), Default(512)]]
     """Most that the data may take in MiB; beyond it writes are refused."""
-    storage_size: NotRequired[Annotated[VolumeSize, Default("2Gi")]]
-    """Size of each volume: at least twice the quota, which a defragmentation needs, and 512Mi for
-    the log. Another size replaces the volumes, so it follows no other argument."""
-    storage_class: NotRequired[Later[ObjectName]]
-    """StorageClass. By default the cluster's default one."""
-    delete_data: NotRequired[Annotated[bool, Default(False)]]
-    """Whether destroying the cluster deletes the volumes."""
     heartbeat_ms: NotRequired[Annotated[int, between(20, 5000), Default(100)]]
     """Milliseconds between two heartbeats of the leader. About the time of a round trip and a write
     to disk, or more."""
@@ -142,19 +130,17 @@ class EtcdClusterArgs(TypedDict):
     authority: NotRequired[Annotated[Authority, DefaultsTo("one of its own")]]
     """Issues the certificate that clients verify. That between members is always the cluster's
     own."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits of etcd; what is left out keeps the default of every container, but for
-    requests of cpu 100m and memory 128Mi and a memory limit of the quota and 256Mi."""
     clients: NotRequired[Clients]
     """Who may connect to the members, beside what has ``reach`` or a user's among its ``reaches``;
     ``{}`` is every pod of the namespace."""
     metrics_clients: NotRequired[Clients]
     """Who may scrape port 2381, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
-    spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
-    """How members are kept on different nodes: as far as possible, strictly, or not."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace. By default the provider's."""
+    hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
+    """Namespace, labels, nodes, spread and resources, of which default requests are cpu 100m and
+    memory 128Mi, and the default limit of memory is the quota and 256Mi. ``storage.size`` is at least
+    twice the quota, which a defragmentation needs, and 512Mi for the log. ``resources``, ``storage``
+    and ``spread`` are those of the members."""
 
 
 class UserArgs(TypedDict):
@@ -188,15 +174,15 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
             where, "election_ms", election, f"must be at least {5 * heartbeat}, five heartbeats"
         )
     least = 2 * quota + _LOG_MB
-    check_room(
-        where, args["storage_size"], least, "twice the quota for a defragmentation, and the log"
-    )
     args.setdefault("tools_image", args["image"])
-    args["resources"] = with_defaults(
-        Place(where, "resources"),
-        args["resources"],
+    hosting = with_resources(
+        where,
+        args["hosting"],
         requests={"cpu": "100m", "memory": "128Mi"},
         limits={"memory": f"{quota + 256}Mi"},
+    )
+    args["hosting"] = with_storage(
+        where, hosting, least, "twice the quota for a defragmentation, and the log"
     )
     return args
 

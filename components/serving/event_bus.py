@@ -22,19 +22,22 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName
-from components.arguments.place import Place
-from components.arguments.quantities import Resources, VolumeSize
 from components.platform.generated import Password
 from components.pods import labels as pod_labels
-from components.pods.resources import with_defaults
+from components.pods.hosting import (
+    PodHosting,
+    SingletonHosting,
+    narrowed,
+    object_metadata,
+    with_resources,
+    with_storage,
+)
 from components.serving.singleton import Singleton, SingletonArgs
 from components.values.names import child
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.workloads.arguments import PodArgs
 from components.workloads.service_reach import service_reach
-from components.workloads.stateful import StorageArgs, check_room
 from components.workloads.task import Task, TaskArgs
 
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
@@ -126,24 +129,16 @@ class EventBusArgs(TypedDict):
         ]
     ]
     """Buckets of keys and values."""
-    storage_size: NotRequired[Annotated[VolumeSize, Default("1Gi")]]
-    """Size of the volume, at least what the streams may take. Another size replaces the volume, so it
-    follows no other argument."""
-    storage_class: NotRequired[Later[ObjectName]]
-    """StorageClass. By default the cluster's default one."""
-    delete_data: NotRequired[Annotated[bool, Default(False)]]
-    """Whether destroying the bus deletes the volume."""
     clients: NotRequired[Clients]
     """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
     namespace."""
     metrics_clients: NotRequired[Clients]
     """Who may ask the monitoring port, 8222, which answers in JSON (``/varz``, ``/jsz``), beside
     what has ``monitoring`` among its ``reaches``; ``{}`` is every pod of the namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits of the server; what is left out keeps the default of every container, but
-    for requests of cpu 50m and memory 256Mi and a memory limit of 256Mi."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace. By default the provider's."""
+    hosting: NotRequired[Annotated[SingletonHosting, Default({})]]
+    """Namespace, labels, nodes and resources, of which default requests are cpu 50m and memory 256Mi,
+    and the default limit of memory is 256Mi. ``storage.size`` is at least what the streams may take.
+    ``resources`` and ``storage`` are those of the server."""
 
 
 class EventBus(pulumi.ComponentResource):
@@ -296,32 +291,26 @@ class _Plan:
         return child(self.name, "streams", limit=_TASK_LIMIT)
 
     def metadata(self) -> Any:
-        metadata: dict[str, Any] = {
+        return {
+            **object_metadata(
+                self.selector,
+                self.args["hosting"],
+                annotations=self.args["hosting"]["service_annotations"],
+            ),
             "name": self.service_name,
-            "labels": pod_labels.standard(self.selector, None),
         }
-        if "namespace" in self.args:
-            metadata["namespace"] = self.args["namespace"]
-        return metadata
 
     def server(self, secret_files: Mapping[str, pulumi.Input[str]]) -> SingletonArgs:
         """NATS itself."""
         args = self.args
-        storage: StorageArgs = {
-            "path": _DATA,
-            "size": args["storage_size"],
-            "delete_with_workload": args["delete_data"],
-        }
-        if "storage_class" in args:
-            storage["storage_class"] = args["storage_class"]
-        workload: SingletonArgs = {
+        return {
             "image": args["image"],
             "application": "nats",
             "component": "bus",
             "command": ["nats-server", "--config", _CONFIG],
             "files": {_CONFIG: _nats_conf(self.name, args)},
             "secret_files": secret_files,
-            "storage": storage,
+            "storage_path": _DATA,
             "ports": [
                 {"name": "client", "port": CLIENT_PORT, "app_protocol": "nats"},
                 {
@@ -336,23 +325,18 @@ class _Plan:
             "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
             "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
             "liveness": {"path": "/healthz?js-server-only=true", "port": "monitor"},
-            "resources": args["resources"],
             "grace_seconds": 20,
+            "hosting": args["hosting"],
         }
-        if "namespace" in args:
-            workload["namespace"] = args["namespace"]
-        return workload
 
     def setup(self, reach: Reach) -> TaskArgs:
         """What makes the streams."""
-        task: TaskArgs = {
+        return {
             **bus_client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
             "files": {_PLAN: _setup_json(self.args)},
             "timeout_seconds": 180,
+            "hosting": narrowed(self.args["hosting"], PodHosting, without=("resources",)),
         }
-        if "namespace" in self.args:
-            task["namespace"] = self.args["namespace"]
-        return task
 
 
 def bus_client(
@@ -382,11 +366,13 @@ def bus_client(
 
 def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
     args = resolved(where, EventBusArgs, args)
-    args["resources"] = with_defaults(
-        Place(where, "resources"),
-        args["resources"],
+    hosting = with_resources(
+        where,
+        args["hosting"],
         requests={"cpu": "50m", "memory": "256Mi"},
         limits={"memory": "256Mi"},
     )
-    check_room(where, args["storage_size"], _stored_mb(args), "which is what the streams may take")
+    args["hosting"] = with_storage(
+        where, hosting, _stored_mb(args), "which is what the streams may take"
+    )
     return args

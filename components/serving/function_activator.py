@@ -87,14 +87,16 @@ def activator_pods(
         "liveness": {"path": "/healthz", "port": "health"},
         # What it holds then is still handed on.
         "grace_seconds": told["hold_seconds"] + timeout + 10,
-        "resources": {
-            "requests": {"cpu": "25m", "memory": "48Mi"},
-            "limits": {"cpu": "1", "memory": "256Mi"},
+        "hosting": {
+            **args["hosting"],
+            "resources": {
+                "requests": {"cpu": "25m", "memory": "48Mi"},
+                "limits": {"cpu": "1", "memory": "256Mi"},
+            },
         },
     }
-    for argument in ("namespace", "version"):
-        if argument in args:
-            workload[argument] = args[argument]
+    if "version" in args:
+        workload["version"] = args["version"]
     return cast(ApplicationArgs, workload)
 
 

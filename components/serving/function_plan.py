@@ -15,10 +15,15 @@ from components.arguments.containers import EnvName, EnvValue
 from components.arguments.files import Files, SecretFiles, WritableFolders
 from components.arguments.images import Image, Registry
 from components.arguments.local import LocalPath
-from components.arguments.names import Annotations, Labels, LabelValue, Namespace
-from components.arguments.quantities import Cpu, Memory, amount
+from components.arguments.names import LabelValue
 from components.pods import labels as pod_labels
 from components.pods.companion import Companion
+from components.pods.hosting import (
+    ApplicationHosting,
+    object_metadata,
+    with_resources,
+    without_service,
+)
 from components.serving import function_activator as activator
 from components.serving.function_source import MainFile, Source, source_of
 from components.values.peers import Clients
@@ -36,12 +41,7 @@ _RUNTIME = "/opt/function"
 _FOLDER = f"{_RUNTIME}/source"
 _DOCKERFILE = Path(__file__).with_name("function.Dockerfile")
 _MAX_SCALE = 3
-_REQUESTED_MEMORY = "64Mi"
-_ENOUGH = Constraint(
-    f"at least {_REQUESTED_MEMORY}, the runtime needs 50Mi",
-    lambda memory: amount(memory) >= amount(_REQUESTED_MEMORY),
-    ("32Mi", "65535Ki"),
-)
+_LEAST_MEMORY = "64Mi"
 _OWN_PREFIX = "FUNCTION_"
 _DRAIN_SECONDS = 5
 
@@ -77,12 +77,6 @@ class RunArgs(TypedDict):
     timeout_seconds: NotRequired[Annotated[int, between(1, 3600), Default(30)]]
     """Seconds for one request, counted from the start of the function; then the caller gets 504 and
     the function an exception."""
-    memory: NotRequired[Annotated[Memory, _ENOUGH, Default("256Mi")]]
-    """Most memory of a pod; a pod above it is killed."""
-    cpu: NotRequired[Annotated[Cpu, Default("100m")]]
-    """CPU that a pod is counted with; scaling is relative to it."""
-    cpu_limit: NotRequired[Annotated[Cpu, Default("1")]]
-    """Most CPU of a pod."""
     min_scale: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
     """Fewest pods. With 0 an activator stands before the function, which holds requests while a
     first pod starts; with 1 or more a pod is always warm."""
@@ -127,19 +121,17 @@ class RunArgs(TypedDict):
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
     """What the function connects to, such as ``store.reach``. Everything else but name resolution
     is refused."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace."""
-    labels: NotRequired[Annotated[Labels, Default({})]]
-    """More labels for the pods."""
-    annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations for the pods."""
     version: NotRequired[Later[LabelValue]]
     """For the label app.kubernetes.io/version."""
+    hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
+    """Namespace, labels, nodes, spread, Service, rollout and resources. Default requests: cpu 100m,
+    to which scaling is relative, and memory 64Mi. Default limits: cpu 1, memory 256Mi, and at least
+    64Mi. With ``min_scale`` 0 the Service is the activator's, and ``resources`` are the function's
+    alone."""
 
 
 _PASSED = (
-    "secret_files", "writable", "companions", "clients", "reaches", "namespace", "annotations",
-    "labels", "version",
+    "secret_files", "writable", "companions", "clients", "reaches", "version",
 )  # fmt: skip
 
 
@@ -229,10 +221,11 @@ class FunctionPlan:
         lowest = max(1, self.min_scale)
         if lowest == self.max_scale:
             return None
-        namespace = {"namespace": self.args["namespace"]} if "namespace" in self.args else {}
         return HorizontalPodAutoscaler(
             self.name,
-            metadata={"labels": dict(application.labels), **namespace},
+            metadata=object_metadata(
+                application.labels, self.args["hosting"], version=self.args.get("version")
+            ),
             spec={
                 "scale_target_ref": {
                     "api_version": "apps/v1",
@@ -310,6 +303,13 @@ def plan_function(
         "FUNCTION_HEALTH_PORT": str(HEALTH_PORT),
     }
     ports = function_ports(args["metrics_clients"])
+    hosting = with_resources(
+        where,
+        args["hosting"],
+        requests={"cpu": "100m", "memory": _LEAST_MEMORY},
+        limits={"cpu": "1", "memory": "256Mi"},
+        least_memory=(_LEAST_MEMORY, "the runtime needs 50Mi"),
+    )
     application: dict[str, Any] = {
         "image": args["image"],
         "component": component,
@@ -325,7 +325,7 @@ def plan_function(
             **args["files"],
             **{f"{_FOLDER}/{path}": content for path, content in source.files.items()},
         },
-        "resources": _resources(where, args),
+        "hosting": hosting,
         "ports": ports,
         "expose": ["http"],
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
@@ -348,6 +348,7 @@ def plan_function(
         application |= {
             "clients": [],
             "expose": [],
+            "hosting": without_service(hosting),
             # It goes on sending requests until it has heard that a pod was told to end.
             "drain_seconds": _DRAIN_SECONDS,
         }
@@ -372,13 +373,3 @@ def plan_function(
 
 def _typed(application: dict[str, Any]) -> ApplicationArgs:
     return application  # type: ignore[return-value]
-
-
-def _resources(where: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    cpu, limit = args["cpu"], args["cpu_limit"]
-    if amount(cpu) > amount(limit):
-        raise InputError(where, "cpu", cpu, f"must not be above cpu_limit, which is {limit}")
-    return {
-        "requests": {"cpu": cpu, "memory": _REQUESTED_MEMORY},
-        "limits": {"cpu": limit, "memory": args["memory"]},
-    }

@@ -9,9 +9,10 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from components.arguments import Default, DefaultsTo, InputError, Later, between, nearest, resolved
+from components.arguments import Default, InputError, Later, between, nearest, resolved
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
+from components.arguments.names import check_name
+from components.pods.hosting import ApplicationHosting
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,
@@ -51,8 +52,9 @@ class PipelineArgs(TypedDict):
     """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
     """Pods that deliver."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace."""
+    hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
+    """Namespace, labels, nodes, spread, rollout and resources, of which the default limit of memory is
+    192Mi."""
 
 
 class Pipeline(pulumi.ComponentResource):

@@ -22,12 +22,10 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName
-from components.arguments.quantities import VolumeSize
 from components.arguments.together import unique
 from components.platform.generated import Password
 from components.pods.companion import Companion
-from components.pods.template import SPREADS
+from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.single_node.twemproxy import ROLES
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
@@ -46,8 +44,6 @@ from components.workloads.service_reach import service_reach
 from components.workloads.stateful import (
     StatefulApplication,
     StatefulApplicationArgs,
-    StorageArgs,
-    check_room,
     replica_services,
 )
 
@@ -57,8 +53,6 @@ FSYNC = ("always", "everysec", "no")
 _DATA = "/data"
 _CONFIG = "/etc/redis/redis.conf"
 _ACL = "/etc/redis-acl/users.acl"
-_STORAGE_SIZE = "1Gi"
-_ON_DISK_ONLY = ("appendfsync", "storage_size", "storage_class", "delete_data")
 
 
 class ShardedRedisArgs(TypedDict):
@@ -81,13 +75,6 @@ class ShardedRedisArgs(TypedDict):
     memory_mb: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
     """Memory for data of each shard in MiB. The container's limit lies above it, twice as high where
     the append-only file is rewritten by a forked process."""
-    storage_size: NotRequired[Annotated[VolumeSize, DefaultsTo(f"{_STORAGE_SIZE}")]]
-    """Size of each volume, at least twice the memory: the append-only file is there twice while it
-    is rewritten. Another size replaces the volumes, so it follows no other argument."""
-    storage_class: NotRequired[Later[ObjectName]]
-    """StorageClass. By default the cluster's default one."""
-    delete_data: NotRequired[Annotated[bool, DefaultsTo("false")]]
-    """Whether destroying the store deletes the volumes."""
     auth: NotRequired[Annotated[bool, Default(True)]]
     """Whether clients need a password. Without, the NetworkPolicy alone keeps others out."""
     password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated once")]]
@@ -110,10 +97,10 @@ class ShardedRedisArgs(TypedDict):
     clients: NotRequired[Clients]
     """Who may connect to the shards, beside what has ``reach`` among its ``reaches``; ``{}`` is every
     pod of the namespace."""
-    spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
-    """How shards are kept on different nodes: as far as possible, strictly, or not."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace. By default the provider's."""
+    hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
+    """Namespace, labels, nodes, spread and resources, of which the default limit and request of
+    memory follow ``memory_mb``. With persistence ``storage.size`` is at least twice the memory: the
+    append-only file is there twice while it is rewritten."""
 
 
 class ShardedRedis(pulumi.ComponentResource):
@@ -171,7 +158,7 @@ class ShardedRedis(pulumi.ComponentResource):
             args["shards"],
             selector=self.application.labels,
             ports={"redis": PORT},
-            namespace=args.get("namespace"),
+            hosting=args["hosting"],
             opts=own,
         )
         self.reach = service_reach(
@@ -305,31 +292,40 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
         raise InputError(
             where, "persistence", persistence, 'must be false with role "cache"; "store" keeps data'
         )
-    for argument in _ON_DISK_ONLY:
-        if argument in args and not persistence:
-            raise InputError(
-                where,
-                argument,
-                args[argument],  # type: ignore[literal-required]
-                "must be left out: nothing is on disk without persistence",
-            )
+    hosting = args["hosting"]
+    if not persistence:
+        for argument, value in (
+            ("appendfsync", args.get("appendfsync")),
+            ("hosting.storage", hosting.get("storage")),
+        ):
+            if value is not None:
+                raise InputError(
+                    where,
+                    argument,
+                    value,
+                    "must be left out: nothing is on disk without persistence",
+                )
     for argument in ("password", "admin_password"):
         if argument in args and not args["auth"]:
             raise InputError(where, argument, "<secret>", "must be left out with auth false")
     memory = args["memory_mb"]
-    size = args.setdefault("storage_size", _STORAGE_SIZE)
+    # The forked child that rewrites the append-only file may copy every page that changes.
+    limit = f"{(2 * memory if persistence else memory + memory // 4) + 48}Mi"
     if persistence:
         because = "twice memory_mb: the file is there twice while it is rewritten"
-        check_room(where, size, 2 * memory, because)
+        hosting = with_storage(where, hosting, 2 * memory, because)
+    args["hosting"] = with_resources(
+        where,
+        hosting,
+        requests={"cpu": "50m", "memory": limit},
+        limits={"memory": limit},
+        least_memory=(limit, "which memory_mb needs"),
+    )
     args.setdefault("appendfsync", "always")
-    args.setdefault("delete_data", False)
     return args
 
 
 def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
-    memory, persistence = args["memory_mb"], args["persistence"]
-    # The forked child that rewrites the append-only file may copy every page that changes.
-    limit = (2 * memory if persistence else memory + memory // 4) + 48
     files: dict[str, pulumi.Input[str]] = {_CONFIG: _redis_conf(args)}
     workload: StatefulApplicationArgs = {
         "image": args["image"],
@@ -342,11 +338,7 @@ def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
         "clients": args["clients"],
         "replicas": args["shards"],
         "companions": args["companions"],
-        "spread": args["spread"],
-        "resources": {
-            "requests": {"cpu": "50m", "memory": f"{limit}Mi"},
-            "limits": {"memory": f"{limit}Mi"},
-        },
+        "hosting": args["hosting"],
         # Loading the file of a big store takes a while; it answers PING with LOADING then.
         "startup": {"command": _probe(">/dev/null"), "failure_threshold": 120},
         # The first one comes with the end of startup, so a shard that is back is used at once.
@@ -356,19 +348,10 @@ def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
         "drain_seconds": 0,
         "grace_seconds": 30,
     }
-    if persistence:
-        storage: StorageArgs = {
-            "path": _DATA,
-            "size": args["storage_size"],
-            "delete_with_workload": args["delete_data"],
-        }
-        if "storage_class" in args:
-            storage["storage_class"] = args["storage_class"]
-        workload["storage"] = storage
+    if args["persistence"]:
+        workload["storage_path"] = _DATA
     else:
         workload["writable"] = [_DATA]
-    if "namespace" in args:
-        workload["namespace"] = args["namespace"]
     return workload
 
 

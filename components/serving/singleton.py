@@ -6,21 +6,25 @@ time without an owner: a rollout is a stop and then a start, and a pod on a node
 is replaced only when the node is back or an operator says that it is gone.
 """
 
-from typing import Any, NotRequired, cast
+from typing import Annotated, Any, NotRequired, cast
 
 import pulumi
 
-from components.arguments import resolved
+from components.arguments import Default, resolved
+from components.arguments.files import MountPath
+from components.pods.hosting import SingletonHosting
 from components.values.reach import Reach
 from components.workloads.arguments import ReachedArgs
-from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs, StorageArgs
+from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs
 
 
 class SingletonArgs(ReachedArgs):
     """Arguments of Singleton."""
 
-    storage: NotRequired[StorageArgs]
-    """A persistent volume, which outlives the pod. By default there is none."""
+    storage_path: NotRequired[MountPath]
+    """Absolute path of a persistent volume, which outlives the pod. By default there is none."""
+    hosting: NotRequired[Annotated[SingletonHosting, Default({})]]
+    """Namespace, labels, nodes, resources and storage."""
 
 
 class Singleton(pulumi.ComponentResource):

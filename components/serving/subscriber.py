@@ -21,8 +21,9 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name, dns_label
+from components.arguments.names import check_name, dns_label
 from components.arguments.place import Place
+from components.pods.hosting import ApplicationHosting, with_resources
 from components.serving.event_bus import bus_client
 from components.values.flow import STEP_LIMIT
 from components.values.names import AUTONAME
@@ -123,8 +124,9 @@ class SubscriberArgs(TypedDict):
     """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
     """Pods that share the events."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace."""
+    hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
+    """Namespace, labels, nodes, spread, rollout and resources, of which the default limit of memory is
+    192Mi."""
 
 
 class Subscriber(pulumi.ComponentResource):
@@ -280,10 +282,8 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
         "liveness": {"path": "/healthz", "port": "watch"},
         # An event that is being delivered at the end is finished.
         "grace_seconds": _GRACE_SECONDS + math.ceil(longest),
-        "resources": {"limits": {"memory": "192Mi"}},
+        "hosting": with_resources(where, args["hosting"], limits={"memory": "192Mi"}),
     }
-    if "namespace" in args:
-        workload["namespace"] = args["namespace"]
     return cast(ApplicationArgs, workload)
 
 

@@ -33,10 +33,10 @@ from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.files import MountPath
 from components.arguments.images import Image
-from components.arguments.names import Namespace, Selector, check_name
+from components.arguments.names import Selector, check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources
 from components.pods.companion import Companion, Listener, Rule
+from components.pods.hosting import CompanionHosting
 from components.pods.on_change import OnChangeArgs, check_change
 from components.pods.probes import asked
 from components.single_node import configured, scraped
@@ -168,10 +168,8 @@ class ConfigSyncArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may read health and metrics, beside a Prometheus that has the ``job``; ``{}`` is every
     pod of the namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace, the same as that of the pods."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class ConfigSync(pulumi.ComponentResource):
@@ -201,7 +199,7 @@ class ConfigSync(pulumi.ComponentResource):
         source, secrets, reaches = _source(args)
         super().__init__("dds:index:ConfigSync", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("config-sync", name, "sidecar", args.get("namespace"))
+        metadata = configured.metadata("config-sync", name, "sidecar", args["hosting"])
         files = configured.configured(
             name, _CONFIG, {"config.json": _json(args, source)}, metadata=metadata, opts=own
         )
@@ -237,7 +235,7 @@ class ConfigSync(pulumi.ComponentResource):
                 2,
             ),
             "liveness_probe": asked("/live", args["port"], 10, 6),
-            "resources": args["resources"],
+            "resources": args["hosting"]["resources"],
         }
         self.companion = Companion(
             name=name,

@@ -8,6 +8,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeM
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.pods import labels as pod_labels
+from components.pods.hosting import CompanionHosting, object_metadata
 from components.values.names import child
 
 TEMPORARY_SIZE = "16Mi"
@@ -33,19 +34,15 @@ class Kept:
 
 
 def metadata(
-    application: str, name: str, part: str, namespace: pulumi.Input[str] | None
+    application: str, name: str, part: str, hosting: CompanionHosting
 ) -> ObjectMetaArgsDict:
     """Metadata of a companion's own objects.
 
     :param application: what runs, for example ``nginx``
     :param part: ``sidecar``, ``ambassador`` or ``adapter``
+    :param hosting: as it was resolved
     """
-    found: ObjectMetaArgsDict = {
-        "labels": pod_labels.standard(pod_labels.selector(application, name, part), None)
-    }
-    if namespace is not None:
-        found["namespace"] = namespace
-    return found
+    return object_metadata(pod_labels.selector(application, name, part), hosting)
 
 
 def configured(

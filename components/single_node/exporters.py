@@ -25,11 +25,11 @@ from components.arguments import (
 )
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
+from components.arguments.names import check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.single_node.metric_kinds import KINDS, MetricKind
@@ -60,10 +60,8 @@ class ExporterArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace, the same as that of the pods."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class RedisExporterArgs(ExporterArgs):
@@ -240,7 +238,7 @@ class _Plan:
     @property
     def metadata(self) -> ObjectMetaArgsDict:
         return configured.metadata(
-            f"{self.kind.name}-exporter", self.name, "adapter", self.args.get("namespace")
+            f"{self.kind.name}-exporter", self.name, "adapter", self.args["hosting"]
         )
 
     def companion(
@@ -254,7 +252,7 @@ class _Plan:
             "startup_probe": asked("/health", self.port, 1, 60),
             # There is no readiness probe: who cannot be watched for a moment still serves.
             "liveness_probe": asked("/health", self.port, 10, 6),
-            "resources": self.args["resources"],
+            "resources": self.args["hosting"]["resources"],
         }
         return Companion(
             name=self.name,

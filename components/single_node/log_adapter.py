@@ -30,11 +30,12 @@ from components.arguments import (
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import DnsLabel, Namespace, check_name
+from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources, Size
+from components.arguments.quantities import Size
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
 from components.single_node import configured, fluentd, scraped
 from components.values.metrics import Alert, ScrapeJob
@@ -143,10 +144,8 @@ class LogAdapterArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace, the same as that of the pods."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class LogAdapter(pulumi.ComponentResource):
@@ -188,7 +187,7 @@ class LogAdapter(pulumi.ComponentResource):
             scraped.check_user(where, name, _RULES)
         super().__init__("dds:index:LogAdapter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("log-adapter", name, "adapter", args.get("namespace"))
+        metadata = configured.metadata("log-adapter", name, "adapter", args["hosting"])
         config = ConfigMap(
             name,
             metadata=metadata,
@@ -234,7 +233,7 @@ class LogAdapter(pulumi.ComponentResource):
             # be read for a moment still serves.
             "startup_probe": asked("/health", args["port"], 1, 60),
             "liveness_probe": asked("/health", args["port"], 10, 6),
-            "resources": args["resources"],
+            "resources": args["hosting"]["resources"],
         }
         self.companion = Companion(
             name=name,

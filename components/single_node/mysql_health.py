@@ -28,11 +28,11 @@ from components.arguments import (
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
-from components.arguments.names import DnsLabel, Namespace, check_name
+from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
-from components.arguments.quantities import Resources
 from components.platform.generated import Password
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values.metrics import Alert, ScrapeJob
@@ -169,10 +169,8 @@ class MySqlHealthArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may read pages and metrics, beside a Prometheus that has the ``job``; ``{}`` is every pod
     of the namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace, the same as that of the pods."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class MySqlHealth(pulumi.ComponentResource):
@@ -205,7 +203,7 @@ class MySqlHealth(pulumi.ComponentResource):
         args = _checked(where, name, args)
         super().__init__("dds:index:MySqlHealth", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("mysql-health", name, "adapter", args.get("namespace"))
+        metadata = configured.metadata("mysql-health", name, "adapter", args["hosting"])
         given = args.get("password")
         if given is None:
             given = Password(f"{name}-password", {}, own).value
@@ -235,7 +233,7 @@ class MySqlHealth(pulumi.ComponentResource):
                 "/ready", args["port"], args["period_seconds"], 1, min(3, args["period_seconds"])
             ),
             "liveness_probe": asked("/live", args["port"], 10, 6),
-            "resources": args["resources"],
+            "resources": args["hosting"]["resources"],
         }
         self.companion = Companion(
             name=name,

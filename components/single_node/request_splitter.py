@@ -54,7 +54,7 @@ class RequestSplitter(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("nginx", name, "ambassador", args.get("namespace"))
+        metadata = configured.metadata("nginx", name, "ambassador", args["hosting"])
         text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
             lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
         )
@@ -79,7 +79,7 @@ def _companion(name: str, args: RequestSplitterArgs, files: configured.Configure
         "startup_probe": asked("/readyz", args["status_port"], 1, 60),
         "readiness_probe": asked("/readyz", args["status_port"], 5, 2),
         "liveness_probe": asked("/livez", args["status_port"], 10, 6),
-        "resources": args["resources"],
+        "resources": args["hosting"]["resources"],
     }
     containers: list[ContainerArgsDict] = [proxy]
     listeners = [

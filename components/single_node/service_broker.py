@@ -22,10 +22,10 @@ from components.arguments import (
 )
 from components.arguments.addresses import ServerName, UnprivilegedPort, is_certified
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
-from components.arguments.quantities import Resources
+from components.arguments.names import check_name
 from components.arguments.together import different
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
 from components.single_node import configured, scraped
 from components.values import resolv
@@ -100,10 +100,8 @@ class ServiceBrokerArgs(TypedDict):
     metrics_clients: NotRequired[Clients]
     """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class ServiceBroker(pulumi.ComponentResource):
@@ -132,7 +130,7 @@ class ServiceBroker(pulumi.ComponentResource):
         args = _checked(where, name, args)
         super().__init__("dds:index:ServiceBroker", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("haproxy", name, "ambassador", args.get("namespace"))
+        metadata = configured.metadata("haproxy", name, "ambassador", args["hosting"])
         backend = args["backend"]
         files: dict[str, pulumi.Input[str]] = {
             _FILE: backend.endpoint.apply(lambda text: _configuration(where, args, text))
@@ -249,7 +247,7 @@ def _companion(name: str, args: ServiceBrokerArgs, files: configured.Configured)
         "startup_probe": asked("/readyz", args["status_port"], 1, 60),
         "readiness_probe": asked("/readyz", args["status_port"], 5, 2),
         "liveness_probe": asked("/livez", args["status_port"], 10, 6),
-        "resources": args["resources"],
+        "resources": args["hosting"]["resources"],
     }
     return Companion(
         name=name,

@@ -16,9 +16,9 @@ from components.arguments import (
 from components.arguments.addresses import HeaderName, UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
-from components.arguments.quantities import Resources
+from components.arguments.names import check_name
 from components.arguments.together import different
+from components.pods.hosting import CompanionHosting
 from components.single_node import scraped
 from components.values.nginx import HeaderKilobytes, Literal, Percent
 from components.values.peers import Clients
@@ -142,10 +142,8 @@ class RequestSplitterArgs(TypedDict):
     header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
     """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
     or 400, and 502. Each running request takes as much memory."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits of nginx; what is left out keeps the default of every container."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 _FIXED_BY_SEED = (

@@ -21,9 +21,9 @@ from components.arguments import (
 )
 from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.names import Namespace, ObjectName, check_name
-from components.arguments.quantities import Resources
+from components.arguments.names import ObjectName, check_name
 from components.arguments.together import different
+from components.pods.hosting import CompanionHosting
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey
 
@@ -115,10 +115,8 @@ class TlsSidecarArgs(TypedDict):
     or 400, and 502. Each running request takes as much memory."""
     workers: NotRequired[Annotated[int, between(1, 16), Default(1)]]
     """nginx's processes."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:

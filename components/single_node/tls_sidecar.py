@@ -52,7 +52,7 @@ class TlsSidecar(pulumi.ComponentResource):
         args = checked(f'TlsSidecar "{name}"', name, args)
         files = TlsFiles(args)
         super().__init__("dds:index:TlsSidecar", name, {"image": args["image"]}, opts)
-        metadata = configured.metadata("nginx", name, "sidecar", args.get("namespace"))
+        metadata = configured.metadata("nginx", name, "sidecar", args["hosting"])
         own = pulumi.ResourceOptions(parent=self)
         config = ConfigMap(
             name,
@@ -138,7 +138,7 @@ def _companion(
         "liveness_probe": asked("/healthz", args["status_port"], 10, 3),
         # It runs when the pod begins to end, while the application still serves.
         "lifecycle": {"pre_stop": {"exec_": {"command": ["touch", DRAINING]}}},
-        "resources": args["resources"],
+        "resources": args["hosting"]["resources"],
     }
     listeners = [Listener(args["port"], "https"), Listener(args["status_port"], "tls-status")]
     if "redirect_port" in args:

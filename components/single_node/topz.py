@@ -13,8 +13,8 @@ from components.arguments import Default, Later, resolved
 from components.arguments.addresses import IpAddress, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import check_name
-from components.arguments.quantities import Resources
 from components.pods.companion import ANYWHERE, Companion, Listener, check_clients
+from components.pods.hosting import CompanionHosting
 from components.values.peers import Clients
 
 _PROGRAM = ("python3", "-m", "companions.topz")
@@ -32,8 +32,8 @@ class TopzArgs(TypedDict):
     clients: NotRequired[Clients]
     """Who may ask; ``{}`` is every pod of the namespace. Without any only the pod's own containers
     may, and ``kubectl port-forward``."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class Topz(pulumi.ComponentResource):
@@ -67,7 +67,7 @@ class Topz(pulumi.ComponentResource):
             "startup_probe": _probe(listener, 1, 60),
             # There is no readiness probe: an application serves, whether or not it is looked at.
             "liveness_probe": _probe(listener, 20, 6),
-            "resources": args["resources"],
+            "resources": args["hosting"]["resources"],
         }
         self.companion = Companion(
             name=name,

@@ -23,10 +23,10 @@ from components.arguments import (
 )
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.names import Namespace, check_name
-from components.arguments.quantities import Resources
+from components.arguments.names import check_name
 from components.arguments.together import different
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.single_node import configured
 from components.values.names import child
 from components.values.reach import Reach, speaking
@@ -86,10 +86,8 @@ class TwemproxyAmbassadorArgs(TypedDict):
     verbosity: NotRequired[Annotated[int, between(0, _QUIET), Default(4)]]
     """From emergencies (0) over warnings (4) to every connection (6). With more the log would show
     keys and the password."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps the default of every container."""
-    namespace: NotRequired[Later[Namespace]]
-    """Namespace of the configuration, the same as that of the pods. Without it, the provider's."""
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
 
 
 class TwemproxyAmbassador(pulumi.ComponentResource):
@@ -126,7 +124,7 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             opts,
         )
         store = args["store"]
-        metadata = configured.metadata("twemproxy", name, "ambassador", args.get("namespace"))
+        metadata = configured.metadata("twemproxy", name, "ambassador", args["hosting"])
         child_opts = pulumi.ResourceOptions(parent=self)
         volume = child(name, "config", limit=63)
         config: ConfigMap | Secret
@@ -377,7 +375,7 @@ def _container(name: str, args: TwemproxyAmbassadorArgs, volume: str) -> Contain
             "timeout_seconds": 5,
             "failure_threshold": 6,
         },
-        "resources": args["resources"],
+        "resources": args["hosting"]["resources"],
     }
 
 

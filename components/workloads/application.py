@@ -8,18 +8,18 @@ from pulumi_kubernetes.apps.v1 import (
     DeploymentSpecArgsDict,
     DeploymentStrategyArgsDict,
 )
-from pulumi_kubernetes.core.v1 import Service
+from pulumi_kubernetes.core.v1 import Service, ServiceSpecArgsDict
 
-from components.arguments import Default, DefaultsTo, one_of, resolved
+from components.arguments import Default, InputError, resolved
+from components.pods.hosting import ApplicationHosting, RolloutArgs
 from components.values.names import AUTONAME
 from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
 from components.workloads.pod import make_pod_resources
-from components.workloads.serving import NOT_AWAITED, Reaches, ServingPlan, plan_serving
+from components.workloads.serving import Reaches, ServingPlan, plan_serving
 
 # The ReplicaSet and the pod add to the Deployment's name, but are not bound to a label's length.
 _RESERVE = AUTONAME
-ROLLOUTS = ("rolling", "recreate")
 
 
 class ApplicationArgs(ServingArgs):
@@ -28,20 +28,8 @@ class ApplicationArgs(ServingArgs):
     autoscaled: NotRequired[Annotated[bool, Default(False)]]
     """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
     ``replicas`` is the most that it makes."""
-    rollout: NotRequired[
-        Annotated[
-            str,
-            one_of(*ROLLOUTS),
-            DefaultsTo(
-                "``recreate`` with a PersistentVolumeClaim among the volumes, also of companions, "
-                "otherwise ``rolling``"
-            ),
-        ]
-    ]
-    """How an update replaces the pods. ``rolling``: an old one goes when a new one is ready.
-    ``recreate``: all old ones end before the first new one starts, and nobody answers meanwhile. A
-    claim that one node mounts at a time (ReadWriteOnce) would keep a new pod waiting for the old one
-    for ever; with one that all nodes mount, ``rolling`` is right."""
+    hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
+    """Namespace, labels, nodes, resources, spread, Service and rollout."""
 
 
 class Application(pulumi.ComponentResource):
@@ -77,6 +65,7 @@ class Application(pulumi.ComponentResource):
             {"image": args["image"], **({} if autoscaled else {"replicas": plan.replicas})},
             opts,
         )
+        hosting = args["hosting"]
         child = pulumi.ResourceOptions(parent=self)
         self.labels = dict(plan.pod.selector)
         self.service = None
@@ -84,12 +73,8 @@ class Application(pulumi.ComponentResource):
         if plan.exposed:
             self.service = Service(
                 name,
-                metadata={**plan.pod.metadata(), "annotations": NOT_AWAITED},
-                spec={
-                    "type": "ClusterIP",
-                    "selector": dict(plan.pod.selector),
-                    "ports": plan.service_ports(),
-                },
+                metadata=plan.service_metadata(awaited=hosting["service_type"] == "LoadBalancer"),
+                spec=_service(plan, hosting),
                 opts=child,
             )
         resources = make_pod_resources(plan.pod, self)
@@ -99,6 +84,8 @@ class Application(pulumi.ComponentResource):
             "strategy": _strategy(args),
             "template": resources.template,
         }
+        if hosting["min_ready_seconds"]:
+            spec["min_ready_seconds"] = hosting["min_ready_seconds"]
         if not autoscaled:
             spec["replicas"] = plan.replicas
         self.deployment = Deployment(
@@ -138,22 +125,79 @@ class Application(pulumi.ComponentResource):
         _plan(name, args, where)
 
 
+def _service(plan: ServingPlan, hosting: ApplicationHosting) -> ServiceSpecArgsDict:
+    spec: ServiceSpecArgsDict = {
+        "type": hosting["service_type"],
+        "selector": dict(plan.pod.selector),
+        "ports": plan.service_ports(),
+    }
+    if "external_traffic_policy" in hosting:
+        spec["external_traffic_policy"] = hosting["external_traffic_policy"]
+    return spec
+
+
 def _strategy(args: ApplicationArgs) -> DeploymentStrategyArgsDict:
+    rollout = args["hosting"]["rollout"]
     volumes = [*args["volumes"], *(v for each in args["companions"] for v in each.volumes)]
     claims = any("persistent_volume_claim" in volume for volume in volumes)
-    if args.get("rollout", "recreate" if claims else "rolling") == "recreate":
+    if rollout.get("strategy", "recreate" if claims else "rolling") == "recreate":
         return {"type": "Recreate"}
+    surge, unavailable = rollout.get("max_surge"), rollout.get("max_unavailable")
     # A new pod is ready before an old one goes.
-    return {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}}
+    return {
+        "type": "RollingUpdate",
+        "rolling_update": {
+            "max_surge": surge if surge is not None else 0 if unavailable else 1,
+            "max_unavailable": unavailable if unavailable is not None else 1 if surge == 0 else 0,
+        },
+    }
 
 
 def _plan(name: str, args: ApplicationArgs, where: str) -> tuple[ApplicationArgs, ServingPlan]:
     args = resolved(where, ApplicationArgs, args)
-    return args, plan_serving(
+    hosting = args["hosting"]
+    plan = plan_serving(
         where,
         name,
         args,
+        hosting,
         component="application",
         reserve=_RESERVE,
         autoscaled=args["autoscaled"],
     )
+    _check_service(where, hosting, plan)
+    _check_rollout(where, hosting["rollout"], _strategy(args))
+    return args, plan
+
+
+def _check_service(where: str, hosting: ApplicationHosting, plan: ServingPlan) -> None:
+    kind = hosting["service_type"]
+    if kind == "ClusterIP":
+        if "external_traffic_policy" in hosting:
+            raise InputError(
+                where,
+                "hosting.external_traffic_policy",
+                hosting["external_traffic_policy"],
+                "must be left out: a Service of type ClusterIP is not reached from outside",
+            )
+    elif not plan.exposed:
+        raise InputError(where, "hosting.service_type", kind, "needs ports that clients can reach")
+
+
+def _check_rollout(where: str, rollout: RolloutArgs, made: DeploymentStrategyArgsDict) -> None:
+    given = {key: rollout[key] for key in ("max_surge", "max_unavailable") if key in rollout}
+    for key, value in given.items():
+        if made["type"] == "Recreate":
+            raise InputError(
+                where,
+                f"hosting.rollout.{key}",
+                value,
+                "must be left out: with recreate all old pods end first",
+            )
+    if given == {"max_surge": 0, "max_unavailable": 0}:
+        raise InputError(
+            where,
+            "hosting.rollout.max_unavailable",
+            0,
+            "must be at least 1 with max_surge 0: no pod could be replaced",
+        )

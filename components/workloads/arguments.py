@@ -3,24 +3,16 @@
 from collections.abc import Sequence
 from typing import Annotated, NotRequired, TypedDict
 
-from components.arguments import Default, DefaultsTo, Later, between, one_of
+from components.arguments import Default, DefaultsTo, Later, between
 from components.arguments.addresses import AppProtocol, IpAddress, Port, Protocol
 from components.arguments.containers import Command, Env, EnvValue, VolumeMounts, Volumes
 from components.arguments.files import Files, SecretFiles, WritableFolders
 from components.arguments.images import Image
-from components.arguments.names import (
-    Annotations,
-    DnsLabel,
-    Labels,
-    LabelValue,
-    Namespace,
-    PortName,
-)
+from components.arguments.names import DnsLabel, LabelValue, PortName
 from components.arguments.quantities import Resources, Size
 from components.pods.companion import ANYWHERE, Companion, Rule
 from components.pods.hardening import DEFAULT_USER, ExceptionArgs
 from components.pods.probes import ProbeArgs
-from components.pods.template import SPREADS
 from components.values.peers import Clients, Peer
 from components.values.reach import Reach
 
@@ -61,10 +53,6 @@ class PodArgs(TypedDict):
     else is read-only."""
     writable_size: NotRequired[Annotated[Size, Default("64Mi")]]
     """Size of each; a pod that exceeds it is evicted."""
-    resources: NotRequired[Annotated[Resources, Default({})]]
-    """Requests and limits; what is left out keeps its default. Default requests: cpu 25m, memory
-    32Mi, ephemeral-storage 32Mi. Default limits: cpu 1, memory 128Mi, ephemeral-storage 64Mi and
-    the writable folders. Without a limit of cpu it may take whatever is idle on its node."""
     user: NotRequired[Annotated[_UserId, Default(DEFAULT_USER)]]
     """Numeric user of the containers."""
     group: NotRequired[Annotated[_UserId, DefaultsTo("user")]]
@@ -74,8 +62,6 @@ class PodArgs(TypedDict):
     preparations: NotRequired[Annotated[Sequence[PreparationArgs], Default(())]]
     """Programs that run to their end first, one after the other and before the companions; the
     pod is started again until each has ended with 0. They mount what the application mounts."""
-    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace of all objects."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
     """What the application connects to, such as ``store.reach``. The pods start when that is ready,
     and the NetworkPolicies of both sides let the connections through. Everything else but name
@@ -93,12 +79,6 @@ class PodArgs(TypedDict):
     """The part it plays, for the label app.kubernetes.io/component."""
     version: NotRequired[Later[LabelValue]]
     """For the label app.kubernetes.io/version, which is left out without it."""
-    labels: NotRequired[Annotated[Labels, Default({})]]
-    """More labels for the pods. Those that select the pods are refused."""
-    annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations for the pods."""
-    node_selector: NotRequired[Annotated[Labels, Default({})]]
-    """Labels a node must have."""
     volumes: NotRequired[Annotated[Volumes, Default(())]]
     """More volumes. Those that reach into the node are refused."""
     volume_mounts: NotRequired[Annotated[VolumeMounts, Default(())]]
@@ -166,6 +146,3 @@ class ServingArgs(ReachedArgs):
     waits for them as long as replacing one after the other may take: for each its startup probe's
     patience, ``grace_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an hour
     for an Output."""
-    spread: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
-    """``soft`` spreads replicas over nodes as far as possible, ``strict`` leaves a pod pending
-    rather than putting it beside another, ``none`` does not care."""

@@ -15,12 +15,12 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments import InputError
 from components.arguments.names import check_name
 from components.arguments.together import unique
 from components.pods import labels as pod_labels
 from components.pods.account import token
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import PodHosting, object_metadata
 from components.pods.template import pod_template
 from components.values.peers import cluster_network
 from components.workloads.arguments import PodArgs, PreparationArgs
@@ -45,6 +45,7 @@ class PodPlan:
     where: str
     name: str
     args: PodArgs
+    hosting: PodHosting
     selector: dict[str, str]
     listeners: tuple[Listener, ...]
     probes: Mapping[str, Any]
@@ -62,14 +63,16 @@ class PodPlan:
         """The companions, in order."""
         return tuple(self.args["companions"])
 
-    def metadata(self) -> ObjectMetaArgsDict:
-        """Metadata of every object of the workload; auto-naming adds the name."""
-        metadata: ObjectMetaArgsDict = {
-            "labels": pod_labels.standard(self.selector, self.args.get("version"))
-        }
-        if "namespace" in self.args:
-            metadata["namespace"] = self.args["namespace"]
-        return metadata
+    def metadata(
+        self, *, annotations: Mapping[str, pulumi.Input[str]] | None = None
+    ) -> ObjectMetaArgsDict:
+        """Metadata of every object of the workload; auto-naming adds the name.
+
+        :param annotations: more of them, for this object
+        """
+        return object_metadata(
+            self.selector, self.hosting, version=self.args.get("version"), annotations=annotations
+        )
 
     def template(
         self,
@@ -101,18 +104,14 @@ class PodPlan:
                 self._preparation(preparation, mounts) for preparation in self.args["preparations"]
             ],
             listeners=self.listeners,
-            labels={
-                **pod_labels.standard(self.selector, self.args.get("version")),
-                **self.args["labels"],
-            },
-            annotations=self.args["annotations"],
+            labels=pod_labels.standard(self.selector, self.args.get("version")),
+            hosting=self.hosting,
             volumes=volumes,
             service_account=service_account,
             user=self.args["user"],
             group=self.args.get("group"),
             grace_seconds=self.args["grace_seconds"],
             selector=self.selector,
-            node_selector=self.args["node_selector"],
             exceptions=self.args["exceptions"],
             **self.settings,
         )
@@ -122,7 +121,7 @@ class PodPlan:
         container: dict[str, Any] = {
             "name": self.selector["app.kubernetes.io/name"],
             "image": args["image"],
-            "resources": args["resources"],
+            "resources": self.hosting["resources"],
             **self.probes,
         }
         if "command" in args:
@@ -158,6 +157,7 @@ def plan_pod(
     where: str,
     name: str,
     args: PodArgs,
+    hosting: PodHosting,
     *,
     component: str,
     reserve: int,
@@ -173,6 +173,7 @@ def plan_pod(
 
     :param component: default of the label app.kubernetes.io/component
     :param args: as they were resolved
+    :param hosting: as it was resolved
     :param reserve: characters that the workload's own objects add to its name
     :param service: whether a Service has its name
     :param replicated: whether that is its very name, as that of its StatefulSet
@@ -202,11 +203,6 @@ def plan_pod(
         api_server=any((args["rules"], *(c.rules for c in companions))),
         network=cluster_network(),
     )
-    for key in args["labels"]:
-        if key in pod_labels.standard(selector, None):
-            raise InputError(
-                where, f"labels[{key}]", args["labels"][key], "must be left out: it is set already"
-            )
     writable = writable_folders(args["writable"], args["writable_size"])
     taken = {str(m["mount_path"]): "a writable one" for m in writable.mounts}
     taken |= {str(m["mount_path"]): "the storage" for m in extra.mounts}
@@ -217,6 +213,7 @@ def plan_pod(
         where=where,
         name=name,
         args=args,
+        hosting=hosting,
         selector=selector,
         listeners=tuple(listeners),
         probes=probes or {},

@@ -13,7 +13,11 @@ _OTHER_SECONDS = 30
 
 
 def rollout_timeouts(
-    replicas: pulumi.Input[int], *, end_seconds: int, probes: Mapping[str, Any]
+    replicas: pulumi.Input[int],
+    *,
+    end_seconds: int,
+    min_ready_seconds: int,
+    probes: Mapping[str, Any],
 ) -> pulumi.CustomTimeouts:
     """As long as it may take to replace one pod after the other, and at least 10 minutes.
 
@@ -21,12 +25,13 @@ def rollout_timeouts(
 
     :param replicas: if it is known only later, an hour in place of 10 minutes
     :param end_seconds: from the order to stop to SIGKILL
+    :param min_ready_seconds: that a new pod must be ready
     :param probes: of the application's container; it may take as long as the startup probe is
         patient
     """
     startup = probes.get("startup_probe")
     start = startup["period_seconds"] * startup["failure_threshold"] if startup else 0
-    each = end_seconds + start + _OTHER_SECONDS
+    each = end_seconds + start + min_ready_seconds + _OTHER_SECONDS
     if isinstance(replicas, int):
         seconds = max(_LEAST_SECONDS, replicas * each)
     else:

@@ -10,6 +10,7 @@ from components.arguments.cron import Schedule
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.place import Place
+from components.pods.hosting import PodHosting
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
@@ -27,6 +28,8 @@ class ScheduledTaskArgs(PodArgs):
     """Seconds for all tries of one run together."""
     retries: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
     """Tries after the first one has failed."""
+    hosting: NotRequired[Annotated[PodHosting, Default({})]]
+    """Namespace, labels, nodes and resources."""
 
 
 class ScheduledTask(pulumi.ComponentResource):
@@ -58,9 +61,10 @@ class ScheduledTask(pulumi.ComponentResource):
         )
         self.labels = dict(plan.selector)
         resources = make_pod_resources(plan, self)
+        metadata = plan.metadata()
         self.cron_job = CronJob(
             name,
-            metadata=plan.metadata(),
+            metadata=metadata,
             spec={
                 "schedule": args["schedule"],
                 "time_zone": "Etc/UTC",
@@ -70,7 +74,9 @@ class ScheduledTask(pulumi.ComponentResource):
                 "successful_jobs_history_limit": 2,
                 "failed_jobs_history_limit": 2,
                 "job_template": {
-                    "metadata": {"labels": dict(plan.selector)},
+                    "metadata": {
+                        key: metadata[key] for key in ("labels", "annotations") if key in metadata
+                    },
                     "spec": {
                         "active_deadline_seconds": args["timeout_seconds"],
                         "backoff_limit": args["retries"],
@@ -94,7 +100,13 @@ class ScheduledTask(pulumi.ComponentResource):
 def _plan(name: str, args: ScheduledTaskArgs, where: str) -> tuple[ScheduledTaskArgs, PodPlan]:
     args = resolved(where, ScheduledTaskArgs, args)
     return args, plan_pod(
-        where, name, args, component="scheduled-task", reserve=_RESERVE, restart_policy="Never"
+        where,
+        name,
+        args,
+        args["hosting"],
+        component="scheduled-task",
+        reserve=_RESERVE,
+        restart_policy="Never",
     )
 
 

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.arguments import InputError, is_deferred, nearest
 from components.arguments.together import unique
 from components.pods.companion import Listener, check_clients
+from components.pods.hosting import ReplicaHosting
 from components.pods.probes import probes
+from components.pods.spread import check_spread
 from components.values.reach import Reach
 from components.workloads.arguments import PortArgs, ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
@@ -62,6 +65,7 @@ class ServingPlan:
     """A serving workload, checked before any resource is registered."""
 
     pod: PodPlan
+    hosting: ReplicaHosting
     exposed: tuple[Exposed, ...]
     """What the Service offers."""
     replicas: pulumi.Input[int]
@@ -74,6 +78,7 @@ class ServingPlan:
         return rollout_timeouts(
             self.replicas,
             end_seconds=self.pod.args["grace_seconds"] + self.drain_seconds,
+            min_ready_seconds=self.hosting["min_ready_seconds"],
             probes=self.pod.probes,
         )
 
@@ -97,6 +102,18 @@ class ServingPlan:
                 )
                 for listener, port, app_protocol in self.exposed
             },
+        )
+
+    def service_metadata(self, *, awaited: bool = False) -> ObjectMetaArgsDict:
+        """Metadata of the Service.
+
+        :param awaited: whether it waits for what gives it an address
+        """
+        return self.pod.metadata(
+            annotations={
+                **self.hosting["service_annotations"],
+                **({} if awaited else NOT_AWAITED),
+            }
         )
 
     def service_ports(self) -> list[ServicePortArgsDict]:
@@ -136,6 +153,7 @@ def plan_serving(
     where: str,
     name: str,
     args: ServingArgs,
+    hosting: ReplicaHosting,
     *,
     component: str,
     reserve: int,
@@ -145,8 +163,10 @@ def plan_serving(
 ) -> ServingPlan:
     """Check everything that concerns a serving workload.
 
+    :param hosting: as it was resolved
     :param replicated: whether it is a StatefulSet, whose Service is there also without ports
     """
+    check_spread(where, hosting["spread"])
     replicas = args["replicas"]
     several = autoscaled or is_deferred(replicas) or replicas != 1
     listeners = [_listener(where, position, port) for position, port in enumerate(args["ports"])]
@@ -159,6 +179,7 @@ def plan_serving(
         where,
         name,
         args,
+        hosting,
         component=component,
         reserve=reserve,
         service=replicated or bool(exposed),
@@ -175,9 +196,11 @@ def plan_serving(
         extra=extra,
         claims=[mount["name"] for mount in extra.mounts],
         drain_seconds=drain_seconds,
-        spread=args["spread"] if several else "none",
+        spread=hosting["spread"] if several else None,
+        # A StatefulSet ends a pod before it makes another.
+        revision_label=None if replicated else "pod-template-hash",
     )
-    return ServingPlan(pod, exposed, replicas, several, drain_seconds)
+    return ServingPlan(pod, hosting, exposed, replicas, several, drain_seconds)
 
 
 def _listener(where: str, position: int, port: PortArgs) -> Listener:

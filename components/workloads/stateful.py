@@ -1,7 +1,7 @@
 """StatefulApplication: a StatefulSet with all that belongs to it."""
 
 from collections.abc import Mapping
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgsDict
@@ -11,13 +11,16 @@ from pulumi_kubernetes.core.v1 import (
     Service,
     ServiceSpecArgsDict,
 )
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments import Default, DefaultsTo, InputError, Later, resolved
+from components.arguments import Default, InputError, resolved
 from components.arguments.files import MountPath
-from components.arguments.names import ObjectName
-from components.arguments.quantities import VolumeSize, amount
-from components.pods import labels as pod_labels
+from components.pods.hosting import (
+    ReplicaHosting,
+    StatefulHosting,
+    StorageArgs,
+    object_metadata,
+    storage_of,
+)
 from components.values.names import child
 from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
@@ -30,46 +33,17 @@ _RESERVE = 11
 _CLAIM = "data"
 
 
-class StorageArgs(TypedDict):
-    """A volume of its own for each replica, which outlives the pod."""
-
-    path: MountPath
-    """Absolute path where it is mounted."""
-    size: Later[VolumeSize]
-    """Its size."""
-    storage_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
-    """StorageClass."""
-    delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
-    """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
-    their namespace are deleted."""
-
-
-def check_room(where: str, size: str, least_mib: int, because: str) -> None:
-    """Refuse a component's ``storage_size`` that its other arguments need more than.
-
-    It follows none of them: a volume of another size would replace the StatefulSet.
-
-    :param because: what it is for, as a clause
-    :raises InputError: naming the least
-    """
-    if amount(size) < least_mib * 2**20:
-        raise InputError(
-            where,
-            "storage_size",
-            size,
-            f"must be at least {least_mib}Mi, {because}; it follows no other argument, since another "
-            "size replaces the volumes",
-        )
-
-
 class StatefulApplicationArgs(ServingArgs):
     """Arguments of StatefulApplication."""
 
-    storage: NotRequired[StorageArgs]
-    """A persistent volume for each replica. By default there is none."""
+    storage_path: NotRequired[MountPath]
+    """Absolute path where each replica has a persistent volume of its own. By default there is
+    none."""
     ordered: NotRequired[Annotated[bool, Default(False)]]
     """Whether replicas start one after the other, each when the last is ready; otherwise all at
     once."""
+    hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
+    """Namespace, labels, nodes, resources, spread and storage."""
 
 
 class StatefulApplication(pulumi.ComponentResource):
@@ -102,7 +76,7 @@ class StatefulApplication(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         args, plan = _plan(name, args, f'StatefulApplication "{name}"')
-        storage = args.get("storage")
+        hosting = args["hosting"]
         super().__init__(
             "dds:index:StatefulApplication",
             name,
@@ -120,7 +94,7 @@ class StatefulApplication(pulumi.ComponentResource):
             service["ports"] = plan.service_ports()
         self.service = Service(
             name,
-            metadata={**plan.pod.metadata(), "name": name},
+            metadata={**plan.service_metadata(awaited=True), "name": name},
             spec=service,
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -133,7 +107,10 @@ class StatefulApplication(pulumi.ComponentResource):
             "selector": {"match_labels": dict(plan.pod.selector)},
             "template": resources.template,
         }
-        if storage is not None:
+        if hosting["min_ready_seconds"]:
+            spec["min_ready_seconds"] = hosting["min_ready_seconds"]
+        if "storage_path" in args:
+            storage = storage_of(hosting)
             spec["volume_claim_templates"] = [_claim(plan.pod.selector, storage)]
             spec["persistent_volume_claim_retention_policy"] = {
                 "when_deleted": "Delete" if storage["delete_with_workload"] else "Retain",
@@ -185,7 +162,7 @@ def replica_services(
     *,
     selector: Mapping[str, str],
     ports: Mapping[str, int],
-    namespace: pulumi.Input[str] | None,
+    hosting: ReplicaHosting,
     opts: pulumi.ResourceOptions,
     not_ready: bool = False,
 ) -> list[Service]:
@@ -200,14 +177,8 @@ def replica_services(
         are there before the replicas, and nothing waits for any to stand behind them
     """
     services = []
+    annotations = {**hosting["service_annotations"], **NOT_AWAITED}
     for ordinal in range(count):
-        metadata: ObjectMetaArgsDict = {
-            "name": f"{name}-{ordinal}",
-            "labels": pod_labels.standard(dict(selector), None),
-            "annotations": NOT_AWAITED,
-        }
-        if namespace is not None:
-            metadata["namespace"] = namespace
         spec: ServiceSpecArgsDict = {
             "type": "ClusterIP",
             "selector": {**selector, "statefulset.kubernetes.io/pod-name": f"{name}-{ordinal}"},
@@ -218,6 +189,8 @@ def replica_services(
         }
         if not_ready:
             spec["publish_not_ready_addresses"] = True
+        metadata = object_metadata(selector, hosting, annotations=annotations)
+        metadata["name"] = f"{name}-{ordinal}"
         services.append(Service(child(name, str(ordinal)), metadata=metadata, spec=spec, opts=opts))
     return services
 
@@ -227,12 +200,18 @@ def _plan(
 ) -> tuple[StatefulApplicationArgs, ServingPlan]:
     args = resolved(where, StatefulApplicationArgs, args)
     extra = NOTHING_MOUNTED
-    if "storage" in args:
-        extra = Mounted((), ({"name": _CLAIM, "mount_path": args["storage"]["path"]},))
+    hosting = args["hosting"]
+    if "storage_path" in args:
+        extra = Mounted((), ({"name": _CLAIM, "mount_path": args["storage_path"]},))
+    elif "storage" in hosting:
+        raise InputError(
+            where, "hosting.storage", hosting["storage"], "must be left out without a storage_path"
+        )
     plan = plan_serving(
         where,
         name,
         args,
+        hosting,
         component="stateful-application",
         reserve=_RESERVE,
         replicated=True,

@@ -6,6 +6,7 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 
 from components.arguments import Default, between, resolved
+from components.pods.hosting import PodHosting
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
@@ -27,6 +28,8 @@ class TaskArgs(PodArgs):
     """Pods at the same time."""
     completions: NotRequired[Annotated[int, between(1, 100_000), Default(1)]]
     """Pods that must succeed."""
+    hosting: NotRequired[Annotated[PodHosting, Default({})]]
+    """Namespace, labels, nodes and resources."""
 
 
 class Task(pulumi.ComponentResource):
@@ -57,11 +60,8 @@ class Task(pulumi.ComponentResource):
         resources = make_pod_resources(plan, self)
         self.job = Job(
             name,
-            metadata={
-                **plan.metadata(),
-                # Otherwise a Job that failed once stays failed until something of it changes.
-                "annotations": {"pulumi.com/replaceUnready": "true"},
-            },
+            # Otherwise a Job that failed once stays failed until something of it changes.
+            metadata=plan.metadata(annotations={"pulumi.com/replaceUnready": "true"}),
             spec={
                 "active_deadline_seconds": timeout,
                 "backoff_limit": args["retries"],
@@ -91,5 +91,11 @@ class Task(pulumi.ComponentResource):
 def _plan(name: str, args: TaskArgs, where: str) -> tuple[TaskArgs, PodPlan]:
     args = resolved(where, TaskArgs, args)
     return args, plan_pod(
-        where, name, args, component="task", reserve=_RESERVE, restart_policy="Never"
+        where,
+        name,
+        args,
+        args["hosting"],
+        component="task",
+        reserve=_RESERVE,
+        restart_policy="Never",
     )

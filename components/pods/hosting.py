@@ -1,0 +1,274 @@
+"""``hosting``: what the owner of a cluster decides of a component, in one nested argument.
+
+Each kind of component takes what has an effect on it and refuses the rest. A component that is made of
+others hands the argument on as it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, cast
+
+import pulumi
+from pulumi_kubernetes.core.v1 import (
+    AffinityArgsDict,
+    ResourceRequirementsArgsDict,
+    TolerationArgsDict,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
+from components.arguments import Default, DefaultsTo, Later, between, checked, one_of, resolved
+from components.arguments.constraints import Constraint
+from components.arguments.declared import arguments_of
+from components.arguments.names import Annotations, Labels, Namespace, ObjectName
+from components.arguments.place import Place
+from components.arguments.quantities import Resources, VolumeSize, amount
+from components.pods import labels as pod_labels
+from components.pods.resources import with_defaults
+from components.pods.spread import SpreadArgs
+
+T = TypeVar("T")
+
+STRATEGIES = ("rolling", "recreate")
+SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
+TRAFFIC_POLICIES = ("Cluster", "Local")
+
+_Labels = Annotated[
+    Labels,
+    Constraint(
+        f"none of {', '.join(pod_labels.OWN)}, which select pods or are set by a component, and none "
+        "that a controller sets",
+        lambda labels: not any(pod_labels.is_own(key) for key in labels),
+        tuple({key: "x"} for key in (*pod_labels.OWN, "pod-template-hash")),
+    ),
+]
+
+
+class ObjectHosting(TypedDict):
+    """For every component: of all its objects on the cluster."""
+
+    namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
+    """Namespace of all objects; of a companion the one of the pods that it is part of."""
+    labels: NotRequired[Annotated[_Labels, Default({})]]
+    """More labels for all objects, pods included. Volumes of a StatefulSet are left out: Kubernetes
+    does not let them change."""
+    annotations: NotRequired[Annotated[Annotations, Default({})]]
+    """Annotations of all objects, pods included; volumes are left out as with ``labels``."""
+
+
+class CompanionHosting(ObjectHosting):
+    """For a companion: its container as well. The rest of the pod is the workload's."""
+
+    resources: NotRequired[Annotated[Resources, Default({})]]
+    """Requests and limits; what is left out keeps its default. Default requests: cpu 25m, memory
+    32Mi, ephemeral-storage 32Mi. Default limits: cpu 1, memory 128Mi, ephemeral-storage 64Mi and
+    the writable folders. Without a limit of cpu (``none``) it may take whatever is idle on its
+    node."""
+
+
+class PodHosting(CompanionHosting):
+    """For whatever has pods: where they run and how."""
+
+    pod_labels: NotRequired[Annotated[_Labels, Default({})]]
+    """More labels for the pods alone."""
+    pod_annotations: NotRequired[Annotated[Annotations, Default({})]]
+    """Annotations for the pods alone."""
+    node_selector: NotRequired[Annotated[Labels, Default({})]]
+    """Labels a node must have."""
+    tolerations: NotRequired[Annotated[Sequence[TolerationArgsDict], Default(())]]
+    """Taints of nodes that the pods tolerate."""
+    affinity: NotRequired[AffinityArgsDict]
+    """Rules for nodes, and for other pods to be near to or away from. Replicas are kept apart by
+    ``spread``."""
+    priority_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
+    """PriorityClass, for who goes first when room is short."""
+    runtime_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the nodes' default")]]
+    """RuntimeClass, such as one with a sandbox."""
+    pull_secrets: NotRequired[Annotated[Sequence[Later[ObjectName]], Default(())]]
+    """Secrets of the namespace with which images are pulled."""
+
+
+class ServerHosting(PodHosting):
+    """For pods that are there at all times, behind a Service."""
+
+    min_ready_seconds: NotRequired[Annotated[int, between(0, 3600), Default(0)]]
+    """Seconds that a new pod must be ready before a rollout goes on."""
+    service_annotations: NotRequired[Annotated[Annotations, Default({})]]
+    """Annotations for the Service alone."""
+
+
+class ReplicaHosting(ServerHosting):
+    """For as many of them as are wanted."""
+
+    spread: NotRequired[Annotated[SpreadArgs, Default({})]]
+    """How replicas are kept apart, over nodes and zones."""
+
+
+class RolloutArgs(TypedDict):
+    """How an update replaces the pods."""
+
+    strategy: NotRequired[
+        Annotated[
+            str,
+            one_of(*STRATEGIES),
+            DefaultsTo(
+                "``recreate`` with a PersistentVolumeClaim among the volumes, also of companions, "
+                "otherwise ``rolling``"
+            ),
+        ]
+    ]
+    """``rolling``: old pods go as new ones get ready. ``recreate``: all old ones end before the first
+    new one starts, and nobody answers meanwhile. A claim that one node mounts at a time
+    (ReadWriteOnce) would keep a new pod waiting for the old one for ever; with one that all nodes
+    mount, ``rolling`` is right."""
+    max_surge: NotRequired[
+        Annotated[int, between(0, 10_000), DefaultsTo("1, or 0 with ``max_unavailable``")]
+    ]
+    """With ``rolling``: pods more than ``replicas`` at a time."""
+    max_unavailable: NotRequired[
+        Annotated[int, between(0, 10_000), DefaultsTo("0, or 1 with ``max_surge: 0``")]
+    ]
+    """With ``rolling``: pods fewer than ``replicas`` that are ready at a time."""
+
+
+class ApplicationHosting(ReplicaHosting):
+    """For pods that are all alike."""
+
+    rollout: NotRequired[Annotated[RolloutArgs, Default({})]]
+    """How an update replaces the pods."""
+    service_type: NotRequired[Annotated[str, one_of(*SERVICE_TYPES), Default("ClusterIP")]]
+    """Type of the Service. What connects from outside must be among the ``clients`` as well, by its
+    address or that of the nodes (see ``external_traffic_policy``). A LoadBalancer is waited for."""
+    external_traffic_policy: NotRequired[
+        Annotated[str, one_of(*TRAFFIC_POLICIES), DefaultsTo("``Cluster``")]
+    ]
+    """With a NodePort or LoadBalancer: ``Cluster`` reaches the pods from every node, and clients'
+    addresses may be replaced by that of a node; ``Local`` keeps them, and only nodes with a pod
+    answer."""
+
+
+class StorageArgs(TypedDict):
+    """A volume of its own for each replica, which outlives the pod."""
+
+    size: NotRequired[Annotated[Later[VolumeSize], Default("2Gi")]]
+    """Its size. It follows no other argument, since another size replaces the StatefulSet."""
+    storage_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
+    """StorageClass."""
+    delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
+    """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
+    their namespace are deleted."""
+
+
+class SingletonHosting(ServerHosting):
+    """For the only pod, with a name, and a volume if it has one."""
+
+    storage: NotRequired[StorageArgs]
+    """The pod's volume."""
+
+
+class StatefulHosting(ReplicaHosting):
+    """For pods with names, and volumes if they have any."""
+
+    storage: NotRequired[StorageArgs]
+    """The volume of each pod."""
+
+
+def object_metadata(
+    selector: Mapping[str, str],
+    hosting: ObjectHosting,
+    *,
+    version: pulumi.Input[str] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
+) -> ObjectMetaArgsDict:
+    """Metadata of an object of a component; auto-naming adds the name.
+
+    :param selector: labels that select the component's pods
+    :param hosting: as it was resolved
+    :param annotations: more of them, for this object
+    """
+    found: ObjectMetaArgsDict = {
+        "labels": {**pod_labels.standard(selector, version), **hosting["labels"]}
+    }
+    if "namespace" in hosting:
+        found["namespace"] = hosting["namespace"]
+    if merged := {**hosting["annotations"], **(annotations or {})}:
+        found["annotations"] = merged
+    return found
+
+
+def narrowed(hosting: ObjectHosting, kind: type[T], *, without: Sequence[str] = ()) -> T:
+    """What of it another kind of component takes.
+
+    :param without: keys that are meant for the first one only, such as its ``resources``
+    """
+    known = arguments_of(cast(type, kind))
+    return cast(T, {k: v for k, v in hosting.items() if k in known and k not in without})
+
+
+def without_service(hosting: ApplicationHosting) -> ApplicationHosting:
+    """The same for pods that another workload's Service stands before."""
+    return narrowed(
+        hosting,
+        ApplicationHosting,
+        without=("service_type", "external_traffic_policy", "service_annotations"),
+    )
+
+
+def with_pod_annotations(hosting: T, annotations: Mapping[str, pulumi.Input[str]]) -> T:
+    """The same with annotations of a component's own for the pods."""
+    given = cast(PodHosting, hosting)
+    return cast(T, {**given, "pod_annotations": {**given["pod_annotations"], **annotations}})
+
+
+def with_resources(
+    where: str,
+    hosting: T,
+    *,
+    requests: Mapping[str, str] | None = None,
+    limits: Mapping[str, str] | None = None,
+    least_memory: tuple[str, str] | None = None,
+) -> T:
+    """The same with a component's own defaults of requests and limits.
+
+    :param least_memory: lowest limit of memory, and what needs it as a clause
+    :raises InputError: a request above its limit, or too little memory
+    """
+    given = cast(Mapping[str, Any], hosting)
+    memory = given["resources"].get("limits", {}).get("memory")
+    if least_memory and isinstance(memory, str) and amount(memory) < amount(least_memory[0]):
+        Place(where, "hosting.resources.limits.memory").refuse(
+            memory, f"must be at least {least_memory[0]}, {least_memory[1]}"
+        )
+    completed: ResourceRequirementsArgsDict = with_defaults(
+        Place(where, "hosting.resources"),
+        given["resources"],
+        requests=requests or {},
+        limits=limits or {},
+    )
+    return cast(T, {**given, "resources": completed})
+
+
+def storage_of(hosting: StatefulHosting) -> StorageArgs:
+    """The volume of each pod, where there is one."""
+    return hosting["storage"] if "storage" in hosting else resolved("hosting", StorageArgs, {})
+
+
+def with_storage(where: str, hosting: T, least_mib: int, because: str) -> T:
+    """The same with a volume for each pod, of the default size unless another is given.
+
+    :param least_mib: what the component's other arguments need
+    :param because: what for, as a clause
+    :raises InputError: a size below that
+    """
+    given = cast(StatefulHosting, hosting)
+    storage = storage_of(given)
+
+    def room(size: str) -> str:
+        if amount(size) < least_mib * 2**20:
+            Place(where, "hosting.storage.size").refuse(
+                size,
+                f"must be at least {least_mib}Mi, {because}; it follows no other argument, since "
+                "another size replaces the volumes",
+            )
+        return size
+
+    enough: StorageArgs = {**storage, "size": checked(storage["size"], room)}
+    return cast(T, {**given, "storage": enough})
