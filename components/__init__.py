@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from components.pods.hosting import (
         ApplicationHosting,
         CompanionHosting,
+        Hosting,
         ObjectHosting,
         PodHosting,
         RolloutArgs,
@@ -106,6 +107,7 @@ _MODULES = {
     "FunctionDecorator": "serving.function_decorator",
     "FunctionDecoratorArgs": "serving.function_decorator",
     "GitSourceArgs": "single_node.config_sync",
+    "Hosting": "pods.hosting",
     "HttpSourceArgs": "single_node.config_sync",
     "ImageCatalog": "platform.images",
     "ImageCatalogArgs": "platform.images",
@@ -194,6 +196,7 @@ __all__ = [
     "FunctionDecorator",
     "FunctionDecoratorArgs",
     "GitSourceArgs",
+    "Hosting",
     "HttpSourceArgs",
     "ImageCatalog",
     "ImageCatalogArgs",

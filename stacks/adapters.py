@@ -16,6 +16,7 @@ import pulumi
 from components.platform.generated import Password
 from components.platform.prometheus import Prometheus
 from components.platform.smoke import SmokeTest
+from components.pods.hosting import Hosting
 from components.serving.sharded_redis import ShardedRedis
 from components.single_node.exporters import MetricsExporter, RedisExporter
 from components.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT, LogAdapter
@@ -63,7 +64,7 @@ class Adapters:
 
 def make(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     scrape_interval: int,
     slow_ms: int,
     opts: pulumi.ResourceOptions,
@@ -81,7 +82,7 @@ def make(
         {
             "image": images["redis-exporter"],
             "deadline_seconds": patience,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -90,7 +91,7 @@ def make(
         {
             "image": images["companions"],
             "sources": [{"name": "redis", "kind": "redis_slowlog"}],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -102,7 +103,7 @@ def make(
             "companions": [store_metrics.companion, store_logs.companion],
             "users": [user for user in (store_metrics.user, store_logs.user) if user is not None],
             "slow_command_ms": slow_ms,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -111,7 +112,7 @@ def make(
         {
             "image": images["twemproxy"],
             "store": store.reach,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -122,7 +123,7 @@ def make(
             "kind": "twemproxy",
             "server": ambassador.statistics,
             "deadline_seconds": patience,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -138,7 +139,7 @@ def make(
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "companions": [ambassador.companion, ambassador_metrics.companion],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -148,7 +149,7 @@ def make(
             "image": images["companions"],
             "kind": "nginx",
             "deadline_seconds": patience,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -157,7 +158,7 @@ def make(
         {
             "image": images["companions"],
             "sources": [{"name": "web", "kind": "nginx_access", "path": _ACCESS_LOG}],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -173,7 +174,7 @@ def make(
             "readiness": {"path": "/"},
             "companions": [web_metrics.companion, web_logs.companion],
             "volume_mounts": [_known(web_logs.log_mount)],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -183,7 +184,7 @@ def make(
             "image": images["companions"],
             "kind": "memcached",
             "deadline_seconds": patience,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -195,7 +196,7 @@ def make(
             "ports": [{"name": "memcached", "port": 11211}],
             "clients": [{}],
             "companions": [cache_metrics.companion],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -209,7 +210,7 @@ def make(
                 {"name": "connections", "preset": "connections", "at_most": 80},
                 {"name": "replication-lag", "preset": "replication_lag"},
             ],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -218,11 +219,11 @@ def make(
         {
             "image": images["companions"],
             "sources": [{"name": "database", "kind": "mysql_slow", "path": _SLOW_LOG}],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
-    database = _database(images, namespace, health, database_logs, slow_ms, opts)
+    database = _database(images, hosting, health, database_logs, slow_ms, opts)
     logs = (store_logs, web_logs, database_logs)
     exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
     adapters = (*exporters, *logs, health)
@@ -233,7 +234,7 @@ def make(
             "jobs": [adapter.job for adapter in adapters],
             "alerts": [alert for adapter in adapters for alert in adapter.alerts],
             "scrape_interval_seconds": scrape_interval,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -254,7 +255,7 @@ def deploy(settings: Settings) -> None:
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(images, here.namespace, settings.scrape_interval, settings.slow_ms, here.opts)
+    made = make(images, here.hosting, settings.scrape_interval, settings.slow_ms, here.opts)
     health = made.jobs["database-health"].reach
     # Name resolution, a scrape of each and an evaluation of the rules.
     seconds = 100 + 6 * settings.scrape_interval
@@ -286,7 +287,7 @@ def deploy(settings: Settings) -> None:
             ],
             "reaches": [made.prometheus.reach, health],
             "timeout_seconds": seconds + 50,
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -295,7 +296,7 @@ def deploy(settings: Settings) -> None:
 
 def _database(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     health: MySqlHealth,
     logs: LogAdapter,
     slow_ms: int,
@@ -326,10 +327,10 @@ def _database(
             "writable_size": "512Mi",
             "ports": [{"name": "mysql", "port": 3306}],
             "clients": [{}],
-            "resources": {"requests": {"memory": "160Mi"}, "limits": {"memory": "384Mi"}},
             "companions": [health.companion, logs.companion],
             "volume_mounts": [_known(logs.log_mount)],
-            "namespace": namespace,
+            "hosting": hosting
+            | {"resources": {"requests": {"memory": "160Mi"}, "limits": {"memory": "384Mi"}}},
         },
         opts,
     )

@@ -33,7 +33,7 @@ def deploy(settings: Settings) -> None:
         "image": images.reference("redis"),
         "shards": settings.shards,
         "role": settings.role,
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     if settings.persistence is not None:
         store_args["persistence"] = settings.persistence
@@ -44,7 +44,7 @@ def deploy(settings: Settings) -> None:
         "image": images.reference("twemproxy"),
         "store": store.reach,
         "policy": settings.policy,
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     if settings.policy != "seed":
         proxy_args["role"] = settings.role
@@ -64,7 +64,7 @@ def deploy(settings: Settings) -> None:
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
         "companions": [ambassador.companion],
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     example = Application("example", example_args, here.opts)
     SmokeTest(
@@ -76,7 +76,7 @@ def deploy(settings: Settings) -> None:
             "secret_files": secret_files,
             "companions": [ambassador.companion],
             "covers": [store.application.stateful_set.spec],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

@@ -17,6 +17,7 @@ import pulumi
 from components.platform.certificates import Authority, Certificate
 from components.platform.smoke import SmokeTest
 from components.pods.companion import Companion
+from components.pods.hosting import Hosting
 from components.serving.sharded_redis import ShardedRedis
 from components.single_node.exporters import MetricsExporter
 from components.single_node.tls_sidecar import TlsSidecar
@@ -52,7 +53,7 @@ class Companions:
 
 def make(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
     more: Sequence[Companion] = (),
@@ -62,9 +63,7 @@ def make(
     :param images: references by the names in IMAGES
     :param more: further companions, whose ports must be free
     """
-    store = ShardedRedis(
-        "store", {"image": images["redis"], "shards": 2, "namespace": namespace}, opts
-    )
+    store = ShardedRedis("store", {"image": images["redis"], "shards": 2, "hosting": hosting}, opts)
     if store.password is None:
         raise RuntimeError("the store has a password")
     ambassador = TwemproxyAmbassador(
@@ -72,7 +71,7 @@ def make(
         {
             "image": images["twemproxy"],
             "store": store.reach,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -83,7 +82,7 @@ def make(
             "kind": "twemproxy",
             "server": ambassador.statistics,
             "port": METRICS_PORT,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -93,7 +92,7 @@ def make(
         {
             "authority": authority,
             # Every Service of the namespace: their names are known only when they are made.
-            "dns_names": [pulumi.Output.concat("*.", namespace, ".svc"), "localhost"],
+            "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
         },
         opts,
     )
@@ -106,7 +105,7 @@ def make(
             "readiness_path": "/readyz",
             "certificate": certificate.certificate,
             "key": certificate.key,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -127,7 +126,7 @@ def make(
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
         "companions": list(companions),
-        "namespace": namespace,
+        "hosting": hosting,
     }
     return Companions(authority, Application("counter", args, opts), exporter, companions)
 
@@ -135,7 +134,7 @@ def make(
 def check(
     images: Mapping[str, pulumi.Input[str]],
     made: Companions,
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     opts: pulumi.ResourceOptions,
 ) -> SmokeTest:
     """A check that what is counted over HTTPS went through all of them."""
@@ -150,7 +149,7 @@ def check(
             "files": {_CA_FILE: made.authority.certificate},
             "reaches": [made.application.reach, made.application.port("topz"), metrics],
             "covers": [made.application.deployment.spec],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -161,8 +160,8 @@ def deploy(settings: Settings) -> None:
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(images, here.namespace, here.opts)
-    check(images, made, here.namespace, here.opts)
+    made = make(images, here.hosting, here.opts)
+    check(images, made, here.hosting, here.opts)
     endpoint = made.application.endpoint
     namespace = settings.composition
     name = made.application.deployment.metadata["name"]

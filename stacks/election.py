@@ -13,6 +13,7 @@ from typing import Any
 import pulumi
 
 from components.platform.smoke import SmokeTest
+from components.pods.hosting import Hosting, StorageArgs
 from components.serving.election import Election, ElectionArgs
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.singleton import Singleton, SingletonArgs
@@ -32,15 +33,19 @@ _GAP_SECONDS, _PERIOD_SECONDS = 0.4, 0.1
 _WORKER_SECONDS = 10
 
 
-def fenced_store(image: pulumi.Input[str], *, fenced: bool = True) -> SingletonArgs:
+def fenced_store(
+    image: pulumi.Input[str], hosting: Hosting, *, fenced: bool = True
+) -> SingletonArgs:
     """The store's arguments: one process with a volume, so itself a singleton."""
+    storage: StorageArgs = {"size": "64Mi", "delete_with_workload": True}
     return {
         "image": image,
         "application": "fenced-store",
         "command": ["python3", _STORE],
         "env": {"FENCED": json.dumps(fenced)},
         "ports": [{"name": "http", "port": STORE_PORT}],
-        "storage": {"path": "/data", "size": "64Mi", "delete_with_workload": True},
+        "storage_path": "/data",
+        "hosting": hosting | {"storage": storage},
         "readiness": {"path": "/readyz", "period_seconds": 2},
         "liveness": {"path": "/livez"},
         "grace_seconds": 5,
@@ -83,7 +88,7 @@ def deploy(settings: Settings) -> None:
         # other, and a reader can pause and kill them. This signal harms no process that has not
         # said yet what to do with it.
         "on_change": {"signal": "WINCH", "process": "ticker.py"},
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     if settings.backend == "etcd":
         cluster = EtcdCluster(
@@ -91,8 +96,7 @@ def deploy(settings: Settings) -> None:
             {
                 "image": images.reference("etcd"),
                 "members": settings.members,
-                "delete_data": True,
-                "namespace": here.namespace,
+                "hosting": here.hosting | {"storage": {"delete_with_workload": True}},
             },
             here.opts,
         )
@@ -100,10 +104,7 @@ def deploy(settings: Settings) -> None:
     election = Election("elector", election_args, here.opts)
     store = Singleton(
         "fenced-store",
-        {
-            **fenced_store(images.reference("toolbox"), fenced=settings.fenced),
-            "namespace": here.namespace,
-        },
+        fenced_store(images.reference("toolbox"), here.hosting, fenced=settings.fenced),
         here.opts,
     )
     ticker_args: Any = {
@@ -119,12 +120,12 @@ def deploy(settings: Settings) -> None:
         ),
         "replicas": _REPLICAS,
         "companions": [election.companion],
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     tickers = Application("ticker", ticker_args, here.opts)
     alone_args: Any = {
         **ticker(images.reference("toolbox"), store, {"COUNTER": "singleton", "ELECTOR": ""}),
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     alone = Singleton("singleton", alone_args, here.opts)
     plan = {
@@ -148,7 +149,7 @@ def deploy(settings: Settings) -> None:
                 store.application.stateful_set.spec,
                 alone.application.stateful_set.spec,
             ],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

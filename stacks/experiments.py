@@ -15,6 +15,7 @@ import pulumi
 
 from components.arguments.addresses import is_ip_host
 from components.platform.smoke import SmokeTest
+from components.pods.hosting import Hosting
 from components.single_node.request_splitter import RequestSplitter
 from components.single_node.service_broker import (
     BrokerTlsArgs,
@@ -54,7 +55,7 @@ class Experiments:
 
 def make(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
     percent: float = 10,
@@ -68,25 +69,25 @@ def make(
     :param database: a Redis; by default one is made
     :param tls: how that is spoken to over TLS; by default in plain
     """
-    control = page("control", images["nginx"], opts, replicas=2, namespace=namespace)
-    experiment = page("experiment", images["nginx"], opts, replicas=2, namespace=namespace)
+    control = page("control", images["nginx"], opts, replicas=2, hosting=hosting)
+    experiment = page("experiment", images["nginx"], opts, replicas=2, hosting=hosting)
     args: RequestSplitterArgs = {
         "image": images["nginx"],
         "metrics_image": images["companions"],
         "control": control.reach,
         "experiment": experiment.reach,
         "policy": policy,
-        "namespace": namespace,
+        "hosting": hosting,
     }
     if policy != "seed":
         args["percent"] = percent
     splitter = RequestSplitter("splitter", args, opts)
     broker_args: ServiceBrokerArgs = {
         "image": images["haproxy"],
-        "backend": database or _database(images, namespace, opts),
+        "backend": database or _database(images, hosting, opts),
         "listen_port": DATABASE_PORT,
         "check": "redis",
-        "namespace": namespace,
+        "hosting": hosting,
     }
     if tls is not None:
         broker_args["tls"] = tls
@@ -104,7 +105,7 @@ def make(
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "companions": [splitter.companion],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -120,7 +121,7 @@ def make(
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
             "companions": [broker.companion],
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -129,7 +130,7 @@ def make(
 
 def _database(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     opts: pulumi.ResourceOptions,
 ) -> Reach:
     return Application(
@@ -148,7 +149,7 @@ def _database(
             "writable": ["/data"],
             "ports": [{"name": "redis", "port": DATABASE_PORT, "app_protocol": "redis"}],
             "readiness": {"command": ["sh", "-c", "redis-cli ping | grep -q PONG"]},
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     ).reach
@@ -191,7 +192,7 @@ def deploy(settings: Settings) -> None:
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
         images,
-        here.namespace,
+        here.hosting,
         here.opts,
         percent=settings.percent,
         policy=settings.policy,
@@ -212,7 +213,7 @@ def deploy(settings: Settings) -> None:
             "env": {"PLAN": json.dumps(plan)},
             "companions": [made.splitter.companion, made.broker.companion],
             "covers": [made.front.deployment.spec, made.counter.deployment.spec],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

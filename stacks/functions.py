@@ -34,7 +34,7 @@ def deploy(settings: Settings) -> None:
             "signature": "http",
             "min_scale": 2,
             "max_scale": 2,
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -48,7 +48,7 @@ def deploy(settings: Settings) -> None:
             "clients": [{}],
             "min_scale": settings.min_scale,
             "max_scale": settings.max_scale,
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -64,7 +64,7 @@ def deploy(settings: Settings) -> None:
                 api.application.deployment.spec["template"],
                 defaults.application.deployment.spec["template"],
             ],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

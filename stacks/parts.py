@@ -2,6 +2,7 @@
 
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.values import nginx
 from components.workloads.application import Application, ApplicationArgs
 
@@ -16,7 +17,7 @@ def page(
     *,
     replicas: int = 1,
     drain_seconds: int = 5,
-    namespace: pulumi.Input[str] | None = None,
+    hosting: Hosting | None = None,
 ) -> Application:
     """A web server that answers everything with its own name.
 
@@ -45,7 +46,6 @@ def page(
         "replicas": replicas,
         "drain_seconds": drain_seconds,
         "readiness": {"path": "/"},
+        "hosting": hosting or {},
     }
-    if namespace is not None:
-        args["namespace"] = namespace
     return Application(name, args, opts)

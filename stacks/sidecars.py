@@ -16,6 +16,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 from components.platform.certificates import Authority, Certificate
 from components.platform.smoke import SmokeTest
 from components.pods.companion import Companion
+from components.pods.hosting import Hosting
 from components.single_node.config_sync import ConfigSync
 from components.single_node.tls_sidecar import TlsSidecar
 from components.single_node.topz import Topz
@@ -72,7 +73,7 @@ class Sidecars:
 
 def make(
     images: Mapping[str, pulumi.Input[str]],
-    namespace: pulumi.Input[str],
+    hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
     certificate_generation: int = 1,
@@ -96,7 +97,7 @@ def make(
         {
             "authority": authority,
             # Every Service of the namespace: their names are known only when they are made.
-            "dns_names": [pulumi.Output.concat("*.", namespace, ".svc"), "localhost"],
+            "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
             "generation": certificate_generation,
         },
         opts,
@@ -111,13 +112,13 @@ def make(
             "readiness_path": "/readyz",
             "certificate": certificate.certificate,
             "key": certificate.key,
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
     settings = ConfigMap(
         SETTINGS,
-        metadata={"name": SETTINGS, "namespace": namespace, "labels": SETTINGS_LABEL},
+        metadata={"name": SETTINGS, "namespace": hosting["namespace"], "labels": SETTINGS_LABEL},
         data={"settings.json": json.dumps({"greeting": greeting}) + "\n"},
         opts=opts,
     )
@@ -129,7 +130,7 @@ def make(
             "interval_seconds": sync_interval,
             "check": ONLY_JSON,
             "on_change": {"signal": "HUP", "process": "legacy.py"},
-            "namespace": namespace,
+            "hosting": hosting,
         },
         opts,
     )
@@ -145,7 +146,7 @@ def make(
             "replicas": replicas,
             "drain_seconds": drain_seconds,
             "env": {"CONFIG_FOLDER": FOLDER, **(env or {})},
-            "namespace": namespace,
+            "hosting": hosting,
         },
         pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[settings])),
     )
@@ -175,7 +176,7 @@ def deploy(settings: Settings) -> None:
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
         images,
-        here.namespace,
+        here.hosting,
         here.opts,
         certificate_generation=settings.certificate_generation,
     )
@@ -213,7 +214,7 @@ def deploy(settings: Settings) -> None:
             # A rotated certificate comes with the kubelet's next look at the pod.
             "timeout_seconds": 240,
             "covers": [made.legacy.deployment.spec, made.certificate.serial],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

@@ -48,7 +48,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "tools_image": images.reference("events"),
             # Longer than a code lasts, so that what is delivered again finds what it was given.
             "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     ).reach
@@ -61,7 +61,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "targets": {step: _step(here, images, step).reach for step in SIGNUP.steps},
             # Every pod of the namespace may sign up a user.
             "clients": [{}],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -70,7 +70,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     deployment = pipeline.application.deployment.metadata["name"]
     pulumi.export("signup", pipeline.endpoint)
     pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
-    pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
+    pulumi.export("trace", {"hosting": here.hosting, "deployment": deployment})
     return pipeline
 
 
@@ -81,7 +81,7 @@ def _step(here: Target, images: ImageCatalog, step: str) -> Function:
         "target": step.replace("-", "_"),
         # It remembers in memory which keys it has seen; a second pod would not know them.
         "max_scale": 1,
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     return Function(step, args, here.opts)
 
@@ -99,7 +99,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
             "ports": [{"name": "http", "port": 8080}],
             "readiness": {"path": "/readyz"},
             "liveness": {"path": "/livez"},
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -111,7 +111,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/healthz"},
         "replicas": 2,
-        "namespace": here.namespace,
+        "hosting": here.hosting,
     }
     codes = Application("codes", codes_args, here.opts)
     two_factor = Function(
@@ -129,7 +129,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
             },
             "secret_files": {_TOKEN_FILE: token.value},
             "reaches": [codes.reach, gateway.reach],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -141,7 +141,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
             "subscriptions": [{"name": "two-factor", "topic": LOGIN, "target": two_factor.reach}],
             "accepts": [LOGIN],
             "clients": [{}],
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )
@@ -176,7 +176,7 @@ def _check(
                 for made in (pipeline.application, logins.application, gateway)
             ],
             "timeout_seconds": 180,
-            "namespace": here.namespace,
+            "hosting": here.hosting,
         },
         here.opts,
     )

@@ -9,6 +9,7 @@ from pulumi_kubernetes.core.v1 import Namespace
 
 from components.arguments import nearest
 from components.platform.images import ImageCatalog, ImageCatalogArgs
+from components.pods.hosting import Hosting
 from components.pods.labels import MANAGED_BY, PART_OF
 from stacks.settings import Settings, place
 
@@ -26,6 +27,11 @@ class Target:
     """Name of the composition's namespace, which enforces the Pod Security Standard."""
     images: ImageCatalog
     """The composition's images, from this repository or from the configuration."""
+
+    @property
+    def hosting(self) -> Hosting:
+        """What every component of the composition takes."""
+        return {"namespace": self.namespace}
 
     @property
     def opts(self) -> pulumi.ResourceOptions:

@@ -171,6 +171,15 @@ class StatefulHosting(ReplicaHosting):
     """The volume of each pod."""
 
 
+class Hosting(ApplicationHosting):
+    """All keys, for a variable of a program that is handed to components of several kinds. Each of
+    them refuses a key that has no effect on it.
+    """
+
+    storage: NotRequired[StorageArgs]
+    """The volume of each pod of what has one."""
+
+
 def object_metadata(
     selector: Mapping[str, str],
     hosting: ObjectHosting,

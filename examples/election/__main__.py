@@ -5,10 +5,11 @@ from pathlib import Path
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import Application, Election
+from components import Application, Election, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("election-example").metadata["name"]
+hosting: Hosting = {"namespace": namespace}
 
 election = Election(
     "elector",
@@ -17,7 +18,7 @@ election = Election(
         # A Lease needs no etcd beside the cluster's own. With one, `store` and `user` come here.
         "backend": "lease",
         "ttl_seconds": 5,
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 worker = Application(
@@ -28,7 +29,7 @@ worker = Application(
         "files": {"/opt/worker/worker.py": Path(__file__).with_name("worker.py").read_text()},
         "replicas": 2,
         "companions": [election.companion],
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 pulumi.export("namespace", namespace)

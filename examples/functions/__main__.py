@@ -5,10 +5,11 @@ from pathlib import Path
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import Application, Function, FunctionDecorator
+from components import Application, Function, FunctionDecorator, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("functions-example").metadata["name"]
+hosting: Hosting = {"namespace": namespace}
 here = Path(__file__).parent
 
 api = Application(
@@ -18,7 +19,7 @@ api = Application(
         "command": ["python3", "-u", "/opt/api/api.py"],
         "files": {"/opt/api/api.py": (here / "api.py").read_text()},
         "ports": [{"name": "http", "port": 8080}],
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 # Without code of its own it is the book's handler: a missing name is given, a missing colour is
@@ -29,7 +30,7 @@ defaults = FunctionDecorator(
         "image": config.require("function"),
         "upstream": api.reach,
         "clients": [{}],
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 greet = Function(
@@ -39,7 +40,7 @@ greet = Function(
         "code": 'def handler(context):\n    return {"hello": context.json["name"]}\n',
         "timeout_seconds": 5,
         "clients": [{}],
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 pulumi.export("namespace", namespace)

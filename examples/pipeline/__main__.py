@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import EventBus, Function, Pipeline
+from components import EventBus, Function, Hosting, Pipeline
 from components.values.flow import Flow, Next
 
 CODE = """
@@ -19,9 +19,10 @@ ORDERS = Flow("orders", "check", {"check": Next(optional={"gift": "wrap"}), "wra
 config = pulumi.Config()
 events = config.require("events")
 namespace = Namespace("pipeline-example").metadata["name"]
+hosting: Hosting = {"namespace": namespace}
 
 bus = EventBus(
-    "bus", {"image": config.require("nats"), "tools_image": events, "namespace": namespace}
+    "bus", {"image": config.require("nats"), "tools_image": events, "hosting": hosting}
 ).reach
 targets = {
     step: Function(
@@ -30,7 +31,7 @@ targets = {
             "image": config.require("function"),
             "code": CODE,
             "target": step,
-            "namespace": namespace,
+            "hosting": hosting,
         },
     ).reach
     for step in ORDERS.steps
@@ -43,7 +44,7 @@ orders = Pipeline(
         "flow": ORDERS,
         "targets": targets,
         "clients": [{}],
-        "namespace": namespace,
+        "hosting": hosting,
     },
 )
 deployment = orders.application.deployment.metadata["name"]
