@@ -1,23 +1,30 @@
 """`python -m toolchain reference`: the tables of arguments in the docs, from the declarations.
 
 A page has the table of a component, or of a value that passes between components, between
-``<!-- arguments: Topz -->`` and ``<!-- end -->``.
+``<!-- arguments: Topz -->`` and ``<!-- end -->``. ``hosting``, which all components have, is described
+once, in docs/hosting.md.
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pulumi
 
 import components
+from components.arguments.declared import arguments_of
 from components.arguments.describe import table
+from components.pods import hosting
 
 _ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"<!-- arguments: (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
 """A table with its marks."""
+_KINDS = re.compile(r"(<!-- kinds of hosting -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+_HOSTING = _ROOT / "docs" / "hosting.md"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,10 +41,39 @@ def main(arguments: Sequence[str]) -> int:
 
 def pages() -> Mapping[Path, str]:
     """The text that each page of the docs must have."""
-    return {
-        page: TABLE.sub(_filled, page.read_text(encoding="utf-8"))
-        for page in sorted((_ROOT / "docs").rglob("*.md"))
+    found = {}
+    for page in sorted((_ROOT / "docs").rglob("*.md")):
+        text = TABLE.sub(partial(_filled, page), page.read_text(encoding="utf-8"))
+        found[page] = _KINDS.sub(f"\\1{kinds_of_hosting()}\\2", text)
+    return found
+
+
+def kinds_of_hosting() -> str:
+    """Which components take which keys of ``hosting``, a table in Markdown."""
+    taken: dict[type, list[str]] = {}
+    for name in described():
+        arguments = arguments_of(getattr(components, f"{name}Args"))
+        if "hosting" in arguments:
+            taken.setdefault(arguments["hosting"].type, []).append(name)
+    known = list(arguments_of(hosting.Hosting))
+    rows = {
+        kind: [key for key in known if key in arguments_of(kind)]
+        for kind in sorted(taken, key=lambda kind: (len(arguments_of(kind)), kind.__name__))
     }
+    lines = ["| kind | keys | components |\n|---|---|---|\n"]
+    said: list[type] = []
+    for kind, keys in rows.items():
+        # The largest of those before that is part of it; the rest is what it adds.
+        parts = [other for other in said if set(rows[other]) <= set(keys)]
+        base = max(parts, key=lambda other: len(rows[other]), default=None)
+        added = [f"`{key}`" for key in keys if base is None or key not in rows[base]]
+        if base is not None:
+            added.insert(0, f"those of {base.__name__}")
+        lines.append(
+            f"| `{kind.__name__}` | {', '.join(added)} | {', '.join(sorted(taken[kind]))} |\n"
+        )
+        said.append(kind)
+    return "".join(lines)
 
 
 def described() -> list[str]:
@@ -50,6 +86,11 @@ def described() -> list[str]:
     ]
 
 
-def _filled(mark: re.Match[str]) -> str:
+def _filled(page: Path, mark: re.Match[str]) -> str:
     name = mark[1] if f"{mark[1]}Args" not in components.__all__ else f"{mark[1]}Args"
-    return f"<!-- arguments: {mark[1]} -->\n{table(getattr(components, name))}<!-- end -->"
+    declaration = getattr(components, name)
+    links: dict[type, str] = {}
+    if declaration is not hosting.Hosting:
+        path = Path(os.path.relpath(_HOSTING, page.parent)).as_posix()
+        links = dict.fromkeys(hosting.KINDS, f"[hosting]({path})")
+    return f"<!-- arguments: {mark[1]} -->\n{table(declaration, links)}<!-- end -->"

@@ -30,36 +30,45 @@ class Row:
     """What it is and does."""
 
 
-def table(declaration: type) -> str:
-    """The arguments as a table in Markdown, a line each."""
+def table(declaration: type, elsewhere: Mapping[type, str] | None = None) -> str:
+    """The arguments as a table in Markdown, a line each.
+
+    :param elsewhere: where TypedDicts among them have a table of their own, a link each
+    """
     lines = [
         f"| `{row.path}` | {_plain(row.takes)} | {_cell(row.default)} | {_cell(row.says)} |\n"
-        for row in rows(declaration)
+        for row in rows(declaration, elsewhere)
     ]
     return _HEAD + "".join(lines)
 
 
-def rows(declaration: type) -> Iterator[Row]:
+def rows(declaration: type, elsewhere: Mapping[type, str] | None = None) -> Iterator[Row]:
     """All arguments in the order of their declaration, each before its parts.
 
     What a TypedDict has is said once, where it stands first.
+
+    :param elsewhere: where TypedDicts among them are described, so that their parts are left out here
     """
-    yield from _rows("", declaration, {})
+    yield from _rows("", declaration, {}, elsewhere or {})
 
 
-def _rows(path: str, declaration: type, seen: dict[type, str]) -> Iterator[Row]:
+def _rows(
+    path: str, declaration: type, seen: dict[type, str], elsewhere: Mapping[type, str]
+) -> Iterator[Row]:
     said = descriptions(declaration)
     for key, declared in arguments_of(declaration).items():
         own = f"{path}.{key}" if path else key
         inner, suffix = _innermost(declared)
         nested = inner.type if inner.form == "arguments" else None
         takes = _words(declared)
-        if nested in seen:
+        if nested in elsewhere:
+            takes += f", see {elsewhere[nested]}"
+        elif nested in seen:
             takes += f", as `{seen[nested]}`"
         yield Row(own, takes, _default(declared), said.get(key, ""))
-        if nested is not None and nested not in seen:
+        if nested is not None and nested not in seen and nested not in elsewhere:
             seen[nested] = f"{own}{suffix}"
-            yield from _rows(f"{own}{suffix}", nested, seen)
+            yield from _rows(f"{own}{suffix}", nested, seen, elsewhere)
 
 
 def _innermost(declared: Declared) -> tuple[Declared, str]:

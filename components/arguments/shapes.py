@@ -12,21 +12,21 @@ from typing import Any
 
 from pulumi._types import input_type_py_to_pulumi_names
 
-from components.arguments import plain
+from components.arguments import containers, plain, scheduling
 from components.arguments.constraints import nearest
-from components.arguments.containers import SHAPES
 from components.arguments.declared import Declared, arguments_of
 from components.arguments.deferred import is_deferred
 from components.arguments.place import Place
 
 Resolve = Callable[[Place, Declared, Any], Any]
+_SHAPES = {**containers.SHAPES, **scheduling.SHAPES}
 
 
 def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str, Any]:
     """A mapping as the TypedDict says, its keys in the SDK's spelling.
 
     An Output may stand everywhere below it and is not looked into, but for what is declared in
-    ``containers.SHAPES``.
+    ``SHAPES`` of ``containers`` and ``scheduling``.
 
     :param resolve: what holds a value against its declaration
     :raises InputError: an unknown or missing key, a value of another type
@@ -63,7 +63,7 @@ def _spellings(shape: type) -> dict[str, str]:
 
 
 def _declared(shape: type) -> Mapping[str, Declared]:
-    declaration = SHAPES.get(shape.__name__)
+    declaration = _SHAPES.get(shape.__name__)
     return {} if declaration is None else arguments_of(declaration)
 
 

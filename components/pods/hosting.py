@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, cast
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    AffinityArgsDict,
-    ResourceRequirementsArgsDict,
-    TolerationArgsDict,
-)
+from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, DefaultsTo, Later, between, checked, one_of, resolved
@@ -21,6 +17,7 @@ from components.arguments.declared import arguments_of
 from components.arguments.names import Annotations, Labels, Namespace, ObjectName
 from components.arguments.place import Place
 from components.arguments.quantities import Resources, VolumeSize, amount
+from components.arguments.scheduling import Affinity, Tolerations
 from components.pods import labels as pod_labels
 from components.pods.resources import with_defaults
 from components.pods.spread import SpreadArgs
@@ -31,12 +28,21 @@ STRATEGIES = ("rolling", "recreate")
 SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 TRAFFIC_POLICIES = ("Cluster", "Local")
 
+
+class _NotOwn(Constraint):
+    """Labels beside those that are set already."""
+
+    def expected(self, value: Any) -> str:
+        """Names the one that must go."""
+        own = next(key for key in value if pod_labels.is_own(key))
+        return f"must leave out {own}: a component or a controller sets it"
+
+
 _Labels = Annotated[
     Labels,
-    Constraint(
-        f"none of {', '.join(pod_labels.OWN)}, which select pods or are set by a component, and none "
-        "that a controller sets",
-        lambda labels: not any(pod_labels.is_own(key) for key in labels),
+    _NotOwn(
+        "none that a component or a controller sets",
+        lambda labels: not any(map(pod_labels.is_own, labels)),
         tuple({key: "x"} for key in (*pod_labels.OWN, "pod-template-hash")),
     ),
 ]
@@ -73,9 +79,9 @@ class PodHosting(CompanionHosting):
     """Annotations for the pods alone."""
     node_selector: NotRequired[Annotated[Labels, Default({})]]
     """Labels a node must have."""
-    tolerations: NotRequired[Annotated[Sequence[TolerationArgsDict], Default(())]]
+    tolerations: NotRequired[Annotated[Tolerations, Default(())]]
     """Taints of nodes that the pods tolerate."""
-    affinity: NotRequired[AffinityArgsDict]
+    affinity: NotRequired[Affinity]
     """Rules for nodes, and for other pods to be near to or away from. Replicas are kept apart by
     ``spread``."""
     priority_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
@@ -180,6 +186,20 @@ class Hosting(ApplicationHosting):
     """The volume of each pod of what has one."""
 
 
+KINDS: tuple[type, ...] = (
+    ObjectHosting,
+    CompanionHosting,
+    PodHosting,
+    ServerHosting,
+    ReplicaHosting,
+    ApplicationHosting,
+    SingletonHosting,
+    StatefulHosting,
+    Hosting,
+)
+"""What ``hosting`` may be declared as; each is described in docs/hosting.md."""
+
+
 def object_metadata(
     selector: Mapping[str, str],
     hosting: ObjectHosting,
@@ -200,6 +220,14 @@ def object_metadata(
         found["namespace"] = hosting["namespace"]
     if merged := {**hosting["annotations"], **(annotations or {})}:
         found["annotations"] = merged
+    return found
+
+
+def marks(metadata: ObjectMetaArgsDict) -> ObjectMetaArgsDict:
+    """The labels and annotations of it, for an object in another place."""
+    found: ObjectMetaArgsDict = {"labels": metadata["labels"]}
+    if "annotations" in metadata:
+        found["annotations"] = metadata["annotations"]
     return found
 
 

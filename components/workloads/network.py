@@ -19,6 +19,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyPortArgsDict,
 )
 
+from components.pods.hosting import marks
 from components.values.peers import NAMESPACE_NAME, NetworkArgs, PeerArgs
 from components.values.reach import Reach
 
@@ -126,7 +127,7 @@ class Connections:
                 NetworkPolicy(
                     there,
                     metadata={
-                        "labels": metadata["labels"],
+                        **marks(metadata),
                         "namespace": namespace if reach.namespace is None else reach.namespace,
                     },
                     spec={

@@ -10,7 +10,7 @@ from components.arguments.cron import Schedule
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.place import Place
-from components.pods.hosting import PodHosting
+from components.pods.hosting import PodHosting, marks
 from components.values.names import AUTONAME
 from components.workloads.arguments import PodArgs
 from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
@@ -74,9 +74,7 @@ class ScheduledTask(pulumi.ComponentResource):
                 "successful_jobs_history_limit": 2,
                 "failed_jobs_history_limit": 2,
                 "job_template": {
-                    "metadata": {
-                        key: metadata[key] for key in ("labels", "annotations") if key in metadata
-                    },
+                    "metadata": marks(metadata),
                     "spec": {
                         "active_deadline_seconds": args["timeout_seconds"],
                         "backoff_limit": args["retries"],
