@@ -1,10 +1,15 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.unit.support.manifests import objects
+from toolchain.graph import Graph, build
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -37,3 +42,29 @@ def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
     assert {page for page in PAGES if page.parent != ROOT} - {index} <= linked
+
+
+def run(page: str) -> list[Graph]:
+    """What each program of a page registers."""
+    programs = PROGRAM.findall((ROOT / "docs" / page).read_text())
+    assert programs
+
+    def started(text: str) -> Graph:
+        return build(lambda: exec(compile(text, page, "exec"), {}))  # noqa: S102
+
+    return [started(text) for text in programs]
+
+
+@pytest.mark.parametrize(
+    "page", ["hosting", "patterns/sharded-redis", "patterns/singleton", "patterns/smoke-test"]
+)
+def test_the_programs_of_a_page_run(page: str) -> None:
+    assert all(list(graph) for graph in run(f"{page}.md"))
+
+
+def test_the_transforms_in_the_docs_change_what_they_say() -> None:
+    names, services = run("escape-hatches.md")
+    pod: Any = objects(names, "Deployment")[0]["spec"]["template"]["spec"]
+    assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "1"}]}
+    service: Any = objects(services, "Service")[0]
+    assert service["spec"]["trafficDistribution"] == "PreferClose"
