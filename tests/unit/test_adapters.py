@@ -93,7 +93,8 @@ SHAPES = [
 
 def arguments(name: str, content: str) -> dict[str, Any]:
     _, required, more = ADAPTERS[name]
-    full = {**required, **more, "namespace": "here", "resources": {"limits": {"memory": "96Mi"}}}
+    hosting = {"namespace": "here", "resources": {"limits": {"memory": "96Mi"}}}
+    full = {**required, **more, "hosting": hosting}
     chosen = required if content == "required" else full
     return {k: v() if callable(v) else v for k, v in chosen.items()}
 
@@ -108,7 +109,7 @@ def in_a_pod(name: str, content: str, instance: str = "adapter", **opts: Any) ->
             "image": "registry.example/app:1.0",
             "companions": [adapter.companion],
             "volume_mounts": [] if mount is None else [mount],
-            "namespace": "here",
+            "hosting": {"namespace": "here"},
         },
     )
     return adapter
@@ -222,7 +223,14 @@ def test_a_server_in_another_pod_is_reached_from_both_sides(
 
     def program() -> None:
         adapter = component("adapter", {**required, **change()})
-        Application("app", {"image": IMAGE, "companions": [adapter.companion], "namespace": "here"})
+        Application(
+            "app",
+            {
+                "image": IMAGE,
+                "companions": [adapter.companion],
+                "hosting": {"namespace": "here"},
+            },
+        )
 
     graph = build(program, preview=preview)
     own, there = objects(graph, "NetworkPolicy")
@@ -585,7 +593,7 @@ def test_setup_makes_the_user_and_is_a_secret(args: dict[str, Any], expected: li
 
 def test_prometheus_scrapes_what_it_is_given_and_finds_it_by_name() -> None:
     def program() -> None:
-        exporter = RedisExporter("metrics", {"image": IMAGE, "namespace": "here"})
+        exporter = RedisExporter("metrics", {"image": IMAGE, "hosting": {"namespace": "here"}})
         prometheus = Prometheus(
             "prometheus",
             {
@@ -593,10 +601,11 @@ def test_prometheus_scrapes_what_it_is_given_and_finds_it_by_name() -> None:
                 "jobs": [exporter.job],
                 "alerts": exporter.alerts,
                 "scrape_interval_seconds": 3,
-                "storage_size": "1Gi",
-                "storage_class": "fast",
                 "clients": [{"pods": {"role": "operator"}}],
-                "namespace": "here",
+                "hosting": {
+                    "namespace": "here",
+                    "storage": {"size": "1Gi", "storage_class": "fast"},
+                },
             },
         )
         pulumi.export("config", prometheus.config)
@@ -622,10 +631,17 @@ def test_prometheus_scrapes_what_it_is_given_and_finds_it_by_name() -> None:
 
 def test_prometheus_scrapes_across_namespaces() -> None:
     def program() -> None:
-        cache = MetricsExporter("cache", {"image": IMAGE, "kind": "memcached", "namespace": "shop"})
-        health = MySqlHealth("database", {"image": IMAGE, "namespace": "store"})
+        cache = MetricsExporter(
+            "cache", {"image": IMAGE, "kind": "memcached", "hosting": {"namespace": "shop"}}
+        )
+        health = MySqlHealth("database", {"image": IMAGE, "hosting": {"namespace": "store"}})
         Prometheus(
-            "prometheus", {"image": IMAGE, "jobs": [cache.job, health.job], "namespace": "watch"}
+            "prometheus",
+            {
+                "image": IMAGE,
+                "jobs": [cache.job, health.job],
+                "hosting": {"namespace": "watch"},
+            },
         )
 
     own, *others = objects(build(program), "NetworkPolicy")
@@ -674,7 +690,7 @@ JOB = ScrapeJob("a", Reach("a", ("a.svc:9121",), pods={"app": "a"}))
     [
         ({"jobs": []}, "jobs is []; must not be empty"),
         ({"jobs": [JOB, JOB]}, "stands twice"),
-        ({"storage_class": "fast"}, "without storage_size"),
+        ({"hosting": {"storage": {"size": "x"}}}, "hosting.storage.size is 'x'; must be"),
         ({"job": 1}, "did you mean jobs"),
     ],
 )

@@ -37,7 +37,7 @@ FULL: dict[str, Any] = {
     "size_mb": 1,
     "port": 9999,
     "metrics_clients": [{}],
-    "resources": {"limits": {"memory": "64Mi"}},
+    "hosting": {"resources": {"limits": {"memory": "64Mi"}}},
 }
 
 
@@ -140,11 +140,18 @@ def test_a_source_of_the_cluster_is_reached_by_its_reach(kind: str, preview: boo
             {
                 "image": IMAGE,
                 "ports": [{"name": "http", "port": 8080, "app_protocol": "http"}],
-                "namespace": "shop",
+                "hosting": {"namespace": "shop"},
             },
         )
         sync = ConfigSync("sync", {"image": IMAGE, kind: {"server": server.reach.at("/web")}})  # type: ignore[misc]
-        Application("web", {"image": IMAGE, "companions": [sync.companion], "namespace": "here"})
+        Application(
+            "web",
+            {
+                "image": IMAGE,
+                "companions": [sync.companion],
+                "hosting": {"namespace": "here"},
+            },
+        )
 
     graph = build(program, preview=preview)
     (policy,) = (

@@ -40,8 +40,6 @@ EVERYTHING: dict[str, Any] = {
     "tools_image": "registry.example/tools:1",
     "members": 5,
     "quota_mb": 64,
-    "storage_size": "2Gi",
-    "storage_class": "fast",
     "heartbeat_ms": 200,
     "election_ms": 3000,
     "compaction_minutes": 5,
@@ -49,8 +47,11 @@ EVERYTHING: dict[str, Any] = {
     "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
     "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
     "root_password": lambda: pulumi.Output.secret(ROOT_PASSWORD),
-    "namespace": "here",
-    "spread": "strict",
+    "hosting": {
+        "namespace": "here",
+        "spread": {"nodes": "strict"},
+        "storage": {"size": "2Gi", "storage_class": "fast"},
+    },
 }
 
 
@@ -128,7 +129,7 @@ def test_connections_are_encrypted_and_peers_show_a_certificate() -> None:
 
 
 def test_certificates_are_for_the_names_that_members_are_reached_by() -> None:
-    graph = made(namespace="here")
+    graph = made(hosting={"namespace": "here"})
     # The provider's, which the members' Services tell.
     (implied,) = {str(body["metadata"]["namespace"]) for body in objects(made(), "StatefulSet")}
     assert f"etcd-0.{implied}.svc" in made().one("Certificate", "etcd-server").inputs["dns_names"]
@@ -184,7 +185,7 @@ def test_the_upstream_image_runs_etcd_without_a_shell() -> None:
 def test_volumes_stay_unless_told_otherwise() -> None:
     policy = "persistentVolumeClaimRetentionPolicy"
     assert the(made(), "StatefulSet")["spec"][policy]["whenDeleted"] == "Retain"
-    gone = the(made(delete_data=True), "StatefulSet")["spec"]
+    gone = the(made(hosting={"storage": {"delete_with_workload": True}}), "StatefulSet")["spec"]
     assert gone[policy]["whenDeleted"] == "Delete"
 
 
@@ -226,7 +227,7 @@ def test_others_are_let_in_by_name() -> None:
 
 def test_prometheus_finds_the_metrics_of_members_that_are_not_ready() -> None:
     def program() -> None:
-        job = EtcdCluster("etcd", {"image": IMAGE, "namespace": "here"}).job
+        job = EtcdCluster("etcd", {"image": IMAGE, "hosting": {"namespace": "here"}}).job
         assert (job.name, job.reach.ports, job.reach.app_protocol) == ("etcd", (2381,), "http")
         assert (job.reach.isolated, job.reach.depends_on) == (True, ())
         pulumi.export("at", job.reach.endpoint)
@@ -238,10 +239,10 @@ def test_prometheus_finds_the_metrics_of_members_that_are_not_ready() -> None:
 
 def test_a_client_is_let_in_where_the_members_are_and_starts_when_its_user_is_there() -> None:
     def program() -> None:
-        cluster = EtcdCluster("etcd", {"image": IMAGE, "namespace": "data"})
+        cluster = EtcdCluster("etcd", {"image": IMAGE, "hosting": {"namespace": "data"}})
         user = cluster.user("shop", "/shop/")
         assert (user.path, user.app_protocol) == ("/shop/", "etcd")
-        web: Any = {"image": IMAGE, "namespace": "shop", "reaches": [user]}
+        web: Any = {"image": IMAGE, "hosting": {"namespace": "shop"}, "reaches": [user]}
         Application("web", web)
         pulumi.export("at", user.endpoints)
 
@@ -390,13 +391,13 @@ def test_a_restore_serves_the_snapshot_to_members_only_and_first() -> None:
     ("args", "expected"),
     [
         ({"members": 2}, "members is 2; must be 1, 3 or 5"),
-        ({"storage_size": "1Gi"}, "must be at least 1536Mi"),
+        ({"hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1536Mi"),
         ({"heartbeat_ms": 500, "election_ms": 2000}, "must be at least 2500, five heartbeats"),
         ({"heartbeat_ms": 2500, "election_ms": 12_499}, "must be at least 12500, five heartbeats"),
         ({"restore": {"claim": "c", "file": "../a.db"}}, "must be a file's name"),
         ({"root_password": "short"}, "must be from 16 to 128 characters"),
         # It would delete the data.
-        ({"delete_data": "false"}, "must be true or false"),
+        ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
     ],
 )
 @pytest.mark.parametrize("preview", MODES)

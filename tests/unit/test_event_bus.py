@@ -45,13 +45,13 @@ FULL: dict[str, Any] = {
     "records_mb": 16,
     "duplicate_seconds": 60,
     "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
-    "storage_size": "1Gi",
-    "storage_class": "fast",
-    "delete_data": True,
     "clients": [{"pods": {"role": "web"}}],
     "metrics_clients": [{"pods": {"app": "prometheus"}}],
-    "resources": {"limits": {"memory": "1Gi"}},
-    "namespace": "here",
+    "hosting": {
+        "namespace": "here",
+        "resources": {"limits": {"memory": "1Gi"}},
+        "storage": {"size": "1Gi", "storage_class": "fast", "delete_with_workload": True},
+    },
 }
 
 
@@ -70,7 +70,7 @@ def test_objects_are_valid_and_pods_hardened(more: dict[str, Any], preview: bool
     assert top.parent == ""
     assert top.urn in graph.outputs
     assert {o["metadata"]["namespace"] for o in objects(graph)} == {
-        more.get("namespace", "default")
+        more.get("hosting", {}).get("namespace", "default")
     }
 
 
@@ -106,10 +106,16 @@ def reached(preview: bool = False) -> Graph:
     """A bus, and a client and a watcher in another namespace."""
 
     def client() -> None:
-        bus = EventBus("bus", {"image": NATS, "tools_image": TOOLS, "namespace": "there"})
-        codes: Any = {**bus_client(TOOLS, "codes", bus.reach), "namespace": "here"}
+        bus = EventBus(
+            "bus", {"image": NATS, "tools_image": TOOLS, "hosting": {"namespace": "there"}}
+        )
+        codes: Any = {**bus_client(TOOLS, "codes", bus.reach), "hosting": {"namespace": "here"}}
         Application("codes", codes)
-        watcher: Any = {"image": TOOLS, "reaches": [bus.monitoring], "namespace": "here"}
+        watcher: Any = {
+            "image": TOOLS,
+            "reaches": [bus.monitoring],
+            "hosting": {"namespace": "here"},
+        }
         Application("watcher", watcher)
         pulumi.export("monitoring", bus.monitoring.url)
 
@@ -188,13 +194,13 @@ def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"storage_size": "100Mi"}, "must be at least 448Mi"),
-        ({"events_mb": 1024, "storage_size": "1Gi"}, "must be at least 1408Mi"),
+        ({"hosting": {"storage": {"size": "100Mi"}}}, "must be at least 448Mi"),
+        ({"events_mb": 1024, "hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1408Mi"),
         ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
         ({"buckets": [{"name": "a", "seconds": 1}] * 2}, "must be buckets of different names"),
         ({"buckets": [{"name": "a", "second": 1}]}, "did you mean seconds"),
         # It would delete the data.
-        ({"delete_data": "false"}, "must be true or false"),
+        ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_registered(

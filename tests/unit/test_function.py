@@ -224,10 +224,14 @@ def called(**args: Any) -> Graph:
     """A function in a namespace of its own, and what calls it from another."""
 
     def program() -> None:
-        given: Any = {"image": IMAGE, "code": HANDLER, "namespace": "there", **args}
+        given: Any = {"image": IMAGE, "code": HANDLER, "hosting": {"namespace": "there"}, **args}
         function = Function("shop", given)
         pulumi.export("url", function.reach.url)
-        caller: Any = {"image": IMAGE, "reaches": [function.reach], "namespace": "here"}
+        caller: Any = {
+            "image": IMAGE,
+            "reaches": [function.reach],
+            "hosting": {"namespace": "here"},
+        }
         Application("web", caller)
 
     return build(program)
@@ -436,8 +440,14 @@ def test_it_reaches_the_service_and_nothing_else() -> None:
         ({"idle_seconds": 60}, "idle_seconds is 60; is for min_scale 0"),
         ({"held": 1}, "held is 1; is for min_scale 0"),
         ({"hold_seconds": 9, "min_scale": 1}, "hold_seconds is 9; is for min_scale 0"),
-        ({"memory": "32Mi"}, "memory is '32Mi'; must be at least 64Mi"),
-        ({"cpu": "2", "cpu_limit": "1"}, "cpu is '2'; must not be above cpu_limit"),
+        (
+            {"hosting": {"resources": {"limits": {"memory": "32Mi"}}}},
+            "hosting.resources.limits.memory is '32Mi'; must be at least 64Mi",
+        ),
+        (
+            {"hosting": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
+            "hosting.resources.requests.cpu is '2'; must not be above the limit 1",
+        ),
         ({"target": "handle"}, "target is 'handle'; did you mean handler"),
         ({"code": "def handler(context:\n  pass"}, "code is 'line 1: def handler"),
         ({"code": "async def handler(context):\n    pass"}, "must be a plain function"),

@@ -65,7 +65,9 @@ BOTH = [
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize(("component", "args"), BOTH)
 def test_objects_are_valid_and_pods_hardened(component: Any, args: Any, preview: bool) -> None:
-    graph = made(component, lambda: args(namespace="here", metrics_clients=[{}]), preview)
+    graph = made(
+        component, lambda: args(hosting={"namespace": "here"}, metrics_clients=[{}]), preview
+    )
     assert_valid(objects(graph))
     for template in templates(graph):
         assert violations(template) == []
@@ -128,7 +130,7 @@ def pods(labels: Any, namespace: str = "") -> dict[str, Any]:
 def test_only_the_bus_and_the_targets_are_reached_and_they_let_it_in() -> None:
     hook = Reach.outside("https://hooks.example.org/in?a=b", cidrs=["203.0.113.0/24"])
     targets = {**dict.fromkeys(FLOW.steps, target()), "email-user": hook}
-    graph = made(Pipeline, lambda: pipeline_args(targets=targets, namespace="here"))
+    graph = made(Pipeline, lambda: pipeline_args(targets=targets, hosting={"namespace": "here"}))
     assert policy(graph, "one")["spec"]["egress"][1:] == [
         at(4222, to=[pods({"app": "bus"}, "there")]),
         at(8080, to=[pods({"app": "steps"}, "there")]),

@@ -227,7 +227,7 @@ def test_who_may_connect_to_a_loopback_address_is_refused() -> None:
 
 
 def test_what_is_reached_is_let_out_and_lets_in() -> None:
-    graph = application(reaches=[reach()], namespace="here")
+    graph = application(reaches=[reach()], hosting={"namespace": "here"})
     assert out(graph) == [
         {"ports": [{"port": 8080, "protocol": "TCP"}], "to": [selected({"app": "api"}, "there")]}
     ]
@@ -307,7 +307,7 @@ def test_a_workload_gives_its_own() -> None:
             {**HTTP, "service_port": 80, "app_protocol": "http"},
             {"name": "more", "port": 9},
         ]
-        web = Application("web", {"image": IMAGE, "ports": ports, "namespace": "shop"})
+        web = Application("web", {"image": IMAGE, "ports": ports, "hosting": {"namespace": "shop"}})
         made.extend([web.reach, web.port("more")])
         pulumi.export("endpoint", web.reach.endpoint)
         pulumi.export("url", web.reach.url)

@@ -25,7 +25,7 @@ def _example(_: Settings) -> None:
         "web",
         {
             "image": IMAGE,
-            "namespace": "here",
+            "hosting": {"namespace": "here"},
             "replicas": 2,
             "ports": [{"name": "http", "port": 80}],
             "files": {"/etc/app/app.conf": "one\ntwo\n"},

@@ -17,19 +17,21 @@ JOB = ScrapeJob("a", Reach("a", ("a.svc:9121",), pods={"app": "a"}))
 
 
 def prometheus(resources: Any) -> None:
-    Prometheus("one", {"image": IMAGE, "jobs": [JOB], "resources": resources})
+    Prometheus("one", {"image": IMAGE, "jobs": [JOB], "hosting": {"resources": resources}})
 
 
 def etcd(resources: Any) -> None:
-    EtcdCluster("one", {"image": IMAGE, "quota_mb": 64, "resources": resources})
+    EtcdCluster("one", {"image": IMAGE, "quota_mb": 64, "hosting": {"resources": resources}})
 
 
 def bus(resources: Any) -> None:
-    EventBus("one", {"image": IMAGE, "tools_image": IMAGE, "resources": resources})
+    EventBus("one", {"image": IMAGE, "tools_image": IMAGE, "hosting": {"resources": resources}})
 
 
 def election(resources: Any) -> None:
-    made = Election("one", {"image": IMAGE, "backend": "lease", "resources": resources})
+    made = Election(
+        "one", {"image": IMAGE, "backend": "lease", "hosting": {"resources": resources}}
+    )
     Application("web", {"image": IMAGE, "companions": [made.companion]})
 
 
@@ -91,10 +93,16 @@ def test_what_is_given_is_merged_with_the_components_defaults(
     [
         (
             {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}},
-            "resources.requests.memory is '2Gi'; must not be above the limit 1Gi",
+            "hosting.resources.requests.memory is '2Gi'; must not be above the limit 1Gi",
         ),
-        ({"limits": {"memory": "none"}}, "resources.limits.memory is 'none'; must be a size"),
-        ({"requests": {"cpu": "none"}}, "resources.requests.cpu is 'none'; must be a number"),
+        (
+            {"limits": {"memory": "none"}},
+            "hosting.resources.limits.memory is 'none'; must be a size",
+        ),
+        (
+            {"requests": {"cpu": "none"}},
+            "hosting.resources.requests.cpu is 'none'; must be a number",
+        ),
     ],
     ids=str,
 )

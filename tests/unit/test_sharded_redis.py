@@ -171,7 +171,7 @@ def test_the_reach_has_the_password() -> None:
 
 def test_each_shard_has_an_address_that_stays() -> None:
     graph = build(lambda: pulumi.export("at", ShardedRedis(
-        "cache", {"image": IMAGE, "shards": 2, "namespace": "shop"}).reach.endpoints))  # fmt: skip
+        "cache", {"image": IMAGE, "shards": 2, "hosting": {"namespace": "shop"}}).reach.endpoints))  # fmt: skip
     services = {body["metadata"]["name"]: body["spec"] for body in objects(graph, "Service")}
     assert set(services) == {"cache", "cache-0", "cache-1"}
     assert services["cache"]["clusterIP"] == "None"
@@ -194,8 +194,10 @@ def test_nobody_is_let_in_but_who_is_named_and_what_has_its_reach() -> None:
 
 def test_a_client_is_let_in_where_the_store_is_and_starts_when_it_is_ready() -> None:
     def program() -> None:
-        store = ShardedRedis("cache", {"image": IMAGE, "shards": 2, "namespace": "data"})
-        web: Any = {"image": IMAGE, "namespace": "shop", "reaches": [store.reach]}
+        store = ShardedRedis(
+            "cache", {"image": IMAGE, "shards": 2, "hosting": {"namespace": "data"}}
+        )
+        web: Any = {"image": IMAGE, "hosting": {"namespace": "shop"}, "reaches": [store.reach]}
         Application("web", web)
 
     graph = build(program)
@@ -246,16 +248,26 @@ def test_the_forecast_knows_the_ends(count: int) -> None:
     [
         ({"role": "cache", "persistence": True}, 'must be false with role "cache"'),
         ({"appendfsync": "always"}, "must be left out"),
-        ({"storage_size": "1Gi"}, "must be left out"),
-        ({"delete_data": False}, "must be left out"),
-        ({"role": "store", "persistence": False, "storage_class": "fast"}, "must be left out"),
-        ({"role": "store", "storage_size": "127Mi"}, "must be at least 128Mi, twice memory_mb"),
+        ({"hosting": {"storage": {"size": "1Gi"}}}, "must be left out"),
+        ({"hosting": {"storage": {"delete_with_workload": False}}}, "must be left out"),
+        (
+            {
+                "role": "store",
+                "persistence": False,
+                "hosting": {"storage": {"storage_class": "fast"}},
+            },
+            "must be left out",
+        ),
+        (
+            {"role": "store", "hosting": {"storage": {"size": "127Mi"}}},
+            "must be at least 128Mi, twice memory_mb",
+        ),
         ({"hash_tag": "{"}, "must be two printable characters"),
         ({"password": "short"}, "must be from 8 to 128"),
         ({"auth": False, "password": PASSWORD}, "must be left out with auth false"),
         ({"auth": False, "admin_password": PASSWORD}, "must be left out with auth false"),
         # None of them is what it seems to be, and each would lose data or let others in.
-        ({"delete_data": "false"}, "must be true or false"),
+        ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
         ({"auth": "no"}, "must be true or false"),
         ({"persistence": 0}, "must be true or false"),
     ],
@@ -270,9 +282,10 @@ def test_a_bad_name_is_refused(name: str) -> None:
 
 
 def test_a_store_with_nones_remembers_and_asks_for_a_password() -> None:
-    left_out: dict[str, Any] = dict.fromkeys(
-        ("persistence", "auth", "delete_data", "appendfsync", "storage_size", "storage_class")
-    )
+    left_out: dict[str, Any] = dict.fromkeys(("persistence", "auth", "appendfsync"))
+    left_out["hosting"] = {
+        "storage": dict.fromkeys(("size", "storage_class", "delete_with_workload"))
+    }
     (without, expected), (store, graph) = made(role="store"), made(role="store", **left_out)
     assert file(graph, "redis.conf") == file(expected, "redis.conf")
     assert the(graph, "StatefulSet") == the(expected, "StatefulSet")

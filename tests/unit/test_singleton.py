@@ -58,11 +58,15 @@ def test_its_pod_is_labelled_as_what_it_is() -> None:
     [
         ({"replicas": 2}, "replicas is not an argument"),
         ({"replicas": 1}, "replicas is not an argument"),
-        ({"spread": "soft"}, "spread is not an argument"),
+        ({"hosting": {"spread": {}}}, "hosting.spread is not an argument"),
         ({"ordered": True}, "ordered is not an argument"),
         ({"ports": [], "clients": [{}]}, "needs ports"),
         ({"image": "app"}, "must have a tag"),
-        ({"storage": {"path": "data", "size": "1Gi"}}, "storage.path"),
+        ({"storage_path": "data"}, "storage_path is 'data'"),
+        (
+            {"hosting": {"storage": {"size": "1Gi"}}},
+            "hosting.storage is .* must be left out without a storage_path",
+        ),
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ FULL = {
     "hsts_seconds": 3600,
     "timeout_seconds": 5,
     "workers": 2,
-    "resources": {"limits": {"memory": "64Mi"}},
+    "hosting": {"resources": {"limits": {"memory": "64Mi"}}},
 }
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -58,9 +58,9 @@ def test_tuning_memory_leaves_the_volumes_alone(
 @pytest.mark.parametrize(
     ("component", "args", "least"),
     [
-        (ShardedRedis, {**STORE, "memory_mb": 513}, 1026),
+        (ShardedRedis, {**STORE, "memory_mb": 1025}, 2050),
         (EtcdCluster, {**ETCD, "quota_mb": 769}, 2050),
-        (EventBus, {**BUS, "events_mb": 1024}, 1408),
+        (EventBus, {**BUS, "events_mb": 2048}, 2688),
     ],
     ids=str,
 )
@@ -68,10 +68,10 @@ def test_what_needs_more_room_says_how_much(
     component: Any, args: dict[str, Any], least: int
 ) -> None:
     with pytest.raises(
-        InputError, match=rf"storage_size is '\dGi'; must be at least {least}Mi, .*"
+        InputError, match=rf"hosting.storage.size is '\dGi'; must be at least {least}Mi, .*"
     ):
         made(component, args)
-    made(component, {**args, "storage_size": f"{least}Mi"})
+    made(component, {**args, "hosting": {"storage": {"size": f"{least}Mi"}}})
 
 
 STATEFUL = (
@@ -83,7 +83,7 @@ STATEFUL = (
     "StatefulApplication",
 )
 REPLACE = {
-    "storage", "storage_size", "storage_class",
+    "storage_path", "hosting.storage", "hosting.storage.size", "hosting.storage.storage_class",
     # A store without it has no volumes.
     "persistence", "role",
     "ordered",
@@ -93,29 +93,40 @@ REPLACE = {
 """Arguments that replace the StatefulSet, as docs/workloads.md says."""
 
 
+def each_left_out(
+    declaration: type, args: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All arguments but an optional one, and where that would stand."""
+    for key, declared in arguments_of(declaration).items():
+        if key not in args:
+            continue
+        if not declared.required and key != "hosting":
+            yield f"{path}{key}", {name: value for name, value in args.items() if name != key}
+        if declared.form == "arguments" and key in ("hosting", "storage"):
+            for below, nested in each_left_out(declared.type, args[key], f"{path}{key}."):
+                yield below, {**args, key: nested}
+
+
 @pytest.mark.parametrize("name", STATEFUL)
 def test_no_other_argument_replaces_the_pods_and_their_volumes(name: str) -> None:
     example = EVERY[name]
-    optional = [
-        key
-        for key, declared in arguments_of(example.declaration).items()
-        if not declared.required and key not in example.required
-    ]
+    left_out: dict[str, str] = {}
 
     def program() -> None:
         example.make("everything", example.full())
-        for key in optional:
-            args = {name: value for name, value in example.full().items() if name != key}
+        for path, args in each_left_out(example.declaration, example.full()):
+            name = f"without-{path.replace('.', '-').replace('_', '-')}"
+            if path in example.required:
+                continue
+            left_out[name] = path
             # Some cannot be without another one.
             with contextlib.suppress(InputError):
-                example.make(f"without-{key.replace('_', '-')}", args)
+                example.make(name, args)
 
     found = {body["metadata"]["name"]: body for body in objects(build(program), "StatefulSet")}
     everything = immutable(found.pop("everything"), "everything")
     changed = {
-        name.removeprefix("without-").replace("-", "_")
-        for name, body in found.items()
-        if immutable(body, name) != everything
+        left_out[name] for name, body in found.items() if immutable(body, name) != everything
     }
-    assert len(found) > len(optional) / 2
+    assert len(found) > len(left_out) / 2
     assert changed <= REPLACE

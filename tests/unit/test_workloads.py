@@ -78,7 +78,9 @@ def test_a_number_of_replicas_known_later_gets_a_budget() -> None:
 
 @pytest.mark.parametrize(("spread", "rule"), [("strict", "DoNotSchedule"), ("none", None)])
 def test_spread_can_be_chosen(spread: str, rule: str | None) -> None:
-    constraints = pod(application(replicas=2, spread=spread)).get("topologySpreadConstraints", [])
+    constraints = pod(application(replicas=2, hosting={"spread": {"nodes": spread}})).get(
+        "topologySpreadConstraints", []
+    )
     assert [c["whenUnsatisfiable"] for c in constraints] == ([rule] if rule else [])
 
 
@@ -107,8 +109,8 @@ WITH_A_CLAIM = dataclasses.replace(companion(), volumes=(CLAIM,))  # type: ignor
     [
         ({"volumes": [CLAIM]}, "Recreate"),
         ({"companions": [WITH_A_CLAIM]}, "Recreate"),
-        ({"volumes": [CLAIM], "rollout": "rolling"}, "RollingUpdate"),
-        ({"rollout": "recreate", "replicas": 2}, "Recreate"),
+        ({"volumes": [CLAIM], "hosting": {"rollout": {"strategy": "rolling"}}}, "RollingUpdate"),
+        ({"hosting": {"rollout": {"strategy": "recreate"}}, "replicas": 2}, "Recreate"),
         ({"volumes": [{"name": "data", "empty_dir": {"size_limit": "1Mi"}}]}, "RollingUpdate"),
     ],
     ids=str,
@@ -246,7 +248,7 @@ def test_writable_folders_are_sized_and_counted() -> None:
     ],
 )
 def test_resources_are_merged_with_the_defaults(given: Any, cpu: str, limit: str) -> None:
-    resources = pod(application(resources=given))["containers"][0]["resources"]
+    resources = pod(application(hosting={"resources": given}))["containers"][0]["resources"]
     assert resources["requests"]["cpu"] == cpu
     assert resources["limits"]["cpu"] == limit
     assert resources["limits"]["memory"] == "128Mi"
@@ -254,7 +256,9 @@ def test_resources_are_merged_with_the_defaults(given: Any, cpu: str, limit: str
 
 def test_the_limit_of_cpu_can_be_taken_away() -> None:
     graph = application(
-        resources={"requests": {"cpu": "4"}, "limits": {"cpu": "none", "memory": "1Gi"}},
+        hosting={
+            "resources": {"requests": {"cpu": "4"}, "limits": {"cpu": "none", "memory": "1Gi"}}
+        },
         preparations=[
             {"name": "first", "command": ["x"], "resources": {"limits": {"cpu": "none"}}}
         ],
@@ -399,9 +403,11 @@ def test_a_replica_has_a_host_name() -> None:
 
 
 def test_storage_is_a_claim_for_each_replica_that_outlives_it() -> None:
-    spec = the(stateful(storage={"path": "/data", "size": "2Gi"}), "StatefulSet")["spec"]
+    spec = the(stateful(storage_path="/data", hosting={"storage": {"size": "3Gi"}}), "StatefulSet")[
+        "spec"
+    ]
     (claim,) = spec["volumeClaimTemplates"]
-    assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "3Gi"
     assert spec["persistentVolumeClaimRetentionPolicy"] == {
         "whenDeleted": "Retain",
         "whenScaled": "Retain",
@@ -411,7 +417,7 @@ def test_storage_is_a_claim_for_each_replica_that_outlives_it() -> None:
         {"name": claim["metadata"]["name"], "mountPath": "/data"}
     ]
     assert "volumes" not in pod_spec
-    bound = stateful(storage={"path": "/data", "size": "2Gi", "delete_with_workload": True})
+    bound = stateful(storage_path="/data", hosting={"storage": {"delete_with_workload": True}})
     policy = the(bound, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert policy["whenDeleted"] == "Delete"
 
@@ -446,7 +452,10 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
             {"ports": [HTTP, {"name": "b", "port": 8081, "service_port": 8080}]},
             "must differ: http and b would be one port of the Service",
         ),
-        ({"labels": {"app.kubernetes.io/name": "x"}}, "must be left out: it is set already"),
+        (
+            {"hosting": {"pod_labels": {"app.kubernetes.io/name": "x"}}},
+            "hosting.pod_labels is .*; must be none of app.kubernetes.io/name, .*, which select pods",
+        ),
         ({"ports": [HTTP, {"name": "b", "port": 8080, "service_port": 81}]}, "must be free"),
         ({"ports": [HTTP], "expose": ["htp"]}, "expose is 'htp'; did you mean http"),
         ({"clients": [{}]}, "needs ports"),
@@ -454,22 +463,25 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
         ({"writable": ["/a"], "files": {"/a/b": "x"}}, "another folder"),
         ({"files": {"/a/b": "x"}, "secret_files": {"/a/c": "x"}}, "another folder"),
         (
-            {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
+            {"hosting": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
             "must not be above the limit 1",
         ),
         (
-            {"resources": {"limits": {"memory": "none"}}},
-            "resources.limits.memory is 'none'; must be a size .*Only the limit of cpu can be taken",
+            {"hosting": {"resources": {"limits": {"memory": "none"}}}},
+            "hosting.resources.limits.memory is 'none'; must be a size .*Only the limit of cpu can be taken",
         ),
         (
-            {"resources": {"limits": {"ephemeral-storage": "none"}}},
-            "resources.limits.ephemeral-storage is 'none'; must be a size such as 64Mi: without",
+            {"hosting": {"resources": {"limits": {"ephemeral-storage": "none"}}}},
+            "hosting.resources.limits.ephemeral-storage is 'none'; must be a size such as 64Mi: without",
         ),
-        ({"resources": {"requests": {"cpu": "none"}}}, "requests.cpu is 'none'; must be a number"),
+        (
+            {"hosting": {"resources": {"requests": {"cpu": "none"}}}},
+            "requests.cpu is 'none'; must be a number",
+        ),
         ({"companions": [companion(), companion()]}, "stands twice"),
         (
             {
-                "labels": {"x": "y"},
+                "hosting": {"pod_labels": {"x": "y"}},
                 "companions": [dataclasses.replace(companion(), pod_labels={"x": "z"})],
             },
             "must not change a label",
@@ -488,7 +500,10 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
             "never sees an update",
         ),
         ({"application": "Web"}, "must be a DNS label"),
-        ({"rollout": "Recreate"}, "rollout is 'Recreate'; must be one of rolling, recreate"),
+        (
+            {"hosting": {"rollout": {"strategy": "Recreate"}}},
+            "hosting.rollout.strategy is 'Recreate'; must be one of rolling, recreate",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_registered(change: Any, message: str) -> None:

@@ -7,7 +7,7 @@ import pulumi
 from components import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
 from components.single_node.log_adapter import LOG_FOLDER
 from components.values.reach import Reach
-from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, elsewhere
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, elsewhere, hosting
 
 
 def outside(url: str, authority: str | None = None) -> Reach:
@@ -15,18 +15,17 @@ def outside(url: str, authority: str | None = None) -> Reach:
     return Reach.outside(url, cidrs=["203.0.113.0/24"], authority=authority)
 
 
-def _common() -> dict[str, Any]:
+def _common(component: type[pulumi.Resource]) -> dict[str, Any]:
     return {
         "image": IMAGE,
         "metrics_clients": [{"namespace": "watch", "pods": {"app": "prometheus"}}, {}],
-        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
-        "namespace": "here",
+        "hosting": hosting(component),
     }
 
 
-def _exporter() -> dict[str, Any]:
+def _exporter(component: type[pulumi.Resource]) -> dict[str, Any]:
     return {
-        **_common(),
+        **_common(component),
         "port": 9998,
         "deadline_seconds": 1.5,
     }
@@ -34,7 +33,7 @@ def _exporter() -> dict[str, Any]:
 
 def _sync() -> dict[str, Any]:
     return {
-        **_common(),
+        **_common(ConfigSync),
         "interval_seconds": 5,
         "stale_after_seconds": 20,
         "unready_when_stale": True,
@@ -91,7 +90,7 @@ EXAMPLES: dict[str, Example] = {
         "dds:index:LogAdapter",
         {"image": IMAGE, "sources": [{"name": "redis", "kind": "redis_slowlog"}]},
         lambda: {
-            **_common(),
+            **_common(LogAdapter),
             "sources": [
                 {
                     "name": "redis",
@@ -120,7 +119,7 @@ EXAMPLES: dict[str, Example] = {
         "dds:index:MetricsExporter",
         {"image": IMAGE, "kind": "memcached"},
         lambda: {
-            **_exporter(),
+            **_exporter(MetricsExporter),
             "kind": "nginx",
             "server": elsewhere(8081, app_protocol="http", path="/status?a=b"),
         },
@@ -129,14 +128,18 @@ EXAMPLES: dict[str, Example] = {
         RedisExporter,
         "dds:index:RedisExporter",
         {"image": IMAGE},
-        lambda: {**_exporter(), "server": Reach("near", ("[::1]:6380",)), "auth": False},
+        lambda: {
+            **_exporter(RedisExporter),
+            "server": Reach("near", ("[::1]:6380",)),
+            "auth": False,
+        },
     ),
     "MySqlHealth": Example(
         MySqlHealth,
         "dds:index:MySqlHealth",
         {"image": IMAGE},
         lambda: {
-            **_common(),
+            **_common(MySqlHealth),
             "queries": [
                 {"name": "lag", "preset": "replication_lag", "at_most": 5},
                 {

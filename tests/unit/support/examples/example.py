@@ -7,11 +7,43 @@ from typing import Any
 import pulumi
 
 import components
+from components.arguments.declared import arguments_of
 from components.pods.companion import Companion, Listener
 from components.values.reach import Credentials, Reach
 
 IMAGE = "registry.example/app:1.0"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+_HOSTING: dict[str, Any] = {
+    "namespace": "here",
+    "labels": {"team": "green"},
+    "annotations": {"example.com/owner": "green"},
+    "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
+    "pod_labels": {"colour": "green"},
+    "pod_annotations": {"note": "x"},
+    "node_selector": {"disk": "fast"},
+    "tolerations": [{"key": "dedicated", "value": "green", "effect": "NoSchedule"}],
+    "affinity": {
+        "node_affinity": {
+            "required_during_scheduling_ignored_during_execution": {
+                "node_selector_terms": [
+                    {"match_expressions": [{"key": "disk", "operator": "Exists"}]}
+                ]
+            }
+        }
+    },
+    "priority_class": "urgent",
+    "runtime_class": "sandbox",
+    "pull_secrets": ["registry"],
+    "min_ready_seconds": 5,
+    "service_annotations": {"example.com/zone": "dmz"},
+    "spread": {"nodes": "strict", "zones": "strict", "min_zones": 2},
+    "rollout": {"strategy": "rolling", "max_surge": 2, "max_unavailable": 1},
+    "service_type": "LoadBalancer",
+    "external_traffic_policy": "Local",
+    "storage": {"size": "1Gi", "storage_class": "fast", "delete_with_workload": True},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +58,26 @@ class Example:
     @property
     def declaration(self) -> type:
         """The TypedDict of its arguments."""
-        found: type = getattr(components, f"{self.component.__name__}Args")
-        return found
+        return declaration(self.component)
 
     def make(self, name: str, args: dict[str, Any], **opts: Any) -> Any:
         constructor: Any = self.component
         return constructor(name, args, pulumi.ResourceOptions(**opts))
+
+
+def hosting(component: type[pulumi.Resource], **own: Any) -> dict[str, Any]:
+    """All that a component takes of its cluster's owner.
+
+    :param own: what is special to the example
+    """
+    declared = arguments_of(declaration(component))["hosting"]
+    return {key: {**_HOSTING, **own}[key] for key in arguments_of(declared.type)}
+
+
+def declaration(component: type[pulumi.Resource]) -> type:
+    """The TypedDict of its arguments."""
+    found: type = getattr(components, f"{component.__name__}Args")
+    return found
 
 
 def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1") -> Companion:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pulumi
+
 from components import Pipeline, Subscriber
 from components.values.flow import Flow, Next
 from components.values.reach import Credentials, Reach
-from tests.unit.support.examples.example import IMAGE, Example, bus, reach
+from tests.unit.support.examples.example import IMAGE, Example, bus, hosting, reach
 
 _FLOW = Flow(
     "orders",
@@ -28,14 +30,14 @@ _DELIVERY = {
 _BUS = reach("bus", 4222, credentials=Credentials("another-swordfish", "events"))
 
 
-def _pods() -> dict[str, Any]:
+def _pods(component: type[pulumi.Resource]) -> dict[str, Any]:
     return {
         "image": IMAGE,
         "bus": bus(),
         "clients": [{"pods": {"role": "client"}}],
         "metrics_clients": [{"namespace": "monitoring", "pods": {"app": "prometheus"}}],
         "replicas": 3,
-        "namespace": "here",
+        "hosting": hosting(component),
     }
 
 
@@ -45,7 +47,7 @@ EXAMPLES: dict[str, Example] = {
         "dds:index:Pipeline",
         {"image": IMAGE, "bus": _BUS, "flow": _FLOW, "targets": _TARGETS},
         lambda: {
-            **_pods(),
+            **_pods(Pipeline),
             "flow": _FLOW,
             "targets": _TARGETS,
             "delivery": _DELIVERY,
@@ -61,7 +63,7 @@ EXAMPLES: dict[str, Example] = {
             "subscriptions": [{"name": "mail", "topic": "order.placed", "target": _TARGET}],
         },
         lambda: {
-            **_pods(),
+            **_pods(Subscriber),
             "subscriptions": [
                 {"name": "mail", "topic": "order.placed", "target": _TARGET, **_DELIVERY},
                 {"name": "wrap", "topic": "order.placed", "target": _TARGET},

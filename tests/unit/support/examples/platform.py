@@ -7,7 +7,7 @@ import pulumi
 from components import Authority, Certificate, Cluster, ImageCatalog, Prometheus
 from components.values.metrics import Alert, ScrapeJob
 from components.values.reach import Reach
-from tests.unit.support.examples.example import IMAGE, Example
+from tests.unit.support.examples.example import IMAGE, Example, hosting
 
 _IMAGES = str(Path(__file__).parents[4] / "images")
 
@@ -88,11 +88,11 @@ EXAMPLES: dict[str, Example] = {
             "alerts": [Alert("RedisDown", "redis_up == 0", "Redis is down.")],
             "scrape_interval_seconds": 3,
             "retention_hours": 48,
-            "storage_size": "1Gi",
-            "storage_class": "fast",
             "clients": [{"pods": {"role": "client"}}],
-            "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "512Mi"}},
-            "namespace": "here",
+            "hosting": hosting(
+                Prometheus,
+                resources={"requests": {"cpu": "100m"}, "limits": {"memory": "512Mi"}},
+            ),
         },
     ),
 }

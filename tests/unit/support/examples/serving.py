@@ -7,7 +7,7 @@ import pulumi
 from components import Authority, Election, EtcdCluster, EventBus, ShardedRedis
 from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
-from tests.unit.support.examples.example import IMAGE, Example, companion
+from tests.unit.support.examples.example import IMAGE, Example, companion, hosting
 
 
 def _store() -> dict[str, Any]:
@@ -18,9 +18,6 @@ def _store() -> dict[str, Any]:
         "persistence": True,
         "appendfsync": "everysec",
         "memory_mb": 128,
-        "storage_size": "1Gi",
-        "storage_class": "fast",
-        "delete_data": True,
         "auth": True,
         "password": "swordfish-long-enough",
         "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
@@ -30,8 +27,9 @@ def _store() -> dict[str, Any]:
         "users": [RedisUser("exporter", ("+info",), pulumi.Output.secret("swordfish"))],
         "slow_command_ms": 5,
         "clients": [{"pods": {"role": "tool"}}],
-        "spread": "strict",
-        "namespace": "here",
+        "hosting": hosting(
+            ShardedRedis, resources={"requests": {"cpu": "100m"}, "limits": {"memory": "512Mi"}}
+        ),
     }
 
 
@@ -50,9 +48,6 @@ def _cluster() -> dict[str, Any]:
         "tools_image": "registry.example/tools:1",
         "members": 5,
         "quota_mb": 64,
-        "storage_size": "2Gi",
-        "storage_class": "fast",
-        "delete_data": True,
         "heartbeat_ms": 200,
         "election_ms": 3000,
         "compaction_minutes": 5,
@@ -61,11 +56,11 @@ def _cluster() -> dict[str, Any]:
         "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
         "root_password": pulumi.Output.secret("swordfish-of-the-root"),
         "authority": _authority(),
-        "resources": {"requests": {"cpu": "200m"}, "limits": {"memory": "1Gi"}},
         "clients": [{"cidr": "203.0.113.0/24"}],
         "metrics_clients": [{"namespaces": {"team": "blue"}}],
-        "spread": "strict",
-        "namespace": "here",
+        "hosting": hosting(
+            EtcdCluster, resources={"requests": {"cpu": "200m"}, "limits": {"memory": "1Gi"}}
+        ),
     }
 
 
@@ -79,8 +74,7 @@ def _election() -> dict[str, Any]:
         "port": 5050,
         "metrics_port": 5051,
         "metrics_clients": [{"pods": {"app": "prometheus"}, "namespace": "monitoring"}],
-        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
-        "namespace": "here",
+        "hosting": hosting(Election),
     }
 
 
@@ -151,13 +145,9 @@ EXAMPLES: dict[str, Example] = {
             "records_mb": 16,
             "duplicate_seconds": 60,
             "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
-            "storage_size": "1Gi",
-            "storage_class": "fast",
-            "delete_data": True,
             "clients": [{"pods": {"role": "client"}}],
             "metrics_clients": [{"namespace": "monitoring"}],
-            "resources": {"limits": {"memory": "1Gi"}},
-            "namespace": "here",
+            "hosting": hosting(EventBus, resources={"limits": {"memory": "1Gi"}}),
         },
         # There is no other server to which clients could go meanwhile.
         frozenset({"nats: no drain"}),

@@ -5,10 +5,9 @@ from typing import Any
 from components import RequestSplitter, ServiceBroker, TlsSidecar, Topz, TwemproxyAmbassador
 from components.values.reach import Credentials, Reach
 from components.values.topology import Topology
-from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, reach
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, hosting, reach
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
-RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}
 METRICS_CLIENTS = [{"pods": {"role": "scraper"}, "namespaces": {"team": "blue"}}]
 SHARDS = Reach(
     name="cache",
@@ -41,8 +40,7 @@ def _splitter() -> dict[str, Any]:
         "connect_timeout_ms": 500,
         "timeout_seconds": 10,
         "header_kilobytes": 16,
-        "resources": RESOURCES,
-        "namespace": "here",
+        "hosting": hosting(RequestSplitter),
     }
 
 
@@ -62,8 +60,7 @@ def _broker() -> dict[str, Any]:
         "most_connections": 100,
         "status_port": 8406,
         "metrics_clients": METRICS_CLIENTS,
-        "resources": RESOURCES,
-        "namespace": "here",
+        "hosting": hosting(ServiceBroker),
     }
 
 
@@ -84,8 +81,7 @@ def _tls() -> dict[str, Any]:
         "timeout_seconds": 5,
         "header_kilobytes": 16,
         "workers": 2,
-        "resources": RESOURCES,
-        "namespace": "here",
+        "hosting": hosting(TlsSidecar),
     }
 
 
@@ -101,8 +97,7 @@ def _proxy() -> dict[str, Any]:
         "stats_interval_ms": 500,
         "mbuf_bytes": 4096,
         "verbosity": 5,
-        "resources": RESOURCES,
-        "namespace": "here",
+        "hosting": hosting(TwemproxyAmbassador),
     }
 
 
@@ -116,7 +111,7 @@ EXAMPLES: dict[str, Example] = {
             "address": "0.0.0.0",
             "port": 8080,
             "clients": [{"pods": {"role": "client"}}],
-            "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
+            "hosting": hosting(Topz),
         },
     ),
     "RequestSplitter": Example(

@@ -18,10 +18,11 @@ from components import (
 )
 from components.pods.companion import Rule
 from components.values.reach import Reach
-from tests.unit.support.examples.example import IMAGE, Example, bus, companion, reach
+from tests.unit.support.examples.example import IMAGE, Example, bus, companion, hosting, reach
 
 # A function with requirements, from which an image is built.
 _FOLDER = str(Path(__file__).parents[3] / "live" / "programs" / "functions" / "shouts")
+_RESOURCES = {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi"}}
 HANDLER = """
 def handler(context):
     return {"got": context.json}
@@ -42,7 +43,6 @@ def _everything() -> dict[str, Any]:
         "secret_files": {"/etc/secrets/password": pulumi.Output.secret("swordfish")},
         "writable": ["/var/cache/app", "/tmp"],
         "writable_size": "8Mi",
-        "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi"}},
         "user": 20001,
         "group": 20002,
         "companions": [companion()],
@@ -54,15 +54,11 @@ def _everything() -> dict[str, Any]:
             },
             {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
         ],
-        "namespace": "here",
         "reaches": [reach(), Reach.outside("https://api.example.org/", cidrs=["203.0.113.0/24"])],
         "grace_seconds": 10,
         "application": "app",
         "component": "part",
         "version": "1.0",
-        "labels": {"colour": "green"},
-        "annotations": {"note": "x"},
-        "node_selector": {"disk": "fast"},
         "volumes": [{"name": "scratch", "empty_dir": {"size_limit": "1Mi"}}],
         "volume_mounts": [{"name": "scratch", "mount_path": "/scratch"}],
         "exceptions": [
@@ -98,7 +94,6 @@ def _serving() -> dict[str, Any]:
             {"cidr": "203.0.113.0/24"},
         ],
         "replicas": 3,
-        "spread": "strict",
         "drain_seconds": 7,
         "readiness": {"path": "/ready", "port": "http", "period_seconds": 4, "timeout_seconds": 2},
         "liveness": {"command": ["/bin/live"]},
@@ -112,9 +107,6 @@ def _function() -> dict[str, Any]:
         "concurrency": 4,
         "waiting": 8,
         "timeout_seconds": 20,
-        "memory": "128Mi",
-        "cpu": "50m",
-        "cpu_limit": "500m",
         "min_scale": 2,
         "max_scale": 5,
         "target_utilization": 80,
@@ -127,10 +119,15 @@ def _function() -> dict[str, Any]:
         "clients": [{"pods": {"role": "client"}}],
         "metrics_clients": [{"namespaces": {"team": "blue"}}],
         "reaches": [reach("store", 6379), bus()],
-        "namespace": "here",
-        "labels": {"colour": "green"},
-        "annotations": {"note": "x"},
         "version": "1.0",
+        # Either decides the same of its pods.
+        "hosting": hosting(
+            Function,
+            resources={
+                "requests": {"cpu": "50m"},
+                "limits": {"cpu": "500m", "memory": "128Mi"},
+            },
+        ),
     }
 
 
@@ -144,10 +141,9 @@ def _check() -> dict[str, Any]:
         "companions": [companion()],
         "env": {"TARGET": "x"},
         "reaches": [reach()],
-        "labels": {"colour": "green"},
         "timeout_seconds": 30,
         "backoff_limit": 0,
-        "namespace": "here",
+        "hosting": hosting(SmokeTest),
     }
 
 
@@ -156,13 +152,17 @@ EXAMPLES = {
         Application,
         "dds:index:Application",
         {"image": IMAGE},
-        lambda: {**_serving(), "rollout": "recreate"},
+        lambda: {**_serving(), "hosting": hosting(Application, resources=_RESOURCES)},
     ),
     "Application autoscaled": Example(
         Application,
         "dds:index:Application",
         {"image": IMAGE},
-        lambda: {**_serving(), "autoscaled": True},
+        lambda: {
+            **_serving(),
+            "autoscaled": True,
+            "hosting": hosting(Application, resources=_RESOURCES, rollout={"strategy": "recreate"}),
+        },
     ),
     "StatefulApplication": Example(
         StatefulApplication,
@@ -170,12 +170,8 @@ EXAMPLES = {
         {"image": IMAGE},
         lambda: {
             **_serving(),
-            "storage": {
-                "path": "/data",
-                "size": "1Gi",
-                "storage_class": "fast",
-                "delete_with_workload": True,
-            },
+            "storage_path": "/data",
+            "hosting": hosting(StatefulApplication, resources=_RESOURCES),
             "ordered": True,
         },
     ),
@@ -184,14 +180,9 @@ EXAMPLES = {
         "dds:index:Singleton",
         {"image": IMAGE},
         lambda: {
-            **{k: v for k, v in _serving().items() if k not in ("replicas", "spread")},
-            "resources": {"limits": {"cpu": "none"}},
-            "storage": {
-                "path": "/data",
-                "size": "1Gi",
-                "storage_class": "fast",
-                "delete_with_workload": True,
-            },
+            **{k: v for k, v in _serving().items() if k != "replicas"},
+            "storage_path": "/data",
+            "hosting": hosting(Singleton, resources={"limits": {"cpu": "none"}}),
         },
         # There is no other pod to which clients could go meanwhile; it may use what is idle.
         frozenset({"one: no drain", "app: no limits for cpu"}),
@@ -206,6 +197,7 @@ EXAMPLES = {
             "retries": 0,
             "parallelism": 2,
             "completions": 4,
+            "hosting": hosting(Task, resources=_RESOURCES),
         },
     ),
     "ScheduledTask": Example(
@@ -217,6 +209,7 @@ EXAMPLES = {
             "schedule": "*/5 0-6 * JAN MON-FRI",
             "timeout_seconds": 60,
             "retries": 0,
+            "hosting": hosting(ScheduledTask, resources=_RESOURCES),
         },
     ),
     "SmokeTest": Example(
