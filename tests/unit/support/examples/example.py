@@ -15,7 +15,7 @@ IMAGE = "registry.example/app:1.0"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
-_HOSTING: dict[str, Any] = {
+HOSTING: dict[str, Any] = {
     "namespace": "here",
     "labels": {"team": "green"},
     "annotations": {"example.com/owner": "green"},
@@ -71,7 +71,7 @@ def hosting(component: type[pulumi.Resource], **own: Any) -> dict[str, Any]:
     :param own: what is special to the example
     """
     declared = arguments_of(declaration(component))["hosting"]
-    return {key: {**_HOSTING, **own}[key] for key in arguments_of(declared.type)}
+    return {key: {**HOSTING, **own}[key] for key in arguments_of(declared.type)}
 
 
 def declaration(component: type[pulumi.Resource]) -> type:
