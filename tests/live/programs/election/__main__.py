@@ -19,7 +19,7 @@ from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 
 # Many pods on a small machine: each asks for what it needs.
-SMALL: Any = {"requests": {"cpu": "5m", "memory": "32Mi"}}
+SMALL: Any = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 
 config = pulumi.Config()
 images = config.require_object("images")
@@ -31,26 +31,29 @@ cluster = EtcdCluster(
     {
         "image": images["etcd"],
         "members": config.get_int("members") or 3,
-        "delete_data": True,
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "768Mi"}},
+        "hosting": {
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "64Mi"},
+                "limits": {"memory": "768Mi"},
+            },
+            "storage": {"delete_with_workload": True},
+        },
     },
     options,
 )
 user = cluster.user("elections", "/elections/")
-stores = {
-    fenced: Singleton(
-        "fenced" if fenced else "unfenced",
-        {**fenced_store(images["toolbox"], fenced=fenced), "resources": SMALL},
-        options,
-    )
-    for fenced in (True, False)
-}
+stores = {}
+for fenced in (True, False):
+    store = fenced_store(images["toolbox"], fenced=fenced)
+    # Its hosting says what becomes of its volume.
+    store["hosting"] = {**store.get("hosting", {}), **SMALL}
+    stores[fenced] = Singleton("fenced" if fenced else "unfenced", store, options)
 for wanted in elections:
     args: ElectionArgs = {
         "image": images["elector"],
         "backend": wanted["backend"],
         "ttl_seconds": int(wanted["ttl"]),
-        "resources": SMALL,
+        "hosting": SMALL,
     }
     if wanted["backend"] == "etcd":
         args["store"] = user
@@ -68,7 +71,7 @@ for wanted in elections:
         ),
         "replicas": int(wanted["replicas"]),
         "companions": [election.companion],
-        "resources": SMALL,
+        "hosting": SMALL,
     }
     Application(wanted["name"], candidates, options)
 if config.get_bool("singleton"):
@@ -82,7 +85,7 @@ if config.get_bool("singleton"):
                 "OBSTINATE": str(bool(config.get_bool("obstinate"))).lower(),
             },
         ),
-        "resources": SMALL,
+        "hosting": SMALL,
         "grace_seconds": 2,
     }
     for name, component in (("single", Singleton), ("plain", Application)):
@@ -105,7 +108,7 @@ if config.get_bool("client"):
             "secret_files": {"/etc/client/password/password": credentials.password},
             "reaches": [user],
             # The load generator must not be what is measured.
-            "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+            "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
             "grace_seconds": 1,
         },
         options,
