@@ -3,16 +3,15 @@
 Beside them a pod that may read the metrics, and one that may not.
 """
 
-from typing import Any
-
 import pulumi
 
+from components.pods.hosting import ApplicationHosting
 from components.serving.election import Election
 from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 
-SMALL: Any = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
+SMALL: ApplicationHosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 SCRIPT = "/opt/app/listener.py"
 LISTENER = """
 import http.server, json, signal
