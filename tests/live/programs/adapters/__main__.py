@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.pods.hosting import ApplicationHosting
+from components.pods.hosting import Hosting
 from components.single_node.log_adapter import LogAdapter
 from components.workloads.application import Application
 from stacks.adapters import make
@@ -14,8 +14,8 @@ config = pulumi.Config()
 namespace = config.require("namespace")
 images = config.require_object("images")
 options = in_namespace(namespace)
-hosting: ApplicationHosting = {"namespace": namespace}
-made = make(images, namespace, config.require_int("interval"), 10, options)
+hosting: Hosting = {"namespace": namespace}
+made = make(images, hosting, config.require_int("interval"), 10, options)
 storm_logs = LogAdapter(
     "storm-logs",
     {

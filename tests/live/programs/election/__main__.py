@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.serving.election import Election, ElectionArgs
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.singleton import Singleton
@@ -19,7 +20,7 @@ from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 
 # Many pods on a small machine: each asks for what it needs.
-SMALL: Any = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
+SMALL: Hosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 
 config = pulumi.Config()
 images = config.require_object("images")
@@ -42,12 +43,14 @@ cluster = EtcdCluster(
     options,
 )
 user = cluster.user("elections", "/elections/")
-stores = {}
-for fenced in (True, False):
-    store = fenced_store(images["toolbox"], fenced=fenced)
-    # Its hosting says what becomes of its volume.
-    store["hosting"] = {**store.get("hosting", {}), **SMALL}
-    stores[fenced] = Singleton("fenced" if fenced else "unfenced", store, options)
+stores = {
+    fenced: Singleton(
+        "fenced" if fenced else "unfenced",
+        fenced_store(images["toolbox"], SMALL, fenced=fenced),
+        options,
+    )
+    for fenced in (True, False)
+}
 for wanted in elections:
     args: ElectionArgs = {
         "image": images["elector"],

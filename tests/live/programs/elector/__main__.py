@@ -5,13 +5,13 @@ Beside them a pod that may read the metrics, and one that may not.
 
 import pulumi
 
-from components.pods.hosting import ApplicationHosting
+from components.pods.hosting import Hosting
 from components.serving.election import Election
 from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 
-SMALL: ApplicationHosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
+SMALL: Hosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 SCRIPT = "/opt/app/listener.py"
 LISTENER = """
 import http.server, json, signal
@@ -84,7 +84,7 @@ for name in ("scraper", "stranger"):
             "image": images["toolbox"],
             "command": ["sleep", "infinity"],
             "reaches": [electors],
-            "hosting": {**SMALL, "pod_labels": {"role": name}},
+            "hosting": SMALL | {"pod_labels": {"role": name}},
             "grace_seconds": 1,
         },
         options,

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.pods.hosting import ApplicationHosting
+from components.pods.hosting import Hosting
 from components.serving.function import FUNCTION_PORT, Function, FunctionArgs
 from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
 from components.values.reach import Reach
@@ -15,7 +15,7 @@ images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 image = images["function"]
 # Counted with little, so that the pods which come by scaling find room beside other tests' pods.
-SMALL: ApplicationHosting = {"resources": {"requests": {"cpu": "25m"}}}
+SMALL: Hosting = {"resources": {"requests": {"cpu": "25m"}}}
 one: FunctionArgs = {
     "image": image,
     "min_scale": 1,

@@ -1,13 +1,13 @@
 """Stores and a page in one namespace, what reaches them in another, and what must not."""
 
 import dataclasses
-from typing import Any
 
 import pulumi
 
 from components import (
     Application,
     ApplicationArgs,
+    Hosting,
     Prometheus,
     RedisExporter,
     Rule,
@@ -22,7 +22,7 @@ images = config.require_object("images")
 data, shop = config.require("data"), config.require("shop")
 generation = config.require_int("generation")
 options = in_namespace(data)
-in_shop: Any = {"namespace": shop}
+in_shop: Hosting = {"namespace": shop}
 
 store = ShardedRedis(
     "store", {"image": images["redis"], "shards": 2, "slow_command_ms": generation}, options
