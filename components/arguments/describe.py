@@ -61,7 +61,7 @@ def _rows(
         inner, suffix = _innermost(declared)
         nested = inner.type if inner.form == "arguments" else None
         takes = _words(declared)
-        if nested in elsewhere:
+        if nested is not None and nested in elsewhere:
             takes += f", see {elsewhere[nested]}"
         elif nested in seen:
             takes += f", as `{seen[nested]}`"

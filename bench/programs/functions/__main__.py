@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pulumi
 
+from components.pods.hosting import ApplicationHosting
 from components.serving.function import Function, FunctionArgs
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
@@ -12,6 +13,9 @@ from tests.live.support.kube import InPod
 SOURCE = "handler.py"
 THREADS = 8
 TEMPORARY = "/tmp"  # noqa: S108 (a folder of the pod)
+AS_FUNCTION: ApplicationHosting = {
+    "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+}
 
 config = pulumi.Config()
 images = config.require_object("images")
@@ -33,7 +37,7 @@ scaled = Function(
         **common,
         "source": "scaled.py",
         "max_scale": 3,
-        "cpu": "40m",
+        "hosting": {"resources": {"requests": {"cpu": "40m"}}},
         "target_utilization": 50,
         "scale_down_seconds": 0,
     },
@@ -53,7 +57,7 @@ plain = Application(
         "ports": [{"name": "http", "port": 8080}],
         # As for the function.
         "readiness": {"period_seconds": 3},
-        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "hosting": AS_FUNCTION,
     },
     options,
 )  # fmt: skip
@@ -67,7 +71,7 @@ Application(
         "grace_seconds": 1,
         "ports": [{"name": "http", "port": 8080}],
         "readiness": {"period_seconds": 3},
-        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "hosting": AS_FUNCTION,
     },
     options,
 )
@@ -81,7 +85,7 @@ Application(
         "writable": [TEMPORARY],
         "grace_seconds": 1,
         # The load generator must not be what is measured.
-        "resources": {"limits": {"cpu": "2", "memory": "256Mi"}},
+        "hosting": {"resources": {"limits": {"cpu": "2", "memory": "256Mi"}}},
     },
     options,
 )

@@ -72,7 +72,7 @@ Application(
         "files": InPod.files("bench.in_pod"),
         "companions": [ambassador.companion, relay],
         # The load generator must not be what is measured.
-        "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+        "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
         "grace_seconds": 1,
     },
     options,

@@ -46,7 +46,7 @@ Application(
         "companions": [splitter(0, 10), splitter(1, 20)],
         "reaches": [control.reach],
         # The load generator must not be what is measured.
-        "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+        "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
         "grace_seconds": 1,
     },
     options,

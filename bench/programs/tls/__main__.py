@@ -2,8 +2,10 @@
 
 import pulumi
 
+from components.arguments import resolved
 from components.platform.certificates import Authority, Certificate
 from components.pods.companion import Companion, Listener
+from components.pods.hosting import CompanionHosting
 from components.single_node import configured
 from components.single_node.tls_sidecar import TlsSidecar
 from components.values import nginx
@@ -87,7 +89,9 @@ def relay(name: str) -> Companion:
         name,
         folder,
         {"nginx.conf": nginx.text(nginx.document("Passes requests on.", http=http))},
-        metadata=configured.metadata("nginx", name, "sidecar", None),
+        metadata=configured.metadata(
+            "nginx", name, "sidecar", resolved(name, CompanionHosting, {})
+        ),
         opts=options,
     )
     return Companion(
@@ -143,7 +147,7 @@ Application(
         "command": ["sleep", "infinity"],
         "reaches": [reach for reaches in ways.values() for reach in reaches.values()],
         # The load generator must not be what is measured.
-        "resources": {"limits": {"cpu": "4", "memory": "256Mi"}},
+        "hosting": {"resources": {"limits": {"cpu": "4", "memory": "256Mi"}}},
         "grace_seconds": 1,
     },
     options,

@@ -2,6 +2,7 @@
 
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.single_node.log_adapter import LogAdapter
 from components.workloads.application import Application
 from stacks.adapters import make
@@ -13,14 +14,15 @@ config = pulumi.Config()
 namespace = config.require("namespace")
 images = config.require_object("images")
 options = in_namespace(namespace)
-made = make(images, namespace, config.require_int("interval"), 10, options)
+hosting: Hosting = {"namespace": namespace}
+made = make(images, hosting, config.require_int("interval"), 10, options)
 storm_logs = LogAdapter(
     "storm-logs",
     {
         "image": images["companions"],
         "sources": [{"name": "storm", "kind": "storm", "interval_seconds": 2}],
         "poll_seconds": 0.5,
-        "namespace": namespace,
+        "hosting": hosting,
     },
     options,
 )
@@ -36,7 +38,7 @@ Application(
         ],
         "files": storm.files("/srv/storm"),
         "companions": [storm_logs.companion],
-        "namespace": namespace,
+        "hosting": hosting,
         "grace_seconds": 1,
     },
     options,
@@ -51,7 +53,7 @@ Application(
             *(each.reach for each in (made.prometheus, made.application, made.web, made.database)),
             *(job.reach for job in made.jobs.values()),
         ],
-        "namespace": namespace,
+        "hosting": hosting,
         "grace_seconds": 1,
     },
     options,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.serving.election import Election, ElectionArgs
 from components.serving.etcd_cluster import EtcdCluster
 from components.serving.singleton import Singleton
@@ -19,7 +20,7 @@ from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 
 # Many pods on a small machine: each asks for what it needs.
-SMALL: Any = {"requests": {"cpu": "5m", "memory": "32Mi"}}
+SMALL: Hosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 
 config = pulumi.Config()
 images = config.require_object("images")
@@ -31,8 +32,13 @@ cluster = EtcdCluster(
     {
         "image": images["etcd"],
         "members": config.get_int("members") or 3,
-        "delete_data": True,
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "768Mi"}},
+        "hosting": {
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "64Mi"},
+                "limits": {"memory": "768Mi"},
+            },
+            "storage": {"delete_with_workload": True},
+        },
     },
     options,
 )
@@ -40,7 +46,7 @@ user = cluster.user("elections", "/elections/")
 stores = {
     fenced: Singleton(
         "fenced" if fenced else "unfenced",
-        {**fenced_store(images["toolbox"], fenced=fenced), "resources": SMALL},
+        fenced_store(images["toolbox"], SMALL, fenced=fenced),
         options,
     )
     for fenced in (True, False)
@@ -50,7 +56,7 @@ for wanted in elections:
         "image": images["elector"],
         "backend": wanted["backend"],
         "ttl_seconds": int(wanted["ttl"]),
-        "resources": SMALL,
+        "hosting": SMALL,
     }
     if wanted["backend"] == "etcd":
         args["store"] = user
@@ -68,7 +74,7 @@ for wanted in elections:
         ),
         "replicas": int(wanted["replicas"]),
         "companions": [election.companion],
-        "resources": SMALL,
+        "hosting": SMALL,
     }
     Application(wanted["name"], candidates, options)
 if config.get_bool("singleton"):
@@ -82,7 +88,7 @@ if config.get_bool("singleton"):
                 "OBSTINATE": str(bool(config.get_bool("obstinate"))).lower(),
             },
         ),
-        "resources": SMALL,
+        "hosting": SMALL,
         "grace_seconds": 2,
     }
     for name, component in (("single", Singleton), ("plain", Application)):
@@ -105,7 +111,7 @@ if config.get_bool("client"):
             "secret_files": {"/etc/client/password/password": credentials.password},
             "reaches": [user],
             # The load generator must not be what is measured.
-            "resources": {"limits": {"cpu": "4", "memory": "512Mi"}},
+            "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
             "grace_seconds": 1,
         },
         options,

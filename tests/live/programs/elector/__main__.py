@@ -3,16 +3,15 @@
 Beside them a pod that may read the metrics, and one that may not.
 """
 
-from typing import Any
-
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.serving.election import Election
 from components.values.reach import Reach
 from components.workloads.application import Application
 from tests.live.programs.common import in_namespace
 
-SMALL: Any = {"requests": {"cpu": "5m", "memory": "32Mi"}}
+SMALL: Hosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}
 SCRIPT = "/opt/app/listener.py"
 LISTENER = """
 import http.server, json, signal
@@ -46,7 +45,7 @@ by_request = Election(
         "ttl_seconds": 15,
         "on_change": {"url": "http://localhost:8080/leadership"},
         "metrics_clients": [{"pods": {"role": "scraper"}}],
-        "resources": SMALL,
+        "hosting": SMALL,
     },
     options,
 )
@@ -59,7 +58,7 @@ by_signal = Election(
         "on_change": {"signal": "USR1", "process": "listener.py"},
         "port": 4050,
         "metrics_port": 4051,
-        "resources": SMALL,
+        "hosting": SMALL,
     },
     options,
 )
@@ -71,7 +70,7 @@ replicas = Application(
         "files": {SCRIPT: LISTENER},
         "replicas": 2,
         "companions": [by_request.companion, by_signal.companion],
-        "resources": SMALL,
+        "hosting": SMALL,
         "grace_seconds": 2,
     },
     options,
@@ -84,9 +83,8 @@ for name in ("scraper", "stranger"):
         {
             "image": images["toolbox"],
             "command": ["sleep", "infinity"],
-            "labels": {"role": name},
             "reaches": [electors],
-            "resources": SMALL,
+            "hosting": SMALL | {"pod_labels": {"role": name}},
             "grace_seconds": 1,
         },
         options,

@@ -42,8 +42,7 @@ if config.get("gone") != "true":
         "heartbeat_ms": 200,
         "election_ms": 2000,
         # Another test may have a node cordoned meanwhile.
-        "spread": "strict",
-        "delete_data": True,
+        "hosting": {"spread": {"nodes": "strict"}, "storage": {"delete_with_workload": True}},
         "root_password": root.value,
         # Taken and defragmented when the tests say so.
         "defragmentation": {"schedule": "0 0 1 1 *", "free_percent": 10, "least_mb": 1},

@@ -36,7 +36,7 @@ bus = EventBus(
         "dead_mb": 8,
         "records_mb": 16,
         "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
-        "delete_data": True,
+        "hosting": {"storage": {"delete_with_workload": True}},
     },
     options,
 ).reach

@@ -2,6 +2,7 @@
 
 import pulumi
 
+from components.pods.hosting import Hosting
 from components.serving.function import FUNCTION_PORT, Function, FunctionArgs
 from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
 from components.values.reach import Reach
@@ -14,12 +15,12 @@ images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 image = images["function"]
 # Counted with little, so that the pods which come by scaling find room beside other tests' pods.
-SMALL = "25m"
+SMALL: Hosting = {"resources": {"requests": {"cpu": "25m"}}}
 one: FunctionArgs = {
     "image": image,
     "min_scale": 1,
     "max_scale": 1,
-    "cpu": SMALL,
+    "hosting": SMALL,
 }
 reaches: list[Reach] = []
 urls: dict[str, pulumi.Output[str]] = {}
@@ -42,7 +43,7 @@ function(
     source="scaled.py",
     min_scale=1,
     max_scale=3,
-    cpu="40m",
+    hosting={"resources": {"requests": {"cpu": "40m"}}},
     target_utilization=50,
     scale_down_seconds=0,
 )
@@ -60,7 +61,7 @@ def decorator(name: str, **more: object) -> None:
         "image": image,
         "min_scale": 1,
         "max_scale": 1,
-        "cpu": SMALL,
+        "hosting": SMALL,
         "upstream": api.reach,
         **more,  # type: ignore[typeddict-item]
     }
@@ -83,7 +84,7 @@ Application(
         "reaches": [*reaches, Reach("pods", (f"pods:{FUNCTION_PORT}",), pods={})],
         "writable": ["/tmp"],
         "grace_seconds": 1,
-        "resources": {"limits": {"memory": "256Mi"}},
+        "hosting": {"resources": {"limits": {"memory": "256Mi"}}},
     },
     options,
 )

@@ -80,5 +80,5 @@ def front(name: str, clients: list[str]) -> Application:
 opened, shut = front("opened", ["0.0.0.0/0"]), front("shut", [])
 for made in (opened, shut):
     assert made.service is not None
-    ports = made.service.spec.apply(lambda spec: spec.ports[0].node_port)
+    ports = made.service.spec.apply(lambda spec: (spec.ports or [])[0].node_port)
     pulumi.export(made.labels["app.kubernetes.io/name"], ports)

@@ -7,6 +7,7 @@ import pulumi
 from components import (
     Application,
     ApplicationArgs,
+    Hosting,
     Prometheus,
     RedisExporter,
     Rule,
@@ -21,6 +22,7 @@ images = config.require_object("images")
 data, shop = config.require("data"), config.require("shop")
 generation = config.require_int("generation")
 options = in_namespace(data)
+in_shop: Hosting = {"namespace": shop}
 
 store = ShardedRedis(
     "store", {"image": images["redis"], "shards": 2, "slow_command_ms": generation}, options
@@ -40,7 +42,7 @@ plain = Application(
 web = page("web", images["nginx"], options)
 
 proxy = TwemproxyAmbassador(
-    "proxy", {"image": images["twemproxy"], "store": store.reach, "namespace": shop}, options
+    "proxy", {"image": images["twemproxy"], "store": store.reach, "hosting": in_shop}, options
 )
 far = RedisExporter(
     "far",
@@ -48,7 +50,7 @@ far = RedisExporter(
         "image": images["redis-exporter"],
         "server": plain.reach,
         "auth": False,
-        "namespace": shop,
+        "hosting": in_shop,
     },
     options,
 )
@@ -59,7 +61,7 @@ def sleeper(name: str, **more: object) -> None:
     args: ApplicationArgs = {
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
-        "namespace": shop,
+        "hosting": in_shop,
         "grace_seconds": 1,
     }
     args.update(more)  # type: ignore[typeddict-item]
@@ -81,7 +83,7 @@ Prometheus(
         "image": images["prometheus"],
         "jobs": [near.job, far.job],
         "scrape_interval_seconds": 1,
-        "namespace": shop,
+        "hosting": in_shop,
     },
     options,
 )

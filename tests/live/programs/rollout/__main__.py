@@ -42,7 +42,7 @@ if kept:
         {
             "image": catalog.reference("one"),
             "command": ["sleep", "infinity"],
-            "resources": {"limits": {"cpu": "none"}},
+            "hosting": {"resources": {"limits": {"cpu": "none"}}},
             "grace_seconds": 1,
         },
         namespaced,

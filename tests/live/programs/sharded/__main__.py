@@ -25,7 +25,7 @@ store_args: ShardedRedisArgs = {
     "role": role,
 }
 if role == "store":
-    store_args["delete_data"] = True
+    store_args["hosting"] = {"storage": {"delete_with_workload": True}}
 store = ShardedRedis("store", store_args, options)
 if store.password is None:
     raise RuntimeError("the store has no password")

@@ -25,7 +25,7 @@ options = in_namespace(namespace)
 
 made = sidecars.make(
     images,
-    namespace,
+    {"namespace": namespace},
     options,
     certificate_generation=config.get_int("generation") or 1,
     drain_seconds=DRAIN_SECONDS,

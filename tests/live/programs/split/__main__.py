@@ -5,6 +5,7 @@ import dataclasses
 import pulumi
 
 from components.pods.companion import Companion
+from components.pods.hosting import Hosting
 from components.single_node.request_splitter import RequestSplitter
 from components.single_node.service_broker import ServiceBroker, ServiceBrokerArgs
 from components.single_node.splitter_settings import RequestSplitterArgs
@@ -197,9 +198,9 @@ Application(
 )
 
 # Four companions of different patterns on one pod, and at a test's word a fifth on a taken port.
-namespace = config.require("namespace")
+hosting: Hosting = {"namespace": config.require("namespace")}
 fifth: list[Companion] = []
 if config.get_bool("fifth"):
     fifth.append(splitter(9, "fifth", given(listen_port=companions.HTTPS_PORT)))
-made = companions.make(images, namespace, options, more=fifth)
-companions.check(images, made, namespace, options)
+made = companions.make(images, hosting, options, more=fifth)
+companions.check(images, made, hosting, options)
