@@ -213,7 +213,11 @@ class Providers(mocks.Mocks):
         known = {key: value for key, value in state.items() if key != "__provider"}
         if not self._preview:
             for key in _DYNAMIC_OUTPUTS.get(args.typ.rsplit(":", 1)[-1], ()):
-                known[key] = _pem_of(key, f"{key}-{mark(args.name, key)}")
+                known[key] = _made_up(args.name, key)
+            if args.typ.endswith(":Password"):
+                generation = int(known["generation"])
+                known["former_generation"] = generation - 1
+                known["former"] = _made_up(args.name, "former") if generation > 1 else ""
         return mark(self.position()), known
 
     def _docker(
@@ -233,8 +237,11 @@ class Providers(mocks.Mocks):
         return identity, {**state, **made, "repoDigest": f"{_repository(name)}@{digest}"}
 
 
-def _pem_of(key: str, content: str) -> str:
-    """In the form of PEM what has it, since components look at that."""
+def _made_up(name: str, key: str) -> str:
+    """What a dynamic provider would make: as long as a password, and PEM what has its form, since
+    components look at that.
+    """
+    content = f"{key}-{mark(name, key)}-{mark(key, name)}"
     kind = {"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}.get(key)
     return content if kind is None else f"-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n"
 
@@ -354,7 +361,7 @@ class _Monitor(mocks.MockMonitor):
                 # preview would not know them either.
                 if self._preview or not request.type.startswith(_DYNAMIC):
                     continue
-                response.object[key] = _pem_of(key, f"{key}-{mark(request.name, key)}")
+                response.object[key] = _made_up(request.name, key)
             value = response.object[key]
             if not (isinstance(value, struct_pb2.Struct) and _SIGNATURE in value):
                 secret = struct_pb2.Struct()

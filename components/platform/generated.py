@@ -3,10 +3,11 @@
 import secrets
 import string
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from components.arguments import Default, Secret, between, resolved
 from components.arguments.names import check_resource_name
@@ -21,26 +22,69 @@ class PasswordArgs(TypedDict):
     length: NotRequired[Annotated[int, between(16, 128), Default(32)]]
     """Letters and digits. 32 are 190 bits."""
     keepers: NotRequired[Annotated[Mapping[str, Secret[str]], Default({})]]
-    """Values whose change makes a new password. Without any it never changes."""
+    """Values whose change makes a new password, and forgets the one before it."""
+    generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
+    """Another number makes a new password too, but the one before it stays known as ``former``."""
+
+
+class RotationArgs(TypedDict):
+    """How generated passwords are replaced while clients go on."""
+
+    generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
+    """Another number makes new passwords. Servers take them and the former ones, then clients are
+    replaced, which use the new ones."""
+    keep_former: NotRequired[Annotated[bool, Default(True)]]
+    """Whether the passwords before the last change of ``generation`` are good as well. Set it to
+    false when no client uses them any more, or at once if they are in wrong hands: clients that have
+    not been replaced yet are refused then."""
 
 
 class PasswordProvider(ResourceProvider):
-    """Makes a password on creation, and a new one only when it is replaced."""
+    """Makes a password on creation, another one for another generation, and a new one only when it
+    is replaced.
+    """
 
     # What is serialised is a reference to this class, which is no secret.
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Draw a password."""
-        length = int(props["length"])
-        value = "".join(secrets.choice(_ALPHABET) for _ in range(length))
-        outs = {"length": props["length"], "keepers": props["keepers"], "value": value}
+        outs = {
+            **_given(props),
+            "value": _drawn(props),
+            "former": "",
+            "former_generation": 0,
+        }
         return CreateResult(id_=secrets.token_hex(8), outs=outs)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another length or keeper is another password."""
-        replaces = [key for key in ("length", "keepers") if _olds.get(key) != _news.get(key)]
-        return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=False)
+        """Another length or keeper is another password; another generation keeps the former."""
+        olds, news = _given(_olds), _given(_news)
+        replaces = [key for key in ("length", "keepers") if olds[key] != news[key]]
+        return DiffResult(changes=olds != news, replaces=replaces, delete_before_replace=False)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Draw the next generation's password."""
+        outs = {
+            **_given(_news),
+            "value": _drawn(_news),
+            "former": _olds["value"],
+            "former_generation": _given(_olds)["generation"],
+        }
+        return UpdateResult(outs=outs)
+
+
+def _given(props: Mapping[str, Any]) -> dict[str, Any]:
+    # The engine's numbers are floats; a state from before there were generations has none.
+    return {
+        "length": int(props["length"]),
+        "keepers": props["keepers"],
+        "generation": int(props.get("generation", 1)),
+    }
+
+
+def _drawn(props: Mapping[str, Any]) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(int(props["length"])))
 
 
 class Password(Resource, name="Password"):
@@ -48,6 +92,10 @@ class Password(Resource, name="Password"):
 
     value: pulumi.Output[str]
     """The password."""
+    former: pulumi.Output[str]
+    """That of the generation before; empty if there was none."""
+    former_generation: pulumi.Output[int]
+    """Number of that generation; 0 if there was none."""
 
     def __init__(
         self,
@@ -65,8 +113,48 @@ class Password(Resource, name="Password"):
         super().__init__(
             PasswordProvider(),
             name,
-            {**args, "value": None},
+            {**args, "value": None, "former": None, "former_generation": None},
             pulumi.ResourceOptions.merge(
-                opts, pulumi.ResourceOptions(additional_secret_outputs=["value"])
+                opts, pulumi.ResourceOptions(additional_secret_outputs=["value", "former"])
             ),
         )
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """A password of a server's user, and the one before it as long as it is good, too."""
+
+    value: pulumi.Output[str]
+    """What clients log in with; a secret."""
+    former: pulumi.Output[str]
+    """A secret; empty if there is none."""
+    former_generation: pulumi.Output[int]
+    """Number of its generation; 0 if there is none."""
+
+    @property
+    def accepted(self) -> pulumi.Output[list[str]]:
+        """All that the server takes, the present one first."""
+        return pulumi.Output.all(self.value, self.former).apply(
+            lambda known: [password for password in known if password]
+        )
+
+
+def rotated(name: str, rotation: RotationArgs, opts: pulumi.ResourceOptions) -> Rotated:
+    """Register a generated password.
+
+    :param rotation: as it was resolved
+    """
+    made = Password(name, {"generation": rotation["generation"]}, opts)
+    value = pulumi.Output.secret(made.value)
+    if rotation["keep_former"]:
+        return Rotated(value, pulumi.Output.secret(made.former), made.former_generation)
+    return given(value)
+
+
+def given(value: pulumi.Input[str], former: pulumi.Input[str] | None = None) -> Rotated:
+    """One that the user keeps, with the one before it if that is still good."""
+    return Rotated(
+        pulumi.Output.secret(value),
+        pulumi.Output.secret(former or ""),
+        pulumi.Output.from_input(0),
+    )

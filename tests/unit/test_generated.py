@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pulumi
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components import Password
-from components.platform.generated import PasswordProvider
+from components.platform.generated import PasswordProvider, rotated
 from toolchain.graph import build
 
 ROOT = Path(__file__).parents[2]
@@ -27,23 +28,56 @@ def test_a_password_is_drawn_on_creation() -> None:
 @pytest.mark.parametrize(
     ("news", "replaces"),
     [
-        ({"length": 32.0, "keepers": {}}, []),
-        ({"length": 33.0, "keepers": {}}, ["length"]),
-        ({"length": 32.0, "keepers": {"year": "2027"}}, ["keepers"]),
+        ({}, []),
+        ({"length": 33.0}, ["length"]),
+        ({"keepers": {"year": "2027"}}, ["keepers"]),
     ],
 )
 def test_it_stays_until_a_length_or_a_keeper_changes(
     news: dict[str, object], replaces: list[str]
 ) -> None:
+    # A state from before there were generations.
     olds = {"length": 32.0, "keepers": {}, "value": "x"}
-    diff = PasswordProvider().diff("id", olds, news)
+    given = {"length": 32.0, "keepers": {}, "generation": 1.0, **news}
+    diff = PasswordProvider().diff("id", olds, given)
     assert diff.replaces == replaces
     assert diff.changes is bool(replaces)
 
 
+def test_another_generation_keeps_the_former_one() -> None:
+    provider = PasswordProvider()
+    props = {"length": 32.0, "keepers": {}, "generation": 1.0}
+    first = provider.create(props).outs or {}
+    assert (first["former"], first["former_generation"]) == ("", 0)
+    diff = provider.diff("id", first, {**props, "generation": 5.0})
+    assert diff.changes
+    assert not diff.replaces
+    fifth = provider.update("id", first, {**props, "generation": 5.0}).outs or {}
+    assert len(fifth["value"]) == 32
+    assert fifth["value"] != first["value"]
+    assert (fifth["former"], fifth["former_generation"]) == (first["value"], 1)
+    assert not provider.diff("id", fifth, {**props, "generation": 5.0}).changes
+    # Any other number is another generation, a lower one as well.
+    second = provider.update("id", fifth, {**props, "generation": 2.0}).outs or {}
+    assert (second["former"], second["former_generation"]) == (fifth["value"], 5)
+
+
+@pytest.mark.parametrize(("keep", "accepted"), [(True, 2), (False, 1)])
+def test_a_server_takes_the_former_one_as_long_as_it_is_kept(keep: bool, accepted: int) -> None:
+    found: list[list[str]] = []
+
+    def program() -> None:
+        given = rotated("p", {"generation": 2, "keep_former": keep}, pulumi.ResourceOptions())
+        given.accepted.apply(found.append)
+
+    node = build(program).one("Password")
+    expected = [node.outputs["value"], node.outputs["former"]]
+    assert found == [expected[:accepted]]
+
+
 def test_the_value_is_declared_secret() -> None:
     node = build(lambda: Password("p")).one("Password")
-    assert node.additional_secret_outputs == ("value",)
+    assert node.additional_secret_outputs == ("value", "former")
     assert node.inputs["length"] == 32
 
 

@@ -286,6 +286,6 @@ EXAMPLES = {
         Password,
         "pulumi-python:dynamic:Password",
         {},
-        lambda: {"length": 20, "keepers": {"year": "2026"}},
+        lambda: {"length": 20, "keepers": {"year": "2026"}, "generation": 3},
     ),
 }
