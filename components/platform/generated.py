@@ -11,6 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from components.arguments import Default, Secret, between, resolved
 from components.arguments.names import check_resource_name
+from components.arguments.place import Place
 
 # Letters and digits only: no configuration language needs them quoted.
 _ALPHABET = string.ascii_letters + string.digits
@@ -158,3 +159,23 @@ def given(value: pulumi.Input[str], former: pulumi.Input[str] | None = None) -> 
         pulumi.Output.secret(former or ""),
         pulumi.Output.from_input(0),
     )
+
+
+def generation_name(user: str, generation: int) -> str:
+    """What a user is called where one password a user is all that a server knows."""
+    return user if generation == 1 else f"{user}-{generation}"
+
+
+def check_rotation(where: str, rotation: RotationArgs, *, generated: bool) -> None:
+    """Refuse a rotation of passwords that are not generated.
+
+    :param generated: whether any is
+    """
+    if generated:
+        return
+    for key, default in (("generation", 1), ("keep_former", True)):
+        value: Any = rotation[key]  # type: ignore[literal-required]
+        if value != default:
+            Place(where, f"rotation.{key}").refuse(
+                value, "must be left out: no password is generated here"
+            )

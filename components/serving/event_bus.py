@@ -14,15 +14,24 @@ from pulumi_kubernetes.core.v1 import Service
 
 from components.arguments import (
     Default,
+    DefaultsTo,
     InputError,
     Later,
+    Secret,
     between,
     matching,
     resolved,
 )
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
-from components.platform.generated import Password
+from components.platform.generated import (
+    Rotated,
+    RotationArgs,
+    check_rotation,
+    generation_name,
+    given,
+    rotated,
+)
 from components.pods import labels as pod_labels
 from components.pods.hosting import (
     PodHosting,
@@ -50,6 +59,7 @@ _USERS = "/etc/nats-users/users.conf"
 _PLAN = "/etc/events/setup.json"
 _TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
+_PASSWORDS = {_USER: "password", _ADMIN: "admin_password"}
 # Stands for the server, which is made only after the arguments are checked.
 _NOT_YET = dataclasses.replace(
     Reach.local(CLIENT_PORT, app_protocol="nats"), credentials=Credentials("not-known-yet", _ADMIN)
@@ -71,6 +81,7 @@ _CLIENT_MAY = (
 )  # fmt: skip
 
 
+_Password = Annotated[str, password(16)]
 _Megabytes = Annotated[int, between(1, 1_048_576)]
 _Hours = Annotated[int, between(1, 8760)]
 
@@ -129,6 +140,13 @@ class EventBusArgs(TypedDict):
         ]
     ]
     """Buckets of keys and values."""
+    password: NotRequired[Annotated[Secret[_Password], DefaultsTo("generated")]]
+    """The clients' password. Another one is refused to those that have not been replaced yet."""
+    admin_password: NotRequired[Annotated[Secret[_Password], DefaultsTo("generated")]]
+    """The administrator's."""
+    rotation: NotRequired[Annotated[RotationArgs, Default({})]]
+    """When generated passwords are replaced. Users of another generation have other names, so that
+    those of the former one go on."""
     clients: NotRequired[Clients]
     """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
     namespace."""
@@ -175,9 +193,21 @@ class EventBus(pulumi.ComponentResource):
         Task.validate(where, plan.setup_name, plan.setup(_NOT_YET))
         super().__init__("dds:index:EventBus", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        client = Password(f"{name}-client", {}, own).value
-        admin = Password(f"{name}-admin", {}, own).value
-        users = pulumi.Output.all(client, admin).apply(lambda known: users_conf(known[0], known[1]))
+        passwords = {
+            user: given(args[argument])  # type: ignore[literal-required]
+            if argument in args
+            else rotated(f"{name}-{user}", args["rotation"], own)
+            for user, argument in _PASSWORDS.items()
+        }
+        logins = {
+            user: user
+            if argument in args
+            else generation_name(user, args["rotation"]["generation"])
+            for user, argument in _PASSWORDS.items()
+        }
+        users = pulumi.Output.all(
+            *(_accepted(user, logins[user], passwords[user]) for user in _PASSWORDS)
+        ).apply(lambda known: users_conf(*known))
         self.server = Singleton(name, plan.server({_USERS: users}), own)
         service = Service(
             plan.service_name,
@@ -195,30 +225,44 @@ class EventBus(pulumi.ComponentResource):
             CLIENT_PORT,
             pods=plan.selector,
             app_protocol="nats",
-            credentials=Credentials(admin, _ADMIN),
+            credentials=Credentials(passwords[_ADMIN].value, logins[_ADMIN]),
             depends_on=(self.server.application.stateful_set, service),
         )
         setup = Task(plan.setup_name, plan.setup(admins), own)
         self.reach = dataclasses.replace(
             admins,
-            credentials=Credentials(client, _USER),
+            credentials=Credentials(passwords[_USER].value, logins[_USER]),
             depends_on=(*admins.depends_on, setup.job),
         )
         self.monitoring = self.server.port("monitor")
         self.register_outputs({"server": self.reach.endpoint})
 
 
-def users_conf(client: str, admin: str) -> str:
-    """The part of the configuration that is secret: who may do what."""
+def _accepted(user: str, login: str, kept: Rotated) -> pulumi.Output[dict[str, str]]:
+    """Passwords by user, the present one first: NATS knows one password a user."""
+
+    def logins(known: Sequence[Any]) -> dict[str, str]:
+        value, former, generation = known
+        found = {login: str(value)}
+        if former:
+            found[generation_name(user, int(generation))] = str(former)
+        return found
+
+    return pulumi.Output.all(kept.value, kept.former, kept.former_generation).apply(logins)
+
+
+def users_conf(clients: Mapping[str, str], admins: Mapping[str, str]) -> str:
+    """The part of the configuration that is secret: who may do what.
+
+    :param clients: passwords by user
+    :param admins: the same of those who may do everything
+    """
     allowed = "\n".join(f'          "{subject}"' for subject in _CLIENT_MAY)
-    return f"""\
-# Users of the bus. Generated.
-authorization {{
-  timeout: 3
-  users: [
-    {{ user: "{_ADMIN}", password: "{admin}" }}
+    users = [f'    {{ user: "{user}", password: "{word}" }}\n' for user, word in admins.items()]
+    users += [
+        f"""\
     {{
-      user: "{_USER}", password: "{client}"
+      user: "{user}", password: "{word}"
       permissions {{
         publish {{ allow: [
 {allowed}
@@ -226,7 +270,15 @@ authorization {{
         subscribe {{ allow: ["_INBOX.>"] }}
       }}
     }}
-  ]
+"""
+        for user, word in clients.items()
+    ]
+    return f"""\
+# Users of the bus. Generated.
+authorization {{
+  timeout: 3
+  users: [
+{"".join(users)}  ]
 }}
 """
 
@@ -366,6 +418,7 @@ def bus_client(
 
 def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
     args = resolved(where, EventBusArgs, args)
+    check_rotation(where, args["rotation"], generated=not {*_PASSWORDS.values()} <= {*args})
     hosting = with_resources(
         where,
         args["hosting"],

@@ -1,6 +1,8 @@
 """EventBus: the server's configuration, its users, what is refused; and the programs around it."""
 
+import asyncio
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +17,9 @@ from components import Application, EventBus
 from components.arguments.errors import InputError
 from components.serving.event_bus import bus_client, users_conf
 from components.values.reach import Reach
+from tests.ports import free_port
 from tests.unit.support.hardening import violations
+from tests.unit.support.listening import running
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from tests.unit.support.programs import program
 from toolchain.graph import Graph, build
@@ -186,8 +190,74 @@ def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path
     users.write_text(file(graph, "Secret", "etc_nats-users_users.conf"))
     check = [str(BINARY), "-t", "-c", str(config)]
     assert subprocess.run(check, check=False).returncode == 0
-    users.write_text(users_conf("a", "b").replace("users:", "usres:", 1))
+    users.write_text(users_conf({"a": "b"}, {}).replace("users:", "usres:", 1))
     assert subprocess.run(check, check=False, capture_output=True).returncode != 0
+
+
+def logins(graph: Graph) -> dict[str, str]:
+    """Passwords by user, as the server is told them."""
+    text = " ".join(file(graph, "Secret", "etc_nats-users_users.conf").split())
+    return dict(re.findall(r'user: "([^"]*)", password: "([^"]*)"', text))
+
+
+def test_another_generation_has_users_of_its_own_beside_the_former_ones() -> None:
+    first, second = logins(made()), logins(made(rotation={"generation": 2}))
+    assert [*first] == ["admin", "client"]
+    assert [*second] == ["admin-2", "admin", "client-2", "client"]
+    kept = made(rotation={"generation": 2, "keep_former": False})
+    assert [*logins(kept)] == ["admin-2", "client-2"]
+    # What makes the streams, and clients, log in as the present ones.
+    (env,) = [
+        container["env"]
+        for template in templates(made(rotation={"generation": 2}))
+        for container in template["spec"]["containers"]
+        if "env" in container
+    ]
+    assert {"name": "BUS_USER", "value": "admin-2"} in env
+
+
+@pytest.mark.skipif(BINARY is None, reason="nats-server is not installed")
+def test_the_server_takes_both_generations_and_no_other(tmp_path: Path) -> None:
+    nats: Any = pytest.importorskip("nats")
+    users = logins(made(rotation={"generation": 2}))
+    config = tmp_path / "users.conf"
+    config.write_text(file(made(rotation={"generation": 2}), "Secret", "etc_nats-users_users.conf"))
+
+    async def taken(port: int, user: str, word: str) -> bool:
+        try:
+            connection = await nats.connect(
+                f"nats://127.0.0.1:{port}", user=user, password=word, allow_reconnect=False
+            )
+        except Exception as error:
+            if "authorization" in str(error).lower():
+                return False
+            raise
+        await connection.close()
+        return True
+
+    async def tried() -> None:
+        port = free_port()
+        options = ["--addr", "127.0.0.1", "--port", str(port), "--config", str(config)]
+        with running([str(BINARY), *options], port):
+            for user, word in users.items():
+                assert await taken(port, user, word)
+            assert not await taken(port, "client-2", users["client"])
+            assert not await taken(port, "client-3", users["client-2"])
+
+    asyncio.run(tried())
+
+
+def test_passwords_that_are_given_are_taken() -> None:
+    words = {"password": "a-password-of-ours", "admin_password": "another-one-of-ours"}
+    graph = made(**words)
+    assert logins(graph) == {"admin": words["admin_password"], "client": words["password"]}
+    assert not graph.all("Password")
+    with pytest.raises(
+        InputError, match=r"rotation.generation is 2; must be left out: no password"
+    ):
+        made(**words, rotation={"generation": 2})
+    # The other one is generated.
+    assert "admin-2" in logins(made(password=words["password"], rotation={"generation": 2}))
 
 
 @pytest.mark.parametrize("preview", MODES)
