@@ -148,7 +148,9 @@ def rotated(name: str, rotation: RotationArgs, opts: pulumi.ResourceOptions) -> 
     made = Password(name, {"generation": rotation["generation"]}, opts)
     value = pulumi.Output.secret(made.value)
     if rotation["keep_former"]:
-        return Rotated(value, pulumi.Output.secret(made.former), made.former_generation)
+        # A state from before there were generations has none until the next one is made.
+        former = pulumi.Output.secret(made.former.apply(lambda known: known or ""))
+        return Rotated(value, former, made.former_generation)
     return given(value)
 
 
