@@ -28,7 +28,7 @@ PASSWORD = "swordfish-long-enough"
 ADMIN = "swordfish-of-the-admin"
 FORMER = "swordfish-of-last-year"
 FORMER_ADMIN = "swordfish-of-the-former-admin"
-GIVEN = {"password": PASSWORD, "admin_password": ADMIN}
+GIVEN: dict[str, Any] = {"password": PASSWORD, "admin_password": ADMIN}
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 REDIS = shutil.which("redis-server")
 # Each is a rule that a RedisUser may have.
