@@ -14,7 +14,7 @@ from components.values.flow import Flow, Next
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import ExecError, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
-from tests.live.support.stacks import PROGRAMS, throwaway
+from tests.live.support.stacks import PROGRAMS, Stack, throwaway
 from tests.live.support.waiting import eventually
 
 IMAGES = ("nats", "events", "function", "toolbox")
@@ -39,6 +39,7 @@ class Events:
     nodes: Nodes
     namespace: str
     outputs: Mapping[str, Any]
+    stack: Stack
 
     def pods(self, instance: str) -> list[Pod]:
         """The running pods of a workload."""
@@ -156,4 +157,4 @@ def deployed(
         throwaway(cluster, PROGRAMS / "events", folder, destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), code_seconds=str(CODE_SECONDS))
-        yield Events(kube, nodes, namespace, stack.outputs())
+        yield Events(kube, nodes, namespace, stack.outputs(), stack)
