@@ -283,7 +283,7 @@ class FakeCluster:
             "managedFields": [{"manager": PULUMI}],
             "ownerReferences": [{"name": owner}] if owner else None,
         }
-        self.objects[kind, name] = {"metadata": metadata, **more}
+        self.objects[kind, name] = {"kind": kind, "metadata": metadata, **more}
 
     def _of_kind(self, *, kind: str, **_version: str) -> FakeCluster:
         found = FakeCluster()
