@@ -152,7 +152,7 @@ def rotated(name: str, rotation: RotationArgs, opts: pulumi.ResourceOptions) -> 
     :param rotation: as it was resolved
     """
     made = Password(name, {"generation": rotation["generation"]}, opts)
-    value = pulumi.Output.secret(made.value)
+    value: pulumi.Output[str] = pulumi.Output.secret(made.value)
     if rotation["keep_former"]:
         return Rotated(value, pulumi.Output.secret(made.former), made.former_generation)
     return given(value)
