@@ -40,13 +40,10 @@ class ExistingSecret(pulumi.ComponentResource):
         check_resource_name(self._where, name)
         args = resolved(self._where, ExistingSecretArgs, args)
         super().__init__("dds:index:ExistingSecret", name, {"secret": args["secret"]}, opts)
-        # As Secret.get does, which the stubs do not know.
-        found = Secret(
+        found = Secret.get(  # type: ignore[attr-defined]
             name,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                id=pulumi.Output.concat(args["namespace"], "/", args["secret"]),
-            ),
+            pulumi.Output.concat(args["namespace"], "/", args["secret"]),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self._data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(found.data)
         self._secret = args["secret"]
