@@ -122,7 +122,8 @@ def test_a_larger_size_resizes_the_claims_under_the_pods(kept: Kept) -> None:
     before = [pod.uid for pod in kept.pods(2)]
     update = kept.stack.up(size=LARGE)
     assert update.changed == {
-        f"kubernetes:core/v1:{CLAIM}::data-kept-{ordinal}": "update" for ordinal in range(2)
+        f"dds:index:StatefulApplication$kubernetes:core/v1:{CLAIM}::data-kept-{ordinal}": "update"
+        for ordinal in range(2)
     }
     assert kept.requested() == {"data-kept-0": LARGE, "data-kept-1": LARGE}
     assert [pod.uid for pod in kept.pods(2)] == before
