@@ -76,6 +76,10 @@ class Node:
     custom: bool
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
+    ignore_changes: tuple[str, ...]
+    """Paths in the provider's spelling. Nothing is left out of ``inputs``: there is no earlier run
+    whose values could stand there instead."""
+    retain_on_delete: bool
     additional_secret_outputs: tuple[str, ...]
 
 
@@ -335,6 +339,8 @@ class _Monitor(mocks.MockMonitor):
             custom=request.custom,
             delete_before_replace=request.deleteBeforeReplace,
             replace_on_changes=tuple(request.replaceOnChanges),
+            ignore_changes=tuple(request.ignoreChanges),
+            retain_on_delete=request.retainOnDelete,
             additional_secret_outputs=tuple(request.additionalSecretOutputs),
         )
         return response

@@ -40,10 +40,13 @@ class ExistingSecret(pulumi.ComponentResource):
         check_resource_name(self._where, name)
         args = resolved(self._where, ExistingSecretArgs, args)
         super().__init__("dds:index:ExistingSecret", name, {"secret": args["secret"]}, opts)
-        found = Secret.get(
+        # As Secret.get does, which the stubs do not know.
+        found = Secret(
             name,
-            pulumi.Output.concat(args["namespace"], "/", args["secret"]),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                id=pulumi.Output.concat(args["namespace"], "/", args["secret"]),
+            ),
         )
         self._data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(found.data)
         self._secret = args["secret"]

@@ -211,6 +211,8 @@ def test_another_generation_of_passwords_interrupts_no_event(events: Events) -> 
             answer = events.ask("publish", url=events.outputs["signup"], events=some)
             assert answer["missing"] == []
             published.extend(some)
+            # What the steps manage while everything is replaced around them.
+            time.sleep(0.5)
 
     with ThreadPoolExecutor(1) as workers:
         update = workers.submit(events.stack.up, generation=2)

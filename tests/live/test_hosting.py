@@ -25,6 +25,7 @@ KINDS = (
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
     ("v1", "Pod"),
+    ("v1", "PersistentVolumeClaim"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("networking.k8s.io/v1", "NetworkPolicy"),

@@ -248,7 +248,10 @@ def test_the_server_takes_both_generations_and_no_other(tmp_path: Path) -> None:
 
 
 def test_passwords_that_are_given_are_taken() -> None:
-    words = {"password": "a-password-of-ours", "admin_password": "another-one-of-ours"}
+    words: dict[str, Any] = {
+        "password": "a-password-of-ours",
+        "admin_password": "another-one-of-ours",
+    }
     graph = made(**words)
     assert logins(graph) == {"admin": words["admin_password"], "client": words["password"]}
     assert not graph.all("Password")

@@ -110,8 +110,10 @@ class Events:
             return found == expected
 
         def difference() -> str:
+            missing = sorted((Counter(expected) - found).elements())
+            way = self.trace(missing[0].partition("/")[0]) if missing else {}
             return (
-                f"missing {sorted((Counter(expected) - found).elements())[:6]}, "
+                f"{len(missing)} missing: {missing[:6]}, {way}, "
                 f"too many {sorted((found - Counter(expected)).elements())[:6]}\n"
                 f"{self.kube.describe(self.namespace)}"
             )

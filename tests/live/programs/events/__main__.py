@@ -37,8 +37,8 @@ bus = EventBus(
         "records_mb": 16,
         "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
         "rotation": {
-            "generation": config.get_int("generation"),
-            "keep_former": config.get_bool("keep_former"),
+            "generation": config.get_int("generation") or 1,
+            "keep_former": config.get_bool("keep_former") is not False,
         },
         "hosting": {"storage": {"delete_with_workload": True}},
     },
