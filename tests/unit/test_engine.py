@@ -298,7 +298,9 @@ def test_an_argument_that_takes_anything_of_its_type_is_meant_to() -> None:
         and (declared.form == "any" or (declared.form == "scalar" and declared.type is not bool))
     }
     assert free == {
-        "annotations[]",
+        "hosting.annotations[]",
+        "hosting.pod_annotations[]",
+        "hosting.service_annotations[]",
         "generation",
         "keepers[]",
         "keepers (a key)",

@@ -217,7 +217,9 @@ def test_a_fifth_on_a_taken_port_is_refused(port: int, preview: bool) -> None:
                 "status_port": 9081,
             },
         )
-        companions.make(images, "here", pulumi.ResourceOptions(), more=[fifth.companion])
+        companions.make(
+            images, {"namespace": "here"}, pulumi.ResourceOptions(), more=[fifth.companion]
+        )
 
     with pytest.raises(InputError, match=f"127.0.0.1:{port}'; must be free"):
         build(program, preview=preview)
