@@ -28,6 +28,15 @@ every_component = pytest.mark.parametrize("example", EVERY.values(), ids=EVERY.k
 FIRST = {example.component: example for example in reversed(EVERY.values())}
 
 
+# Each key of ``hosting`` is declared once for all components: the first that has it tries it.
+HOSTING = {
+    key: example.component
+    for example in reversed(EVERY.values())
+    if (declared := arguments_of(example.declaration).get("hosting"))
+    for key in arguments_of(declared.type)
+}
+
+
 def given(example: Example) -> Iterator[Argument]:
     """The arguments that an example is the first of its component to give."""
     first = FIRST[example.component]
@@ -35,6 +44,9 @@ def given(example: Example) -> Iterator[Argument]:
     if example is not first:
         tried = {argument.path for argument in arguments(first.declaration, first.full())}
     for argument in arguments(example.declaration, example.full()):
+        key = re.match(r"hosting\.(\w+)", argument.path)
+        if key and HOSTING[key[1]] is not example.component:
+            continue
         if argument.path not in tried:
             yield argument
 

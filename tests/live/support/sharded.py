@@ -119,11 +119,12 @@ class Work:
             time.sleep(0.2)
             return
         rest = ""
-        running = True
+        running, told_to_end = True, False
         while running:
-            if self._stopped.is_set():
+            if self._stopped.is_set() and not told_to_end:
+                told_to_end = True
+                # Once: what has ended takes no more.
                 traffic.send("")
-                self._stopped.wait(1)
             # Asked before what has come: the last of it may come with the end.
             running = traffic.running
             *lines, rest = (rest + traffic.taken()).split("\n")

@@ -8,6 +8,7 @@ from components import (
     Authority,
     Certificate,
     Cluster,
+    ExistingSecret,
     ImageCatalog,
     Prometheus,
 )
@@ -39,6 +40,12 @@ def _job(name: str) -> ScrapeJob:
 
 
 EXAMPLES: dict[str, Example] = {
+    "ExistingSecret": Example(
+        ExistingSecret,
+        "dds:index:ExistingSecret",
+        {"secret": "database", "namespace": "shop"},
+        lambda: {"secret": "database", "namespace": pulumi.Output.from_input("shop")},
+    ),
     "Authority": Example(
         Authority,
         "pulumi-python:dynamic:Authority",

@@ -158,11 +158,26 @@ EXAMPLES: dict[str, Example] = {
             "records_mb": 16,
             "duplicate_seconds": 60,
             "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+            "password": "swordfish-of-the-clients",
+            "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
+            "rotation": {"generation": 1, "keep_former": True},
             "clients": [{"pods": {"role": "client"}}],
             "metrics_clients": [{"namespace": "monitoring"}],
             "hosting": hosting(EventBus, resources={"limits": {"memory": "1Gi"}}),
         },
         # There is no other server to which clients could go meanwhile.
+        frozenset({"nats: no drain"}),
+    ),
+    "EventBus rotated": Example(
+        EventBus,
+        "dds:index:EventBus",
+        {"image": IMAGE, "tools_image": "registry.example/events:1"},
+        lambda: {
+            "image": IMAGE,
+            "tools_image": "registry.example/events:1",
+            "rotation": {"generation": 3, "keep_former": True},
+            "hosting": hosting(EventBus, resources={"limits": {"memory": "1Gi"}}),
+        },
         frozenset({"nats: no drain"}),
     ),
 }
