@@ -131,9 +131,7 @@ class EtcdCluster(pulumi.ComponentResource):
         # Whatever logs in as root knows the other password before it is set.
         crons = [task.cron_job for task in (self.defragmentation, self.snapshot) if task]
         first = dataclasses.replace(members, depends_on=(*members.depends_on, *crons))
-        access = Task(
-            child(name, "access", limit=TASK_LIMIT), plan.access(first, passwords), own
-        )
+        access = Task(child(name, "access", limit=TASK_LIMIT), plan.access(first, passwords), own)
         self.reach = dataclasses.replace(members, depends_on=(*members.depends_on, access.job))
         # Credentials come from the passwords and not from the Job, which may be replaced: what has
         # them is then no other in a preview.

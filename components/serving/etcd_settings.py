@@ -156,7 +156,9 @@ class EtcdClusterArgs(TypedDict):
     root_password: NotRequired[
         Annotated[
             Secret[Annotated[str, password(16)]],
-            DefaultsTo("generated with the cluster, replaced as ``rotation`` says, and gone with it"),
+            DefaultsTo(
+                "generated with the cluster, replaced as ``rotation`` says, and gone with it"
+            ),
         ]
     ]
     """Password of the user ``root``. A snapshot holds root's password: to restore it into another

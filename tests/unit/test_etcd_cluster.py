@@ -280,7 +280,9 @@ def test_each_member_has_an_address_before_it_is_ready() -> None:
 
 def users_told(graph: Graph) -> list[dict[str, Any]]:
     """What the Job is told, each with the passwords in the order of its logins."""
-    told: list[dict[str, Any]] = json.loads(file(graph, "etcd-access-files", "access.json"))["users"]
+    told: list[dict[str, Any]] = json.loads(file(graph, "etcd-access-files", "access.json"))[
+        "users"
+    ]
     for user in told:
         ending = user.pop("passwords_file").strip("/").replace("/", "_")
         user["passwords"] = file(graph, "etcd-access", ending).split("\n")
@@ -420,7 +422,7 @@ def test_a_reach_is_that_of_a_declared_user_only() -> None:
         with pytest.raises(InputError) as caught:
             cluster.user("shopp")
         assert str(caught.value) == (
-            'EtcdCluster "etcd": name is \'shopp\'; must be one of users: did you mean shop? '
+            "EtcdCluster \"etcd\": name is 'shopp'; must be one of users: did you mean shop? "
             "known are shop"
         )
 
