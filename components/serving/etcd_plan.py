@@ -364,8 +364,7 @@ class EtcdPlan:
             }
             for user in passwords.users.values()
         ]
-        told = pulumi.Output.all(users=users).apply(lambda plan: _told(members, plan))
-        task["files"] = {**task["files"], _ACCESS: told}
+        task["files"] = {**task["files"], _ACCESS: _told(members, {"users": users})}
         task["secret_files"] = {**task["secret_files"], **passwords.user_files()}
         if "restore" in self.args:
             # A restored cluster has the users of its snapshot.
@@ -436,6 +435,6 @@ def member_urls(members: Reach) -> pulumi.Output[list[str]]:
 
 def _told(members: Reach, plan: Mapping[str, Any]) -> pulumi.Output[str]:
     """A plan for the project's program, with the members."""
-    return member_urls(members).apply(
-        lambda urls: json.dumps({"endpoints": urls, **plan}, indent=1)
+    return pulumi.Output.all(endpoints=member_urls(members), **plan).apply(
+        lambda known: json.dumps(known, indent=1)
     )
