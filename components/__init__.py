@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         CertificateArgs,
     )
     from components.platform.cluster import Cluster, ClusterArgs
-    from components.platform.generated import Password, PasswordArgs
+    from components.platform.existing_secret import ExistingSecret, ExistingSecretArgs
+    from components.platform.generated import Password, PasswordArgs, RotationArgs
     from components.platform.images import ImageCatalog, ImageCatalogArgs
     from components.platform.prometheus import Prometheus, PrometheusArgs
     from components.platform.smoke import SmokeTest, SmokeTestArgs
@@ -103,6 +104,8 @@ _MODULES = {
     "EtcdUserArgs": "serving.etcd_settings",
     "EventBus": "serving.event_bus",
     "EventBusArgs": "serving.event_bus",
+    "ExistingSecret": "platform.existing_secret",
+    "ExistingSecretArgs": "platform.existing_secret",
     "Function": "serving.function",
     "FunctionArgs": "serving.function",
     "FunctionDecorator": "serving.function_decorator",
@@ -136,6 +139,7 @@ _MODULES = {
     "RequestSplitter": "single_node.request_splitter",
     "RequestSplitterArgs": "single_node.splitter_settings",
     "RolloutArgs": "pods.hosting",
+    "RotationArgs": "platform.generated",
     "Rule": "pods.companion",
     "ScheduledTask": "workloads.scheduled",
     "ScheduledTaskArgs": "workloads.scheduled",
@@ -193,6 +197,8 @@ __all__ = [
     "EtcdUserArgs",
     "EventBus",
     "EventBusArgs",
+    "ExistingSecret",
+    "ExistingSecretArgs",
     "Function",
     "FunctionArgs",
     "FunctionDecorator",
@@ -226,6 +232,7 @@ __all__ = [
     "RequestSplitter",
     "RequestSplitterArgs",
     "RolloutArgs",
+    "RotationArgs",
     "Rule",
     "ScheduledTask",
     "ScheduledTaskArgs",

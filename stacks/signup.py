@@ -70,7 +70,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     deployment = pipeline.application.deployment.metadata["name"]
     pulumi.export("signup", pipeline.endpoint)
     pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
-    pulumi.export("trace", {"hosting": here.hosting, "deployment": deployment})
+    pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
     return pipeline
 
 

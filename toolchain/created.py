@@ -3,11 +3,15 @@
 The name that was chosen stands in the recorded inputs. Nothing is deleted that does not carry the
 mark of this project: the instance label on a Docker resource, Pulumi's field manager on an object.
 An object, whose creation takes over one that is there, must have come with the killed run as well.
+Claims of volumes with names of their own stay in any case: the next creation takes them over, with the
+data that may be on them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -103,10 +107,12 @@ def _delete_object(
     except Exception as error:  # noqa: BLE001 whatever keeps the cluster from answering
         progress.say("recovery", f"{inputs['kind']} {name}: the cluster does not answer ({error})")
         return
-    if reason := _not_made(found.metadata, inputs["metadata"], began):
+    if reason := _not_made(inputs["kind"], found.metadata, inputs["metadata"], began):
         progress.say("recovery", f"{inputs['kind']} {name} {reason}; left alone")
         return
-    api.delete(**where, body={"propagationPolicy": "Foreground"})
+    # The claims of a StatefulSet may be bound to go with it.
+    orphaning = inputs["kind"] == "StatefulSet"
+    api.delete(**where, body={"propagationPolicy": "Orphan" if orphaning else "Foreground"})
     deadline = time.monotonic() + GONE_TIMEOUT
     while True:
         try:
@@ -119,11 +125,31 @@ def _delete_object(
                 f"being deleted after {GONE_TIMEOUT:.0f} s; see what holds it"
             )
         time.sleep(0.5)
+    if orphaning:
+        _delete_orphans(client, found)
     progress.say("recovery", f"deleted {inputs['kind']} {name}")
 
 
-def _not_made(metadata: Any, declared: Mapping[str, Any], began: float | None) -> str:
-    """Why an object was not made by the killed run; empty if it was.
+def _delete_orphans(client: Any, stateful_set: Any) -> None:
+    """Delete the pods that a StatefulSet has left behind, which are those that another of its name
+    would take over.
+    """
+    from kubernetes.dynamic.exceptions import NotFoundError
+
+    pods = client.resources.get(api_version="v1", kind="Pod")
+    namespace = stateful_set.metadata.namespace
+    selector = stateful_set.spec.selector.matchLabels.to_dict()
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    replica = re.compile(rf"{re.escape(stateful_set.metadata.name)}-\d+")
+    for pod in pods.get(namespace=namespace, label_selector=labels).items:
+        if replica.fullmatch(pod.metadata.name) and not pod.metadata.ownerReferences:
+            with contextlib.suppress(NotFoundError):
+                pods.delete(name=pod.metadata.name, namespace=namespace)
+
+
+def _not_made(kind: str, metadata: Any, declared: Mapping[str, Any], began: float | None) -> str:
+    """Why an object was not made by the killed run, or cannot be told from one that was not; empty if
+    it was.
 
     :param metadata: the object's
     :param declared: what the creation asked for
@@ -134,6 +160,8 @@ def _not_made(metadata: Any, declared: Mapping[str, Any], began: float | None) -
     if (declared.get("annotations") or {}).get(AUTONAMED) == "true":
         # Half of the name is random: nobody else has it.
         return ""
+    if kind == "PersistentVolumeClaim":
+        return "may hold data"
     if began is None:
         return "may be older than the killed run"
     # Whole seconds in what the server says.

@@ -6,6 +6,7 @@ same for the same program.
 """
 
 import asyncio
+import base64
 import contextvars
 import dataclasses
 import hashlib
@@ -39,6 +40,7 @@ _DYNAMIC_OUTPUTS = {
     "Authority": ("certificate", "created"),
     "Certificate": ("certificate", "serial"),
 }
+_HELD = ("metadata", "data", "spec", "status")
 # How a secret is told from an object on the wire (sdk/go/common/resource/properties.go).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
@@ -74,6 +76,10 @@ class Node:
     custom: bool
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
+    ignore_changes: tuple[str, ...]
+    """Paths in the provider's spelling. Nothing is left out of ``inputs``: there is no earlier run
+    whose values could stand there instead."""
+    retain_on_delete: bool
     additional_secret_outputs: tuple[str, ...]
 
 
@@ -166,6 +172,8 @@ class Providers(mocks.Mocks):
             return self._stack_reference(args, state)
         if not args.custom and not args.resource_id:
             return None, state
+        if args.typ.startswith("kubernetes:") and args.resource_id:
+            return args.resource_id, {**state, **self._existing(args)}
         if args.typ.startswith("kubernetes:"):
             identity, state = self._kubernetes(args, state)
         elif args.typ.startswith(_DYNAMIC):
@@ -195,6 +203,13 @@ class Providers(mocks.Mocks):
         secret = sorted(key for key, value in outputs.items() if isinstance(value, Secret))
         plain = {k: v.value if isinstance(v, Secret) else v for k, v in outputs.items()}
         return name, {"name": name, "outputs": plain, "secretOutputNames": secret}
+
+    def _existing(self, args: mocks.MockResourceArgs) -> dict[str, Any]:
+        """What an object holds that somebody else made: a Secret has a password."""
+        if self._preview or not args.typ.endswith(":Secret"):
+            return dict.fromkeys(_HELD, rpc.UNKNOWN)
+        word = _made_up(args.name, "password").encode()
+        return {"data": {"password": base64.b64encode(word).decode()}}
 
     def _kubernetes(
         self, args: mocks.MockResourceArgs, state: dict[str, Any]
@@ -324,6 +339,8 @@ class _Monitor(mocks.MockMonitor):
             custom=request.custom,
             delete_before_replace=request.deleteBeforeReplace,
             replace_on_changes=tuple(request.replaceOnChanges),
+            ignore_changes=tuple(request.ignoreChanges),
+            retain_on_delete=request.retainOnDelete,
             additional_secret_outputs=tuple(request.additionalSecretOutputs),
         )
         return response

@@ -203,8 +203,9 @@ def _python(tree: Path, *words: str) -> str:
 def compare(name: str, before: Sequence[Manifest], after: Sequence[Manifest]) -> Comparison:
     """Compare two renderings of a composition, object by object."""
     names = {**_given_names(before), **_given_names(after)}
-    old = {_key(item): _normal(item.body, names) for item in before}
-    new = {_key(item): _normal(item.body, names) for item in after}
+    claims = {_key(item) for item in after if item.kind == "PersistentVolumeClaim"}
+    old = {_key(item): _without_sizes(_normal(item.body, names), claims) for item in before}
+    new = {_key(item): _without_sizes(_normal(item.body, names), claims) for item in after}
     comparison = Comparison(name)
     replaced = {
         (kind, logical)
@@ -282,6 +283,28 @@ def _normal(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_normal(item, names) for item in value]
     return names.get(value, value) if isinstance(value, str) else value
+
+
+def _without_sizes(body: Mapping[str, Any], claims: set[tuple[str, str, str]]) -> Mapping[str, Any]:
+    """A StatefulSet without the sizes in its claim templates, where the claims are declared: it keeps
+    those that it was made with.
+    """
+    if body["kind"] != "StatefulSet":
+        return body
+    metadata = body["metadata"]
+
+    def declared(template: Mapping[str, Any]) -> bool:
+        first = f"{template['metadata']['name']}-{metadata['name']}-0"
+        return (metadata.get("namespace", ""), "PersistentVolumeClaim", first) in claims
+
+    spec = dict(body["spec"])
+    spec["volumeClaimTemplates"] = [
+        {**template, "spec": {k: v for k, v in template["spec"].items() if k != "resources"}}
+        if declared(template)
+        else template
+        for template in spec.get("volumeClaimTemplates", [])
+    ]
+    return {**body, "spec": spec}
 
 
 def _mounted(value: Any) -> Iterator[tuple[str, str]]:

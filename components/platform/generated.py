@@ -62,16 +62,22 @@ class PasswordProvider(ResourceProvider):
         """Another length or keeper is another password; another generation keeps the former."""
         olds, news = _given(_olds), _given(_news)
         replaces = [key for key in ("length", "keepers") if olds[key] != news[key]]
-        return DiffResult(changes=olds != news, replaces=replaces, delete_before_replace=False)
+        # A state from before there were generations is completed, or no preview would know of it
+        # that there is no former one.
+        changes = olds != news or "former" not in _olds
+        return DiffResult(changes=changes, replaces=replaces, delete_before_replace=False)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Draw the next generation's password."""
+        olds, news = _given(_olds), _given(_news)
         outs = {
-            **_given(_news),
+            **news,
             "value": _drawn(_news),
             "former": _olds["value"],
-            "former_generation": _given(_olds)["generation"],
+            "former_generation": olds["generation"],
         }
+        if olds["generation"] == news["generation"]:
+            outs |= {"value": _olds["value"], "former": "", "former_generation": 0}
         return UpdateResult(outs=outs)
 
 

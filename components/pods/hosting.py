@@ -54,10 +54,9 @@ class ObjectHosting(TypedDict):
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
     """Namespace of all objects; of a companion the one of the pods that it is part of."""
     labels: NotRequired[Annotated[_Labels, Default({})]]
-    """More labels for all objects, pods included. Volumes of a StatefulSet are left out: Kubernetes
-    does not let them change."""
+    """More labels for all objects, pods and the claims of their volumes included."""
     annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations of all objects, pods included; volumes are left out as with ``labels``."""
+    """Annotations of all objects, pods and the claims of their volumes included."""
 
 
 class CompanionHosting(ObjectHosting):
@@ -155,9 +154,11 @@ class StorageArgs(TypedDict):
     """A volume of its own for each replica, which outlives the pod."""
 
     size: NotRequired[Annotated[Later[VolumeSize], Default("2Gi")]]
-    """Its size. It follows no other argument, since another size replaces the StatefulSet."""
+    """Its size. More than before grows the volumes while their pods run, if the StorageClass has
+    ``allowVolumeExpansion``; less is refused by the cluster. So it follows no other argument. Where
+    ``replicas`` are an Output, another size replaces the StatefulSet and grows nothing."""
     storage_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
-    """StorageClass."""
+    """StorageClass. The cluster refuses another one while the volumes are there."""
     delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
     """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
     their namespace are deleted."""
@@ -303,7 +304,7 @@ def with_storage(where: str, hosting: T, least_mib: int, because: str) -> T:
             Place(where, "hosting.storage.size").refuse(
                 size,
                 f"must be at least {least_mib}Mi, {because}; it follows no other argument, since "
-                "another size replaces the volumes",
+                "no volume shrinks again",
             )
         return size
 

@@ -5,9 +5,8 @@ from the reach that this component gives.
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Sequence
-from typing import Annotated, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 
@@ -22,14 +21,21 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.images import Image
+from components.arguments.place import Place
 from components.arguments.together import unique
-from components.platform.generated import Password
+from components.platform.generated import (
+    Rotated,
+    RotationArgs,
+    check_rotation,
+    given,
+    rotated,
+)
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.single_node.twemproxy import ROLES
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
-from components.values.redis_user import RedisPassword, RedisUser
+from components.values.redis_user import RedisPassword, RedisUser, hashed
 from components.values.ring import (
     DEFAULT_HASH,
     HASHES,
@@ -53,6 +59,7 @@ FSYNC = ("always", "everysec", "no")
 _DATA = "/data"
 _CONFIG = "/etc/redis/redis.conf"
 _ACL = "/etc/redis-acl/users.acl"
+_FORMER = {"password": "former_password", "admin_password": "former_admin_password"}
 
 
 class ShardedRedisArgs(TypedDict):
@@ -77,10 +84,17 @@ class ShardedRedisArgs(TypedDict):
     the append-only file is rewritten by a forked process."""
     auth: NotRequired[Annotated[bool, Default(True)]]
     """Whether clients need a password. Without, the NetworkPolicy alone keeps others out."""
-    password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated once")]]
+    password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated")]]
     """The clients' password."""
-    admin_password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated once")]]
+    former_password: NotRequired[Secret[RedisPassword]]
+    """The ``password`` before this one, which is good as well until it is left out."""
+    admin_password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated")]]
     """Password of the user ``admin``, who may do everything."""
+    former_admin_password: NotRequired[Secret[RedisPassword]]
+    """The ``admin_password`` before this one, which is good as well until it is left out."""
+    rotation: NotRequired[Annotated[RotationArgs, Default({})]]
+    """When generated passwords are replaced. Their change replaces the shards' pods, which empties
+    a cache."""
     hash: NotRequired[Annotated[str, one_of(*HASHES), Default(DEFAULT_HASH)]]
     """Key hash of the proxies, as twemproxy calls it. Others than murmur can be uneven on keys of
     some shape."""
@@ -148,9 +162,10 @@ class ShardedRedis(pulumi.ComponentResource):
         self.password = None
         self.admin_password = None
         if args["auth"]:
-            self.password = _password(f"{name}-password", args.get("password"), own)
-            self.admin_password = _password(f"{name}-admin", args.get("admin_password"), own)
-            acl = _Acl.guarded(self.password, self.admin_password)
+            clients = _password(args, "password", f"{name}-password", own)
+            admin = _password(args, "admin_password", f"{name}-admin", own)
+            self.password, self.admin_password = clients.value, admin.value
+            acl = _Acl.guarded(clients, admin)
         acl = acl.having(args["users"])
         self.application = StatefulApplication(name, _workload(args, acl), own)
         services = replica_services(
@@ -245,11 +260,11 @@ class _Acl:
         return cls(_users("nopass", None), secret=False)
 
     @classmethod
-    def guarded(cls, password: pulumi.Output[str], admin: pulumi.Output[str]) -> "_Acl":
-        def text(known: Sequence[str]) -> str:
-            return _users(f"#{_digest(known[0])}", f"#{_digest(known[1])}")
+    def guarded(cls, clients: Rotated, admin: Rotated) -> "_Acl":
+        def text(known: Sequence[list[str]]) -> str:
+            return _users(*map(hashed, known))
 
-        return cls(pulumi.Output.all(password, admin).apply(text), secret=True)
+        return cls(pulumi.Output.all(clients.accepted, admin.accepted).apply(text), secret=True)
 
     def having(self, users: Sequence[RedisUser]) -> "_Acl":
         if not users:
@@ -271,17 +286,13 @@ def _users(password: str, admin: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _digest(password: str) -> str:
-    # What Redis itself keeps; the password is never in the servers' pods.
-    return hashlib.sha256(password.encode()).hexdigest()
-
-
 def _password(
-    name: str, given: pulumi.Input[str] | None, opts: pulumi.ResourceOptions
-) -> pulumi.Output[str]:
-    if given is None:
-        return pulumi.Output.secret(Password(name, {}, opts).value)
-    return pulumi.Output.secret(given)
+    args: ShardedRedisArgs, argument: str, name: str, opts: pulumi.ResourceOptions
+) -> Rotated:
+    own: Mapping[str, Any] = args
+    if argument in own:
+        return given(own[argument], own.get(_FORMER[argument]))
+    return rotated(name, args["rotation"], opts)
 
 
 def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
@@ -305,9 +316,7 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
                     value,
                     "must be left out: nothing is on disk without persistence",
                 )
-    for argument in ("password", "admin_password"):
-        if argument in args and not args["auth"]:
-            raise InputError(where, argument, "<secret>", "must be left out with auth false")
+    _check_passwords(where, args)
     memory = args["memory_mb"]
     # The forked child that rewrites the append-only file may copy every page that changes.
     limit = f"{(2 * memory if persistence else memory + memory // 4) + 48}Mi"
@@ -323,6 +332,19 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
     )
     args.setdefault("appendfsync", "always")
     return args
+
+
+def _check_passwords(where: str, args: ShardedRedisArgs) -> None:
+    for argument, former in _FORMER.items():
+        for each in (argument, former):
+            if each in args and not args["auth"]:
+                Place(where, each).hidden().refuse(None, "must be left out with auth false")
+        if former in args and argument not in args:
+            Place(where, former).hidden().refuse(
+                None, f"must be left out without {argument}: of a generated one rotation decides"
+            )
+    generated = args["auth"] and not {*_FORMER} <= {*args}
+    check_rotation(where, args["rotation"], generated=generated)
 
 
 def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:

@@ -27,7 +27,7 @@ from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
-from components.platform.generated import Password
+from components.platform.generated import RotationArgs, check_rotation, rotated
 from components.pods.companion import Companion, Listener
 from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
@@ -78,6 +78,8 @@ class RedisExporterArgs(ExporterArgs):
     auth: NotRequired[Annotated[bool, Default(True)]]
     """Whether it logs in as a user of its own, ``user``, which the store must be given. Without,
     the server's default user must be allowed INFO."""
+    rotation: NotRequired[Annotated[RotationArgs, Default({})]]
+    """When its password is replaced."""
 
 
 class MetricsExporterArgs(ExporterArgs):
@@ -101,8 +103,7 @@ class RedisExporter(pulumi.ComponentResource):
     """Metrics of a Redis, by the known exporter, with a password from a file.
 
     Registers a headless Service by which Prometheus finds every pod that has the companion, a
-    dashboard (a ConfigMap with Grafana's label), and with ``auth`` a password that is generated
-    once. ``companion`` goes to the store's ``companions``, ``user`` to its ``users``.
+    dashboard (a ConfigMap with Grafana's label), and with ``auth`` a password. ``companion`` goes to the store's ``companions``, ``user`` to its ``users``.
     """
 
     companion: Companion
@@ -127,6 +128,7 @@ class RedisExporter(pulumi.ComponentResource):
         where = f'RedisExporter "{name}"'
         check_name(where, name, reserve=scraped.RESERVE, service=True)
         args = resolved(where, RedisExporterArgs, args)
+        check_rotation(where, args["rotation"], generated=args["auth"])
         if args["auth"]:
             scraped.check_user(where, name, _RULES)
         plan = _Plan(name, _REDIS, args.get("server", _REDIS.server), args["port"], args)
@@ -147,12 +149,10 @@ class RedisExporter(pulumi.ComponentResource):
         container: ContainerArgsDict = {"name": name, "image": args["image"]}
         depends_on: list[pulumi.Resource] = []
         if args["auth"]:
-            password: pulumi.Output[str] = pulumi.Output.secret(
-                Password(f"{name}-password", {}, own).value
-            )
-            self.user = RedisUser(name, _RULES, password)
+            password = rotated(f"{name}-password", args["rotation"], own)
+            self.user = RedisUser(name, _RULES, password.value, password.former)
             # Newer ones look for the address with the user, this one without.
-            passwords = pulumi.Output.all(plan.server.endpoint, password).apply(
+            passwords = pulumi.Output.all(plan.server.endpoint, password.value).apply(
                 lambda known: json.dumps(
                     {f"redis://{user}{known[0]}": known[1] for user in ("", f"{name}@")}
                 )

@@ -33,7 +33,7 @@ from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Size
-from components.platform.generated import Password
+from components.platform.generated import RotationArgs, check_rotation, rotated
 from components.pods.companion import Companion, Listener
 from components.pods.hosting import CompanionHosting
 from components.pods.probes import asked
@@ -141,6 +141,8 @@ class LogAdapterArgs(TypedDict):
     log_size: NotRequired[Annotated[Size, Default("128Mi")]]
     """Size of the volume for log files. What was read is freed at once, so it bounds what is not
     read yet."""
+    rotation: NotRequired[Annotated[RotationArgs, Default({})]]
+    """When the password of ``user`` is replaced."""
     metrics_clients: NotRequired[Clients]
     """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
@@ -183,6 +185,7 @@ class LogAdapter(pulumi.ComponentResource):
         args = _checked(where, name, args)
         sources = [_source(source, name, args["poll_seconds"]) for source in args["sources"]]
         logs_in = any("user" in source for source in sources)
+        check_rotation(where, args["rotation"], generated=logs_in)
         if logs_in:
             scraped.check_user(where, name, _RULES)
         super().__init__("dds:index:LogAdapter", name, {"image": args["image"]}, opts)
@@ -214,12 +217,10 @@ class LogAdapter(pulumi.ComponentResource):
             mounts.append(self.log_mount)
         self.user = None
         if logs_in:
-            password: pulumi.Output[str] = pulumi.Output.secret(
-                Password(f"{name}-password", {}, own).value
-            )
-            self.user = RedisUser(name, _RULES, password)
+            password = rotated(f"{name}-password", args["rotation"], own)
+            self.user = RedisUser(name, _RULES, password.value, password.former)
             kept = configured.kept(
-                name, _SECRET, {"password": password}, metadata=metadata, opts=own
+                name, _SECRET, {"password": password.value}, metadata=metadata, opts=own
             )
             volumes.append(kept.volume)
             mounts.append(kept.mount)

@@ -153,9 +153,12 @@ class MySqlHealthArgs(TypedDict):
     user: NotRequired[Annotated[str, _OF_THE_MONITOR, _WORD, Default("health")]]
     """User that asks, and nobody else does. ``setup_sql`` makes it and gives it its password."""
     password: NotRequired[
-        Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("one that is generated once")]
+        Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("one that is generated")]
     ]
     """Its password."""
+    generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
+    """Another number makes a new password where it is generated. There is no former one: the server
+    gives its user the new one when it starts with ``setup_sql``."""
     period_seconds: NotRequired[Annotated[int, between(1, _LONGEST_SECONDS), Default(5)]]
     """Seconds between two probes. The pod is unready two periods after the database has failed, at
     the latest."""
@@ -206,7 +209,7 @@ class MySqlHealth(pulumi.ComponentResource):
         metadata = configured.metadata("mysql-health", name, "adapter", args["hosting"])
         given = args.get("password")
         if given is None:
-            given = Password(f"{name}-password", {}, own).value
+            given = Password(f"{name}-password", {"generation": args["generation"]}, own).value
         password: pulumi.Output[str] = pulumi.Output.secret(given)
         server = args.get("server", _LOCAL)
         self.setup_sql = password.apply(functools.partial(_setup_sql, args, _origin(server)))
@@ -307,6 +310,13 @@ def _origin(server: Reach) -> str:
 def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:
     check_name(where, name, reserve=scraped.RESERVE, service=True)
     args = resolved(where, MySqlHealthArgs, args)
+    if "password" in args and args["generation"] != 1:
+        raise InputError(
+            where,
+            "generation",
+            args["generation"],
+            "must be left out with a password: none is generated here",
+        )
     interval, deadline = args["interval_seconds"], args["deadline_seconds"]
     if interval + deadline > args["period_seconds"]:
         raise InputError(

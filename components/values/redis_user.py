@@ -1,6 +1,7 @@
 """A user of a Redis server beside its clients: who it is and what it may do."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -25,9 +26,16 @@ AclRule = Annotated[
 """One rule of an ACL, of those that neither name a password nor leave the user's line."""
 
 
+def hashed(passwords: Sequence[str | None]) -> str:
+    """The words by which an ACL takes each of the passwords; an empty one is none."""
+    # What Redis itself keeps; the password is never in the servers' pods.
+    digests = [hashlib.sha256(each.encode()).hexdigest() for each in passwords if each]
+    return " ".join(f"#{digest}" for digest in dict.fromkeys(digests))
+
+
 @dataclass(frozen=True)
 class RedisUser:
-    """What a companion logs in as. The server learns the password's SHA-256 only."""
+    """What a companion logs in as. The server learns the SHA-256 of its passwords only."""
 
     GIVEN_BY: ClassVar[str] = "exporter.user"
 
@@ -46,6 +54,9 @@ class RedisUser:
     """What it may do, in the words of Redis' ACL, for example ``+info``. It starts with nothing."""
     password: Annotated[pulumi.Output[str], Deferrable(secret=True)]
     """What it logs in with; a secret."""
+    former: Annotated[pulumi.Output[str], Deferrable(secret=True)] | None = None
+    """The password before this one, which the server takes as well; a secret. None or an empty one
+    is no password."""
 
     def __post_init__(self) -> None:
         check_fields(f'RedisUser "{self.name}"', self)
@@ -54,8 +65,8 @@ class RedisUser:
         """The user's line in an ACL file."""
         rules = " ".join(self.rules)
 
-        def line(password: str) -> str:
-            digest = hashlib.sha256(password.encode()).hexdigest()
-            return f"user {self.name} on #{digest} resetkeys resetchannels -@all {rules}"
+        def line(passwords: Sequence[str | None]) -> str:
+            digests = hashed(passwords)
+            return f"user {self.name} on {digests} resetkeys resetchannels -@all {rules}"
 
-        return pulumi.Output.from_input(self.password).apply(line)
+        return pulumi.Output.all(self.password, self.former).apply(line)

@@ -1,36 +1,30 @@
 """StatefulApplication: a StatefulSet with all that belongs to it."""
 
 from collections.abc import Mapping
-from typing import Annotated, NotRequired
+from typing import Annotated, NotRequired, cast
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgsDict
-from pulumi_kubernetes.core.v1 import (
-    PersistentVolumeClaimArgsDict,
-    PersistentVolumeClaimSpecArgsDict,
-    Service,
-    ServiceSpecArgsDict,
-)
+from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceSpecArgsDict
 
-from components.arguments import Default, InputError, resolved
+from components.arguments import Default, InputError, is_deferred, resolved
 from components.arguments.files import MountPath
 from components.pods.hosting import (
     ReplicaHosting,
     StatefulHosting,
-    StorageArgs,
     object_metadata,
     storage_of,
 )
 from components.values.names import child
 from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
+from components.workloads.claims import CLAIM, SIZE_OF_TEMPLATE, claim_template, make_claims
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.pod import make_pod_resources
 from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
 
 # A pod's label controller-revision-hash is the name, a dash and ten characters.
 _RESERVE = 11
-_CLAIM = "data"
 
 
 class StatefulApplicationArgs(ServingArgs):
@@ -52,8 +46,13 @@ class StatefulApplication(pulumi.ComponentResource):
     Registers a StatefulSet and its headless Service (both named ``name``, since the names of the
     pods derive from it), a ServiceAccount and a NetworkPolicy that lets nothing through but what is
     declared; one more for each thing that it reaches, which lets it in there; a PodDisruptionBudget
-    from two replicas on. Not-ready pods have DNS names too, so that peers find each other while they
+    from two replicas on; with a ``storage_path`` the PersistentVolumeClaim of each replica,
+    ``data-<name>-<n>``. Not-ready pods have DNS names too, so that peers find each other while they
     start.
+
+    Another ``hosting.storage.size`` resizes the claims under the pods that use them. With ``replicas``
+    that are an Output nobody knows how many there are: none is registered, the claims are those that
+    the StatefulSet makes, and another size replaces it.
     """
 
     labels: dict[str, str]
@@ -109,9 +108,17 @@ class StatefulApplication(pulumi.ComponentResource):
         }
         if hosting["min_ready_seconds"]:
             spec["min_ready_seconds"] = hosting["min_ready_seconds"]
+        claims: list[PersistentVolumeClaim] = []
         if "storage_path" in args:
             storage = storage_of(hosting)
-            spec["volume_claim_templates"] = [_claim(plan.pod.selector, storage)]
+            if not is_deferred(plan.replicas):
+                claims = make_claims(
+                    plan.pod,
+                    storage,
+                    cast(int, plan.replicas),
+                    pulumi.ResourceOptions(parent=self),
+                )
+            spec["volume_claim_templates"] = [claim_template(plan.pod.selector, storage)]
             spec["persistent_volume_claim_retention_policy"] = {
                 "when_deleted": "Delete" if storage["delete_with_workload"] else "Retain",
                 # Scaled down and up again, a replica finds its data.
@@ -123,7 +130,8 @@ class StatefulApplication(pulumi.ComponentResource):
             spec=spec,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*resources.dependencies],
+                depends_on=[*resources.dependencies, *claims],
+                ignore_changes=[SIZE_OF_TEMPLATE] if claims else None,
                 custom_timeouts=plan.timeouts(),
             ),
         )
@@ -202,7 +210,7 @@ def _plan(
     extra = NOTHING_MOUNTED
     hosting = args["hosting"]
     if "storage_path" in args:
-        extra = Mounted((), ({"name": _CLAIM, "mount_path": args["storage_path"]},))
+        extra = Mounted((), ({"name": CLAIM, "mount_path": args["storage_path"]},))
     elif "storage" in hosting:
         raise InputError(
             where, "hosting.storage", hosting["storage"], "must be left out without a storage_path"
@@ -224,13 +232,3 @@ def _plan(
                 f"must be left out: its headless Service names the pods, whose port is {port['port']}",
             )  # fmt: skip
     return args, plan
-
-
-def _claim(selector: Mapping[str, str], storage: StorageArgs) -> PersistentVolumeClaimArgsDict:
-    spec: PersistentVolumeClaimSpecArgsDict = {
-        "access_modes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": storage["size"]}},
-    }
-    if "storage_class" in storage:
-        spec["storage_class_name"] = storage["storage_class"]
-    return {"metadata": {"name": _CLAIM, "labels": dict(selector)}, "spec": spec}

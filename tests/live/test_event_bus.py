@@ -1,11 +1,15 @@
 """The bus itself, and two-factor authentication on it (S21)."""
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from tests.live.support.events import Events
+from components.serving.event_bus import PASSWORD_FILE
+from tests.live.support.events import Events, batch, ways
 from tests.live.support.kube import ExecError
+from tests.live.support.stacks import Update
 from tests.live.support.two_factor import behave, login
 from tests.live.support.waiting import eventually
 
@@ -17,6 +21,23 @@ async def main():
     stream = connection.jetstream(timeout=10)
     await getattr(stream, sys.argv[1])(*sys.argv[2:])
     print("done")
+asyncio.run(main())
+"""
+
+LOGIN = """
+import asyncio, os, sys
+import nats
+async def main():
+    try:
+        connection = await nats.connect(
+            f"nats://{os.environ['BUS']}", user=sys.argv[1], password=sys.argv[2],
+            allow_reconnect=False, connect_timeout=10,
+        )
+    except Exception as error:
+        print("refused" if "authorization" in str(error).lower() else repr(error))
+    else:
+        print("in")
+        await connection.close()
 asyncio.run(main())
 """
 
@@ -170,3 +191,41 @@ def test_secrets_are_in_secrets_only(events: Events) -> None:
     assert events.kube.run(pod, "two-factor", ["cat", "/etc/sms/token"]) == token
     assert token not in events.kube.run(pod, "two-factor", ["env"])
     assert token not in events.kube.logs(pod, "two-factor")
+
+
+def test_another_generation_of_passwords_interrupts_no_event(events: Events) -> None:
+    def password() -> str:
+        pod = events.pod("signup-pipeline")
+        return events.kube.run(pod, "events", ["cat", PASSWORD_FILE])
+
+    def logged_in(user: str, word: str) -> str:
+        pod = events.pod("signup-pipeline")
+        return events.kube.run(pod, "events", ["python3", "-c", LOGIN, user, word]).strip()
+
+    former = password()
+    published: list[dict[str, Any]] = []
+
+    def publish(until: Future[Update]) -> None:
+        while not until.done() or len(published) < 20:
+            some = batch(5)
+            answer = events.ask("publish", url=events.outputs["signup"], events=some)
+            assert answer["missing"] == []
+            published.extend(some)
+            # What the steps manage while everything is replaced around them.
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as workers:
+        update = workers.submit(events.stack.up, generation=2)
+        publish(update)
+        update.result()
+    events.settled(ways(published), [event["id"] for event in published], 120)
+    assert password() != former
+    # Who has not been replaced yet goes on.
+    assert logged_in("client", former) == "in"
+    assert logged_in("client-2", password()) == "in"
+    events.stack.up(keep_former=False)
+    assert logged_in("client", former) == "refused"
+    assert logged_in("client-2", password()) == "in"
+    (last,) = batch(1)
+    assert events.ask("publish", url=events.outputs["signup"], events=[last])["missing"] == []
+    events.settled(ways([last]), [last["id"]], 90)

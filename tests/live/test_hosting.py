@@ -11,7 +11,7 @@ import requests
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import Kube, Pod
 from tests.live.support.nodes import Nodes
-from tests.live.support.stacks import PROGRAMS, Stack, throwaway
+from tests.live.support.stacks import PROGRAMS, Stack, UpdateError, throwaway, words
 from tests.live.support.variants import built_images
 from tests.live.support.waiting import eventually
 
@@ -19,11 +19,13 @@ from tests.live.support.waiting import eventually
 pytestmark = pytest.mark.alone
 
 TAINT = "dds.test/hosting"
+SECRET = "kept-by-somebody-else"
 ZONE = "topology.kubernetes.io/zone"
 KINDS = (
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
     ("v1", "Pod"),
+    ("v1", "PersistentVolumeClaim"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
@@ -42,6 +44,17 @@ class Hosted:
     tainted: str
     zones: dict[str, str]
     """By node."""
+
+    def keep(self, **words: str) -> None:
+        """Change the Secret that somebody else keeps."""
+        self.kube.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": SECRET, "namespace": self.namespace},
+                "stringData": words,
+            }
+        )
 
     def pods(self, instance: str) -> list[Pod]:
         return self.kube.pods(self.namespace, {"app.kubernetes.io/instance": instance})
@@ -130,8 +143,13 @@ def hosted(
         kept.enter_context(taint(kube, first))
         namespace = kept.enter_context(kube.namespace("hosting"))
         stack = kept.enter_context(throwaway(cluster, PROGRAMS / "hosting", folder / "stack"))
-        stack.up(namespace=namespace, images=dict(images), taint=TAINT, tainted=first, team="blue")
-        yield Hosted(kube, nodes, stack, namespace, first, by_node)
+        hosted = Hosted(kube, nodes, stack, namespace, first, by_node)
+        hosted.keep(word="swordfish")
+        stack.up(
+            namespace=namespace, images=dict(images), taint=TAINT, tainted=first, team="blue",
+            secret=SECRET,
+        )  # fmt: skip
+        yield hosted
 
 
 def test_strictly_spread_no_node_has_two(hosted: Hosted) -> None:
@@ -205,3 +223,25 @@ def test_other_labels_and_annotations_reach_all_objects_and_replace_none(hosted:
     assert "replace" not in update.steps.values()
     # The old pods may still be on their way out.
     eventually(lambda: set(objects().values()) == {("green", "green")}, 120, lambda: f"{objects()}")
+
+
+def test_a_secret_that_is_there_already_is_read_by_each_update(hosted: Hosted) -> None:
+    def word() -> str:
+        (pod,) = hosted.ready("reader", 1)
+        return hosted.kube.run(pod, "reader", ["cat", "/etc/vault/word"])
+
+    assert word() == "swordfish"
+    hosted.keep(word="haddock")
+    hosted.stack.up()
+    eventually(lambda: word() == "haddock", 60, "the new word is there")
+    # A preview says what is missing, without a traceback.
+    hosted.kube.delete("v1", "Secret", hosted.namespace, SECRET)
+    hosted.keep(phrase="haddock")
+    with pytest.raises(UpdateError) as refused:
+        hosted.stack.preview()
+    assert "key is 'word'; is not in" in words(refused.value.output)
+    assert "Traceback" not in refused.value.output
+    hosted.stack.set(secret="nobody-has-it")
+    with pytest.raises(UpdateError, match="nobody-has-it"):
+        hosted.stack.preview()
+    hosted.stack.set(secret=SECRET)

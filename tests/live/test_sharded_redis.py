@@ -1,10 +1,13 @@
 """Placement: where the keys written through the ambassador really are."""
 
+import re
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from components.values.ring import DEFAULT_HASH, Ring, least_moved, moved_fraction, plan
+from tests.live.support.kube import now
 from tests.live.support.ring_pod import Measured, RingPod
 from tests.live.support.sharded import Sharded
 from tests.live.support.waiting import eventually
@@ -13,6 +16,8 @@ KEYS = 100_000
 SHAPE = "key:%012d"
 EVEN = 1.05
 MOVED = 1.03
+# What a shard says of a password that it does not know, and the proxy of one that is not its own.
+REFUSED = re.compile("NOAUTH|WRONGPASS|invalid password")
 
 
 def test_keys_land_on_all_shards_and_each_is_on_exactly_one(store: Sharded) -> None:
@@ -78,6 +83,49 @@ def test_control_plain_names_are_uneven(ring_pods: RingPod) -> None:
     assert measured.placement[3] == "".join(
         str(ring.index(SHAPE % number)) for number in range(KEYS)
     )
+
+
+@pytest.mark.slow
+def test_another_generation_of_passwords_is_refused_to_no_client(store: Sharded) -> None:
+    shards = range(len(store.shards))
+    former = store.stack.outputs()["password"]
+    before, client = {each: store.shard_pod(each) for each in shards}, store.client_pod()
+
+    with store.working("rotated") as work:
+
+        def served(since: float, pod: str = "") -> Callable[[], bool]:
+            return lambda: work.served_since(since, pod) == set(shards)
+
+        def seen() -> str:
+            return f"the client is served by every shard: {work.told[-9:]}"
+
+        eventually(served(0), 60, seen)
+        store.stack.up(generation=2)
+        present = store.stack.outputs()["password"]
+        assert present != former
+        after = {each: store.shard_pod(each, not_uid=before[each].uid) for each in shards}
+        successor = store.client_pod()
+        assert successor.uid != client.uid
+        eventually(served(now(), successor.uid), 60, seen)
+        # With the former password, and by servers that have the new one. The last of them to be
+        # replaced, which is the first shard, may be back just when the client goes.
+        for each in shards[1:]:
+            back = store.ready_since(after[each])
+            assert each in work.served_since(back + 1, client.uid), work.told
+        for each in shards:
+            assert store.logged_in(each, former) == "PONG"
+            assert store.logged_in(each, present) == "PONG"
+
+        store.stack.up(keep_former=False)
+        for each in shards:
+            store.shard_pod(each, not_uid=after[each].uid)
+            assert REFUSED.search(store.logged_in(each, former))
+            assert store.logged_in(each, present) == "PONG"
+        assert store.client_pod().uid == successor.uid
+        eventually(served(now()), 60, seen)
+
+    assert [each for each in work.told if REFUSED.search(each.outcome)] == []
+    store.recovered()
 
 
 def differing(placement: str, predicted: str, shape: str) -> str:

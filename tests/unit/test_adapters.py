@@ -379,6 +379,34 @@ def test_bad_input_of_any_adapter_is_refused(
             "must be left out: it is for redis_slowlog, storm",
         ),
         ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "stands twice"),
+        (
+            "RedisExporter",
+            {"auth": False, "rotation": {"generation": 2}},
+            "rotation.generation is 2; must be left out: no password is generated",
+        ),
+        (
+            "RedisExporter",
+            {"auth": False, "rotation": {"keep_former": False}},
+            "rotation.keep_former is False; must be left out",
+        ),
+        (
+            "LogAdapter",
+            {"sources": LOGS[1:], "rotation": {"generation": 2}},
+            "rotation.generation is 2; must be left out: no password is generated",
+        ),
+        (
+            "LogAdapter",
+            {"sources": [{**LOGS[0], "auth": False}], "rotation": {"keep_former": False}},
+            "rotation.keep_former is False; must be left out",
+        ),
+        ("LogAdapter", {"rotation": {"generation": 1.5}}, "rotation.generation is 1.5; must be"),
+        (
+            "MySqlHealth",
+            {"password": PASSWORD, "generation": 2},
+            "generation is 2; must be left out with a password",
+        ),
+        ("MySqlHealth", {"generation": 0}, "generation is 0; must be from 1"),
+        ("MySqlHealth", {"rotation": {}}, "rotation is not an argument"),
     ],
 )
 def test_bad_input_is_refused(name: str, change: dict[str, Any], expected: str) -> None:
@@ -493,6 +521,36 @@ def test_the_store_knows_the_exporters_user_by_its_hash_and_lets_it_look_only() 
     assert password not in str(command)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", ["RedisExporter", "LogAdapter"])
+def test_an_adapter_logs_in_with_the_present_password_and_the_store_takes_the_former_too(
+    name: str, keep: bool
+) -> None:
+    component, required, _ = ADAPTERS[name]
+
+    def program() -> None:
+        rotation = {"generation": 2, "keep_former": keep}
+        adapter = component("adapter", {**required, "rotation": rotation})
+        store: Any = {"image": IMAGE, "companions": [adapter.companion], "users": [adapter.user]}
+        ShardedRedis("store", store)
+
+    graph = build(program)
+    made = graph.one("Password", "adapter-password").outputs
+    secrets = {node.name: str(node.inputs["stringData"]) for node in graph.all("Secret")}
+    assert made["value"] in secrets["adapter"]
+    assert made["former"] not in str(secrets)
+    (line,) = (
+        line
+        for content in (node.inputs["stringData"] for node in graph.all("Secret"))
+        for text in content.values()
+        for line in text.splitlines()
+        if line.startswith("user adapter ")
+    )
+    passwords = [made["value"], made["former"]] if keep else [made["value"]]
+    digests = [f"#{hashlib.sha256(each.encode()).hexdigest()}" for each in passwords]
+    assert [word for word in line.split() if word.startswith("#")] == digests
+
+
 def test_a_store_without_auth_can_have_users_too() -> None:
     def program() -> None:
         exporter = RedisExporter("metrics", {"image": IMAGE})
@@ -586,6 +644,20 @@ def test_setup_makes_the_user_and_is_a_secret(args: dict[str, Any], expected: li
     digest = hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
     wanted = [line.replace("{}", digest) for line in expected]
     assert graph.outputs[""]["setup"].splitlines() == wanted
+
+
+def test_another_generation_is_another_password_for_server_and_monitor_at_once() -> None:
+    def program() -> None:
+        health = MySqlHealth("health", {"image": IMAGE, "flavour": "mysql", "generation": 3})
+        pulumi.export("setup", health.setup_sql)
+
+    graph = build(program)
+    made = graph.one("Password", "health-password")
+    assert made.inputs["generation"] == 3
+    (secret,) = objects(graph, "Secret")
+    assert secret["stringData"] == {"password": made.outputs["value"]}
+    assert f"IDENTIFIED BY '{made.outputs['value']}'" in graph.outputs[""]["setup"]
+    assert made.outputs["former"] not in graph.outputs[""]["setup"]
 
 
 # prometheus

@@ -19,7 +19,9 @@ from tests.unit.support.examples.values import VALUES
 from tests.unit.support.odd import Argument, arguments, changed, fields, odd_values
 from toolchain.graph import Graph, build
 
-NAME_NO_OBJECTS = {"Authority", "Certificate", "Cluster", "ImageCatalog", "Password"}
+NAME_NO_OBJECTS = {
+    "Authority", "Certificate", "Cluster", "ExistingSecret", "ImageCatalog", "Password",
+}  # fmt: skip
 every_component = pytest.mark.parametrize("example", EVERY.values(), ids=EVERY.keys())
 
 

@@ -56,7 +56,8 @@ def run(page: str) -> list[Graph]:
 
 
 @pytest.mark.parametrize(
-    "page", ["hosting", "patterns/sharded-redis", "patterns/singleton", "patterns/smoke-test"]
+    "page",
+    ["hosting", "patterns/sharded-redis", "patterns/singleton", "patterns/smoke-test", "platform"],
 )
 def test_the_programs_of_a_page_run(page: str) -> None:
     assert all(list(graph) for graph in run(f"{page}.md"))

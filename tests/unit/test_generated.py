@@ -36,12 +36,26 @@ def test_a_password_is_drawn_on_creation() -> None:
 def test_it_stays_until_a_length_or_a_keeper_changes(
     news: dict[str, object], replaces: list[str]
 ) -> None:
-    # A state from before there were generations.
-    olds = {"length": 32.0, "keepers": {}, "value": "x"}
+    olds = {"length": 32.0, "keepers": {}, "generation": 1.0, "value": "x", "former": ""}
     given = {"length": 32.0, "keepers": {}, "generation": 1.0, **news}
     diff = PasswordProvider().diff("id", olds, given)
     assert diff.replaces == replaces
     assert diff.changes is bool(replaces)
+
+
+def test_a_state_from_before_there_were_generations_is_completed_with_its_password() -> None:
+    olds = {"length": 32.0, "keepers": {}, "value": "x"}
+    news = {"length": 32.0, "keepers": {}, "generation": 1.0}
+    diff = PasswordProvider().diff("id", olds, news)
+    # Otherwise the former one would be unknown in every preview, and all that has it would change.
+    assert diff.changes
+    assert not diff.replaces
+    outs = PasswordProvider().update("id", olds, news).outs or {}
+    assert (outs["value"], outs["former"], outs["former_generation"]) == ("x", "", 0)
+    assert not PasswordProvider().diff("id", outs, news).changes
+    second = PasswordProvider().update("id", olds, {**news, "generation": 2.0}).outs or {}
+    assert second["value"] != "x"
+    assert (second["former"], second["former_generation"]) == ("x", 1)
 
 
 def test_another_generation_keeps_the_former_one() -> None:

@@ -45,6 +45,35 @@ def test_objects_added_removed_and_unchanged() -> None:
     assert compared.total == "demo: 1 added; 1 removed; 1 unchanged"
 
 
+def claim(size: str, storage_class: str = "fast") -> Manifest:
+    return made("PersistentVolumeClaim", "data-db-0", spec=claim_spec(size, storage_class))
+
+
+def claim_spec(size: str, storage_class: str = "fast") -> dict[str, Any]:
+    return {"resources": {"requests": {"storage": size}}, "storageClassName": storage_class}
+
+
+def stateful_set(size: str, storage_class: str = "fast") -> Manifest:
+    template = {"metadata": {"name": "data"}, "spec": claim_spec(size, storage_class)}
+    return made("StatefulSet", "db", spec={"volumeClaimTemplates": [template]})
+
+
+def test_another_size_resizes_claims_that_are_declared() -> None:
+    after = [claim("2Gi"), stateful_set("2Gi")]
+    for before in ([claim("1Gi"), stateful_set("1Gi")], [stateful_set("1Gi")]):
+        found = effects(pr_preview.compare("demo", before, after))
+        assert "StatefulSet n/db" not in found
+        assert found["PersistentVolumeClaim n/data-db-0"] in (Effect.UPDATED, Effect.ADDED)
+    # Of those that are not, the StatefulSet alone has the size.
+    compared = pr_preview.compare("demo", [stateful_set("1Gi")], [stateful_set("2Gi")])
+    assert effects(compared) == {"StatefulSet n/db": Effect.REPLACED}
+
+
+def test_another_class_replaces_claims_and_their_stateful_set() -> None:
+    before, after = ([claim("1Gi", name), stateful_set("1Gi", name)] for name in ("fast", "slow"))
+    assert set(effects(pr_preview.compare("demo", before, after)).values()) == {Effect.REPLACED}
+
+
 def test_digits_of_auto_names_are_no_difference() -> None:
     before = [deployment("web-files-00000000"), config_map(name="web-files-00000000")]
     after = [deployment("web-files-ffffffff"), config_map(name="web-files-ffffffff")]

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ShardedRedis
+from components import Application, ShardedRedis, TwemproxyAmbassador
 from components.arguments.errors import InputError
 from components.serving.sharded_redis import forecast, movement
 from components.values.redis_user import RedisUser
@@ -26,6 +26,9 @@ from toolchain.graph import Graph, build
 IMAGE = "registry.example/redis:7.0.15"
 PASSWORD = "swordfish-long-enough"
 ADMIN = "swordfish-of-the-admin"
+FORMER = "swordfish-of-last-year"
+FORMER_ADMIN = "swordfish-of-the-former-admin"
+GIVEN: dict[str, Any] = {"password": PASSWORD, "admin_password": ADMIN}
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 REDIS = shutil.which("redis-server")
 # Each is a rule that a RedisUser may have.
@@ -117,6 +120,92 @@ def test_passwords_are_hashed_in_the_servers_pods() -> None:
     assert f"user admin on #{hashlib.sha256(ADMIN.encode()).hexdigest()} " in acl
     for node in graph:
         assert "swordfish" not in str(node.inputs)
+
+
+def accepted(graph: Graph) -> dict[str, list[str]]:
+    """By user, the digests of the passwords that the servers take."""
+    users = (line.split() for line in file(graph, "users.acl").splitlines())
+    return {words[1]: [w[1:] for w in words if w.startswith("#")] for words in users}
+
+
+def digests(*passwords: str) -> list[str]:
+    return [hashlib.sha256(password.encode()).hexdigest() for password in passwords]
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_former_passwords_are_accepted_beside_the_present_ones(deferred: bool) -> None:
+    formers = {"former_password": FORMER, "former_admin_password": FORMER_ADMIN}
+    given: dict[str, Any] = {**GIVEN, **formers}
+    if deferred:
+        given = {k: lambda v=v: pulumi.Output.secret(v) for k, v in given.items()}
+    store, graph = made(**given)
+    assert accepted(graph) == {
+        "default": digests(PASSWORD, FORMER),
+        "admin": digests(ADMIN, FORMER_ADMIN),
+        "probe": [],
+    }
+    assert store.reach.credentials is not None
+    for node in graph:
+        assert "swordfish" not in str(node.inputs)
+    # One alone, and one that is the present one.
+    _, graph = made(**GIVEN, former_password=FORMER, former_admin_password=ADMIN)
+    assert accepted(graph)["default"] == digests(PASSWORD, FORMER)
+    assert accepted(graph)["admin"] == digests(ADMIN)
+
+
+def test_generated_passwords_of_the_former_generation_are_accepted_until_they_are_not() -> None:
+    def known(graph: Graph, *keys: str) -> dict[str, list[str]]:
+        made = {node.name: node.outputs for node in graph.all("Password")}
+        users = {"default": "cache-password", "admin": "cache-admin"}
+        found = {user: digests(*(made[at][k] for k in keys)) for user, at in users.items()}
+        return {**found, "probe": []}
+
+    _, first = made()
+    assert accepted(first) == known(first, "value")
+    _, second = made(rotation={"generation": 2})
+    assert [node.inputs["generation"] for node in second.all("Password")] == [2, 2]
+    assert accepted(second) == known(second, "value", "former")
+    _, kept = made(rotation={"generation": 2, "keep_former": False})
+    assert accepted(kept) == known(kept, "value")
+    # Of one that is given nothing is generated.
+    _, graph = made(password=PASSWORD, rotation={"generation": 2})
+    assert accepted(graph)["default"] == digests(PASSWORD)
+    assert len(accepted(graph)["admin"]) == 2
+
+
+def test_the_former_password_of_a_user_is_accepted_too() -> None:
+    def user(former: str | None) -> RedisUser:
+        output = None if former is None else pulumi.Output.secret(former)
+        return RedisUser("metrics", ("+info",), pulumi.Output.secret(PASSWORD), output)
+
+    for former, expected in (
+        (FORMER, digests(PASSWORD, FORMER)),
+        (PASSWORD, digests(PASSWORD)),
+        ("", digests(PASSWORD)),
+        (None, digests(PASSWORD)),
+    ):
+        _, graph = made(users=lambda former=former: [user(former)])
+        assert accepted(graph)["metrics"] == expected
+
+
+@pytest.mark.parametrize("preview", MODES)
+def test_what_has_the_reach_gets_a_password_after_the_servers_take_it(preview: bool) -> None:
+    """In one update: a proxy with a password that no server takes yet would be refused."""
+
+    def program() -> None:
+        store = ShardedRedis("cache", {"image": IMAGE, "rotation": {"generation": 2}})
+        proxy = TwemproxyAmbassador("proxy", {"image": IMAGE, "store": store.reach})
+        Application("web", {"image": IMAGE, "companions": [proxy.companion]})
+        Application("job", {"image": IMAGE, "reaches": [store.reach]})
+
+    graph = build(program, preview=preview)
+    servers = graph.one("StatefulSet", "cache")
+    for name in ("web", "job"):
+        deployment = graph.one("Deployment", name)
+        assert servers.urn in deployment.dependencies
+    if not preview:
+        (password,) = (n.outputs["value"] for n in graph.all("Password", "cache-password"))
+        assert password in str(graph.one("Secret", "proxy").inputs["stringData"])
 
 
 @pytest.mark.parametrize("preview", MODES)
@@ -266,6 +355,31 @@ def test_the_forecast_knows_the_ends(count: int) -> None:
         ({"password": "short"}, "must be from 8 to 128"),
         ({"auth": False, "password": PASSWORD}, "must be left out with auth false"),
         ({"auth": False, "admin_password": PASSWORD}, "must be left out with auth false"),
+        (
+            {"auth": False, "former_password": PASSWORD},
+            "former_password is <secret>; must be left out with auth false",
+        ),
+        ({"former_password": "short", "password": PASSWORD}, "must be from 8 to 128"),
+        (
+            {"former_password": PASSWORD},
+            "former_password is <secret>; must be left out without password:",
+        ),
+        (
+            {"former_admin_password": PASSWORD, "password": PASSWORD},
+            "former_admin_password is <secret>; must be left out without admin_password:",
+        ),
+        ({"rotation": {"generation": 0}}, "rotation.generation is 0; must be from 1"),
+        ({"rotation": {"keep": False}}, "rotation.keep is not an argument"),
+        (
+            {"auth": False, "rotation": {"generation": 2}},
+            "rotation.generation is 2; must be left out: no password is generated",
+        ),
+        (
+            {"auth": False, "rotation": {"keep_former": False}},
+            "rotation.keep_former is False; must be left out: no password is generated",
+        ),
+        ({**GIVEN, "rotation": {"generation": 2}}, "rotation.generation is 2; must be left out"),
+        ({**GIVEN, "rotation": {"keep_former": False}}, "rotation.keep_former is False; must be"),
         # None of them is what it seems to be, and each would lose data or let others in.
         ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
         ({"auth": "no"}, "must be true or false"),
@@ -326,9 +440,16 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
 
     def users() -> list[RedisUser]:
-        return [RedisUser("borderline", BORDERLINE, pulumi.Output.secret(PASSWORD))]
+        passwords = (pulumi.Output.secret(PASSWORD), pulumi.Output.secret(FORMER))
+        return [RedisUser("borderline", BORDERLINE, *passwords)]
 
-    _, graph = made(password=PASSWORD, admin_password=ADMIN, role=request.param, users=users)
+    _, graph = made(
+        **GIVEN,
+        former_password=FORMER,
+        former_admin_password=FORMER_ADMIN,
+        role=request.param,
+        users=users,
+    )
     port = free_port()
     acl, conf = tmp_path / "users.acl", tmp_path / "redis.conf"
     acl.write_text(file(graph, "users.acl"))
@@ -370,3 +491,18 @@ def test_a_real_server_takes_the_files_and_lets_each_user_do_what_it_may(server:
     assert "maxmemory" in ask(server, "config", "get", "max*", user="admin", password=ADMIN)
     assert "WRONGPASS" in ask(server, "ping", user="admin", password=PASSWORD)
     assert "user borderline on" in ask(server, "acl", "list", user="admin", password=ADMIN)
+
+
+@pytest.mark.parametrize("server", ["cache"], indirect=True)
+def test_a_real_server_takes_the_present_and_the_former_password_and_no_other(server: int) -> None:
+    for user, command, passwords in (
+        ("default", ("get", "x"), (PASSWORD, FORMER)),
+        ("admin", ("dbsize",), (ADMIN, FORMER_ADMIN)),
+        ("borderline", ("config", "get", "maxmemory"), (PASSWORD, FORMER)),
+    ):
+        for password in passwords:
+            answer = ask(server, *command, user=user, password=password)
+            # A login that is refused is followed by the command all the same.
+            assert not re.search("WRONGPASS|NOAUTH|NOPERM", answer), (user, answer)
+        third = ask(server, *command, user=user, password="another-swordfish")
+        assert "WRONGPASS" in third, (user, third)

@@ -15,8 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.dynamic.resource import ResourceInstance
 
-from toolchain import created, process, recovery
+from toolchain import api_server, created, process, recovery
 from toolchain.errors import ToolchainError
 from toolchain.paths import Checkout
 from toolchain.process import Process
@@ -235,22 +237,123 @@ def test_a_clean_state_is_not_written(checkout: Checkout) -> None:
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+PULUMI = "pulumi-kubernetes-12ab"
+CLAIM = "PersistentVolumeClaim"
+
+
 @pytest.mark.parametrize(
-    ("manager", "autonamed", "began", "reason"),
+    ("kind", "manager", "autonamed", "began", "reason"),
     [
-        ("pulumi-kubernetes-12ab", False, MADE.timestamp() + 0.9, ""),
-        ("pulumi-kubernetes-12ab", False, MADE.timestamp() + 1.0, "is older than the killed run"),
+        ("Job", PULUMI, False, MADE.timestamp() + 0.9, ""),
+        ("Job", PULUMI, False, MADE.timestamp() + 1.0, "is older than the killed run"),
         # A creation takes over what is there: without a time nobody knows whose it was.
-        ("pulumi-kubernetes-12ab", False, None, "may be older than the killed run"),
-        ("pulumi-kubernetes-12ab", True, None, ""),
-        ("kubectl", True, MADE.timestamp(), "is not Pulumi's"),
+        ("Job", PULUMI, False, None, "may be older than the killed run"),
+        ("Job", PULUMI, True, None, ""),
+        ("Job", "kubectl", True, MADE.timestamp(), "is not Pulumi's"),
+        # A controller may have made it in the meantime, and a pod have written to it.
+        (CLAIM, PULUMI, False, MADE.timestamp(), "may hold data"),
+        # Nothing knew its name before its creation was done.
+        (CLAIM, PULUMI, True, None, ""),
     ],
 )
 def test_only_what_the_killed_run_made_is_deleted(
-    manager: str, autonamed: bool, began: float | None, reason: str
+    kind: str, manager: str, autonamed: bool, began: float | None, reason: str
 ) -> None:
     found = SimpleNamespace(
         managedFields=[{"manager": manager}], creationTimestamp="2026-01-02T03:04:05Z"
     )
     declared = {"annotations": {"pulumi.com/autonamed": "true"}} if autonamed else {}
-    assert created._not_made(found, declared, began) == reason
+    assert created._not_made(kind, found, declared, began) == reason
+
+
+class FakeCluster:
+    """Objects of one namespace, and a garbage collector for what they own."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.kind = ""
+        self.resources = SimpleNamespace(get=self._of_kind)
+
+    def add(self, kind: str, name: str, owner: str = "", **more: Any) -> None:
+        metadata = {
+            "name": name,
+            "namespace": "n",
+            "labels": {"app": "db"},
+            "creationTimestamp": "2026-01-02T03:04:05Z",
+            "managedFields": [{"manager": PULUMI}],
+            "ownerReferences": [{"name": owner}] if owner else None,
+        }
+        self.objects[kind, name] = {"kind": kind, "metadata": metadata, **more}
+
+    def _of_kind(self, *, kind: str, **_version: str) -> FakeCluster:
+        found = FakeCluster()
+        found.objects, found.kind = self.objects, kind
+        return found
+
+    def get(self, namespace: str, name: str = "", label_selector: str = "") -> Any:
+        assert namespace == "n"
+        if name:
+            if (self.kind, name) not in self.objects:
+                raise NotFoundError(SimpleNamespace(status=404, reason="", body="", headers={}))  # type: ignore[no-untyped-call]
+            return ResourceInstance(None, self.objects[self.kind, name])  # type: ignore[no-untyped-call]
+        assert label_selector == "app=db"
+        kept = [body for (kind, _), body in self.objects.items() if kind == self.kind]
+        return SimpleNamespace(items=[ResourceInstance(None, body) for body in kept])  # type: ignore[no-untyped-call]
+
+    def delete(self, namespace: str, name: str, body: Any = None) -> None:
+        self.get(namespace, name)
+        del self.objects[self.kind, name]
+        for key, other in list(self.objects.items()):
+            if other["metadata"]["ownerReferences"] == [{"name": name}]:
+                if (body or {}).get("propagationPolicy") == "Orphan":
+                    other["metadata"]["ownerReferences"] = None
+                else:
+                    del self.objects[key]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    found = FakeCluster()
+    monkeypatch.setattr(api_server, "of_the_command", lambda _environment: None)
+    monkeypatch.setattr("kubernetes.dynamic.DynamicClient", lambda _connection: found)
+    return found
+
+
+def pending(kind: str, name: str) -> dict[str, Any]:
+    api, group = ("v1", "core/v1") if kind == CLAIM else ("apps/v1", "apps/v1")
+    metadata = {"name": name, "namespace": "n"}
+    return {
+        "type": f"kubernetes:{group}:{kind}",
+        "inputs": {"apiVersion": api, "kind": kind, "metadata": metadata},
+    }
+
+
+def test_a_claim_stays_where_its_creation_was_under_way(
+    checkout: Checkout, fake: FakeCluster
+) -> None:
+    fake.add(CLAIM, "data-db-0")
+    created.delete(checkout, {}, pending(CLAIM, "data-db-0"), MADE.timestamp())
+    assert set(fake.objects) == {(CLAIM, "data-db-0")}
+
+
+def test_the_claims_stay_where_that_of_a_stateful_set_was_which_would_take_them_along(
+    checkout: Checkout, fake: FakeCluster
+) -> None:
+    selector = {"matchLabels": {"app": "db"}}
+    fake.add("StatefulSet", "db", spec={"selector": selector})
+    for ordinal in range(2):
+        fake.add("Pod", f"db-{ordinal}", owner="db")
+        fake.add(CLAIM, f"data-db-{ordinal}", owner="db")
+    fake.add("Pod", "db-2-debug")
+    fake.add("Pod", "db-3", owner="other")
+    created.delete(checkout, {}, pending("StatefulSet", "db"), MADE.timestamp())
+    assert set(fake.objects) == {
+        (CLAIM, "data-db-0"), (CLAIM, "data-db-1"), ("Pod", "db-2-debug"), ("Pod", "db-3"),
+    }  # fmt: skip
+
+
+def test_a_deployment_goes_with_all_that_is_its_own(checkout: Checkout, fake: FakeCluster) -> None:
+    fake.add("Deployment", "web")
+    fake.add("ReplicaSet", "web-1", owner="web")
+    created.delete(checkout, {}, pending("Deployment", "web"), MADE.timestamp())
+    assert not fake.objects

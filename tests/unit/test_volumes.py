@@ -1,35 +1,62 @@
-"""Volumes: nothing but their own arguments changes them, since a changed one replaces its StatefulSet."""
+"""Volumes: they grow under their pods; nothing but their own arguments changes them."""
 
 import contextlib
+import copy
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pulumi
 import pytest
 
-from components import EtcdCluster, EventBus, ShardedRedis
+from components import EtcdCluster, EventBus, ShardedRedis, StatefulApplication
 from components.arguments.declared import arguments_of
 from components.arguments.errors import InputError
 from tests.unit.support.examples import EVERY, IMAGE
-from tests.unit.support.manifests import objects, the
-from toolchain.graph import Graph, build
+from toolchain.graph import Graph, Node, build
+from toolchain.render import manifest
 
 BUS = {"image": IMAGE, "tools_image": IMAGE}
 STORE = {"image": IMAGE, "role": "store"}
 ETCD = {"image": IMAGE}
-IMMUTABLE = ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates")
-"""What the API lets nobody change: Pulumi replaces the StatefulSet, all pods at once."""
+IMMUTABLE = {
+    "StatefulSet": ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates"),
+    "PersistentVolumeClaim": ("accessModes", "selector", "storageClassName", "volumeName"),
+}
+"""What the API lets nobody change: Pulumi replaces the object, of a StatefulSet all pods at once."""
 
 
 def made(component: Any, args: Mapping[str, Any]) -> Graph:
     return build(lambda: component("one", dict(args)))
 
 
-def immutable(body: dict[str, Any], name: str = "one") -> dict[str, Any]:
-    """Those parts of a StatefulSet, with its name left out of them."""
-    parts = {key: body["spec"].get(key) for key in IMMUTABLE}
+def immutable(node: Node, name: str = "one") -> dict[str, Any]:
+    """Those parts of an object that the engine compares, with the workload's name left out of them."""
+    body = copy.deepcopy(manifest(node, show_secrets=True))
+    for path in node.ignore_changes:
+        *steps, last = [
+            int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", path)
+        ]
+        inner: Any = body
+        for step in steps:
+            inner = inner[step]
+        del inner[last]
+    parts = {key: body["spec"].get(key) for key in IMMUTABLE[body["kind"]]}
     found: dict[str, Any] = json.loads(json.dumps(parts).replace(f'"{name}"', '"name"'))
     return found
+
+
+def claims(graph: Graph) -> dict[str, Node]:
+    """Those that a graph registers, by name."""
+    return {node.name: node for node in graph.all("PersistentVolumeClaim")}
+
+
+def requested(graph: Graph) -> dict[str, str]:
+    return {
+        name: node.inputs["spec"]["resources"]["requests"]["storage"]
+        for name, node in claims(graph).items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -49,10 +76,9 @@ def immutable(body: dict[str, Any], name: str = "one") -> dict[str, Any]:
 def test_tuning_memory_leaves_the_volumes_alone(
     component: Any, args: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    before, after = (
-        the(made(component, given), "StatefulSet") for given in (args, {**args, **changes})
-    )
-    assert immutable(after) == immutable(before)
+    before, after = (made(component, given) for given in (args, {**args, **changes}))
+    assert immutable(after.one("StatefulSet")) == immutable(before.one("StatefulSet"))
+    assert requested(after) == requested(before) != {}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +109,7 @@ STATEFUL = (
     "StatefulApplication",
 )
 REPLACE = {
-    "storage_path", "hosting.storage", "hosting.storage.size", "hosting.storage.storage_class",
+    "storage_path", "hosting.storage", "hosting.storage.storage_class",
     # A store without it has no volumes.
     "persistence", "role",
     "ordered",
@@ -123,10 +149,155 @@ def test_no_other_argument_replaces_the_pods_and_their_volumes(name: str) -> Non
             with contextlib.suppress(InputError):
                 example.make(name, args)
 
-    found = {body["metadata"]["name"]: body for body in objects(build(program), "StatefulSet")}
+    found = {node.name: node for node in build(program).all("StatefulSet")}
     everything = immutable(found.pop("everything"), "everything")
     changed = {
-        left_out[name] for name, body in found.items() if immutable(body, name) != everything
+        left_out[name] for name, node in found.items() if immutable(node, name) != everything
     }
     assert len(found) > len(left_out) / 2
     assert changed <= REPLACE
+
+
+# Growing
+
+Variant = Callable[..., Graph]
+
+
+@pytest.fixture(params=STATEFUL)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """Builds one of the components, with other keys of its ``hosting``."""
+    example = EVERY[request.param]
+
+    def variant_of(**changes: Any) -> Graph:
+        def program() -> None:
+            args = example.full()
+            storage = {**args["hosting"]["storage"], **changes.pop("storage", {})}
+            hosting = {**args["hosting"], **changes, "storage": storage}
+            example.make("one", {**args, "hosting": hosting})
+
+        return build(program)
+
+    return variant_of
+
+
+def pods_and_set(graph: Graph) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """What a StatefulSet must keep so that its pods stay."""
+    node = graph.one("StatefulSet")
+    return immutable(node), node.inputs["spec"]["template"]
+
+
+def test_another_size_changes_the_claims_and_nothing_else(variant: Variant) -> None:
+    before, after = variant(storage={"size": "10Gi"}), variant(storage={"size": "12Gi"})
+    replicas = before.one("StatefulSet").inputs["spec"]["replicas"]
+    names = {f"data-one-{ordinal}" for ordinal in range(replicas)}
+    assert requested(before) == dict.fromkeys(names, "10Gi")
+    assert requested(after) == dict.fromkeys(names, "12Gi")
+    assert pods_and_set(after) == pods_and_set(before)
+    kept = {urn: node for urn, node in before.nodes.items() if node.name not in names}
+    for urn, node in kept.items():
+        if node.type.endswith(":StatefulSet"):
+            continue
+        assert after.nodes[urn].inputs == node.inputs, urn
+    for name, claim in claims(before).items():
+        assert immutable(claims(after)[name]) == immutable(claim)
+
+
+def test_another_class_is_seen_as_a_replacement(variant: Variant) -> None:
+    before, after = variant(), variant(storage={"storage_class": "slow"})
+    assert immutable(after.one("StatefulSet")) != immutable(before.one("StatefulSet"))
+    for name, claim in claims(before).items():
+        assert immutable(claims(after)[name]) != immutable(claim)
+
+
+def test_other_labels_and_annotations_reach_the_claims_and_replace_nothing(
+    variant: Variant,
+) -> None:
+    before = variant()
+    after = variant(labels={"team": "blue"}, annotations={"note": "y"})
+    assert immutable(after.one("StatefulSet")) == immutable(before.one("StatefulSet"))
+    for name, claim in claims(before).items():
+        found = claims(after)[name]
+        assert found.inputs["metadata"]["labels"]["team"] == "blue"
+        assert found.inputs["metadata"]["annotations"]["note"] == "y"
+        assert immutable(found) == immutable(claim)
+
+
+def test_claims_are_there_before_their_pods_and_stay_after_them(variant: Variant) -> None:
+    graph = variant()
+    stateful_set = graph.one("StatefulSet")
+    assert claims(graph)
+    for claim in claims(graph).values():
+        assert claim.urn in stateful_set.dependencies
+        assert claim.retain_on_delete
+        annotations = claim.inputs["metadata"]["annotations"]
+        # It is bound where the pod is, which comes later.
+        assert annotations["pulumi.com/skipAwait"] == "true"
+        # Another may have made it.
+        assert annotations["pulumi.com/patchForce"] == "true"
+
+
+def test_the_claims_are_those_that_the_stateful_set_would_make(variant: Variant) -> None:
+    graph = variant()
+    stateful_set = graph.one("StatefulSet").inputs
+    (template,) = stateful_set["spec"]["volumeClaimTemplates"]
+    for name, claim in claims(graph).items():
+        inputs = claim.inputs
+        assert re.fullmatch(rf"{template['metadata']['name']}-one-\d+", name)
+        assert inputs["metadata"]["name"] == name
+        assert inputs["metadata"]["namespace"] == stateful_set["metadata"]["namespace"]
+        assert inputs["spec"] == template["spec"]
+
+
+KEPT: dict[str, Any] = {"image": IMAGE, "storage_path": "/data"}
+
+
+def test_fewer_replicas_keep_the_data_of_those_that_go() -> None:
+    three, two = (made(StatefulApplication, {**KEPT, "replicas": count}) for count in (3, 2))
+    assert set(claims(three)) - set(claims(two)) == {"data-one-2"}
+    assert claims(three)["data-one-2"].retain_on_delete
+    assert immutable(two.one("StatefulSet")) == immutable(three.one("StatefulSet"))
+    policy = two.one("StatefulSet").inputs["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert policy["whenScaled"] == "Retain"
+
+
+def test_as_many_claims_as_an_output_says_are_left_to_the_stateful_set() -> None:
+    def graph(size: str) -> Graph:
+        return build(
+            lambda: StatefulApplication(
+                "one",
+                {
+                    **KEPT,  # type: ignore[typeddict-item]
+                    "replicas": pulumi.Output.from_input(2),
+                    "hosting": {"storage": {"size": size}},
+                },
+            )
+        )
+
+    before, after = graph("1Gi"), graph("2Gi")
+    assert not claims(before)
+    assert not before.one("StatefulSet").ignore_changes
+    # Nothing else would show that the size is another one.
+    assert immutable(after.one("StatefulSet")) != immutable(before.one("StatefulSet"))
+
+
+def test_without_volumes_nothing_is_ignored() -> None:
+    graph = made(StatefulApplication, {"image": IMAGE})
+    assert not claims(graph)
+    assert not graph.one("StatefulSet").ignore_changes
+
+
+def test_a_size_that_is_known_later_is_that_of_the_claims() -> None:
+    def program() -> None:
+        size = pulumi.Output.from_input("3Gi")
+        StatefulApplication("one", {**KEPT, "hosting": {"storage": {"size": size}}})  # type: ignore[typeddict-item]
+
+    assert requested(build(program)) == {"data-one-0": "3Gi"}
+
+
+@pytest.mark.parametrize("size", ["1Mi", "64", "", "two", -1, True, []])
+def test_what_is_no_size_is_refused_before_anything_is_registered(size: Any) -> None:
+    def program() -> None:
+        with pytest.raises(InputError, match=r"hosting\.storage\.size is .*; must be "):
+            StatefulApplication("one", {**KEPT, "hosting": {"storage": {"size": size}}})  # type: ignore[typeddict-item]
+
+    assert not build(program).nodes

@@ -4,6 +4,7 @@ Requests name a ``do`` and its arguments; the functions of the same name say wha
 """
 
 import json
+import math
 import sys
 import threading
 import time
@@ -15,15 +16,10 @@ from tests.live.in_pod.resp import Connection, ErrorReply, Reply
 
 
 def connect(address: dict[str, Any], timeout: float) -> Connection:
-    """``address``: host, port and optionally user and password_file."""
+    """``address``: host, port and optionally user, and password or password_file."""
     file = address.get("password_file")
-    return Connection(
-        address["host"],
-        address["port"],
-        timeout,
-        address.get("user", ""),
-        Path(file).read_text().strip() if file else "",
-    )
+    password = Path(file).read_text().strip() if file else address.get("password", "")
+    return Connection(address["host"], address["port"], timeout, address.get("user", ""), password)
 
 
 def key_of(request: dict[str, Any], number: int) -> str:
@@ -193,6 +189,35 @@ def watch(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class Teller(Watcher):
+    """Says what it sees as it goes on: each outcome unlike the last, and once a second what is."""
+
+    _told = ("", 0.0)
+
+    def _note(self, outcome: str, began: float, took: float) -> None:
+        super()._note(outcome, began, took)
+        last, at = self._told
+        if outcome != last or began >= at + 1:
+            self._told = (outcome, began)
+            line = json.dumps({"group": self.name, "outcome": outcome, "at": began})
+            print(f"{line}\n", end="", flush=True)
+
+
+def tell(request: dict[str, Any]) -> dict[str, Any]:
+    """The traffic of ``watch`` until one more line comes on stdin, told line by line.
+
+    So that of a pod that is replaced meanwhile is known what its client saw.
+    """
+    tellers = [Teller(name, keys, request, math.inf) for name, keys in request["groups"].items()]
+    for teller in tellers:
+        teller.start()
+    sys.stdin.readline()
+    for teller in tellers:
+        teller.until = 0
+        teller.join()
+    return {}
+
+
 def answering(request: dict[str, Any]) -> dict[str, Any]:
     """Wait until every one of ``addresses`` answers a GET."""
     until = time.monotonic() + request.get("seconds", 90)
@@ -244,7 +269,7 @@ def _kind(error: Exception) -> str:
 
 ACTIONS = {
     action.__name__: action
-    for action in (fill, read, place, flush, steps, watch, answering, values)
+    for action in (fill, read, place, flush, steps, watch, tell, answering, values)
 }
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from components.values.flow import Flow, Next
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import ExecError, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes
-from tests.live.support.stacks import PROGRAMS, throwaway
+from tests.live.support.stacks import PROGRAMS, Stack, throwaway
 from tests.live.support.waiting import eventually
 
 IMAGES = ("nats", "events", "function", "toolbox")
@@ -39,6 +39,7 @@ class Events:
     nodes: Nodes
     namespace: str
     outputs: Mapping[str, Any]
+    stack: Stack
 
     def pods(self, instance: str) -> list[Pod]:
         """The running pods of a workload."""
@@ -109,8 +110,10 @@ class Events:
             return found == expected
 
         def difference() -> str:
+            missing = sorted((Counter(expected) - found).elements())
+            way = self.trace(missing[0].partition("/")[0]) if missing else {}
             return (
-                f"missing {sorted((Counter(expected) - found).elements())[:6]}, "
+                f"{len(missing)} missing: {missing[:6]}, {way}, "
                 f"too many {sorted((found - Counter(expected)).elements())[:6]}\n"
                 f"{self.kube.describe(self.namespace)}"
             )
@@ -156,4 +159,4 @@ def deployed(
         throwaway(cluster, PROGRAMS / "events", folder, destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), code_seconds=str(CODE_SECONDS))
-        yield Events(kube, nodes, namespace, stack.outputs())
+        yield Events(kube, nodes, namespace, stack.outputs(), stack)

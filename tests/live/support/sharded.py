@@ -1,13 +1,15 @@
 """A deployed sharded store with its client, and what can be asked of it."""
 
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from components.values.ring import Ring
-from tests.live.support.kube import InPod, Kube, Pod, now
+from tests.live.support.kube import ExecLostError, InPod, Kube, Pod, now
 from tests.live.support.nodes import Nodes
 from tests.live.support.observed import Seen, seen
 from tests.live.support.stacks import Stack
@@ -51,6 +53,86 @@ class Watched:
             key: number for group in self.groups.values() for key, number in
             group["attempted"].items()
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a client saw at a moment."""
+
+    pod: str
+    """Its pod's uid."""
+    shard: int
+    outcome: str
+    """``ok`` or what was answered instead."""
+    at: float
+    """Unix seconds."""
+
+
+class Work:
+    """A client's traffic on all shards, also when its pod is replaced by another."""
+
+    def __init__(self, store: "Sharded", prefix: str) -> None:
+        self._store = store
+        self._groups = store.keys_by_shard(100, prefix)
+        self._told: list[Told] = []
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def told(self) -> Sequence[Told]:
+        """All that was seen until now."""
+        return tuple(self._told)
+
+    def served_since(self, at: float, pod: str = "") -> set[int]:
+        """The shards whose keys were served later than this, to the client in any pod or in one."""
+        return {
+            each.shard
+            for each in self.told
+            if each.outcome == "ok" and each.at > at and pod in ("", each.pod)
+        }
+
+    def stop(self) -> None:
+        """End it; raises what went wrong."""
+        self._stopped.set()
+        self._thread.join(180)
+        if self._error is not None:
+            raise self._error
+        assert not self._thread.is_alive(), "the client does not end"
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._in_one_pod()
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            self._error = error
+
+    def _in_one_pod(self) -> None:
+        client = self._store.client()
+        try:
+            traffic = client.start(
+                "tell", at=self._store.through, groups=self._groups, pause=0.03, timeout=2
+            )
+        except ExecLostError:
+            # It is about to be replaced.
+            time.sleep(0.2)
+            return
+        rest = ""
+        running = True
+        while running:
+            if self._stopped.is_set():
+                traffic.send("")
+                self._stopped.wait(1)
+            # Asked before what has come: the last of it may come with the end.
+            running = traffic.running
+            *lines, rest = (rest + traffic.taken()).split("\n")
+            for line in lines:
+                seen = json.loads(line)
+                self._told.append(
+                    Told(client.pod.uid, int(seen["group"]), seen["outcome"], seen["at"])
+                )
+            time.sleep(0.2)
 
 
 @dataclass(frozen=True)
@@ -103,6 +185,12 @@ class Sharded:
     def shard_pod(self, index: int, **ready: Any) -> Pod:
         return self.kube.ready_pod(self.namespace, f"{STORE}-{index}", **ready)
 
+    def ready_since(self, pod: Pod) -> float:
+        """Since when a pod is ready, in Unix seconds; whole ones."""
+        status = self.kube.core.read_namespaced_pod(pod.name, pod.namespace).status
+        (ready,) = (each for each in status.conditions if each.type == "Ready")
+        return float(ready.last_transition_time.timestamp())
+
     def keys_by_shard(self, each: int, prefix: str) -> dict[str, list[str]]:
         """So many keys of every shard, by the shard's number."""
         ring = self.ring
@@ -134,6 +222,22 @@ class Sharded:
         fault_at = now()
         fault()
         return Watched(json.loads(traffic.output(seconds + 60)), fault_at, failing_before)
+
+    @contextmanager
+    def working(self, prefix: str) -> Iterator[Work]:
+        """Traffic on all shards while the block runs."""
+        work = Work(self, prefix)
+        try:
+            yield work
+        finally:
+            work.stop()
+
+    def logged_in(self, shard: int, password: str) -> str:
+        """What a shard, asked directly, answers to a client with this password."""
+        at = {**self.direct[shard], "password_file": "", "password": password}
+        reply = self.client().ask("steps", at=at, timeout=10, commands=[["PING"]])
+        answer = reply["answers"][0]["answer"]
+        return str(answer["error"] if isinstance(answer, dict) else answer)
 
     def lost(self, watched: Watched) -> list[str]:
         """Acknowledged writes that cannot be read back, or under which something older stands."""

@@ -36,6 +36,10 @@ bus = EventBus(
         "dead_mb": 8,
         "records_mb": 16,
         "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
+        "rotation": {
+            "generation": config.get_int("generation"),
+            "keep_former": config.get_bool("keep_former"),
+        },
         "hosting": {"storage": {"delete_with_workload": True}},
     },
     options,

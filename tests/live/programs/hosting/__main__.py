@@ -6,7 +6,13 @@ One of the nodes has a taint that ``away`` does not tolerate.
 import pulumi
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
-from components import Application, ApplicationArgs, Hosting, StatefulApplication
+from components import (
+    Application,
+    ApplicationArgs,
+    ExistingSecret,
+    Hosting,
+    StatefulApplication,
+)
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()
@@ -32,6 +38,20 @@ def sleeper(name: str, kept: Hosting, replicas: int) -> Application:
     return Application(name, args, options)
 
 
+vault = ExistingSecret(
+    "vault", {"secret": config.require("secret"), "namespace": config.require("namespace")}, options
+)
+Application(
+    "reader",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "secret_files": {"/etc/vault/word": vault.value("word")},
+        "grace_seconds": 1,
+        "hosting": tolerant,
+    },
+    options,
+)
 important = PriorityClass("important", value=1000, opts=options)
 sleeper("apart", tolerant | {"spread": {"nodes": "strict"}}, 2)
 sleeper("preferred", tolerant, 3)

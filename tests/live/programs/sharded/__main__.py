@@ -23,6 +23,10 @@ store_args: ShardedRedisArgs = {
     "image": images["redis"],
     "shards": config.require_int("shards"),
     "role": role,
+    "rotation": {
+        "generation": config.get_int("generation") or 1,
+        "keep_former": config.get_bool("keep_former") is not False,
+    },
 }
 if role == "store":
     store_args["hosting"] = {"storage": {"delete_with_workload": True}}

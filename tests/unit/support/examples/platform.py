@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pulumi
 
-from components import Authority, Certificate, Cluster, ImageCatalog, Prometheus
+from components import (
+    Authority,
+    Certificate,
+    Cluster,
+    ImageCatalog,
+    Prometheus,
+)
 from components.values.metrics import Alert, ScrapeJob
 from components.values.reach import Reach
 from tests.unit.support.examples.example import IMAGE, Example, hosting

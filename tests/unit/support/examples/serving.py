@@ -20,7 +20,10 @@ def _store() -> dict[str, Any]:
         "memory_mb": 128,
         "auth": True,
         "password": "swordfish-long-enough",
+        "former_password": pulumi.Output.secret("swordfish-of-last-year"),
         "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
+        "former_admin_password": "swordfish-of-the-former-admin",
+        "rotation": {"generation": 1, "keep_former": True},
         "hash": "md5",
         "hash_tag": "{}",
         "companions": [companion("exporter", 9121)],
@@ -109,6 +112,16 @@ EXAMPLES: dict[str, Example] = {
         {"image": IMAGE},
         _store,
         # No other pod has a shard's keys, so there is nothing to wait for before it stops.
+        frozenset({"redis: no drain"}),
+    ),
+    "ShardedRedis rotated": Example(
+        ShardedRedis,
+        "dds:index:ShardedRedis",
+        {"image": IMAGE},
+        lambda: {
+            **{key: value for key, value in _store().items() if "password" not in key},
+            "rotation": {"generation": 3, "keep_former": False},
+        },
         frozenset({"redis: no drain"}),
     ),
     "EtcdCluster": Example(

@@ -60,5 +60,6 @@ VALUES: dict[str, Callable[[], Any]] = {
         name="metrics",
         rules=("+info", "-@all", "~key:*", "%R~key:*", "+slowlog|get", "resetkeys"),
         password=pulumi.Output.secret("swordfish-long"),
+        former=pulumi.Output.secret("swordfish-of-last-year"),
     ),
 }

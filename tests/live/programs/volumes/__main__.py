@@ -1,0 +1,23 @@
+"""Replicas with a volume each, of a class whose volumes can grow."""
+
+import pulumi
+
+from components import StatefulApplication
+from tests.live.programs.common import in_namespace
+
+config = pulumi.Config()
+images = config.require_object("images")
+StatefulApplication(
+    "kept",
+    {
+        "image": images["toolbox"],
+        "command": ["sleep", "infinity"],
+        "replicas": config.require_int("replicas"),
+        "storage_path": "/data",
+        "hosting": {
+            "storage": {"size": config.require("size"), "storage_class": config.require("class")}
+        },
+        "grace_seconds": 1,
+    },
+    in_namespace(config.require("namespace")),
+)
