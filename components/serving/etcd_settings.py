@@ -53,8 +53,8 @@ UserName = Annotated[
     matching(
         # A dash and digits tell the generations of a user apart.
         r"(?!root$)(?!.*-[0-9]+$)[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?",
-        "from 1 to 32 lower-case letters, digits and dashes, no dash at either end, no dash and "
-        "digits at the end, and not root",
+        "a user's name: from 1 to 32 lower-case letters, digits and dashes, no dash at either end, "
+        "no dash and digits at the end, and not root",
         odd=("root", "Shop", "a" * 33, "-a", "a-", "a b", "a\n", "a/b", "a-2", "a--10"),
     ),
 ]
