@@ -414,10 +414,10 @@ def test_a_former_login_is_good_until_it_is_not_declared(access: Any) -> None:
 
 def hand_made(store: Store) -> None:
     """What an operator made: a user without a role among them, and roles of any name."""
-    store.passwords |= {"alice": "1", "bob": "2", "shopper": "3", "till-2": "4"}
+    store.passwords |= {"alice": "1", "bob": "2", "shopper": "3", "till-2": "4", "shop-7": "5"}
     store.roles |= {"shop": [], "ddsx": []}
-    # One role is of ours, but the user is not.
-    store.granted |= {"alice": {"shop"}, "shopper": {"dds/shop"}}
+    # Where the role is of ours the user is not, and the other way round.
+    store.granted |= {"alice": {"shop"}, "shopper": {"dds/shop"}, "shop-7": {"shop"}}
 
 
 def test_what_is_not_declared_any_more_is_removed_and_what_is_hand_made_stays(access: Any) -> None:
@@ -425,13 +425,14 @@ def test_what_is_not_declared_any_more_is_removed_and_what_is_hand_made_stays(ac
     access(store)
     before = store.state()
     access(store, shop=("/shop/", {"shop-2": "b", "shop": "a"}), pub=("/pub/", {"pub": "c"}))
+    assert store.passwords == {"root": "root-password", "shop-2": "b", "shop": "a", "pub": "c"}
     hand_made(store)
     users, roles = set(store.passwords), set(store.roles)
     access(store, pub=("/pub/", {"pub": "c"}))
     assert users - set(store.passwords) == {"shop", "shop-2"}
     assert roles - set(store.roles) == {"dds/shop"}
     access(store)
-    assert set(before[1]) | {"alice", "bob", "shopper", "till-2"} == set(store.passwords)
+    assert set(before[1]) | {"alice", "bob", "shopper", "till-2", "shop-7"} == set(store.passwords)
     assert store.granted["alice"] == {"shop"}
     assert access(store) == []
 
