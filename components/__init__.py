@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from components.pods.spread import SpreadArgs
     from components.serving.election import Election, ElectionArgs
     from components.serving.etcd_cluster import EtcdCluster
-    from components.serving.etcd_settings import EtcdClusterArgs
+    from components.serving.etcd_settings import EtcdClusterArgs, EtcdUserArgs
     from components.serving.event_bus import EventBus, EventBusArgs
     from components.serving.function import Function, FunctionArgs
     from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
@@ -101,6 +101,7 @@ _MODULES = {
     "ElectionArgs": "serving.election",
     "EtcdCluster": "serving.etcd_cluster",
     "EtcdClusterArgs": "serving.etcd_settings",
+    "EtcdUserArgs": "serving.etcd_settings",
     "EventBus": "serving.event_bus",
     "EventBusArgs": "serving.event_bus",
     "ExistingSecret": "platform.existing_secret",
@@ -193,6 +194,7 @@ __all__ = [
     "ElectionArgs",
     "EtcdCluster",
     "EtcdClusterArgs",
+    "EtcdUserArgs",
     "EventBus",
     "EventBusArgs",
     "ExistingSecret",

@@ -26,6 +26,7 @@ STORE_PORT = 8080
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "election_check.py"
 _STORE = "/opt/examples/fenced_store.py"
 _TICKER = "/opt/examples/ticker.py"
+_USER = "elections"
 _REPLICAS = 3
 # Between the question and the write, which in any application is longer than nothing, and from one
 # write to the next question. A pause most likely begins in the former.
@@ -96,11 +97,12 @@ def deploy(settings: Settings) -> None:
             {
                 "image": images.reference("etcd"),
                 "members": settings.members,
+                "users": {_USER: {"prefix": "/elections/"}},
                 "hosting": here.hosting | {"storage": {"delete_with_workload": True}},
             },
             here.opts,
         )
-        election_args["store"] = cluster.user("elections", "/elections/")
+        election_args["store"] = cluster.user(_USER)
     election = Election("elector", election_args, here.opts)
     store = Singleton(
         "fenced-store",

@@ -9,14 +9,13 @@ import dataclasses
 
 import pulumi
 
-from components.arguments import InputError, resolved
-from components.platform.generated import Password
+from components.arguments import InputError, nearest
 from components.serving.etcd_plan import (
     NO_KEYS,
-    ROOT_PASSWORD,
     SCHEDULED_LIMIT,
     TASK_LIMIT,
     EtcdKeys,
+    EtcdPasswords,
     EtcdPlan,
     member_urls,
 )
@@ -24,7 +23,6 @@ from components.serving.etcd_settings import (
     CLIENT_PORT,
     PEER_PORT,
     EtcdClusterArgs,
-    UserArgs,
     complete,
 )
 from components.values.metrics import ScrapeJob
@@ -45,13 +43,13 @@ class EtcdCluster(pulumi.ComponentResource):
 
     Registers a StatefulSet with volumes and all that belongs to it (with a PodDisruptionBudget that
     takes one member at a time), a Service with an address of its own for each member, two
-    authorities with their certificates, a Job that enables authentication, a CronJob for
-    defragmentation, and one for snapshots if they are wanted. The update is done when
-    authentication is on.
+    authorities with their certificates, a Job that enables authentication and makes the users what
+    is declared, a CronJob for defragmentation, and one for snapshots if they are wanted. The update
+    is done when authentication is on and the users are there.
     """
 
     reach: Reach
-    """How clients reach the members, by TLS. ``user`` gives the same with credentials."""
+    """How clients reach the members, by TLS. ``user`` gives the same with a user's credentials."""
     job: ScrapeJob
     """What Prometheus scrapes the members with."""
     application: StatefulApplication
@@ -82,8 +80,6 @@ class EtcdCluster(pulumi.ComponentResource):
             {"image": args["image"], "members": args["members"]},
             opts,
         )
-        self._plan = plan
-        self._users: set[str] = set()
         own = pulumi.ResourceOptions(parent=self)
         services = replica_services(
             name,
@@ -96,27 +92,22 @@ class EtcdCluster(pulumi.ComponentResource):
             opts=own,
         )
         keys = EtcdKeys.made(plan, services[0].metadata["namespace"], args.get("authority"), own)
-        self.root_password = pulumi.Output.secret(
-            args["root_password"]
-            if "root_password" in args
-            else Password(f"{name}-root", {}, own).value
-        )
+        passwords = EtcdPasswords.made(plan, own)
+        self.root_password = passwords.root
         snapshot: Reach | None = None
         if "restore" in args:
             server = Application(plan.restore_name, plan.restore_server(args["restore"], keys), own)
             snapshot = server.reach
         self.application = StatefulApplication(
             name,
-            plan.members(
-                keys.files() | {ROOT_PASSWORD: self.root_password}, keys.created, snapshot
-            ),
+            plan.members(keys.files() | passwords.root_file(), keys.created, snapshot),
             pulumi.ResourceOptions(parent=self, depends_on=services),
         )
         # What waited for a member to be ready would never see why it is not.
         self.job = ScrapeJob(
             name, dataclasses.replace(self.application.port("metrics"), depends_on=())
         )
-        self._members = service_reach(
+        members = service_reach(
             name,
             services,
             CLIENT_PORT,
@@ -125,54 +116,44 @@ class EtcdCluster(pulumi.ComponentResource):
             authority=keys.client["ca.crt"],
             depends_on=(self.application.stateful_set, *services),
         )
-        enabled = Task(
-            child(name, "access", limit=TASK_LIMIT),
-            plan.access(self._members, self.root_password, {}),
-            own,
-        )
-        self.reach = dataclasses.replace(
-            self._members, depends_on=(*self._members.depends_on, enabled.job)
-        )
         self.defragmentation = ScheduledTask(
             child(name, "defragment", limit=SCHEDULED_LIMIT),
-            plan.defragment(self._members, self.root_password),
+            plan.defragment(members, passwords),
             own,
         )
         self.snapshot = None
         if "snapshots" in args:
             self.snapshot = ScheduledTask(
                 child(name, "snapshot", limit=SCHEDULED_LIMIT),
-                plan.snapshot(args["snapshots"], self._members, self.root_password),
+                plan.snapshot(args["snapshots"], members, passwords),
                 own,
             )
-        self.register_outputs({"endpoints": member_urls(self._members)})
+        # Whatever logs in as root knows the other password before it is set.
+        crons = [task.cron_job for task in (self.defragmentation, self.snapshot) if task]
+        first = dataclasses.replace(members, depends_on=(*members.depends_on, *crons))
+        access = Task(child(name, "access", limit=TASK_LIMIT), plan.access(first, passwords), own)
+        self.reach = dataclasses.replace(members, depends_on=(*members.depends_on, access.job))
+        # Credentials come from the passwords and not from the Job, which may be replaced: what has
+        # them is then no other in a preview.
+        self._users = {
+            user.name: dataclasses.replace(
+                self.reach,
+                path=user.prefix,
+                credentials=Credentials(user.password.value, user.login),
+            )
+            for user in passwords.users.values()
+        }
+        self._where = where
+        self.register_outputs({"endpoints": member_urls(members)})
 
-    def user(self, name: str, prefix: str) -> Reach:
-        """Register a user that may read and write the keys with a prefix, and no others.
+    def user(self, name: str) -> Reach:
+        """How one of ``users`` reaches the members.
 
-        A Job creates it, or gives it another prefix, without anybody's doing.
-
-        :param name: from 1 to 32 lower-case letters, digits and dashes, not ``root``
-        :param prefix: beginning of the keys, such as ``/shop/``
-        :returns: how it reaches the members: with its credentials, the prefix as ``path``, and ready
-            when the user is there
-        :raises InputError: for a name that is there already, or a bad name or prefix
+        :returns: with its credentials, its prefix as ``path``, and ready when the user is there
+        :raises InputError: for a name that is not declared
         """
-        where = f'{self._plan.where}, user "{name}"'
-        resolved(where, UserArgs, {"name": name, "prefix": prefix})
-        if name in self._users:
-            raise InputError(where, "name", name, "must be unique, it stands twice")
-        self._users.add(name)
-        resource = child(self._plan.name, f"user-{name}", limit=TASK_LIMIT)
-        password = Password(resource, {}, pulumi.ResourceOptions(parent=self)).value
-        task = Task(
-            resource,
-            self._plan.access(self.reach, self.root_password, {name: (prefix, password)}),
-            pulumi.ResourceOptions(parent=self),
-        )
-        return dataclasses.replace(
-            self.reach,
-            path=prefix,
-            credentials=Credentials(password, name),
-            depends_on=(*self.reach.depends_on, task.job),
-        )
+        if name not in self._users:
+            raise InputError(
+                self._where, "name", name, f"must be one of users: {nearest(name, self._users)}"
+            )
+        return self._users[name]

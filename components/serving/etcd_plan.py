@@ -8,6 +8,7 @@ from typing import Any, cast
 import pulumi
 
 from components.platform.certificates import Authority, Certificate
+from components.platform.generated import Rotated, generation_name, given, rotated
 from components.pods import labels as pod_labels
 from components.pods.hosting import ApplicationHosting, PodHosting, narrowed, with_pod_annotations
 from components.serving.etcd_settings import (
@@ -21,6 +22,7 @@ from components.serving.etcd_settings import (
     SNAPSHOT_PORT,
     STORAGE,
     TOKENS,
+    USERS,
     EtcdClusterArgs,
     RestoreArgs,
     SnapshotsArgs,
@@ -36,7 +38,7 @@ from components.workloads.task import TaskArgs
 
 _COMPLETE = "/run/etcd/etcd.yaml"
 _CONFIG = "/etc/etcd/config"
-ROOT_PASSWORD = f"{ROOT}/password"
+ROOT_PASSWORDS = f"{ROOT}/passwords"
 _ACCESS = "/etc/etcd/access/access.json"
 _MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
@@ -134,6 +136,78 @@ def _pem(certificate: Certificate) -> Mapping[str, pulumi.Output[str]]:
 
 def _in(folder: str, files: Mapping[str, pulumi.Output[str]]) -> dict[str, pulumi.Input[str]]:
     return {f"{folder}/{file}": content for file, content in files.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdUser:
+    """A declared user: what etcd knows it by."""
+
+    name: str
+    """As it is declared."""
+    login: str
+    """What clients log in as."""
+    prefix: str
+    password: Rotated
+
+    @property
+    def logins(self) -> pulumi.Output[list[str]]:
+        """All names that are good, in the order of ``password.accepted``."""
+
+        def names(former: int | None) -> list[str]:
+            return [self.login, generation_name(self.name, int(former))] if former else [self.login]
+
+        return self.password.former_generation.apply(names)
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdPasswords:
+    """The passwords of a cluster."""
+
+    root: pulumi.Output[str]
+    """The present one; a secret."""
+    root_known: pulumi.Output[list[str]]
+    """That and those which root may still have, in the order in which they are tried."""
+    users: Mapping[str, EtcdUser]
+    """By the declared names."""
+
+    @classmethod
+    def made(cls, plan: "EtcdPlan", opts: pulumi.ResourceOptions) -> "EtcdPasswords":
+        """Register those that are generated."""
+        args = plan.args
+        rotation = args["rotation"]
+        if "root_password" in args:
+            root = given(args["root_password"])
+        else:
+            # The former one is not good beside the other, but what sets that logs in with it.
+            root = rotated(f"{plan.name}-root", {**rotation, "keep_former": True}, opts)
+        users = {}
+        for name, user in args["users"].items():
+            if "password" in user:
+                login, password = name, given(user["password"])
+            else:
+                login = generation_name(name, rotation["generation"])
+                resource = child(plan.name, f"user-{name}", limit=TASK_LIMIT)
+                password = rotated(resource, rotation, opts)
+            users[name] = EtcdUser(name, login, user["prefix"], password)
+        earlier = pulumi.Output.secret(args.get("former_root_password", ""))
+        known = pulumi.Output.all(root.accepted, earlier).apply(
+            lambda both: [*both[0], both[1]] if both[1] else list(both[0])
+        )
+        return cls(root.value, known, users)
+
+    def root_file(self) -> dict[str, pulumi.Input[str]]:
+        """What a pod that logs in as root mounts: a password in each line."""
+        return {ROOT_PASSWORDS: _lines(self.root_known)}
+
+    def user_files(self) -> dict[str, pulumi.Input[str]]:
+        """The same of each user, in the order of its logins."""
+        return {
+            f"{USERS}/{name}": _lines(user.password.accepted) for name, user in self.users.items()
+        }
+
+
+def _lines(passwords: pulumi.Output[list[str]]) -> pulumi.Output[str]:
+    return passwords.apply("\n".join)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,29 +348,24 @@ class EtcdPlan:
             "hosting": narrowed(self.args["hosting"], ApplicationHosting, without=_OF_MEMBERS),
         }
 
-    def access(
-        self,
-        members: Reach,
-        root_password: pulumi.Output[str],
-        users: Mapping[str, tuple[str, pulumi.Output[str]]],
-    ) -> TaskArgs:
-        """What enables authentication and makes users."""
-        plan = {
-            "users": [
-                {"name": name, "prefix": prefix, "password_file": f"/etc/etcd/users/{name}"}
-                for name, (prefix, _) in users.items()
-            ],
-        }
+    def access(self, members: Reach, passwords: EtcdPasswords) -> TaskArgs:
+        """What enables authentication, and makes root and the users what they are to be."""
         task: TaskArgs = {
-            **self._client("access", members, root_password),  # type: ignore[typeddict-item]
+            **self._client("access", members, passwords),  # type: ignore[typeddict-item]
             "timeout_seconds": 240,
             "hosting": self._tools_hosting(),
         }
-        task["files"] = {**task["files"], _ACCESS: _told(members, plan)}
-        task["secret_files"] = {
-            **task["secret_files"],
-            **{f"/etc/etcd/users/{name}": password for name, (_, password) in users.items()},
-        }
+        users = [
+            {
+                "name": user.name,
+                "prefix": user.prefix,
+                "logins": user.logins,
+                "passwords_file": f"{USERS}/{user.name}",
+            }
+            for user in passwords.users.values()
+        ]
+        task["files"] = {**task["files"], _ACCESS: _told(members, {"users": users})}
+        task["secret_files"] = {**task["secret_files"], **passwords.user_files()}
         if "restore" in self.args:
             # A restored cluster has the users of its snapshot.
             task["hosting"] = with_pod_annotations(
@@ -304,7 +373,7 @@ class EtcdPlan:
             )
         return task
 
-    def defragment(self, members: Reach, root_password: pulumi.Output[str]) -> ScheduledTaskArgs:
+    def defragment(self, members: Reach, passwords: EtcdPasswords) -> ScheduledTaskArgs:
         """What gives free pages back."""
         defragmentation = self.args["defragmentation"]
         plan = {
@@ -312,7 +381,7 @@ class EtcdPlan:
             "least_bytes": defragmentation["least_mb"] * MIB,
         }
         task: ScheduledTaskArgs = {
-            **self._client("defragment", members, root_password),  # type: ignore[typeddict-item]
+            **self._client("defragment", members, passwords),  # type: ignore[typeddict-item]
             "schedule": defragmentation["schedule"],
             "timeout_seconds": 1800,
             "hosting": self._tools_hosting(),
@@ -321,15 +390,12 @@ class EtcdPlan:
         return task
 
     def snapshot(
-        self,
-        snapshots: SnapshotsArgs,
-        members: Reach,
-        root_password: pulumi.Output[str],
+        self, snapshots: SnapshotsArgs, members: Reach, passwords: EtcdPasswords
     ) -> ScheduledTaskArgs:
         """What takes snapshots."""
         plan = {"name": self.name, "keep": snapshots["keep"]}
         task: ScheduledTaskArgs = {
-            **self._client("snapshot", members, root_password),  # type: ignore[typeddict-item]
+            **self._client("snapshot", members, passwords),  # type: ignore[typeddict-item]
             "schedule": snapshots["schedule"],
             "timeout_seconds": 900,
             "hosting": self._tools_hosting(),
@@ -344,7 +410,7 @@ class EtcdPlan:
         task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
         return task
 
-    def _client(self, verb: str, members: Reach, root_password: pulumi.Output[str]) -> PodArgs:
+    def _client(self, verb: str, members: Reach, passwords: EtcdPasswords) -> PodArgs:
         """A pod of the project's program that talks to the members as root."""
         return {
             "image": self.args["tools_image"],
@@ -352,7 +418,7 @@ class EtcdPlan:
             "component": verb,
             "command": ["python3", "-m", "member", verb],
             "files": {f"{CLIENT}/ca.crt": cast(pulumi.Output[str], members.authority)},
-            "secret_files": {ROOT_PASSWORD: root_password},
+            "secret_files": passwords.root_file(),
             "reaches": [members],
         }
 
@@ -369,6 +435,6 @@ def member_urls(members: Reach) -> pulumi.Output[list[str]]:
 
 def _told(members: Reach, plan: Mapping[str, Any]) -> pulumi.Output[str]:
     """A plan for the project's program, with the members."""
-    return member_urls(members).apply(
-        lambda urls: json.dumps({"endpoints": urls, **plan}, indent=1)
+    return pulumi.Output.all(endpoints=member_urls(members), **plan).apply(
+        lambda known: json.dumps(known, indent=1)
     )

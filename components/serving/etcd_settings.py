@@ -1,5 +1,6 @@
 """What an etcd cluster is told: its arguments, checked, and the configuration file made of them."""
 
+from collections.abc import Mapping
 from typing import Annotated, NotRequired, TypedDict
 
 from components.arguments import (
@@ -17,6 +18,7 @@ from components.arguments.cron import Schedule
 from components.arguments.images import Image
 from components.arguments.names import ObjectName, check_name
 from components.platform.certificates import Authority
+from components.platform.generated import RotationArgs, check_rotation
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.values.peers import Clients
 
@@ -26,7 +28,7 @@ SIZES = (1, 3, 5)
 
 STORAGE = "/var/lib/etcd"
 PEER, CLIENT, TOKENS = "/etc/etcd/peer", "/etc/etcd/client", "/etc/etcd/tokens"
-ROOT = "/etc/etcd/root"
+ROOT, USERS = "/etc/etcd/root", "/etc/etcd/users"
 _TOKEN = f"jwt,pub-key={TOKENS}/tls.crt,priv-key={TOKENS}/tls.key,sign-method=ES256,ttl=10m"
 MIB = 2**20
 # A write-ahead log of five files of 64 MB, and a snapshot beside it.
@@ -46,6 +48,32 @@ KeyPrefix = Annotated[
     ),
 ]
 """Beginning of the keys that are for one user."""
+UserName = Annotated[
+    str,
+    matching(
+        # A dash and digits tell the generations of a user apart.
+        r"(?!root$)(?!.*-[0-9]+$)[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?",
+        "a user's name: from 1 to 32 lower-case letters, digits and dashes, no dash at either end, "
+        "no dash and digits at the end, and not root",
+        odd=("root", "Shop", "a" * 33, "-a", "a-", "a b", "a\n", "a/b", "a-2", "a--10"),
+    ),
+]
+"""What a user is called in the declaration."""
+
+
+class EtcdUserArgs(TypedDict):
+    """A user of the cluster."""
+
+    prefix: KeyPrefix
+    """Beginning of the keys that it may read and write, such as ``/shop/``; it may use no others."""
+    password: NotRequired[
+        Annotated[
+            Secret[Annotated[str, password(16)]],
+            DefaultsTo("generated, and replaced as ``rotation`` says"),
+        ]
+    ]
+    """Its password, from outside. Another one takes the place of the one before at once: clients that
+    have not been replaced yet are refused until they are."""
 
 
 class DefragmentationArgs(TypedDict):
@@ -119,14 +147,26 @@ class EtcdClusterArgs(TypedDict):
     restore: NotRequired[RestoreArgs]
     """The snapshot to begin with. Leave it there afterwards, or take it away: both change nothing
     in the data."""
+    users: NotRequired[Annotated[Mapping[UserName, EtcdUserArgs], Default({})]]
+    """Users by their names. ``user(name)`` gives the reach of one. One that is taken away is removed,
+    with its role; what an operator made by hand stays."""
+    rotation: NotRequired[Annotated[RotationArgs, Default({})]]
+    """How generated passwords are replaced: root's, and those of users. Root has one password at any
+    time, so ``keep_former`` is about the others."""
     root_password: NotRequired[
         Annotated[
             Secret[Annotated[str, password(16)]],
-            DefaultsTo("generated with the cluster, and gone with it"),
+            DefaultsTo(
+                "generated with the cluster, replaced as ``rotation`` says, and gone with it"
+            ),
         ]
     ]
     """Password of the user ``root``. A snapshot holds root's password: to restore it into another
     cluster, keep the password outside and give it here."""
+    former_root_password: NotRequired[Secret[Annotated[str, password(16)]]]
+    """What root's password was, if that is not known here: where ``root_password`` is another one than
+    before, or is no longer given, and where a snapshot is restored that is older. With it root's
+    password is set to the present one. Of a generated one the generation before is known."""
     authority: NotRequired[Annotated[Authority, DefaultsTo("one of its own")]]
     """Issues the certificate that clients verify. That between members is always the cluster's
     own."""
@@ -143,23 +183,6 @@ class EtcdClusterArgs(TypedDict):
     and ``spread`` are those of the members."""
 
 
-class UserArgs(TypedDict):
-    """A user of the cluster."""
-
-    name: Annotated[
-        str,
-        matching(
-            r"(?!root$)[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?",
-            "from 1 to 32 lower-case letters, digits and dashes, no dash at either end, and not "
-            "root",
-            odd=("root", "Shop", "a" * 33, "-a", "a-", "a b", "a\n", "a/b"),
-        ),
-    ]
-    """Name for ``POST /v3/auth/authenticate``."""
-    prefix: KeyPrefix
-    """Beginning of its keys."""
-
-
 def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
     """The arguments of a cluster, checked and with all that is not given.
 
@@ -173,6 +196,10 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
         raise InputError(
             where, "election_ms", election, f"must be at least {5 * heartbeat}, five heartbeats"
         )
+    generated = [user for user in args["users"].values() if "password" not in user]
+    check_rotation(
+        where, args["rotation"], generated="root_password" not in args or bool(generated)
+    )
     least = 2 * quota + _LOG_MB
     args.setdefault("tools_image", args["image"])
     hosting = with_resources(

@@ -5,8 +5,10 @@ import copy
 import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ class Etcd:
     nodes: Nodes
     stack: Stack
     namespace: str
+    generation: int = 1
+    """Of all passwords."""
 
     def inside(self, name: str) -> InPod:
         pods = self.kube.pods(self.namespace, f"app.kubernetes.io/instance={name}")
@@ -55,6 +59,11 @@ class Etcd:
         answer = self.ask("call", path=path, body=dict(body or {}), user=user)
         assert answer["status"] == 200, answer
         return answer["body"]
+
+    def credentials(self, user: str) -> list[str]:
+        """Name and password, as clients have them at present."""
+        name, password = self.ask("credentials", user=user)
+        return [name, password]
 
     def writing(self, prefix: str, seconds: float) -> Exec:
         return self.client.start(
@@ -345,6 +354,87 @@ def test_defragmentation_gives_free_pages_back(etcd: Etcd) -> None:
         back(etcd, member)
 
 
+# Passwords
+
+
+@contextlib.contextmanager
+def writing_as(etcd: Etcd, credentials: list[str], prefix: str) -> Iterator[list[dict[str, Any]]]:
+    """Write with these credentials, from a pod that no rotation replaces, until the block is left;
+    what each two seconds brought.
+    """
+    other = etcd.inside("other")
+    answers: list[dict[str, Any]] = []
+    ended = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count():
+            below = f"{prefix}{number}/"
+            answers.append(
+                other.ask(
+                    "write",
+                    module=MODULE,
+                    endpoints=ENDPOINTS,
+                    user=credentials,
+                    prefix=below,
+                    seconds=2,
+                )
+            )
+            if ended.is_set():
+                return
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(write)
+        try:
+            yield answers
+        finally:
+            ended.set()
+        running.result()
+
+
+def log_in_refused(etcd: Etcd, credentials: list[str]) -> None:
+    name, password = credentials
+    request = {"url": f"{ENDPOINTS[0]}/v3/auth/authenticate",
+               "body": {"name": name, "password": password}}  # fmt: skip
+    is_refused(etcd, request, "invalid user ID or password")
+
+
+def test_passwords_are_replaced_while_clients_go_on(etcd: Etcd, record: Record) -> None:
+    former = {user: etcd.credentials(user) for user in ("one", "two", "root")}
+    etcd.generation += 1
+    with writing_as(etcd, former["one"], "/one/rotated/") as answers:
+        update = etcd.stack.up(generation=etcd.generation)
+    record.note("etcd, passwords replaced", seconds_of_the_update=round(update.seconds, 1))
+    # Members roll meanwhile, so a write may fail, but for no other reason.
+    failures = [failure for answer in answers for failure in answer["failures"]]
+    assert not [text for text in failures if re.search("invalid user|permission denied", text)]
+    assert answers[-1]["acknowledged"], answers[-1]
+    assert not [name for name in update.changed if name.endswith("::other")]
+    present = {user: etcd.credentials(user) for user in former}
+    assert present["one"][0] == f"one-{etcd.generation}"
+    etcd.call("/v3/kv/put", PUT, user="one")
+    etcd.call("/v3/auth/user/list")
+    # Root has one password at any time.
+    log_in_refused(etcd, former["root"])
+
+    etcd.stack.up(keep_former=False)
+    for user in ("one", "two"):
+        log_in_refused(etcd, former[user])
+    etcd.call("/v3/kv/put", PUT, user="one")
+    assert etcd.call("/v3/auth/user/list")["users"] == [
+        present["one"][0],
+        "root",
+        present["two"][0],
+    ]
+
+    # What an operator made stays where a declared user goes.
+    etcd.call("/v3/auth/user/add", {"name": "alice", "password": "swordfish"})
+    etcd.stack.up(users=["one"])
+    log_in_refused(etcd, present["two"])
+    assert etcd.call("/v3/auth/user/list")["users"] == ["alice", present["one"][0], "root"]
+    assert etcd.call("/v3/auth/role/list")["roles"] == ["dds/one", "root"]
+    etcd.call("/v3/kv/put", PUT, user="one")
+
+
 def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Record) -> None:
     etcd.ask("write", user="one", prefix="/one/kept/", seconds=1)
     kept = set(etcd.ask("numbers", user="one", prefix="/one/kept/"))
@@ -354,6 +444,7 @@ def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Recor
     revision = int(etcd.call("/v3/maintenance/status")["header"]["revision"])
     loads(etcd.writing("/one/after/", 1))
 
+    former = [etcd.credentials(user) for user in ("one", "root")]
     etcd.stack.up(gone="true")
     claims = etcd.kube.objects("v1", "PersistentVolumeClaim", etcd.namespace)
     eventually(
@@ -367,7 +458,9 @@ def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Recor
         120,
         lambda: f"the members' volumes are gone: {[c['metadata']['name'] for c in claims]}",
     )
-    restored = etcd.stack.up(gone="false", restore=file)
+    # Of two passwords that root may have, the snapshot has the former one.
+    etcd.generation += 1
+    restored = etcd.stack.up(gone="false", restore=file, generation=etcd.generation)
     record.note("etcd, restored", seconds_of_the_update=round(restored.seconds, 1))
 
     eventually(
@@ -381,6 +474,8 @@ def test_a_snapshot_brings_back_a_cluster_that_is_gone(etcd: Etcd, record: Recor
     put = etcd.call("/v3/kv/put", PUT, user="one")
     assert int(put["header"]["revision"]) > revision + 1_000_000
     is_refused(etcd, {"url": f"{ENDPOINTS[0]}/v3/kv/put", "body": PUT}, "user name is empty")
+    for credentials in former:
+        log_in_refused(etcd, credentials)
     assert etcd.all_members()
 
 

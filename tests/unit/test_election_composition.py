@@ -152,6 +152,21 @@ def test_the_outputs_say_what_to_try(preview: bool) -> None:
         assert "-n election exec deploy/ticker-" in tries["who leads"]
 
 
+def test_the_electors_start_when_their_user_is_there() -> None:
+    graph = made()
+    (told,) = [
+        json.loads(text)["users"]
+        for body in objects(graph, "ConfigMap")
+        for key, text in body["data"].items()
+        if key.endswith("access.json")
+    ]
+    assert [(user["logins"], user["prefix"]) for user in told] == [(["elections"], "/elections/")]
+    assert [node.name for node in graph.all("Job") if node.name.startswith("etcd")] == [
+        "etcd-access"
+    ]
+    assert graph.one("Job", "etcd-access").urn in graph.one("Deployment", "ticker").dependencies
+
+
 def test_no_password_is_readable() -> None:
     graph = made()
     password = graph.one("Password", "etcd-user-elections").outputs["value"]

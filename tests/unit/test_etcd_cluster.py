@@ -19,19 +19,23 @@ IMAGE = "registry.example/etcd:3.6"
 UPSTREAM = "registry.example/upstream/etcd:v3.6.8"
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 ROOT_PASSWORD = "swordfish-of-the-root"
+FORMER_ROOT_PASSWORD = "swordfish-of-the-former-root"
+SHOP: Any = {"shop": {"prefix": "/shop/"}}
 
 
-def made(preview: bool = False, *, users: dict[str, str] | None = None, **args: Any) -> Graph:
-    """A cluster. An argument that needs a resource is given as a function that makes it."""
+def made(preview: bool = False, **args: Any) -> Graph:
+    """A cluster, with its users' credentials as outputs. An argument that needs a resource is given
+    as a function that makes it.
+    """
 
     def program() -> None:
         given: Any = {k: v() if callable(v) else v for k, v in args.items()}
         given = {"image": IMAGE, **given}
         cluster = EtcdCluster("etcd", given)
-        for name, prefix in (users or {}).items():
-            credentials = cluster.user(name, prefix).credentials
+        for name in given.get("users", ()):
+            credentials = cluster.user(name).credentials
             assert credentials is not None
-            pulumi.export(name, credentials.password)
+            pulumi.export(name, {"as": credentials.username, "with": credentials.password})
 
     return build(program, preview=preview)
 
@@ -46,7 +50,9 @@ EVERYTHING: dict[str, Any] = {
     "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "least_mb": 1},
     "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
     "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
+    "users": {"shop": {"prefix": "/shop/"}},
     "root_password": lambda: pulumi.Output.secret(ROOT_PASSWORD),
+    "former_root_password": lambda: pulumi.Output.secret(FORMER_ROOT_PASSWORD),
     "hosting": {
         "namespace": "here",
         "spread": {"nodes": "strict"},
@@ -73,7 +79,7 @@ def config(graph: Graph) -> dict[str, Any]:
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize("full", [False, True], ids=["required", "full"])
 def test_objects_are_valid_and_hardened(preview: bool, full: bool) -> None:
-    graph = made(preview, users={"shop": "/shop/"}, **(EVERYTHING if full else {}))
+    graph = made(preview, **(EVERYTHING if full else {}))
     if not preview:
         assert_valid(objects(graph))
     for template in templates(graph):
@@ -85,7 +91,7 @@ def test_objects_are_valid_and_hardened(preview: bool, full: bool) -> None:
 
 
 def test_every_child_is_below_the_cluster() -> None:
-    graph = made(users={"shop": "/shop/"}, **EVERYTHING)
+    graph = made(**EVERYTHING)
     cluster = graph.one("EtcdCluster")
     for node in graph:
         parent = node
@@ -166,7 +172,7 @@ def test_members_learn_when_the_cluster_began() -> None:
 
 
 def test_the_upstream_image_runs_etcd_without_a_shell() -> None:
-    graph = made(image=UPSTREAM, tools_image=IMAGE, users={"shop": "/shop/"})
+    graph = made(image=UPSTREAM, tools_image=IMAGE, users=SHOP)
     spec = the(graph, "StatefulSet")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     assert container["image"] == UPSTREAM
@@ -239,8 +245,9 @@ def test_prometheus_finds_the_metrics_of_members_that_are_not_ready() -> None:
 
 def test_a_client_is_let_in_where_the_members_are_and_starts_when_its_user_is_there() -> None:
     def program() -> None:
-        cluster = EtcdCluster("etcd", {"image": IMAGE, "hosting": {"namespace": "data"}})
-        user = cluster.user("shop", "/shop/")
+        hosting: Any = {"namespace": "data"}
+        cluster = EtcdCluster("etcd", {"image": IMAGE, "users": SHOP, "hosting": hosting})
+        user = cluster.user("shop")
         assert (user.path, user.app_protocol) == ("/shop/", "etcd")
         web: Any = {"image": IMAGE, "hosting": {"namespace": "shop"}, "reaches": [user]}
         Application("web", web)
@@ -250,8 +257,7 @@ def test_a_client_is_let_in_where_the_members_are_and_starts_when_its_user_is_th
     assert graph.outputs[""]["at"][2] == "etcd-2.data.svc:2379"
     assert policy(graph, "web-to-etcd")["metadata"]["namespace"] == "data"
     dependencies = graph.one("Deployment", "web").dependencies
-    awaited = {graph.one("Job", name).urn for name in ("etcd-access", "etcd-user-shop")}
-    assert {graph.one("StatefulSet").urn, *awaited} <= set(dependencies)
+    assert {graph.one(kind).urn for kind in ("StatefulSet", "Job")} <= set(dependencies)
 
 
 def test_each_member_has_an_address_before_it_is_ready() -> None:
@@ -272,72 +278,162 @@ def test_each_member_has_an_address_before_it_is_ready() -> None:
 # Users
 
 
-def test_authentication_is_on_before_a_users_password_is_known() -> None:
-    graph = made(users={"shop": "/shop/", "till": "/till/"})
-    jobs = {node.name: node for node in graph.all("Job")}
-    assert set(jobs) == {"etcd-access", "etcd-user-shop", "etcd-user-till"}
-    plan = json.loads(file(graph, "etcd-user-shop-files", "access.json"))
-    (user,) = plan["users"]
-    assert (user["name"], user["prefix"]) == ("shop", "/shop/")
-    assert user["password_file"] == "/etc/etcd/users/shop"
+def users_told(graph: Graph) -> list[dict[str, Any]]:
+    """What the Job is told, each with the passwords in the order of its logins."""
+    told: list[dict[str, Any]] = json.loads(file(graph, "etcd-access-files", "access.json"))[
+        "users"
+    ]
+    for user in told:
+        ending = user.pop("passwords_file").strip("/").replace("/", "_")
+        user["passwords"] = file(graph, "etcd-access", ending).split("\n")
+    return told
+
+
+def root_known(graph: Graph, workload: str) -> list[str]:
+    return file(graph, workload, "root_passwords").split("\n")
+
+
+def test_one_job_is_told_of_every_user() -> None:
+    def users() -> Any:
+        password = pulumi.Output.secret("swordfish-of-the-till")
+        return {**SHOP, "till": {"prefix": "/till/", "password": password}}
+
+    graph = made(users=users)
+    assert [node.name for node in graph.all("Job")] == ["etcd-access"]
+    generated = graph.one("Password", "etcd-user-shop").outputs["value"]
+    assert users_told(graph) == [
+        {"name": "shop", "prefix": "/shop/", "logins": ["shop"], "passwords": [generated]},
+        {
+            "name": "till",
+            "prefix": "/till/",
+            "logins": ["till"],
+            "passwords": ["swordfish-of-the-till"],
+        },
+    ]
+    assert graph.outputs[""] == {
+        "shop": {"as": "shop", "with": generated},
+        "till": {"as": "till", "with": "swordfish-of-the-till"},
+    }
     assert graph.output_secrets[""] == {"shop", "till"}
-    passwords = set(graph.outputs[""].values())
-    assert len(passwords) == 2
     for node in graph:
         if not node.type.endswith(":Secret"):
-            assert not any(password in str(node.inputs) for password in passwords)
+            assert "swordfish-of-the-till" not in str(node.inputs)
+            assert generated not in str(node.inputs)
 
 
-def test_a_password_does_not_change_with_the_job_that_sets_it() -> None:
+def test_a_former_generation_stays_good_beside_the_present_one() -> None:
+    graph = made(users=SHOP, rotation={"generation": 3})
+    password = graph.one("Password", "etcd-user-shop").outputs
+    (user,) = users_told(graph)
+    assert user["logins"] == ["shop-3", "shop-2"]
+    assert user["passwords"] == [password["value"], password["former"]]
+    assert graph.outputs[""]["shop"] == {"as": "shop-3", "with": password["value"]}
+    # The first one has the declared name alone.
+    assert users_told(made(users=SHOP, rotation={"generation": 2}))[0]["logins"] == [
+        "shop-2",
+        "shop",
+    ]
+
+
+def test_a_former_generation_is_not_good_where_it_is_not_kept() -> None:
+    graph = made(users=SHOP, rotation={"generation": 2, "keep_former": False})
+    (user,) = users_told(graph)
+    assert user["logins"] == ["shop-2"]
+    assert user["passwords"] == [graph.one("Password", "etcd-user-shop").outputs["value"]]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_whatever_logs_in_as_root_knows_the_former_password_too(keep: bool) -> None:
+    """Also where users' former ones are not kept: root's is set by what logs in with it."""
+    graph = made(
+        rotation={"generation": 2, "keep_former": keep},
+        snapshots={"claim": "snapshots"},
+    )
+    password = graph.one("Password", "etcd-root").outputs
+    for workload in ("etcd-secret", "etcd-access", "etcd-defragment", "etcd-snapshot"):
+        assert root_known(graph, workload) == [password["value"], password["former"]]
+
+
+def test_a_given_root_password_and_what_it_was_before() -> None:
+    graph = made(**EVERYTHING)
+    assert not graph.all("Password", "etcd-root")
+    for workload in ("etcd-secret", "etcd-access", "etcd-defragment", "etcd-snapshot"):
+        assert root_known(graph, workload) == [ROOT_PASSWORD, FORMER_ROOT_PASSWORD]
+    args = {key: given for key, given in EVERYTHING.items() if key != "root_password"}
+    graph = made(**args)
+    assert root_known(graph, "etcd-access") == [
+        graph.one("Password", "etcd-root").outputs["value"],
+        FORMER_ROOT_PASSWORD,
+    ]
+
+
+def test_root_gets_its_password_when_the_members_and_the_cron_jobs_know_both() -> None:
+    graph = made(users=SHOP, snapshots={"claim": "snapshots"})
+    dependencies = set(graph.one("Job", "etcd-access").dependencies)
+    crons = {node.urn for node in graph.all("CronJob")}
+    assert len(crons) == 2
+    assert {graph.one("StatefulSet").urn, *crons} <= dependencies
+
+
+def test_credentials_do_not_change_with_the_job_that_sets_them() -> None:
     def program() -> None:
-        user = EtcdCluster("etcd", {"image": IMAGE}).user("shop", "/shop/")
+        user = EtcdCluster("etcd", {"image": IMAGE, "users": SHOP}).user("shop")
         assert user.credentials is not None
+        # A plain text, which no preview may find unknown.
+        assert user.credentials.username == "shop"
         from pulumi_kubernetes.core.v1 import Secret  # noqa: PLC0415
 
         Secret("mine", string_data={"password": user.credentials.password})
 
     graph = build(program)
-    assert graph.one("Job", "etcd-user-shop").urn not in graph.one("Secret", "mine").dependencies
-
-
-def test_users_are_made_when_authentication_is_on() -> None:
-    graph = made(users={"shop": "/shop/"})
-    assert graph.one("Job", "etcd-access").urn in graph.one("Job", "etcd-user-shop").dependencies
-    assert graph.one("StatefulSet").urn in graph.one("Job", "etcd-access").dependencies
+    assert graph.one("Job", "etcd-access").urn not in graph.one("Secret", "mine").dependencies
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix", "expected"),
+    ("name", "user", "expected"),
     [
-        ("root", "/a/", "not root"),
-        ("Shop", "/a/", "lower-case"),
-        ("a" * 33, "/a/", "from 1 to 32"),
-        ("shop", "", "from 1 to 256"),
-        ("shop", "/a b/", "without blanks"),
-        ("shop", "/ä/", "printable"),
-        ("shop", "/$(HOME)/", "without blanks and \\$"),
-        ("shop", "--key", "not beginning with a dash"),
+        ("root", {"prefix": "/a/"}, "not root"),
+        ("Shop", {"prefix": "/a/"}, "lower-case"),
+        ("a" * 33, {"prefix": "/a/"}, "from 1 to 32"),
+        # Another generation of "shop".
+        ("shop-2", {"prefix": "/a/"}, "no dash and digits at the end"),
+        ("shop", {}, "users[shop].prefix is missing"),
+        ("shop", {"prefix": ""}, "from 1 to 256"),
+        ("shop", {"prefix": "/a b/"}, "without blanks"),
+        ("shop", {"prefix": "/ä/"}, "printable"),
+        ("shop", {"prefix": "/$(HOME)/"}, "without blanks and $"),
+        ("shop", {"prefix": "--key"}, "not beginning with a dash"),
+        ("shop", {"prefix": "/a/", "password": "short"}, "users[shop].password is <secret>"),
+        ("shop", {"prefixes": "/a/"}, "users[shop].prefixes is not an argument"),
     ],
 )
-def test_a_bad_user_is_refused(name: str, prefix: str, expected: str) -> None:
-    with pytest.raises(InputError, match=expected):
-        made(users={name: prefix})
-
-
-def test_a_user_stands_once() -> None:
+def test_a_bad_user_is_refused(name: str, user: dict[str, str], expected: str) -> None:
     def program() -> None:
-        cluster = EtcdCluster("etcd", {"image": IMAGE})
-        cluster.user("shop", "/a/")
-        cluster.user("shop", "/b/")
+        given: Any = {name: user}
+        with pytest.raises(InputError, match=re.escape(expected)):
+            EtcdCluster("etcd", {"image": IMAGE, "users": given})
 
-    with pytest.raises(InputError, match="stands twice"):
-        build(program)
+    assert not build(program).nodes
+
+
+def test_a_reach_is_that_of_a_declared_user_only() -> None:
+    def program() -> None:
+        cluster = EtcdCluster("etcd", {"image": IMAGE, "users": SHOP})
+        with pytest.raises(InputError) as caught:
+            cluster.user("shopp")
+        assert str(caught.value) == (
+            "EtcdCluster \"etcd\": name is 'shopp'; must be one of users: did you mean shop? "
+            "known are shop"
+        )
+
+    build(program)
 
 
 def test_secrets_are_in_secrets_only() -> None:
     graph = made(**EVERYTHING)
     holders = [node for node in graph if ROOT_PASSWORD in str(node.inputs)]
     assert len(holders) == 4
+    assert holders == [node for node in graph if FORMER_ROOT_PASSWORD in str(node.inputs)]
     assert {node.type.rsplit(":", 1)[-1] for node in holders} == {"Secret"}
 
 
@@ -396,6 +492,12 @@ def test_a_restore_serves_the_snapshot_to_members_only_and_first() -> None:
         ({"heartbeat_ms": 2500, "election_ms": 12_499}, "must be at least 12500, five heartbeats"),
         ({"restore": {"claim": "c", "file": "../a.db"}}, "must be a file's name"),
         ({"root_password": "short"}, "must be from 16 to 128 characters"),
+        ({"former_root_password": "short"}, "former_root_password is <secret>; must be from 16"),
+        ({"rotation": {"generation": 0}}, "rotation.generation is 0; must be from 1"),
+        (
+            {"root_password": "x" * 16, "rotation": {"generation": 2}},
+            "must be left out: no password is generated here",
+        ),
         # It would delete the data.
         ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
     ],
@@ -417,7 +519,8 @@ def test_bad_input_is_refused_before_anything_is_registered(
 def test_a_name_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(InputError, match="must have at most 52 characters"):
         build(lambda: EtcdCluster("e" * 53, {"image": IMAGE}))
-    graph = build(lambda: EtcdCluster("e" * 52, {"image": IMAGE}).user("u" * 32, "/u/"))
+    users: Any = {"u" * 32: {"prefix": "/u/"}}
+    graph = build(lambda: EtcdCluster("e" * 52, {"image": IMAGE, "users": users}))
     assert_valid(objects(graph))
 
 

@@ -1,10 +1,12 @@
 """How members come into their cluster, how users are made, and what is kept of snapshots."""
 
 import base64
+import copy
 import datetime
 import hashlib
 import http.client
 import importlib
+import itertools
 import json
 import ssl
 import subprocess
@@ -238,6 +240,10 @@ def test_an_added_member_waits_for_the_quorum_that_added_it(member: Any, prepare
 # Users
 
 
+class KilledError(Exception):
+    """Stands for the end of the Job's pod, after any request."""
+
+
 class Store:
     """Enough of etcd's users to see what is done to them."""
 
@@ -245,14 +251,22 @@ class Store:
         self.enabled = False
         self.passwords: dict[str, str] = {}
         self.roles: dict[str, list[dict[str, str]]] = {}
-        self.granted: dict[str, list[str]] = {}
+        self.granted: dict[str, set[str]] = {}
         self.changes: list[str] = []
+        self.left: float = float("inf")
+        """Changes until the program is killed."""
+
+    def state(self) -> Any:
+        return copy.deepcopy((self.enabled, self.passwords, self.roles, self.granted))
 
     def gateway(self, error: Any) -> Any:
         store = self
 
         class Gateway:
-            def __init__(self, *_: object, user: str = "root", **__: object) -> None:
+            def __init__(
+                self, _endpoints: Any, _ca: Any, passwords: Any = None, user: str = "root"
+            ) -> None:
+                self.passwords = passwords
                 self.user = user
 
             def authenticate(self, password: str) -> str | None:
@@ -263,6 +277,8 @@ class Store:
                 return "token"
 
             def call(self, path: str, body: Any = None) -> Any:
+                if store.enabled and store.passwords["root"] not in self.passwords():
+                    self.authenticate("")
                 return store.answer(path.removeprefix("/v3/auth/"), body or {}, error)
 
         return Gateway
@@ -272,12 +288,23 @@ class Store:
         if path == "role/get":
             return {"perm": self.roles[body["role"]]}
         if path == "user/get":
-            return {"roles": self.granted.get(name, [])}
+            return {"roles": sorted(self.granted.get(name, ()))}
+        if path == "role/list":
+            return {"roles": sorted(self.roles)}
+        if path == "user/list":
+            return {"users": sorted(self.passwords)}
         if (path == "role/add" and name in self.roles) or (
             path == "user/add" and name in self.passwords
         ):
             raise error(9, f"etcdserver: {path.split('/', maxsplit=1)[0]} name already exists")
+        if not self.left:
+            raise KilledError
+        self.left -= 1
         self.changes.append(path)
+        self.change(path, name, body)
+        return {}
+
+    def change(self, path: str, name: str, body: dict[str, Any]) -> None:
         if path == "role/add":
             self.roles[name] = []
         elif path in ("user/add", "user/changepw"):
@@ -288,23 +315,44 @@ class Store:
             kept = [p for p in self.roles[body["role"]] if p["key"] != body["key"]]
             self.roles[body["role"]] = kept
         elif path == "user/grant":
-            self.granted.setdefault(body["user"], []).append(body["role"])
+            self.granted.setdefault(body["user"], set()).add(body["role"])
+        elif path == "user/revoke":
+            self.granted[name].remove(body["role"])
+        elif path == "user/delete":
+            del self.passwords[name]
+            self.granted.pop(name, None)
+        elif path == "role/delete":
+            del self.roles[body["role"]]
+            for roles in self.granted.values():
+                roles.discard(body["role"])
         elif path == "enable":
             self.enabled = True
-        return {}
+        else:
+            raise AssertionError(path)
 
 
 @pytest.fixture
 def access(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def run(store: Store, *, root: str = "root-password", **users: tuple[str, str]) -> list[str]:
+    """Run the Job's program: each user with its prefix and its logins, the present one first."""
+
+    def run(
+        store: Store, *, root: str = "root-password", **users: tuple[str, dict[str, str]]
+    ) -> list[str]:
         plan = []
-        for name, (prefix, password) in users.items():
-            (tmp_path / name).write_text(password)
-            plan.append({"name": name, "prefix": prefix, "password_file": str(tmp_path / name)})
+        for name, (prefix, logins) in users.items():
+            (tmp_path / name).write_text("\n".join(logins.values()))
+            plan.append(
+                {
+                    "name": name,
+                    "prefix": prefix,
+                    "logins": list(logins),
+                    "passwords_file": str(tmp_path / name),
+                }
+            )
         (tmp_path / "plan").write_text(json.dumps({"endpoints": ["https://x:1"], "users": plan}))
         (tmp_path / "root").write_text(root)
         monkeypatch.setattr(member.access, "PLAN", tmp_path / "plan")
-        monkeypatch.setattr(member.settings, "ROOT_PASSWORD", tmp_path / "root")
+        monkeypatch.setattr(member.settings, "ROOT_PASSWORDS", tmp_path / "root")
         monkeypatch.setattr(member.access, "Gateway", store.gateway(member.gateway.GatewayError))
         store.changes.clear()
         member.access.main()
@@ -317,36 +365,127 @@ def test_authentication_is_enabled_once(access: Any) -> None:
     store = Store()
     assert access(store)[-1] == "enable"
     assert access(store) == []
-    assert store.granted == {"root": ["root"]}
+    assert store.granted == {"root": {"root"}}
 
 
 def test_a_user_gets_its_prefix_and_nothing_is_done_twice(access: Any) -> None:
     store = Store()
     access(store)
-    assert access(store, shop=("/shop/", "a"))
-    (perm,) = store.roles["shop"]
+    assert access(store, shop=("/shop/", {"shop": "a"}))
+    (perm,) = store.roles["dds/shop"]
     assert perm["permType"] == "READWRITE"
     assert base64.b64decode(perm["key"]) == b"/shop/"
     # The first key behind all that begin with the prefix.
     assert base64.b64decode(perm["range_end"]) == b"/shop0"
+    assert store.granted["shop"] == {"dds/shop"}
     # A change of any user makes every token stale, so none is made without need.
-    assert access(store, shop=("/shop/", "a")) == []
+    assert access(store, shop=("/shop/", {"shop": "a"})) == []
 
 
 def test_a_user_with_another_prefix_loses_the_one_before(access: Any) -> None:
     store = Store()
-    access(store, shop=("/shop/", "a"))
-    access(store, shop=("/sale/", "b"))
-    (perm,) = store.roles["shop"]
+    access(store, shop=("/shop/", {"shop": "a"}))
+    access(store, shop=("/sale/", {"shop": "b"}))
+    (perm,) = store.roles["dds/shop"]
     assert base64.b64decode(perm["key"]) == b"/sale/"
     assert store.passwords["shop"] == "b"
 
 
-def test_a_restored_root_with_another_password_is_said(access: Any) -> None:
+def test_a_user_has_its_own_role_only(access: Any) -> None:
+    store = Store()
+    access(store, shop=("/shop/", {"shop": "a"}))
+    store.roles["all"] = []
+    store.granted["shop"].add("all")
+    assert access(store, shop=("/shop/", {"shop": "a"})) == ["user/revoke"]
+    assert store.granted["shop"] == {"dds/shop"}
+
+
+def test_a_former_login_is_good_until_it_is_not_declared(access: Any) -> None:
+    store = Store()
+    access(store, shop=("/shop/", {"shop": "a"}))
+    both = {"shop-2": "b", "shop": "a"}
+    access(store, shop=("/shop/", both))
+    assert {name: store.passwords[name] for name in both} == both
+    assert store.granted["shop-2"] == store.granted["shop"] == {"dds/shop"}
+    assert access(store, shop=("/shop/", both)) == []
+    assert access(store, shop=("/shop/", {"shop-2": "b"})) == ["user/delete"]
+    assert set(store.passwords) == {"root", "shop-2"}
+
+
+def hand_made(store: Store) -> None:
+    """What an operator made: a user without a role among them, and roles of any name."""
+    store.passwords |= {"alice": "1", "bob": "2", "shopper": "3", "till-2": "4", "shop-7": "5"}
+    store.roles |= {"shop": [], "ddsx": []}
+    # Where the role is of ours the user is not, and the other way round.
+    store.granted |= {"alice": {"shop"}, "shopper": {"dds/shop"}, "shop-7": {"shop"}}
+
+
+def test_what_is_not_declared_any_more_is_removed_and_what_is_hand_made_stays(access: Any) -> None:
     store = Store()
     access(store)
-    with pytest.raises(SystemExit, match="does not take root's password"):
-        access(store, root="another")
+    before = store.state()
+    access(store, shop=("/shop/", {"shop-2": "b", "shop": "a"}), pub=("/pub/", {"pub": "c"}))
+    assert store.passwords == {"root": "root-password", "shop-2": "b", "shop": "a", "pub": "c"}
+    hand_made(store)
+    users, roles = set(store.passwords), set(store.roles)
+    access(store, pub=("/pub/", {"pub": "c"}))
+    assert users - set(store.passwords) == {"shop", "shop-2"}
+    assert roles - set(store.roles) == {"dds/shop"}
+    access(store)
+    assert set(before[1]) | {"alice", "bob", "shopper", "till-2", "shop-7"} == set(store.passwords)
+    assert store.granted["alice"] == {"shop"}
+    assert access(store) == []
+
+
+def test_root_gets_its_password_with_the_former_one(access: Any) -> None:
+    store = Store()
+    access(store, root="first")
+    assert access(store, root="second\nfirst") == ["user/changepw"]
+    assert store.passwords["root"] == "second"
+    assert access(store, root="second\nfirst") == []
+    # Of several that it may have been, any will do.
+    assert access(store, root="third\nnever\nsecond") == ["user/changepw"]
+
+
+def test_a_root_with_none_of_the_known_passwords_is_said(access: Any) -> None:
+    store = Store()
+    access(store)
+    for known in ("another", "another\nand-one-more"):
+        with pytest.raises(SystemExit, match="takes neither root's password nor a former one"):
+            access(store, root=known)
+
+
+def test_killed_after_any_change_it_goes_on_with_the_rest(access: Any) -> None:
+    steps: list[dict[str, Any]] = [
+        {"root": "first", "shop": ("/shop/", {"shop": "a"}), "pub": ("/pub/", {"pub": "c"})},
+        {"root": "second\nfirst", "shop": ("/sale/", {"shop-2": "b", "shop": "a"})},
+        {"root": "second\nfirst", "till": ("/till/", {"till-2": "e"})},
+        {"root": "second\nfirst"},
+    ]
+    for wanted, after in itertools.product(steps, steps[1:]):
+        for changes in itertools.count():
+            store = Store()
+            access(store, **steps[0])
+            if wanted is steps[0]:
+                store = Store()
+            store.left = changes
+            try:
+                access(store, **wanted)
+            except KilledError:
+                pass
+            else:
+                break
+            store.left = float("inf")
+            # Whether it is run again as it was, or what is declared is another by then.
+            access(store, **after)
+            assert access(store, **after) == []
+            declared = {name: user for name, user in after.items() if name != "root"}
+            assert set(store.roles) == {"root", *(f"dds/{name}" for name in declared)}
+            passwords = {"root": "second"}
+            for _, logins in declared.values():
+                passwords |= logins
+            assert store.passwords == passwords
+        assert changes > 0
 
 
 # What others say, and what they are told
@@ -480,7 +619,7 @@ def snapshot(member: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     (tmp_path / "root").write_text("root-password")
     monkeypatch.setattr(maintenance, "PLAN", tmp_path / "plan")
     monkeypatch.setattr(maintenance, "SNAPSHOTS", run.folder)
-    monkeypatch.setattr(member.settings, "ROOT_PASSWORD", tmp_path / "root")
+    monkeypatch.setattr(member.settings, "ROOT_PASSWORDS", tmp_path / "root")
     monkeypatch.setattr(maintenance, "say", run.said.append)
     monkeypatch.setattr(maintenance.subprocess, "run", lambda *_, **__: None)
     plain = http.client.HTTPConnection

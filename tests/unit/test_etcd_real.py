@@ -139,19 +139,14 @@ def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
     issue(tmp_path)
     made = Member(tmp_path)
     (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "password").write_text("root-password")
-    (tmp_path / "elector").write_text("elector-password")
-    users = [{"name": "elector", "prefix": "/one/", "password_file": str(tmp_path / "elector")}]
-    for file, plan in (
-        ("access.json", {"endpoints": [made.url], "users": users}),
-        ("maintenance.json", {"endpoints": [made.url], "name": "etcd", "keep": 2,
-                              "least_bytes": 0, "free_fraction": 0.0}),
-    ):  # fmt: skip
-        (tmp_path / file).write_text(json.dumps(plan))
+    (tmp_path / "root" / "passwords").write_text("root-password")
+    plan = {"endpoints": [made.url], "name": "etcd", "keep": 2, "least_bytes": 0,
+            "free_fraction": 0.0}  # fmt: skip
+    (tmp_path / "maintenance.json").write_text(json.dumps(plan))
     (tmp_path / "snapshots").mkdir()
     settings: Any = modules["settings"]
     for name, path in {
-        "CLIENT_CA": "client/ca.crt", "ROOT_PASSWORD": "root/password", "STORAGE": ".",
+        "CLIENT_CA": "client/ca.crt", "ROOT_PASSWORDS": "root/passwords", "STORAGE": ".",
         "DATA": "data", "COMMON": "etcd.yaml", "COMPLETE": "complete.yaml",
     }.items():  # fmt: skip
         monkeypatch.setattr(settings, name, tmp_path / path)
@@ -162,13 +157,30 @@ def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
     monkeypatch.setenv("PATH", tools, prepend=os.pathsep)
 
     def gateway(user: str | None = None, password: str = "") -> Any:
-        ask = (lambda: password) if user else None
+        ask = (lambda: [password]) if user else None
         made_gateway: Any = modules["gateway"]
         return made_gateway.Gateway([made.url], settings.CLIENT_CA, ask, user or "root")
 
-    yield SimpleNamespace(**{**modules, "etcd": made, "folder": tmp_path, "gateway": gateway})
+    def access(root: str = "root-password", **users: tuple[str, dict[str, str]]) -> None:
+        """What the Job does: passwords of root, and each user's prefix and logins."""
+        (tmp_path / "root" / "passwords").write_text(root)
+        plan = []
+        for name, (prefix, logins) in users.items():
+            (tmp_path / f"user-{name}").write_text("\n".join(logins.values()))
+            told = {"name": name, "prefix": prefix, "logins": list(logins)}
+            plan.append({**told, "passwords_file": str(tmp_path / f"user-{name}")})
+        document = {"endpoints": [made.url], "users": plan}
+        (tmp_path / "access.json").write_text(json.dumps(document))
+        modules["access"].main()
+
+    parts = {"etcd": made, "folder": tmp_path, "gateway": gateway, "run_access": access}
+    yield SimpleNamespace(**{**modules, **parts})
     for name in [name for name in sys.modules if name.partition(".")[0] == "member"]:
         del sys.modules[name]
+
+
+ELECTOR = ("/one/", {"elector": "elector-password"})
+WRONG = "invalid user ID or password"
 
 
 def key(text: str) -> str:
@@ -182,14 +194,14 @@ def test_a_member_its_users_its_upkeep_and_its_way_back(
     refused: Any = sys.modules["member.gateway"].GatewayError
     with member.etcd.running():
         for _ in range(2):
-            member.access.main()
+            member.run_access(elector=ELECTOR)
         with pytest.raises(refused, match="user name is empty"):
             member.gateway().call("/v3/kv/put", put)
         elector = member.gateway("elector", "elector-password")
         revision = int(elector.call("/v3/kv/put", put)["header"]["revision"])
         with pytest.raises(refused, match="permission denied"):
             elector.call("/v3/kv/put", {**put, "key": key("/two/a")})
-        with pytest.raises(refused, match="invalid user ID or password"):
+        with pytest.raises(refused, match=WRONG):
             member.gateway("elector", "wrong").call("/v3/kv/put", put)
         # A token of before a change of users is exchanged by itself.
         root = member.gateway("root", "root-password")
@@ -231,6 +243,111 @@ def test_a_member_its_users_its_upkeep_and_its_way_back(
         assert int(elector.call("/v3/kv/put", put)["header"]["revision"]) > revision + 10**8
         with pytest.raises(refused, match="user name is empty"):
             member.gateway().call("/v3/kv/put", put)
+        # The snapshot has root's password and the users of its time.
+        with pytest.raises(SystemExit, match="takes neither root's password nor a former one"):
+            member.run_access("another-password")
+        member.run_access("another-password\nroot-password", till=("/two/", {"till": "b"}))
+        with pytest.raises(refused, match=WRONG):
+            elector.call("/v3/kv/put", put)
+        for former in ("another-password", "x\nanother-password"):
+            (member.folder / "root" / "passwords").write_text(former)
+            member.maintenance.defragment()
+
+
+def test_users_are_what_is_declared_and_passwords_are_replaced(member: Any) -> None:
+    refused: Any = sys.modules["member.gateway"].GatewayError
+    put = {"key": key("/one/a"), "value": key("1")}
+
+    def let_in(name: str, password: str) -> bool:
+        try:
+            member.gateway(name, password).call("/v3/kv/put", put)
+        except refused as error:
+            if WRONG not in str(error):
+                raise
+            return False
+        return True
+
+    def revision() -> int:
+        """Grows with any change of a user or role."""
+        answer = member.gateway("root", "first").call("/v3/auth/status")
+        return int(answer["authRevision"])
+
+    with member.etcd.running():
+        member.run_access("first", one=("/one/", {"one": "a"}), two=("/two/", {"two": "c"}))
+        root = member.gateway("root", "first")
+        root.call("/v3/auth/role/add", {"name": "operators"})
+        root.call("/v3/auth/role/grant", {
+            "name": "operators",
+            "perm": {"permType": "READWRITE", "key": key("/"), "range_end": key("0")},
+        })  # fmt: skip
+        root.call("/v3/auth/user/add", {"name": "alice", "password": "d"})
+        root.call("/v3/auth/user/grant", {"user": "alice", "role": "operators"})
+        before = revision()
+        member.run_access("first", one=("/one/", {"one": "a"}), two=("/two/", {"two": "c"}))
+        assert revision() == before
+
+        # Another generation: the former login is good as well, also with a token from before.
+        client = member.gateway("one", "a")
+        client.call("/v3/kv/put", put)
+        member.run_access("first", one=("/one/", {"one-2": "b", "one": "a"}))
+        client.call("/v3/kv/put", put)
+        assert let_in("one-2", "b")
+        # That user is not declared any more.
+        assert not let_in("two", "c")
+        member.run_access("first", one=("/one/", {"one-2": "b"}))
+        assert let_in("one-2", "b")
+        assert not let_in("one", "a")
+        with pytest.raises(refused, match=WRONG):
+            client.call("/v3/kv/put", put)
+
+        # Of a given password there is one at a time.
+        member.run_access("first", one=("/one/", {"one": "e"}))
+        member.run_access("first", one=("/one/", {"one": "f"}))
+        assert [let_in("one", "e"), let_in("one", "f")] == [False, True]
+
+        member.run_access("second\nfirst", one=("/one/", {"one": "f"}))
+        root = member.gateway("root", "second")
+        assert sorted(root.call("/v3/auth/user/list")["users"]) == ["alice", "one", "root"]
+        assert root.call("/v3/auth/role/list")["roles"] == ["dds/one", "operators", "root"]
+        assert not let_in("root", "first")
+        assert let_in("alice", "d")
+
+
+def test_a_run_that_was_killed_is_gone_on_with(
+    member: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    gateway: Any = sys.modules["member.gateway"].Gateway
+    ask = gateway._ask
+
+    def killed(self: Any, path: str, *rest: Any) -> Any:
+        answer = ask(self, path, *rest)
+        if not path.endswith(("/list", "/get", "/authenticate")):
+            raise KilledError
+        return answer
+
+    with member.etcd.running():
+        member.run_access("first", one=("/one/", {"one": "a"}), two=("/two/", {"two": "c"}))
+        wanted = {"one": ("/other/", {"one-2": "b", "one": "a"}), "pub": ("/pub/", {"pub": "d"})}
+        kills = 0
+        # Each run is killed after its first change, until one has nothing left to change.
+        with monkeypatch.context() as patched:
+            patched.setattr(gateway, "_ask", killed)
+            for kills in itertools.count():
+                assert kills < 20, "a run changes what one before it did"
+                try:
+                    member.run_access("second\nfirst", **wanted)
+                except KilledError:
+                    continue
+                break
+        assert kills > 8
+        root = member.gateway("root", "second")
+        assert root.call("/v3/auth/user/list")["users"] == ["one", "one-2", "pub", "root"]
+        assert root.call("/v3/auth/role/list")["roles"] == ["dds/one", "dds/pub", "root"]
+        (perm,) = root.call("/v3/auth/role/get", {"role": "dds/one"})["perm"]
+        assert perm["key"] == key("/other/")
 
 
 def test_a_store_at_its_quota_is_repaired_once_there_is_room(

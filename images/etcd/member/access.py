@@ -1,7 +1,15 @@
-"""Users: root, and those that may use one prefix. Doing it again changes nothing."""
+"""Users: root, and those that may use one prefix. Doing it again changes nothing.
+
+A declared user has a role, ``dds/<user>``, and one or more logins, each a user of etcd: ``<user>``,
+``<user>-2`` and so on. The role is made before them and goes after them, so that a run which was
+killed leaves nothing that the next one does not know for the project's. What an operator made by hand
+has other roles, and stays.
+"""
 
 import json
+import re
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +18,7 @@ from member.gateway import ROOT, Gateway, GatewayError, UnreachableError, encode
 from member.say import say
 
 PLAN = Path("/etc/etcd/access/access.json")
+_OURS = "dds/"
 _PATIENCE_SECONDS = 90
 _POLL_SECONDS = 1
 
@@ -19,16 +28,19 @@ def main() -> None:
     plan = json.loads(PLAN.read_text())
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        gateway = Gateway(plan["endpoints"], at.CLIENT_CA, at.ROOT_PASSWORD.read_text)
+        gateway = Gateway(plan["endpoints"], at.CLIENT_CA, at.root_passwords)
         try:
-            _enable(gateway)
+            _root(gateway)
             for user in plan["users"]:
                 _user(gateway, plan["endpoints"], user)
+            _remove(gateway, {user["name"]: user["logins"] for user in plan["users"]})
         except (UnreachableError, GatewayError) as error:
-            if isinstance(error, GatewayError) and "invalid user ID or password" in str(error):
+            if isinstance(error, GatewayError) and error.wrong_password:
                 raise SystemExit(
-                    "etcd does not take root's password: it was enabled with another one, most "
-                    "often before a snapshot was taken that is now restored"
+                    "etcd takes neither root's password nor a former one that is known: it was "
+                    "changed by hand, or more than once since an update succeeded, or before a "
+                    "snapshot was taken that is now restored; give the one that root has "
+                    "(argument former_root_password)"
                 ) from None
             if time.monotonic() > end:
                 raise SystemExit(f"not within {_PATIENCE_SECONDS} s: {error}") from None
@@ -38,42 +50,89 @@ def main() -> None:
             return
 
 
-def _enable(gateway: Gateway) -> None:
-    password = at.ROOT_PASSWORD.read_text()
-    if gateway.authenticate(password) is not None:
+def _root(gateway: Gateway) -> None:
+    """Enable authentication, and give root its present password."""
+    present, *former = at.root_passwords()
+    try:
+        enabled = gateway.authenticate(present) is not None
+    except GatewayError as error:
+        if not (error.wrong_password and former):
+            raise
+        # The gateway logs in with a former one.
+        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": present})
+        say("root has another password")
+        return
+    if enabled:
         return
     _there(gateway, "/v3/auth/role/add", {"name": ROOT})
-    if not _there(gateway, "/v3/auth/user/add", {"name": ROOT, "password": password}):
-        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": password})
+    if not _there(gateway, "/v3/auth/user/add", {"name": ROOT, "password": present}):
+        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": present})
     gateway.call("/v3/auth/user/grant", {"user": ROOT, "role": ROOT})
     gateway.call("/v3/auth/enable")
     say("authentication is enabled")
 
 
-def _user(gateway: Gateway, endpoints: list[str], user: dict[str, str]) -> None:
-    """One user and its role; tokens stay valid where nothing changes."""
-    name, password = user["name"], Path(user["password_file"]).read_text()
-    wanted = {"key": encoded(user["prefix"]), "range_end": end_of_prefix(user["prefix"])}
-    _there(gateway, "/v3/auth/role/add", {"name": name})
+def _user(gateway: Gateway, endpoints: list[str], user: Mapping[str, Any]) -> None:
+    """One declared user; tokens stay valid where nothing changes."""
+    role = _OURS + user["name"]
+    _role(gateway, role, user["prefix"])
+    passwords = at.passwords(Path(user["passwords_file"]))
+    for name, password in zip(user["logins"], passwords, strict=True):
+        if _there(gateway, "/v3/auth/user/add", {"name": name, "password": password}):
+            say(f"user {name} is there")
+        elif not _accepted(endpoints, name, password):
+            gateway.call("/v3/auth/user/changepw", {"name": name, "password": password})
+            say(f"user {name} has another password")
+        has = _roles(gateway, name)
+        if role not in has:
+            gateway.call("/v3/auth/user/grant", {"user": name, "role": role})
+        for other in has - {role}:
+            gateway.call("/v3/auth/user/revoke", {"name": name, "role": other})
+
+
+def _role(gateway: Gateway, role: str, prefix: str) -> None:
+    wanted = {"key": encoded(prefix), "range_end": end_of_prefix(prefix)}
+    _there(gateway, "/v3/auth/role/add", {"name": role})
     has = [
         (perm.get("permType", "READ"), perm["key"], perm.get("range_end", ""))
-        for perm in gateway.call("/v3/auth/role/get", {"role": name}).get("perm", ())
+        for perm in gateway.call("/v3/auth/role/get", {"role": role}).get("perm", ())
     ]
     needed = ("READWRITE", wanted["key"], wanted["range_end"])
     if needed not in has:
         gateway.call(
-            "/v3/auth/role/grant", {"name": name, "perm": {"permType": needed[0], **wanted}}
+            "/v3/auth/role/grant", {"name": role, "perm": {"permType": needed[0], **wanted}}
         )
     for _, key, end in has:
         if (key, end) != needed[1:]:
-            gateway.call("/v3/auth/role/revoke", {"role": name, "key": key, "range_end": end})
-    if _there(gateway, "/v3/auth/user/add", {"name": name, "password": password}):
-        say(f"user {name} is there")
-    elif not _accepted(endpoints, name, password):
-        gateway.call("/v3/auth/user/changepw", {"name": name, "password": password})
-        say(f"user {name} has another password")
-    if name not in gateway.call("/v3/auth/user/get", {"name": name}).get("roles", ()):
-        gateway.call("/v3/auth/user/grant", {"user": name, "role": name})
+            gateway.call("/v3/auth/role/revoke", {"role": role, "key": key, "range_end": end})
+
+
+def _remove(gateway: Gateway, declared: Mapping[str, Collection[str]]) -> None:
+    """Remove the logins and roles of ours that are not declared.
+
+    :param declared: logins by user
+    """
+    roles = gateway.call("/v3/auth/role/list").get("roles", ())
+    names = gateway.call("/v3/auth/user/list").get("users", ())
+    for role in roles:
+        if not role.startswith(_OURS):
+            continue
+        user = role.removeprefix(_OURS)
+        logins = re.compile(rf"{re.escape(user)}(-[0-9]+)?")
+        for name in names:
+            if name in declared.get(user, ()) or not logins.fullmatch(name):
+                continue
+            has = _roles(gateway, name)
+            # Without any role it is one that a killed run did not complete.
+            if role in has or not has:
+                gateway.call("/v3/auth/user/delete", {"name": name})
+                say(f"user {name} is removed")
+        if user not in declared:
+            gateway.call("/v3/auth/role/delete", {"role": role})
+
+
+def _roles(gateway: Gateway, name: str) -> set[str]:
+    return set(gateway.call("/v3/auth/user/get", {"name": name}).get("roles", ()))
 
 
 def _there(gateway: Gateway, path: str, body: dict[str, Any]) -> bool:

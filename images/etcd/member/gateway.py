@@ -15,6 +15,7 @@ _UNAUTHENTICATED = 16
 _PIECE_BYTES = 2**16
 # Far above what is asked for here; a part of a snapshot has 32 KiB.
 _ANSWER_BYTES = 2**24
+_WRONG = "invalid user ID or password"
 _STALE = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
 
@@ -24,6 +25,11 @@ class GatewayError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def wrong_password(self) -> bool:
+        """Whether it was the user or the password that was refused."""
+        return _WRONG in str(self)
 
 
 class UnreachableError(Exception):
@@ -37,18 +43,19 @@ class Gateway:
         self,
         endpoints: Sequence[str],
         authority: Path,
-        password: Callable[[], str] | None = None,
+        passwords: Callable[[], Sequence[str]] | None = None,
         user: str = ROOT,
         timeout: float = 5,
     ) -> None:
         """Remember whom to ask.
 
-        :param password: of ``user``; without, requests carry no token
+        :param passwords: which ``user`` may have, in the order in which they are tried; without,
+            requests carry no token
         :param timeout: seconds for an answer
         """
         self.endpoints = list(endpoints)
         self._tls = ssl.create_default_context(cafile=str(authority))
-        self._password = password
+        self._passwords = passwords
         self._user = user
         self._timeout = timeout
         self._token: str | None = None
@@ -61,8 +68,8 @@ class Gateway:
         :raises UnreachableError: nobody answered
         """
         for last in (False, True):
-            if self._password is not None and self._token is None:
-                self._token = self.authenticate(self._password())
+            if self._passwords is not None and self._token is None:
+                self._token = self._logged_in(self._passwords())
             try:
                 return self._ask(path, body or {}, at)
             except GatewayError as error:
@@ -83,6 +90,16 @@ class Gateway:
                 return None
             raise
         return str(answer["token"])
+
+    def _logged_in(self, passwords: Sequence[str]) -> str | None:
+        *others, last = passwords
+        for password in others:
+            try:
+                return self.authenticate(password)
+            except GatewayError as error:
+                if not error.wrong_password:
+                    raise
+        return self.authenticate(last)
 
     def stream(self, path: str, at: str) -> Iterator[dict[str, Any]]:
         """The parts of a long answer.

@@ -105,7 +105,7 @@ def serve() -> None:
 
 
 def _root(endpoints: list[str], timeout: float) -> Gateway:
-    return Gateway(endpoints, at.CLIENT_CA, at.ROOT_PASSWORD.read_text, timeout=timeout)
+    return Gateway(endpoints, at.CLIENT_CA, at.root_passwords, timeout=timeout)
 
 
 def _status(gateway: Gateway, endpoint: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Preparation:
         self._gateway = Gateway(
             [settings.client_url(member) for member in settings.others(me)],
             at.CLIENT_CA,
-            at.ROOT_PASSWORD.read_text,
+            at.root_passwords,
         )
 
     def run(self) -> None:

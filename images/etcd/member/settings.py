@@ -12,11 +12,21 @@ STORAGE = Path("/var/lib/etcd")
 DATA = STORAGE / "data"
 PEER = Path("/etc/etcd/peer")
 CLIENT_CA = Path("/etc/etcd/client/ca.crt")
-ROOT_PASSWORD = Path("/etc/etcd/root/password")
+ROOT_PASSWORDS = Path("/etc/etcd/root/passwords")
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 SNAPSHOT_PORT = 2382
+
+
+def passwords(file: Path) -> list[str]:
+    """The passwords in a file, one a line, the present one first."""
+    return file.read_text().split()
+
+
+def root_passwords() -> list[str]:
+    """What root may have: the present password, and former ones until that is set."""
+    return passwords(ROOT_PASSWORDS)
 
 
 @dataclasses.dataclass(frozen=True)

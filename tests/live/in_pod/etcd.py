@@ -42,13 +42,27 @@ def send(
         return {"status": 0, "error": f"{type(error).__name__}: {error}"}
 
 
-class Session:
-    """One user at several endpoints; goes on to the next where one does not answer."""
+def known(user: str) -> list[str]:
+    """Name and password of a user that the pod knows."""
+    return (USERS / user).read_text().split()
 
-    def __init__(self, endpoints: list[str], user: str) -> None:
+
+def credentials(request: dict[str, Any]) -> list[str]:
+    """The same, for whoever wants to use them elsewhere."""
+    return known(request["user"])
+
+
+class Session:
+    """One user at several endpoints; goes on to the next where one does not answer.
+
+    The user is one of those that the pod knows, or a name and a password.
+    """
+
+    def __init__(self, endpoints: list[str], user: str | list[str]) -> None:
         self.endpoints = list(endpoints)
-        self.user = user
+        self.name, self.password = known(user) if isinstance(user, str) else user
         self.token: str | None = None
+        self.refusal = ""
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = {"status": 0}
@@ -56,7 +70,7 @@ class Session:
             if self.token is None:
                 self.log_in()
             if self.token is None:
-                answer = {"status": 0, "error": "nobody let the user in"}
+                answer = {"status": 0, "error": f"nobody let the user in: {self.refusal}"}
                 continue
             answer = send(self.endpoints[0] + path, body, self.token)
             if answer["status"] == 401:
@@ -68,12 +82,13 @@ class Session:
         return answer
 
     def log_in(self) -> None:
-        credentials = {"name": self.user, "password": (USERS / self.user).read_text()}
+        credentials = {"name": self.name, "password": self.password}
         for endpoint in self.endpoints:
             answer = send(f"{endpoint}/v3/auth/authenticate", credentials)
             if answer["status"] == 200:
                 self.token = answer["body"]["token"]
                 return
+            self.refusal = str(answer.get("error"))
 
 
 def one(request: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +182,7 @@ def fill(request: dict[str, Any]) -> int:
     return int(gone["body"]["header"]["revision"])
 
 
-DO = {f.__name__: f for f in (one, token, call, write, numbers, fill)}
+DO = {f.__name__: f for f in (one, token, credentials, call, write, numbers, fill)}
 
 if __name__ == "__main__":
     asked = json.loads(sys.stdin.readline())

@@ -32,6 +32,7 @@ cluster = EtcdCluster(
     {
         "image": images["etcd"],
         "members": config.get_int("members") or 3,
+        "users": {"elections": {"prefix": "/elections/"}},
         "hosting": {
             "resources": {
                 "requests": {"cpu": "50m", "memory": "64Mi"},
@@ -42,7 +43,7 @@ cluster = EtcdCluster(
     },
     options,
 )
-user = cluster.user("elections", "/elections/")
+user = cluster.user("elections")
 stores = {
     fenced: Singleton(
         "fenced" if fenced else "unfenced",

@@ -1,4 +1,9 @@
-"""An etcd cluster with two users and their client, and a volume for snapshots."""
+"""An etcd cluster with users and their client, and a volume for snapshots.
+
+``users`` are their names, each for the keys below it; ``generation`` is that of all passwords, and
+``keep_former`` whether users' former ones are good. The pod ``other`` may connect and knows no user:
+no rotation replaces it.
+"""
 
 import dataclasses
 from typing import cast
@@ -18,7 +23,8 @@ images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 
 # Both outlive the cluster, as whoever wants to restore it does it.
-root = Password("root", {}, options)
+generation = config.get_int("generation") or 1
+root = Password("root", {"generation": generation}, options)
 snapshots = PersistentVolumeClaim(
     "snapshots",
     metadata={
@@ -43,25 +49,42 @@ if config.get("gone") != "true":
         "election_ms": 2000,
         # Another test may have a node cordoned meanwhile.
         "hosting": {"spread": {"nodes": "strict"}, "storage": {"delete_with_workload": True}},
+        "users": {
+            name: {"prefix": f"/{name}/"} for name in config.get_object("users") or ("one", "two")
+        },
+        "rotation": {
+            "generation": generation,
+            "keep_former": config.get_bool("keep_former") is not False,
+        },
         "root_password": root.value,
         # Taken and defragmented when the tests say so.
         "defragmentation": {"schedule": "0 0 1 1 *", "free_percent": 10, "least_mb": 1},
         "snapshots": {"claim": snapshots.metadata["name"], "schedule": "0 0 1 1 *", "keep": 2},
     }
+    if generation > 1:
+        args["former_root_password"] = root.former
     restore = config.get("restore")
     if restore:
         args["restore"] = {"claim": snapshots.metadata["name"], "file": restore}
     cluster = EtcdCluster("etcd", args, options)
-    users = [cluster.user("one", "/one/"), cluster.user("two", "/two/")]
+    users = {name: cluster.user(name) for name in args["users"]}
     # A way out alone, also to the ports that are for members only: who is not let in is refused there.
     out = dataclasses.replace(cluster.reach, ports=(2379, 2380, 2381), isolated=False)
-    credentials = {user.credentials.username: user.credentials.password for user in users
-                   if user.credentials is not None}  # fmt: skip
     secret_files = {
-        "/etc/etcd-users/root": cluster.root_password,
-        **{f"/etc/etcd-users/{name}": password for name, password in credentials.items()},
+        "/etc/etcd-users/root": pulumi.Output.concat("root ", cluster.root_password),
+        **{
+            f"/etc/etcd-users/{name}": pulumi.Output.concat(
+                user.credentials.username, " ", user.credentials.password
+            )
+            for name, user in users.items()
+            if user.credentials is not None
+        },
     }
-    for name, reaches in (("client", [*users, out]), ("stranger", [out])):
+    for name, reaches in (
+        ("client", [*users.values(), out]),
+        ("other", [cluster.reach]),
+        ("stranger", [out]),
+    ):
         Application(
             name,
             {

@@ -57,7 +57,16 @@ def _cluster() -> dict[str, Any]:
         "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "least_mb": 1},
         "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
         "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
+        "users": {
+            "shop": {"prefix": "/shop/"},
+            "till": {
+                "prefix": "/till/",
+                "password": pulumi.Output.secret("swordfish-of-the-till"),
+            },
+        },
+        "rotation": {"generation": 3, "keep_former": False},
         "root_password": pulumi.Output.secret("swordfish-of-the-root"),
+        "former_root_password": pulumi.Output.secret("swordfish-of-the-former-root"),
         "authority": _authority(),
         "clients": [{"cidr": "203.0.113.0/24"}],
         "metrics_clients": [{"namespaces": {"team": "blue"}}],
