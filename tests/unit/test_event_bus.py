@@ -224,15 +224,17 @@ def test_the_server_takes_both_generations_and_no_other(tmp_path: Path) -> None:
     config.write_text(file(made(rotation={"generation": 2}), "Secret", "etc_nats-users_users.conf"))
 
     async def taken(port: int, user: str, word: str) -> bool:
+        client = nats.NATS()
         try:
-            connection = await nats.connect(
+            await client.connect(
                 f"nats://127.0.0.1:{port}", user=user, password=word, allow_reconnect=False
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (it says in a text what it is)
             if "authorization" in str(error).lower():
                 return False
             raise
-        await connection.close()
+        finally:
+            await client.close()
         return True
 
     async def tried() -> None:

@@ -454,7 +454,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
         ),
         (
             {"hosting": {"pod_labels": {"app.kubernetes.io/name": "x"}}},
-            "hosting.pod_labels is .*; must be none of app.kubernetes.io/name, .*, which select pods",
+            "hosting.pod_labels is .*; must leave out app.kubernetes.io/",
         ),
         ({"ports": [HTTP, {"name": "b", "port": 8080, "service_port": 81}]}, "must be free"),
         ({"ports": [HTTP], "expose": ["htp"]}, "expose is 'htp'; did you mean http"),
