@@ -1,9 +1,9 @@
 """Password: a random secret that stays the same from one update to the next."""
 
+import dataclasses
 import secrets
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
@@ -127,7 +127,7 @@ class Password(Resource, name="Password"):
         )
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Rotated:
     """A password of a server's user, and the one before it as long as it is good, too."""
 
@@ -137,6 +137,8 @@ class Rotated:
     """A secret; empty if there is none."""
     former_generation: pulumi.Output[int]
     """Number of its generation; 0 if there is none."""
+    generation: int = 1
+    """That of the present one."""
 
     @property
     def accepted(self) -> pulumi.Output[list[str]]:
@@ -145,17 +147,37 @@ class Rotated:
             lambda known: [password for password in known if password]
         )
 
+    def login(self, user: str) -> str:
+        """What a user of the present generation is called, where a server knows one password a user."""
+        return _login(user, self.generation)
+
+    def logins(self, user: str) -> pulumi.Output[list[str]]:
+        """All names of the user, in the order of ``accepted``."""
+        present = self.login(user)
+        return self.former_generation.apply(
+            lambda former: [present, _login(user, int(former))] if former else [present]
+        )
+
+
+def _login(user: str, generation: int) -> str:
+    return user if generation == 1 else f"{user}-{generation}"
+
 
 def rotated(name: str, rotation: RotationArgs, opts: pulumi.ResourceOptions) -> Rotated:
     """Register a generated password.
 
     :param rotation: as it was resolved
     """
-    made = Password(name, {"generation": rotation["generation"]}, opts)
-    value: pulumi.Output[str] = pulumi.Output.secret(made.value)
-    if rotation["keep_former"]:
-        return Rotated(value, pulumi.Output.secret(made.former), made.former_generation)
-    return given(value)
+    generation = rotation["generation"]
+    made = Password(name, {"generation": generation}, opts)
+    alone = dataclasses.replace(given(made.value), generation=generation)
+    if not rotation["keep_former"]:
+        return alone
+    return dataclasses.replace(
+        alone,
+        former=pulumi.Output.secret(made.former),
+        former_generation=made.former_generation,
+    )
 
 
 def given(value: pulumi.Input[str], former: pulumi.Input[str] | None = None) -> Rotated:
@@ -165,11 +187,6 @@ def given(value: pulumi.Input[str], former: pulumi.Input[str] | None = None) -> 
         pulumi.Output.secret(former or ""),
         pulumi.Output.from_input(0),
     )
-
-
-def generation_name(user: str, generation: int) -> str:
-    """What a user is called where one password a user is all that a server knows."""
-    return user if generation == 1 else f"{user}-{generation}"
 
 
 def check_rotation(where: str, rotation: RotationArgs, *, generated: bool) -> None:

@@ -139,7 +139,7 @@ class EtcdCluster(pulumi.ComponentResource):
             user.name: dataclasses.replace(
                 self.reach,
                 path=user.prefix,
-                credentials=Credentials(user.password.value, user.login),
+                credentials=Credentials(user.password.value, user.password.login(user.name)),
             )
             for user in passwords.users.values()
         }

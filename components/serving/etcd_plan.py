@@ -8,7 +8,7 @@ from typing import Any, cast
 import pulumi
 
 from components.platform.certificates import Authority, Certificate
-from components.platform.generated import Rotated, generation_name, given, rotated
+from components.platform.generated import Rotated, given, rotated
 from components.pods import labels as pod_labels
 from components.pods.hosting import ApplicationHosting, PodHosting, narrowed, with_pod_annotations
 from components.serving.etcd_settings import (
@@ -144,19 +144,8 @@ class EtcdUser:
 
     name: str
     """As it is declared."""
-    login: str
-    """What clients log in as."""
     prefix: str
     password: Rotated
-
-    @property
-    def logins(self) -> pulumi.Output[list[str]]:
-        """All names that are good, in the order of ``password.accepted``."""
-
-        def names(former: int | None) -> list[str]:
-            return [self.login, generation_name(self.name, int(former))] if former else [self.login]
-
-        return self.password.former_generation.apply(names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,12 +172,11 @@ class EtcdPasswords:
         users = {}
         for name, user in args["users"].items():
             if "password" in user:
-                login, password = name, given(user["password"])
+                password = given(user["password"])
             else:
-                login = generation_name(name, rotation["generation"])
                 resource = child(plan.name, f"user-{name}", limit=TASK_LIMIT)
                 password = rotated(resource, rotation, opts)
-            users[name] = EtcdUser(name, login, user["prefix"], password)
+            users[name] = EtcdUser(name, user["prefix"], password)
         earlier = pulumi.Output.secret(args.get("former_root_password", ""))
         known = pulumi.Output.all(root.accepted, earlier).apply(
             lambda both: [*both[0], both[1]] if both[1] else list(both[0])
@@ -359,7 +347,7 @@ class EtcdPlan:
             {
                 "name": user.name,
                 "prefix": user.prefix,
-                "logins": user.logins,
+                "logins": user.password.logins(user.name),
                 "passwords_file": f"{USERS}/{user.name}",
             }
             for user in passwords.users.values()

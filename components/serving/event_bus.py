@@ -28,7 +28,6 @@ from components.platform.generated import (
     Rotated,
     RotationArgs,
     check_rotation,
-    generation_name,
     given,
     rotated,
 )
@@ -199,15 +198,9 @@ class EventBus(pulumi.ComponentResource):
             else rotated(f"{name}-{user}", args["rotation"], own)
             for user, argument in _PASSWORDS.items()
         }
-        logins = {
-            user: user
-            if argument in args
-            else generation_name(user, args["rotation"]["generation"])
-            for user, argument in _PASSWORDS.items()
-        }
-        users = pulumi.Output.all(
-            *(_accepted(user, logins[user], passwords[user]) for user in _PASSWORDS)
-        ).apply(lambda known: users_conf(*known))
+        users = pulumi.Output.all(*(_logins(user, passwords[user]) for user in _PASSWORDS)).apply(
+            lambda known: users_conf(*known)
+        )
         self.server = Singleton(name, plan.server({_USERS: users}), own)
         service = Service(
             plan.service_name,
@@ -225,30 +218,28 @@ class EventBus(pulumi.ComponentResource):
             CLIENT_PORT,
             pods=plan.selector,
             app_protocol="nats",
-            credentials=Credentials(passwords[_ADMIN].value, logins[_ADMIN]),
+            credentials=_credentials(_ADMIN, passwords[_ADMIN]),
             depends_on=(self.server.application.stateful_set, service),
         )
         setup = Task(plan.setup_name, plan.setup(admins), own)
         self.reach = dataclasses.replace(
             admins,
-            credentials=Credentials(passwords[_USER].value, logins[_USER]),
+            credentials=_credentials(_USER, passwords[_USER]),
             depends_on=(*admins.depends_on, setup.job),
         )
         self.monitoring = self.server.port("monitor")
         self.register_outputs({"server": self.reach.endpoint})
 
 
-def _accepted(user: str, login: str, kept: Rotated) -> pulumi.Output[dict[str, str]]:
-    """Passwords by user, the present one first: NATS knows one password a user."""
+def _logins(user: str, password: Rotated) -> pulumi.Output[dict[str, str]]:
+    """Passwords by the names of the user, the present one first."""
+    return pulumi.Output.all(password.logins(user), password.accepted).apply(
+        lambda known: dict(zip(known[0], known[1], strict=True))
+    )
 
-    def logins(known: Sequence[Any]) -> dict[str, str]:
-        value, former, generation = known
-        found = {login: str(value)}
-        if former:
-            found[generation_name(user, int(generation))] = str(former)
-        return found
 
-    return pulumi.Output.all(kept.value, kept.former, kept.former_generation).apply(logins)
+def _credentials(user: str, password: Rotated) -> Credentials:
+    return Credentials(password.value, password.login(user))
 
 
 def users_conf(clients: Mapping[str, str], admins: Mapping[str, str]) -> str:

@@ -229,7 +229,7 @@ def test_the_server_takes_both_generations_and_no_other(tmp_path: Path) -> None:
             await client.connect(
                 f"nats://127.0.0.1:{port}", user=user, password=word, allow_reconnect=False
             )
-        except Exception as error:  # noqa: BLE001 (it says in a text what it is)
+        except Exception as error:
             if "authorization" in str(error).lower():
                 return False
             raise
