@@ -103,7 +103,8 @@ class RedisExporter(pulumi.ComponentResource):
     """Metrics of a Redis, by the known exporter, with a password from a file.
 
     Registers a headless Service by which Prometheus finds every pod that has the companion, a
-    dashboard (a ConfigMap with Grafana's label), and with ``auth`` a password. ``companion`` goes to the store's ``companions``, ``user`` to its ``users``.
+    dashboard (a ConfigMap with Grafana's label), and with ``auth`` a password. ``companion`` goes to
+    the store's ``companions``, ``user`` to its ``users``.
     """
 
     companion: Companion
