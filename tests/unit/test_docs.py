@@ -46,7 +46,7 @@ def test_every_page_is_in_the_index() -> None:
 
 def run(page: str) -> list[Graph]:
     """What each program of a page registers."""
-    programs = PROGRAM.findall((ROOT / "docs" / page).read_text())
+    programs = PROGRAM.findall((ROOT / page).read_text())
     assert programs
 
     def started(text: str) -> Graph:
@@ -57,14 +57,21 @@ def run(page: str) -> list[Graph]:
 
 @pytest.mark.parametrize(
     "page",
-    ["hosting", "patterns/sharded-redis", "patterns/singleton", "patterns/smoke-test", "platform"],
+    [
+        "README",
+        "docs/hosting",
+        "docs/platform",
+        "docs/patterns/sharded-redis",
+        "docs/patterns/singleton",
+        "docs/patterns/smoke-test",
+    ],
 )
 def test_the_programs_of_a_page_run(page: str) -> None:
     assert all(list(graph) for graph in run(f"{page}.md"))
 
 
 def test_the_transforms_in_the_docs_change_what_they_say() -> None:
-    names, services = run("escape-hatches.md")
+    names, services = run("docs/escape-hatches.md")
     pod: Any = objects(names, "Deployment")[0]["spec"]["template"]["spec"]
     assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "1"}]}
     service: Any = objects(services, "Service")[0]
