@@ -7,40 +7,40 @@ from pulumi_kubernetes.core.v1 import TopologySpreadConstraintArgsDict
 
 from components.arguments import Default, InputError, between, one_of
 
-SPREADS = ("soft", "strict", "none")
-"""As far as possible, by all means, not at all."""
+SPREADS = ("soft", "even", "strict", "none")
+"""As far as possible, by at most one pod more than elsewhere, one pod each, not at all."""
 
 ZONE = "topology.kubernetes.io/zone"
 _NODE = "kubernetes.io/hostname"
 # With fewer domains than this the scheduler takes the least filled one for empty, so that no domain
 # gets a second pod. No cluster has as many nodes.
-_EVERY_NODE = 100_000
+_MORE_THAN_THERE_ARE = 100_000
 
 
 class SpreadArgs(TypedDict):
     """How replicas are kept apart. It has no effect on a single one."""
 
     nodes: NotRequired[Annotated[str, one_of(*SPREADS), Default("soft")]]
-    """Over nodes. ``soft`` prefers the node with the fewest, ``strict`` leaves a pod pending rather
-    than put it beside another, ``none`` does not care. In a rollout of an Application a pod may stand
-    beside one of another revision."""
+    """Over nodes. ``soft`` prefers the node with the fewest. ``even`` leaves a pod pending rather than
+    give a node two more than another one has, ``strict`` rather than put it beside another. ``none``
+    does not care. In a rollout of an Application a pod may stand beside one of another revision."""
     zones: NotRequired[Annotated[str, one_of(*SPREADS), Default("none")]]
-    """Over zones, by the label topology.kubernetes.io/zone. With ``strict`` one zone has at most one
-    pod more than another. Only for nodes that have the label: with ``soft``, and none that has it,
-    the scheduler would not spread over nodes either; with ``strict`` all pods would stay pending."""
+    """The same over zones, by the label topology.kubernetes.io/zone. Only for nodes that have the
+    label: with ``soft``, and none that has it, the scheduler would not spread over nodes either; with
+    ``even`` and ``strict`` all pods would stay pending."""
     min_zones: NotRequired[Annotated[int, between(2, 100)]]
-    """With ``zones: strict``: zones that there should be. While pods can be scheduled in fewer, each
+    """With ``zones: even``: zones that there should be. While pods can be scheduled in fewer, each
     gets one pod and the others stay pending. By default the zones that there are do."""
 
 
 def check_spread(where: str, spread: SpreadArgs) -> None:
     """Refuse a number of zones that nothing counts."""
-    if "min_zones" in spread and spread["zones"] != "strict":
+    if "min_zones" in spread and spread["zones"] != "even":
         raise InputError(
             where,
             "hosting.spread.min_zones",
             spread["min_zones"],
-            f'must be left out: zones is {spread["zones"]!r}, and only "strict" counts them',
+            f'must be left out: zones is {spread["zones"]!r}, and only "even" counts them',
         )
 
 
@@ -55,16 +55,13 @@ def spread_constraints(
         exist at the same time
     """
     found = []
-    for topology_key, kind, domains in (
-        (_NODE, spread["nodes"], _EVERY_NODE),
-        (ZONE, spread["zones"], spread.get("min_zones")),
-    ):
+    for topology_key, kind in ((_NODE, spread["nodes"]), (ZONE, spread["zones"])):
         if kind == "none":
             continue
         constraint: TopologySpreadConstraintArgsDict = {
             "max_skew": 1,
             "topology_key": topology_key,
-            "when_unsatisfiable": "DoNotSchedule" if kind == "strict" else "ScheduleAnyway",
+            "when_unsatisfiable": "ScheduleAnyway" if kind == "soft" else "DoNotSchedule",
             "label_selector": {"match_labels": dict(selector)},
             # A node that the pod does not tolerate would count as the one with the fewest.
             "node_taints_policy": "Honor",
@@ -72,7 +69,9 @@ def spread_constraints(
         if revision_label is not None:
             # Otherwise new pods are kept from where the old ones are, which go.
             constraint["match_label_keys"] = [revision_label]
-        if kind == "strict" and domains is not None:
-            constraint["min_domains"] = domains
+        if kind == "strict":
+            constraint["min_domains"] = _MORE_THAN_THERE_ARE
+        elif topology_key == ZONE and "min_zones" in spread:
+            constraint["min_domains"] = spread["min_zones"]
         found.append(constraint)
     return found

@@ -142,8 +142,23 @@ def test_strictly_spread_a_node_has_room_for_one_whatever_the_number_of_nodes() 
     assert constraint["minDomains"] > 15_000
 
 
+@pytest.mark.parametrize("where", ["nodes", "zones"])
+@pytest.mark.parametrize(
+    ("kind", "rule", "least"),
+    [("soft", "ScheduleAnyway", None), ("even", "DoNotSchedule", None),
+     ("strict", "DoNotSchedule", 100_000)],
+)  # fmt: skip
+def test_nodes_and_zones_are_spread_over_alike(
+    where: str, kind: str, rule: str, least: int | None
+) -> None:
+    spread = {"nodes": "none", "zones": "none", where: kind}
+    (constraint,) = templates(application(spread=spread))[0]["spec"]["topologySpreadConstraints"]
+    assert constraint["topologyKey"].endswith({"nodes": "hostname", "zones": "zone"}[where])
+    assert (constraint["whenUnsatisfiable"], constraint.get("minDomains")) == (rule, least)
+
+
 def test_zones_count_only_where_they_are_asked_for() -> None:
-    spread = {"nodes": "none", "zones": "strict", "min_zones": 3}
+    spread = {"nodes": "none", "zones": "even", "min_zones": 3}
     (constraint,) = templates(application(spread=spread))[0]["spec"]["topologySpreadConstraints"]
     assert (constraint["topologyKey"], constraint["minDomains"]) == (
         "topology.kubernetes.io/zone",

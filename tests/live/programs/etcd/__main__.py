@@ -48,7 +48,7 @@ if config.get("gone") != "true":
         "heartbeat_ms": 200,
         "election_ms": 2000,
         # Another test may have a node cordoned meanwhile.
-        "hosting": {"spread": {"nodes": "strict"}, "storage": {"delete_with_workload": True}},
+        "hosting": {"spread": {"nodes": "even"}, "storage": {"delete_with_workload": True}},
         "users": {
             name: {"prefix": f"/{name}/"} for name in config.get_object("users") or ("one", "two")
         },

@@ -55,9 +55,9 @@ Application(
 important = PriorityClass("important", value=1000, opts=options)
 sleeper("apart", tolerant | {"spread": {"nodes": "strict"}}, 2)
 sleeper("preferred", tolerant, 3)
-sleeper("zoned", tolerant | {"spread": {"nodes": "none", "zones": "strict", "min_zones": 3}}, 2)
+sleeper("zoned", tolerant | {"spread": {"nodes": "none", "zones": "even", "min_zones": 3}}, 2)
 # The only zone that it tolerates has room for all: the other does not count as an empty one.
-sleeper("away", hosting | {"spread": {"nodes": "none", "zones": "strict"}}, 3)
+sleeper("away", hosting | {"spread": {"nodes": "none", "zones": "even"}}, 3)
 sleeper(
     "there",
     tolerant

@@ -38,7 +38,7 @@ HOSTING: dict[str, Any] = {
     "pull_secrets": ["registry"],
     "min_ready_seconds": 5,
     "service_annotations": {"example.com/zone": "dmz"},
-    "spread": {"nodes": "strict", "zones": "strict", "min_zones": 2},
+    "spread": {"nodes": "strict", "zones": "even", "min_zones": 2},
     "rollout": {"strategy": "rolling", "max_surge": 2, "max_unavailable": 1},
     "service_type": "LoadBalancer",
     "external_traffic_policy": "Local",
