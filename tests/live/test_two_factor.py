@@ -15,7 +15,11 @@ def test_a_gateway_that_is_away_for_a_minute_sends_the_message_once(
 ) -> None:
     made = slow_logins.unreached
     left = slow_logins.began + OUTAGE_SECONDS - time.monotonic()
-    eventually(lambda: events.trace(made.id)["done"], max(0.0, left) + 40, "it is sent")
+    eventually(
+        lambda: events.trace(made.id)["done"],
+        max(0.0, left) + 40,
+        lambda: f"it is sent: {events.trace(made.id)}, {events.dead(made.id)}",
+    )
     (sent,) = made.messages()
     attempts = [one for one in events.trace(made.id)["records"] if one["outcome"] != "published"]
     assert [one["outcome"] for one in attempts] == ["failed"] * (len(attempts) - 1) + ["ok"]
