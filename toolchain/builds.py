@@ -141,6 +141,12 @@ TOOLS: dict[str, GoTool] = {
             {"etcdutl": "go.etcd.io/etcd/etcdutl/v3"},
             expected="a minute on two cores",
         ),
+        # Only the project's image has it: the node runs none.
+        GoTool(
+            "nats-server",
+            {"nats-server": "github.com/nats-io/nats-server/v2"},
+            expected="half a minute",
+        ),
         GoTool("coredns", {"coredns": "."}, expected="1 to 2 minutes on two cores"),
         GoTool("pause", {"pause": "."}, expected="a second"),
         GoTool(

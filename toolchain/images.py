@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain import base_image, builds, etcd_image, progress
+from toolchain import base_image, builds, progress, upstream_images
 from toolchain.errors import ToolchainError
 from toolchain.paths import ROOT
 
@@ -27,9 +27,10 @@ def ensure(client: docker.DockerClient) -> dict[str, str]:
     # The base image waits for the network while the builds keep the processors busy.
     with ThreadPoolExecutor(1) as pool:
         base = pool.submit(base_image.ensure, client, False)
-        tools = builds.ensure_all([*builds.NODE_TOOLS, *etcd_image.TOOLS])
+        tools = builds.ensure_all([*builds.NODE_TOOLS, *upstream_images.TOOLS])
         base.result()
-    etcd_image.ensure(client, tools)
+    for image in upstream_images.IMAGES:
+        image.ensure(client, tools)
     return {
         "DDS_NODE_IMAGE": os.environ.get("DDS_NODE_IMAGE") or _node(client, tools),
         "DDS_REGISTRY_IMAGE": os.environ.get("DDS_REGISTRY_IMAGE") or _registry(client),

@@ -108,7 +108,8 @@ class EventBusArgs(TypedDict):
     """Arguments of EventBus."""
 
     image: Later[Image]
-    """Image with nats-server 2.9 or newer: the project's ``nats``, or the upstream one."""
+    """Image with nats-server, the project's ``nats`` or the upstream one; proven with 2.15. Not 2.9.10,
+    which after a restart delivers an event that waits for another try twice, or not at all."""
     tools_image: Later[Image]
     """The project's image ``events``, which makes the streams."""
     events_mb: NotRequired[Annotated[_Megabytes, Default(256)]]

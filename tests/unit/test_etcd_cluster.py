@@ -12,8 +12,9 @@ from components import Application, Authority, EtcdCluster
 from components.arguments.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates, the
-from toolchain import builds, etcd_image, paths
+from toolchain import paths
 from toolchain.graph import Graph, build
+from toolchain.upstream_images import ETCD
 
 IMAGE = "registry.example/etcd:3.6"
 UPSTREAM = "registry.example/upstream/etcd:v3.6.8"
@@ -528,11 +529,7 @@ def test_a_name_that_leaves_no_room_is_refused() -> None:
 
 
 def test_one_version_of_etcd_everywhere() -> None:
-    assert etcd_image.version("etcd") == etcd_image.version("etcdutl")
+    assert ETCD.version("etcd") == ETCD.version("etcdutl")
     dockerfile = (paths.ROOT / "images" / "etcd" / "Dockerfile").read_text()
-    assert f"ARG ETCD={etcd_image.reference()}\n" in dockerfile
-    assert {name for tool in etcd_image.TOOLS for name in builds.TOOLS[tool].programs} == {
-        "etcd",
-        "etcdctl",
-        "etcdutl",
-    }
+    assert f"ARG ETCD={ETCD.reference}\n" in dockerfile
+    assert set(ETCD.programs) == {"etcd", "etcdctl", "etcdutl"}

@@ -25,7 +25,7 @@ from tests.unit.support.programs import program
 from toolchain.graph import Graph, build
 
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
-NATS, TOOLS = "registry.example/nats:2.9", "registry.example/events:1.0"
+NATS, TOOLS = "registry.example/nats:2.15", "registry.example/events:1.0"
 BINARY = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
 rules: Any = program("events/events/rules.py")
 

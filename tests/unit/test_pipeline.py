@@ -366,7 +366,7 @@ def test_a_cycle_is_refused_at_preview_with_its_path(preview: bool) -> None:
 
 def test_the_example_is_a_program_of_its_own() -> None:
     example = Path(__file__).parents[2] / "examples" / "pipeline" / "__main__.py"
-    images = {"nats": "nats:2.9.25", "events": IMAGE, "function": "registry.example/function:1"}
+    images = {"nats": "nats:2.15.2", "events": IMAGE, "function": "registry.example/function:1"}
 
     config = {f"dds:{key}": image for key, image in images.items()}
     graph = build(lambda: runpy.run_path(str(example)), config=config)

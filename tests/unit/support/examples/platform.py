@@ -87,7 +87,7 @@ EXAMPLES: dict[str, Example] = {
             "registry": "localhost:20000",
             "names": ["redis", "nats"],
             "folder": _IMAGES,
-            "overrides": {"nats": "nats:2.9.25"},
+            "overrides": {"nats": "nats:2.15.2"},
             "base": "debian:bookworm-slim",
         },
     ),
