@@ -62,34 +62,30 @@ def test_bytes_that_are_no_text_are_refused_without_being_shown() -> None:
         read("password", cluster)
 
 
-def test_a_component_takes_it_in_place_of_a_generated_one() -> None:
-    word = "swordfish-of-the-vault"
+def bus(cluster: Cluster) -> Graph:
+    """A bus whose clients' password somebody else keeps."""
 
     def program() -> None:
         existing = ExistingSecret("database", {"secret": "database", "namespace": "shop"})
-        bus: Any = {
+        args: Any = {
             "image": "registry.example/nats:2",
             "tools_image": "registry.example/events:1",
             "password": existing.value("password"),
         }
-        EventBus("bus", bus)
+        EventBus("bus", args)
 
-    graph = build(program, providers=Cluster({"password": word}))
+    return build(program, providers=cluster)
+
+
+def test_a_component_takes_it_in_place_of_a_generated_one() -> None:
+    word = "swordfish-of-the-vault"
+    graph = bus(Cluster({"password": word}))
     assert {node.name for node in graph.all("Password")} == {"bus-admin"}
     secrets = [node.inputs["stringData"] for node in graph.all("Secret") if node.inputs]
     assert any(word in text for data in secrets for text in data.values())
 
 
 def test_one_that_the_component_cannot_take_is_refused_without_being_shown() -> None:
-    def program() -> None:
-        existing = ExistingSecret("database", {"secret": "database", "namespace": "shop"})
-        bus: Any = {
-            "image": "registry.example/nats:2",
-            "tools_image": "registry.example/events:1",
-            "password": existing.value("password"),
-        }
-        EventBus("bus", bus)
-
     with pytest.raises(InputError, match='"bus": password is <secret>; must be from 16') as refused:
-        build(program, providers=Cluster({"password": "short\n"}))
+        bus(Cluster({"password": "short\n"}))
     assert "short" not in str(refused.value)
