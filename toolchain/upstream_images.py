@@ -32,7 +32,7 @@ class UpstreamImage:
     module: str
     """The Go module whose version is that of the image."""
     folder: str
-    """Where the programs are in it."""
+    """Where the programs are in it, with a slash at its end."""
     tag_prefix: str = ""
     """What stands in its tag before the number of the version."""
 
@@ -88,7 +88,7 @@ class UpstreamImage:
         lines = [
             "FROM scratch",
             f'LABEL {_PIN_LABEL}="{pin}"',
-            f"COPY {' '.join(paths)} {self.folder}/",
+            f"COPY {' '.join(paths)} {self.folder}",
             f"ENV PATH={self.folder}",
             f'CMD ["{self.programs[0]}"]',
         ]
@@ -108,10 +108,10 @@ ETCD = UpstreamImage(
     "gcr.io/etcd-development/etcd",
     ("etcd", "etcdutl"),
     "go.etcd.io/etcd/api/v3",
-    "/usr/local/bin",
+    "/usr/local/bin/",
     tag_prefix="v",
 )
-NATS = UpstreamImage("nats", ("nats-server",), "github.com/nats-io/nats-server/v2", "")
+NATS = UpstreamImage("nats", ("nats-server",), "github.com/nats-io/nats-server/v2", "/")
 IMAGES = (ETCD, NATS)
 """All of them."""
 TOOLS = tuple(tool for image in IMAGES for tool in image.tools)

@@ -63,6 +63,9 @@ def test_it_is_made_of_the_tools_and_once(image: UpstreamImage, tmp_path: Path) 
     assert name == image.reference
     assert set(files) == {"Dockerfile", *image.programs}
     assert files[image.programs[0]] == f"{image.programs[0]} a".encode()
+    # Its programs are found by their names, as in the upstream one.
+    assert f"ENV PATH={image.folder}" in files["Dockerfile"].decode().splitlines()
+    assert image.folder.startswith("/")
 
 
 @every_image
@@ -92,4 +95,4 @@ def test_the_version_is_that_of_the_pin(tool: str) -> None:
 def test_the_image_of_the_bus_takes_its_server_from_the_one_that_is_pinned() -> None:
     dockerfile = (paths.ROOT / "images" / "nats" / "Dockerfile").read_text()
     assert f"ARG NATS={NATS.reference}\n" in dockerfile
-    assert f"COPY --from=nats {NATS.folder}/{NATS.programs[0]} " in dockerfile
+    assert f"COPY --from=nats {NATS.folder}{NATS.programs[0]} " in dockerfile
