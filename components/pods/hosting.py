@@ -4,7 +4,7 @@ Each kind of component takes what has an effect on it and refuses the rest. A co
 others hands the argument on as it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, cast
 
 import pulumi
@@ -270,14 +270,14 @@ def with_resources(
     :raises InputError: a request above its limit, or too little memory
     """
     given = cast(Mapping[str, Any], hosting)
-    memory = given["resources"].get("limits", {}).get("memory")
-    if least_memory and isinstance(memory, str) and amount(memory) < amount(least_memory[0]):
-        Place(where, "hosting.resources.limits.memory").refuse(
-            memory, f"must be at least {least_memory[0]}, {least_memory[1]}"
-        )
+    place = Place(where, "hosting.resources")
+    resources = given["resources"]
+    if least_memory and "memory" in (of := resources.get("limits", {})):
+        enough = _at_least(place.key("limits.memory"), *least_memory)
+        resources = {**resources, "limits": {**of, "memory": checked(of["memory"], enough)}}
     completed: ResourceRequirementsArgsDict = with_defaults(
-        Place(where, "hosting.resources"),
-        given["resources"],
+        place,
+        resources,
         requests=requests or {},
         limits=limits or {},
     )
@@ -298,15 +298,21 @@ def with_storage(where: str, hosting: T, least_mib: int, because: str) -> T:
     """
     given = cast(StatefulHosting, hosting)
     storage = storage_of(given)
+    enough = _at_least(
+        Place(where, "hosting.storage.size"),
+        f"{least_mib}Mi",
+        f"{because}; it follows no other argument, since no volume shrinks again",
+    )
+    roomy: StorageArgs = {**storage, "size": checked(storage["size"], enough)}
+    return cast(T, {**given, "storage": roomy})
 
-    def room(size: str) -> str:
-        if amount(size) < least_mib * 2**20:
-            Place(where, "hosting.storage.size").refuse(
-                size,
-                f"must be at least {least_mib}Mi, {because}; it follows no other argument, since "
-                "no volume shrinks again",
-            )
-        return size
 
-    enough: StorageArgs = {**storage, "size": checked(storage["size"], room)}
-    return cast(T, {**given, "storage": enough})
+def _at_least(place: Place, least: str, because: str) -> Callable[[str], str]:
+    """What refuses a smaller quantity."""
+
+    def enough(quantity: str) -> str:
+        if amount(quantity) < amount(least):
+            place.refuse(quantity, f"must be at least {least}, {because}")
+        return quantity
+
+    return enough

@@ -6,7 +6,14 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, Hosting, InputError, Singleton, StatefulApplication
+from components import (
+    Application,
+    Hosting,
+    InputError,
+    ShardedRedis,
+    Singleton,
+    StatefulApplication,
+)
 from components.arguments.declared import arguments_of
 from components.pods import hosting
 from tests.unit.support.examples import EVERY, IMAGE, Example
@@ -304,3 +311,16 @@ def test_an_output_may_stand_in_it() -> None:
     assert spec["priorityClassName"] == "urgent"
     assert spec["imagePullSecrets"] == [{"name": "registry"}]
     assert spec["tolerations"] == [{"key": "a", "value": "b"}]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["plain", "an Output"])
+def test_less_memory_than_a_component_needs_is_refused(later: bool) -> None:
+    def program() -> None:
+        memory: Any = pulumi.Output.from_input("32Mi") if later else "32Mi"
+        resources: Any = {"limits": {"memory": memory}}
+        ShardedRedis("cart", {"image": IMAGE, "hosting": {"resources": resources}})
+
+    with pytest.raises(
+        InputError, match=r"hosting\.resources\.limits\.memory is '32Mi'; must be at least 128Mi"
+    ):
+        build(program)
