@@ -10,6 +10,11 @@ from components.values.redis_user import RedisUser
 from tests.unit.support.examples.example import IMAGE, Example, companion, hosting
 
 
+_BUS = {"image": IMAGE, "tools_image": "registry.example/events:1"}
+# There is no other one to which clients could go meanwhile.
+_ONE_SERVER = frozenset({"nats: no drain"})
+
+
 def _store() -> dict[str, Any]:
     return {
         "image": IMAGE,
@@ -156,10 +161,9 @@ EXAMPLES: dict[str, Example] = {
     "EventBus": Example(
         EventBus,
         "dds:index:EventBus",
-        {"image": IMAGE, "tools_image": "registry.example/events:1"},
+        _BUS,
         lambda: {
-            "image": IMAGE,
-            "tools_image": "registry.example/events:1",
+            **_BUS,
             "events_mb": 32,
             "keep_hours": 2,
             "dead_mb": 8,
@@ -174,19 +178,17 @@ EXAMPLES: dict[str, Example] = {
             "metrics_clients": [{"namespace": "monitoring"}],
             "hosting": hosting(EventBus, resources={"limits": {"memory": "1Gi"}}),
         },
-        # There is no other server to which clients could go meanwhile.
-        frozenset({"nats: no drain"}),
+        _ONE_SERVER,
     ),
     "EventBus rotated": Example(
         EventBus,
         "dds:index:EventBus",
-        {"image": IMAGE, "tools_image": "registry.example/events:1"},
+        _BUS,
         lambda: {
-            "image": IMAGE,
-            "tools_image": "registry.example/events:1",
+            **_BUS,
             "rotation": {"generation": 3, "keep_former": True},
             "hosting": hosting(EventBus, resources={"limits": {"memory": "1Gi"}}),
         },
-        frozenset({"nats: no drain"}),
+        _ONE_SERVER,
     ),
 }
