@@ -9,7 +9,6 @@ from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisUser
 from tests.unit.support.examples.example import IMAGE, Example, companion, hosting
 
-
 _BUS = {"image": IMAGE, "tools_image": "registry.example/events:1"}
 # There is no other one to which clients could go meanwhile.
 _ONE_SERVER = frozenset({"nats: no drain"})
