@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from components.workloads.scheduled import ScheduledTask, ScheduledTaskArgs
     from components.workloads.stateful import StatefulApplication, StatefulApplicationArgs
     from components.workloads.task import Task, TaskArgs
+    from components.workloads.task_template import TaskTemplate, TaskTemplateArgs
 
 _MODULES = {
     "Alert": "values.metrics",
@@ -163,6 +164,8 @@ _MODULES = {
     "SubscriberArgs": "serving.subscriber",
     "Task": "workloads.task",
     "TaskArgs": "workloads.task",
+    "TaskTemplate": "workloads.task_template",
+    "TaskTemplateArgs": "workloads.task_template",
     "TlsSidecar": "single_node.tls_sidecar",
     "TlsSidecarArgs": "single_node.tls_settings",
     "Topology": "values.topology",
@@ -256,6 +259,8 @@ __all__ = [
     "SubscriberArgs",
     "Task",
     "TaskArgs",
+    "TaskTemplate",
+    "TaskTemplateArgs",
     "TlsSidecar",
     "TlsSidecarArgs",
     "Topology",

@@ -8,7 +8,7 @@ import functools
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pulumi._types import input_type_py_to_pulumi_names
 
@@ -52,14 +52,47 @@ def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str,
     return found
 
 
+def on_the_wire(shape: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as the TypedDict says, with all its values known, its keys in the API's spelling."""
+    names = _wire_names(shape)
+    return {names.get(key, key): _on_the_wire(_inner(shape, key), value[key]) for key in value}
+
+
+def _on_the_wire(shape: type | None, value: Any) -> Any:
+    if shape is None:
+        return value
+    if isinstance(value, Mapping):
+        return on_the_wire(shape, value)
+    return [_on_the_wire(shape, item) for item in value]
+
+
+@functools.cache
+def _inner(shape: type, key: str) -> type | None:
+    """The TypedDict of what stands under a key, or in the list there, in either spelling."""
+    key = _spellings(shape).get(key, key)
+    return _typed_dict(shape, _annotation(shape, key)) if key in shape.__annotations__ else None
+
+
+def _typed_dict(shape: type, annotation: Any) -> type | None:
+    annotation = _evaluated(shape, annotation)
+    if typing.is_typeddict(annotation):
+        return cast(type, annotation)
+    members = (each for each in typing.get_args(annotation) if not _is_output(each))
+    return next(filter(None, (_typed_dict(shape, member) for member in members)), None)
+
+
+@functools.cache
+def _wire_names(shape: type) -> dict[str, str]:
+    """The API's spelling of each key."""
+    plain = getattr(sys.modules[shape.__module__], shape.__name__.removesuffix("Dict"))
+    names: dict[str, str] = input_type_py_to_pulumi_names(plain)
+    return {key: names.get(key, key) for key in shape.__annotations__}
+
+
 @functools.cache
 def _spellings(shape: type) -> dict[str, str]:
     """The SDK's spelling of each key, by both spellings."""
-    plain = getattr(sys.modules[shape.__module__], shape.__name__.removesuffix("Dict"))
-    wire: dict[str, str] = input_type_py_to_pulumi_names(plain)
-    return {
-        spelling: key for key in shape.__annotations__ for spelling in (key, wire.get(key, key))
-    }
+    return {name: key for key, wire in _wire_names(shape).items() for name in (key, wire)}
 
 
 def _declared(shape: type) -> Mapping[str, Declared]:

@@ -25,8 +25,8 @@ from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.pods.companion import Companion
 from components.pods.hosting import PodHosting, with_pod_annotations
-from components.values.names import AUTONAME
 from components.values.reach import Reach
+from components.workloads.job import JOB_RESERVE
 from components.workloads.task import Task, TaskArgs
 
 COVERS_ANNOTATION = "dds/covers"
@@ -34,8 +34,6 @@ COVERS_ANNOTATION = "dds/covers"
 
 _FOLDER = "/opt/check"
 _SCRIPT = f"{_FOLDER}/script"
-# Beyond the Job's own name a pod adds a dash and five characters.
-_RESERVE = AUTONAME + 6
 _TEXT = Constraint("a script: it must not be empty", lambda text: bool(text.strip()), ("", " \n"))
 
 
@@ -125,7 +123,7 @@ class SmokeTest(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'SmokeTest "{name}"'
-        check_name(where, name, reserve=_RESERVE)
+        check_name(where, name, reserve=JOB_RESERVE)
         args = resolved(where, SmokeTestArgs, args)
         for argument in ("files", "secret_files"):
             for path in args[argument]:

@@ -1,35 +1,24 @@
 """ScheduledTask: a CronJob with all that belongs to it."""
 
-from typing import Annotated, NotRequired
-
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 
-from components.arguments import Default, between, resolved
+from components.arguments import resolved
 from components.arguments.cron import Schedule
-from components.arguments.declared import read
-from components.arguments.engine import resolve
-from components.arguments.place import Place
-from components.pods.hosting import PodHosting, marks
-from components.values.names import AUTONAME
-from components.workloads.arguments import PodArgs
-from components.workloads.pod import PodPlan, make_pod_resources, plan_pod
+from components.pods.hosting import marks
+from components.workloads.job import JOB_RESERVE, JobTemplate, plan_job
+from components.workloads.job_arguments import JobArgs
+from components.workloads.pod import make_pod_resources
 
-# A CronJob adds a dash and eight digits, the Job's pod a dash and five characters.
-_RESERVE = AUTONAME + 9 + 6
+# A CronJob adds a dash and eight digits to the name of each Job.
+_RESERVE = JOB_RESERVE + 9
 
 
-class ScheduledTaskArgs(PodArgs):
+class ScheduledTaskArgs(JobArgs):
     """Arguments of ScheduledTask."""
 
     schedule: Schedule
     """When it runs, in five fields as cron reads them (``17 3 * * *``), in UTC."""
-    timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
-    """Seconds for all tries of one run together."""
-    retries: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
-    """Tries after the first one has failed."""
-    hosting: NotRequired[Annotated[PodHosting, Default({})]]
-    """Namespace, labels, nodes and resources."""
 
 
 class ScheduledTask(pulumi.ComponentResource):
@@ -59,9 +48,9 @@ class ScheduledTask(pulumi.ComponentResource):
             {"image": args["image"], "schedule": args["schedule"]},
             opts,
         )
-        self.labels = dict(plan.selector)
-        resources = make_pod_resources(plan, self)
-        metadata = plan.metadata()
+        self.labels = dict(plan.pod.selector)
+        resources = make_pod_resources(plan.pod, self)
+        metadata = plan.pod.metadata()
         self.cron_job = CronJob(
             name,
             metadata=metadata,
@@ -75,11 +64,7 @@ class ScheduledTask(pulumi.ComponentResource):
                 "failed_jobs_history_limit": 2,
                 "job_template": {
                     "metadata": marks(metadata),
-                    "spec": {
-                        "active_deadline_seconds": args["timeout_seconds"],
-                        "backoff_limit": args["retries"],
-                        "template": resources.template,
-                    },
+                    "spec": plan.spec(resources.template),
                 },
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*resources.dependencies]),
@@ -95,20 +80,8 @@ class ScheduledTask(pulumi.ComponentResource):
         _plan(name, args, where)
 
 
-def _plan(name: str, args: ScheduledTaskArgs, where: str) -> tuple[ScheduledTaskArgs, PodPlan]:
+def _plan(name: str, args: ScheduledTaskArgs, where: str) -> tuple[ScheduledTaskArgs, JobTemplate]:
     args = resolved(where, ScheduledTaskArgs, args)
-    return args, plan_pod(
-        where,
-        name,
-        args,
-        args["hosting"],
-        component="scheduled-task",
-        reserve=_RESERVE,
-        restart_policy="Never",
+    return args, plan_job(
+        where, name, args, component="scheduled-task", reserve=_RESERVE, retries=1
     )
-
-
-def schedule(where: str, argument: str, value: str) -> str:
-    """Five fields of cron."""
-    resolve(Place(where, argument), read(Schedule), value)
-    return value

@@ -15,6 +15,7 @@ from components import (
     SmokeTest,
     StatefulApplication,
     Task,
+    TaskTemplate,
 )
 from components.pods.companion import Rule
 from components.values.reach import Reach
@@ -98,6 +99,28 @@ def _serving() -> dict[str, Any]:
         "readiness": {"path": "/ready", "port": "http", "period_seconds": 4, "timeout_seconds": 2},
         "liveness": {"command": ["/bin/live"]},
         "startup": {"path": "/ready", "failure_threshold": 30},
+    }
+
+
+def _job() -> dict[str, Any]:
+    return {
+        **_everything(),
+        "timeout_seconds": 60,
+        "parallelism": 2,
+        "completions": 4,
+        "indexed": True,
+        "retries_per_index": 0,
+        "most_failed_indexes": 1,
+        "success": [
+            {"succeeded_indexes": "0-1,3", "succeeded_count": 2},
+            {"succeeded_count": 3},
+        ],
+        "failure_rules": [
+            {"action": "fail_job", "exit_codes": [42, 7]},
+            {"action": "fail_index", "exit_codes_not_in": [1], "container": "first"},
+            {"action": "count", "pod_condition": "DisruptionTarget"},
+        ],
+        "ttl_seconds": 3600,
     }
 
 
@@ -200,17 +223,39 @@ EXAMPLES = {
             "hosting": hosting(Task, resources=_RESOURCES),
         },
     ),
+    "Task with indexes": Example(
+        Task,
+        "dds:index:Task",
+        {"image": IMAGE},
+        lambda: {**_job(), "hosting": hosting(Task, resources=_RESOURCES)},
+    ),
     "ScheduledTask": Example(
         ScheduledTask,
         "dds:index:ScheduledTask",
         {"image": IMAGE, "schedule": "17 3 * * *"},
         lambda: {
-            **_everything(),
+            **_job(),
             "schedule": "*/5 0-6 * JAN MON-FRI",
-            "timeout_seconds": 60,
-            "retries": 0,
             "hosting": hosting(ScheduledTask, resources=_RESOURCES),
         },
+    ),
+    "ScheduledTask without indexes": Example(
+        ScheduledTask,
+        "dds:index:ScheduledTask",
+        {"image": IMAGE, "schedule": "17 3 * * *"},
+        lambda: {**_everything(), "schedule": "17 3 * * *", "retries": 0},
+    ),
+    "TaskTemplate": Example(
+        TaskTemplate,
+        "dds:index:TaskTemplate",
+        {"image": IMAGE},
+        lambda: {**_job(), "hosting": hosting(TaskTemplate, resources=_RESOURCES)},
+    ),
+    "TaskTemplate without indexes": Example(
+        TaskTemplate,
+        "dds:index:TaskTemplate",
+        {"image": IMAGE},
+        lambda: {**_everything(), "retries": 0},
     ),
     "SmokeTest": Example(
         SmokeTest, "dds:index:SmokeTest", {"image": IMAGE, "script": "exit 0"}, _check

@@ -1,0 +1,145 @@
+"""Arguments of what runs to its end."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, NotRequired, TypedDict
+
+from components.arguments import DISTINCT, NOT_EMPTY, Default, DefaultsTo, between, matching, one_of
+from components.arguments.constraints import Constraint
+from components.arguments.names import DnsLabel, LabelKey
+from components.pods.hosting import PodHosting
+from components.workloads.arguments import PodArgs
+
+ACTIONS = {
+    "fail_job": "FailJob", "fail_index": "FailIndex", "ignore": "Ignore", "count": "Count",
+}  # fmt: skip
+"""What becomes of a failed pod, and what Kubernetes calls it."""
+
+# Kubernetes takes more, and then bounds what may be combined.
+_Pods = Annotated[int, between(1, 100_000)]
+_INDEX = "(0|[1-9][0-9]{0,4})"
+_INTERVAL = f"{_INDEX}(-{_INDEX})?"
+
+
+def intervals(indexes: str) -> list[tuple[int, int]]:
+    """The first and the last index of each interval: of ``0-2,5`` (0, 2) and (5, 5)."""
+    pairs = (part.partition("-") for part in indexes.split(","))
+    return [(int(first), int(last or first)) for first, _, last in pairs]
+
+
+def _rising(indexes: str) -> bool:
+    numbers = [int(number) for number in indexes.replace("-", ",").split(",")]
+    return all(one < other for one, other in pairwise(numbers))
+
+
+_Indexes = Annotated[
+    str,
+    matching(
+        f"{_INTERVAL}(,{_INTERVAL})*", "indexes and intervals of them such as 0-2,5",
+        most=64 * 1024, odd=("0-", "-2", "0,", "0-1-2", "0..2", "00", "0, 2", "all", "0\n"),
+    ),
+    Constraint("in rising order", _rising, ("2,1", "3-1", "0-2,2", "1-1")),
+]  # fmt: skip
+
+
+class SuccessRuleArgs(TypedDict):
+    """Indexes whose success is enough for the whole Job."""
+
+    succeeded_indexes: NotRequired[_Indexes]
+    """Those that must have succeeded, below ``completions``. With ``succeeded_count`` so many of
+    them are enough."""
+    succeeded_count: NotRequired[_Pods]
+    """How many must have succeeded, whichever they are."""
+
+
+class FailureRuleArgs(TypedDict):
+    """What becomes of a pod that failed in a certain way."""
+
+    action: Annotated[str, one_of(*ACTIONS)]
+    """``fail_job``: the Job has failed, its other pods are ended. ``fail_index``: so has this index,
+    which is not tried again; it needs ``retries_per_index``. ``ignore``: it is tried again, and that
+    is not counted as a retry. ``count``: it is counted, as without any rule."""
+    exit_codes: NotRequired[
+        Annotated[Sequence[Annotated[int, between(1, 255)]], NOT_EMPTY, DISTINCT]
+    ]
+    """The container ended with one of these."""
+    exit_codes_not_in: NotRequired[
+        Annotated[Sequence[Annotated[int, between(1, 255)]], NOT_EMPTY, DISTINCT]
+    ]
+    """The container ended with another one than these and 0."""
+    container: NotRequired[Annotated[DnsLabel, DefaultsTo("the application's")]]
+    """Name of the container whose exit code it is."""
+    pod_condition: NotRequired[LabelKey]
+    """The pod has this condition. ``DisruptionTarget`` is that of one that was evicted, preempted or
+    lost with its node: without a rule for it, such a failure is ignored."""
+
+
+_CAUSES = {"exit_codes", "exit_codes_not_in", "pod_condition"}
+_RULE = Constraint(
+    "for one of exit_codes, exit_codes_not_in (and a container if not the application's) and "
+    "pod_condition",
+    lambda rule: len(_CAUSES & {*rule}) == 1 and not {"container", "pod_condition"} <= {*rule},
+    (
+        {"action": "count"},
+        {"action": "count", "container": "proxy"},
+        {"action": "count", "exit_codes": [1], "exit_codes_not_in": [2]},
+        {"action": "count", "exit_codes": [1], "pod_condition": "DisruptionTarget"},
+        {"action": "count", "container": "proxy", "pod_condition": "DisruptionTarget"},
+    ),
+)
+_SUCCESS = Constraint("with succeeded_indexes, succeeded_count or both", bool, ({},))
+
+
+def _at_most(rules: int, example: dict[str, object]) -> Constraint:
+    return Constraint(
+        f"at most {rules}", lambda given: len(given) <= rules, ([example] * (rules + 1),)
+    )
+
+
+class JobArgs(PodArgs):
+    """A pod that runs to its end, or many of them."""
+
+    timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
+    """Seconds for all pods and all their retries together."""
+    retries: NotRequired[
+        Annotated[
+            int,
+            between(0, 1000),
+            DefaultsTo("2, of a ScheduledTask 1; no bound beside ``retries_per_index``"),
+        ]
+    ]
+    """Pods that may fail before the Job has."""
+    parallelism: NotRequired[Annotated[_Pods, Default(1)]]
+    """Pods at the same time."""
+    completions: NotRequired[Annotated[_Pods, Default(1)]]
+    """Pods that must succeed."""
+    indexed: NotRequired[Annotated[bool, Default(False)]]
+    """Whether each of the ``completions`` has an index from 0 on, which its containers find in
+    ``JOB_COMPLETION_INDEX``, and one pod must succeed for each."""
+    retries_per_index: NotRequired[Annotated[int, between(0, 1000)]]
+    """With ``indexed``, instead of ``retries``: pods of one index that may fail before the index has.
+    The other indexes go on, and the Job has failed when all have ended."""
+    most_failed_indexes: NotRequired[Annotated[int, between(0, 100_000), DefaultsTo("all")]]
+    """With ``retries_per_index``: indexes that may fail while the others go on."""
+    success: NotRequired[
+        Annotated[
+            Sequence[Annotated[SuccessRuleArgs, _SUCCESS]],
+            _at_most(20, {"succeeded_count": 1}),
+            DefaultsTo("all indexes"),
+        ]
+    ]
+    """With ``indexed``: the Job is complete when one of these rules holds. Pods that run are ended."""
+    failure_rules: NotRequired[
+        Annotated[
+            Sequence[Annotated[FailureRuleArgs, _RULE]],
+            # Kubernetes takes 20, of which one may be that for disruptions.
+            _at_most(19, {"action": "count", "exit_codes": [1]}),
+            Default(()),
+        ]
+    ]
+    """What becomes of a pod that failed, the first rule that holds. With any, no pod takes the place
+    of another one before that has ended."""
+    ttl_seconds: NotRequired[Annotated[int, between(0, 2**31 - 1), DefaultsTo("the Job stays")]]
+    """Seconds after its end in which the Job is deleted, with its pods."""
+    hosting: NotRequired[Annotated[PodHosting, Default({})]]
+    """Namespace, labels, nodes and resources."""
