@@ -76,7 +76,7 @@ class FailureRuleArgs(TypedDict):
 
 _CAUSES = {"exit_codes", "exit_codes_not_in", "pod_condition"}
 _RULE = Constraint(
-    "for one of exit_codes, exit_codes_not_in (and a container if not the application's) and "
+    "a rule for one of exit_codes, exit_codes_not_in (and a container if not the application's) and "
     "pod_condition",
     lambda rule: len(_CAUSES & {*rule}) == 1 and not {"container", "pod_condition"} <= {*rule},
     (
@@ -87,7 +87,7 @@ _RULE = Constraint(
         {"action": "count", "container": "proxy", "pod_condition": "DisruptionTarget"},
     ),
 )
-_SUCCESS = Constraint("with succeeded_indexes, succeeded_count or both", bool, ({},))
+_SUCCESS = Constraint("a rule with succeeded_indexes, succeeded_count or both", bool, ({},))
 
 
 def _at_most(rules: int, example: dict[str, object]) -> Constraint:
