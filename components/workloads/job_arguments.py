@@ -108,7 +108,7 @@ class JobArgs(PodArgs):
             DefaultsTo("2, of a ScheduledTask 1; no bound beside ``retries_per_index``"),
         ]
     ]
-    """Pods that may fail before the Job has."""
+    """Failed pods that are replaced by another one; with one more the Job has failed."""
     parallelism: NotRequired[Annotated[_Pods, Default(1)]]
     """Pods at the same time."""
     completions: NotRequired[Annotated[_Pods, Default(1)]]
@@ -117,8 +117,8 @@ class JobArgs(PodArgs):
     """Whether each of the ``completions`` has an index from 0 on, which its containers find in
     ``JOB_COMPLETION_INDEX``, and one pod must succeed for each."""
     retries_per_index: NotRequired[Annotated[int, between(0, 1000)]]
-    """With ``indexed``, instead of ``retries``: pods of one index that may fail before the index has.
-    The other indexes go on, and the Job has failed when all have ended."""
+    """With ``indexed``, instead of ``retries``: the same for each index by itself. Where one has failed
+    the others go on, and the Job has failed when all have ended."""
     most_failed_indexes: NotRequired[Annotated[int, between(0, 100_000), DefaultsTo("all")]]
     """With ``retries_per_index``: indexes that may fail while the others go on."""
     success: NotRequired[

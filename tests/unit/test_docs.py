@@ -64,6 +64,7 @@ def run(page: str) -> list[Graph]:
         "docs/patterns/sharded-redis",
         "docs/patterns/singleton",
         "docs/patterns/smoke-test",
+        "docs/workloads",
     ],
 )
 def test_the_programs_of_a_page_run(page: str) -> None:
