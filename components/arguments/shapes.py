@@ -68,8 +68,7 @@ def _on_the_wire(shape: type | None, value: Any) -> Any:
 
 @functools.cache
 def _inner(shape: type, key: str) -> type | None:
-    """The TypedDict of what stands under a key, or in the list there, in either spelling."""
-    key = _spellings(shape).get(key, key)
+    """The TypedDict of what stands under a key of the SDK's, or in the list there."""
     return _typed_dict(shape, _annotation(shape, key)) if key in shape.__annotations__ else None
 
 
