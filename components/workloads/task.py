@@ -23,7 +23,7 @@ class Task(pulumi.ComponentResource):
 
     Registers a Job, a ServiceAccount and a NetworkPolicy that lets nothing through but what
     is declared. The deployment waits for it and fails when it fails. It runs again when anything of its
-    pod changes, and when it had failed.
+    pod, its indexes or its rules changes, and when it had failed.
     """
 
     labels: dict[str, str]

@@ -1,5 +1,6 @@
 """Objects of a graph, and whether they are valid."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,8 +30,10 @@ def policy(graph: Graph, name: str) -> dict[str, Any]:
 
 
 def templates(graph: Graph) -> list[dict[str, Any]]:
-    """Every pod template."""
-    specs = [
+    """Every pod template, also of the Jobs that are no objects yet but a text."""
+    texts = [outputs["manifest"] for outputs in graph.outputs.values() if "manifest" in outputs]
+    specs = [json.loads(text)["spec"] for text in texts]
+    specs += [
         body["spec"]["jobTemplate"]["spec"] if body["kind"] == "CronJob" else body["spec"]
         for body in objects(graph)
         if body["kind"] in {"Deployment", "StatefulSet", "Job", "CronJob"}

@@ -243,7 +243,12 @@ EXAMPLES = {
         ScheduledTask,
         "dds:index:ScheduledTask",
         {"image": IMAGE, "schedule": "17 3 * * *"},
-        lambda: {**_everything(), "schedule": "17 3 * * *", "retries": 0},
+        lambda: {
+            **_everything(),
+            "schedule": "17 3 * * *",
+            "retries": 0,
+            "hosting": hosting(ScheduledTask),
+        },
     ),
     "TaskTemplate": Example(
         TaskTemplate,
@@ -255,7 +260,7 @@ EXAMPLES = {
         TaskTemplate,
         "dds:index:TaskTemplate",
         {"image": IMAGE},
-        lambda: {**_everything(), "retries": 0},
+        lambda: {**_everything(), "retries": 0, "hosting": hosting(TaskTemplate)},
     ),
     "SmokeTest": Example(
         SmokeTest, "dds:index:SmokeTest", {"image": IMAGE, "script": "exit 0"}, _check
