@@ -496,9 +496,7 @@ def test_the_store_knows_the_exporters_user_by_its_hash_and_lets_it_look_only() 
         assert all(rule.startswith("+") and "@" not in rule for rule in rules[3:])
         assert "+config|get" not in rules
     (config,) = (
-        c["data"]["redis.conf"]
-        for c in objects(graph, "ConfigMap")
-        if "redis.conf" in c["data"]
+        c["data"]["redis.conf"] for c in objects(graph, "ConfigMap") if "redis.conf" in c["data"]
     )
     assert "slowlog-log-slower-than 5000" in config
     (template,) = templates(graph)
