@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from components.serving.function import Function, FunctionArgs
     from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
     from components.serving.pipeline import Pipeline, PipelineArgs
+    from components.serving.shard_router import ShardRouter, ShardRouterArgs
     from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
     from components.serving.singleton import Singleton, SingletonArgs
     from components.serving.subscriber import Subscriber, SubscriberArgs
@@ -147,6 +148,8 @@ _MODULES = {
     "ScrapeJob": "values.metrics",
     "ServiceBroker": "single_node.service_broker",
     "ServiceBrokerArgs": "single_node.service_broker",
+    "ShardRouter": "serving.shard_router",
+    "ShardRouterArgs": "serving.shard_router",
     "ShardedRedis": "serving.sharded_redis",
     "ShardedRedisArgs": "serving.sharded_redis",
     "Singleton": "serving.singleton",
@@ -242,6 +245,8 @@ __all__ = [
     "ScrapeJob",
     "ServiceBroker",
     "ServiceBrokerArgs",
+    "ShardRouter",
+    "ShardRouterArgs",
     "ShardedRedis",
     "ShardedRedisArgs",
     "Singleton",

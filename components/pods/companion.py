@@ -1,9 +1,10 @@
 """Companions: the containers of a single-node pattern, to be added to any pod."""
 
+import dataclasses
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict
@@ -137,3 +138,17 @@ class Companion:
 
     def __post_init__(self) -> None:
         check_fields(f'Companion "{self.name}"', self)
+
+
+def joined(name: str, *companions: Companion) -> Companion:
+    """One companion of several, whose containers start in the given order."""
+    fields: dict[str, Any] = {}
+    for each in dataclasses.fields(Companion):
+        values = [getattr(companion, each.name) for companion in companions]
+        if isinstance(values[0], tuple):
+            fields[each.name] = tuple(item for value in values for item in value)
+        elif isinstance(values[0], Mapping):
+            fields[each.name] = {key: item for value in values for key, item in value.items()}
+        elif isinstance(values[0], bool):
+            fields[each.name] = any(values)
+    return Companion(**{**fields, "name": name})

@@ -79,7 +79,7 @@ def probes(
     if readiness is not None and liveness is not None:
         _differ(where, readiness, liveness, reachable)
     return {
-        f"{kind}_probe": _probe(kind, probe, reachable)
+        f"{kind}_probe": as_probe(kind, probe, listeners)
         for kind, probe in (("startup", startup), ("readiness", readiness), ("liveness", liveness))
         if probe is not None
     }
@@ -152,31 +152,22 @@ def _setting(kind: str, probe: Mapping[str, Any], setting: str) -> int:
 def _handler(probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
     if "command" in probe:
         return {"exec_": {"command": list(probe["command"])}}
-    port = probe.get("port") or reachable[0].name
+    # The number, since a companion's container declares no port by name.
+    port = next(p.port for p in reachable if p.name == probe.get("port", reachable[0].name))
     if "path" in probe:
         return {"http_get": {"path": probe["path"], "port": port}}
     return {"tcp_socket": {"port": port}}
 
 
-def _probe(kind: str, probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
+def as_probe(kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> ProbeArgsDict:
+    """The probe as Kubernetes has it.
+
+    :param kind: ``startup``, ``readiness`` or ``liveness``, of which the defaults are
+    :param listeners: of its container
+    """
     return {
-        **_handler(probe, reachable),
+        **_handler(probe, [listener for listener in listeners if not listener.local]),
         "period_seconds": _setting(kind, probe, "period_seconds"),
         "timeout_seconds": _setting(kind, probe, "timeout_seconds"),
         "failure_threshold": _setting(kind, probe, "failure_threshold"),
-    }
-
-
-def asked(path: str, port: int, period: int, failures: int, timeout: int = 3) -> ProbeArgsDict:
-    """A probe of a companion, by HTTP at a port of its own.
-
-    :param period: seconds between two tries
-    :param failures: tries in a row that must fail
-    :param timeout: seconds for an answer
-    """
-    return {
-        "http_get": {"path": path, "port": port},
-        "period_seconds": period,
-        "timeout_seconds": timeout,
-        "failure_threshold": failures,
     }

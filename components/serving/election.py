@@ -7,11 +7,10 @@ between asking and writing.
 """
 
 import dataclasses
-from typing import Annotated, Any, NotRequired, TypedDict, cast
+from typing import Annotated, NotRequired, cast
 
 import pulumi
 from pulumi_kubernetes.coordination.v1 import Lease
-from pulumi_kubernetes.core.v1 import ContainerArgsDict, Secret, VolumeArgsDict
 
 from components.arguments import (
     Default,
@@ -28,22 +27,20 @@ from components.arguments.engine import resolve
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
-from components.pods import labels as pod_labels
-from components.pods.companion import Companion, Listener, Rule
-from components.pods.hosting import CompanionHosting, object_metadata, with_resources
+from components.pods.companion import Companion, Rule
+from components.pods.hosting import CompanionHosting, with_resources
 from components.pods.on_change import OnChangeArgs, check_change
 from components.serving.etcd_settings import KeyPrefix
-from components.values.names import AUTONAME, child
-from components.values.peers import Clients
+from components.values.metrics import ScrapeJob
 from components.values.reach import Credentials, Reach, speaking
+from components.workloads.program import RESERVE, Program, ScrapedArgs
 
 BACKENDS = ("etcd", "lease")
 SHORTEST_TTL = 2
 """Seconds; etcd grants no shorter lease."""
 
 _LOOPBACK = "127.0.0.1"
-_FOLDER = "/etc/elector"
-_CA, _PASSWORD = "ca.crt", "password"
+_CA, _PASSWORD = "/etc/elector/ca.crt", "/etc/elector/password"
 _LONGEST_TTL = 3600
 # Two clocks that run at different speeds, and the answer's way to the application.
 _LEAST_MARGIN = 0.1
@@ -52,7 +49,7 @@ _LEAST_MARGIN_PART = 0.02
 _SHORTEST_SILENCE = 1
 
 
-class ElectionArgs(TypedDict):
+class ElectionArgs(ScrapedArgs):
     """Arguments of Election."""
 
     image: Later[Image]
@@ -90,8 +87,6 @@ class ElectionArgs(TypedDict):
     """Port on 127.0.0.1 for the application."""
     metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(4041)]]
     """Port for the kubelet and Prometheus, where nothing can be changed."""
-    metrics_clients: NotRequired[Clients]
-    """Who may scrape; ``{}`` is every pod of the namespace. By default only the kubelet connects."""
     hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
     """Namespace, labels and resources, of which the default request of memory is 48Mi."""
 
@@ -100,7 +95,8 @@ class Election(pulumi.ComponentResource):
     """An election, and the companion with which the pods of a workload take part.
 
     Registers, for etcd, a Secret with the authority's certificate and the user's password; for a
-    Lease, the Lease, for which the workload's ServiceAccount gets a Role that covers it alone. All
+    Lease, the Lease, for which the workload's ServiceAccount gets a Role that covers it alone; and a
+    headless Service by which Prometheus finds every pod that takes part. All
     replicas of one workload should take part, and no other workload.
     """
 
@@ -110,17 +106,19 @@ class Election(pulumi.ComponentResource):
     """``host:port`` for the application in the same pod."""
     key: pulumi.Output[str]
     """etcd's key, or the Lease's name."""
+    job: ScrapeJob
+    """What Prometheus scrapes."""
 
     def __init__(
         self, name: str, args: ElectionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Register the election.
 
-        :param name: a DNS label of at most 54 characters; names the container
+        :param name: a DNS label of at most 50 characters; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        args = _checked(f'Election "{name}"', name, args)
-        elector = _Elector(name, args)
+        where = f'Election "{name}"'
+        args = _checked(where, name, args)
         super().__init__(
             "dds:index:Election",
             name,
@@ -131,138 +129,102 @@ class Election(pulumi.ComponentResource):
             },
             opts,
         )
-        metadata = object_metadata(
-            pod_labels.selector("elector", name, "election"), args["hosting"]
-        )
         own = pulumi.ResourceOptions(parent=self)
         self.endpoint = f"{_LOOPBACK}:{args['port']}"
-        volumes: tuple[VolumeArgsDict, ...] = ()
-        rules: tuple[Rule, ...] = ()
-        kept: pulumi.Resource
+        program = _program(where, name, args)
         if args["backend"] == "etcd":
             store, credentials = _known(args)
-            kept = Secret(
-                name,
-                metadata=metadata,
-                type="Opaque",
-                string_data={
-                    _CA: cast(pulumi.Input[str], store.authority),
-                    _PASSWORD: pulumi.Output.secret(credentials.password),
-                },
-                immutable=True,
-                opts=own,
-            )
             self.key = pulumi.Output.from_input(f"{store.path}{name}")
-            volumes = (
-                {
-                    "name": elector.volume,
-                    "secret": {"secret_name": kept.metadata["name"], "default_mode": 0o440},
+            program = dataclasses.replace(
+                program,
+                secret_files={
+                    _CA: cast(pulumi.Input[str], store.authority),
+                    _PASSWORD: credentials.password,
                 },
+                reaches=(store,),
             )
         else:
             # Only its metadata is ours: the electors own the rest.
-            kept = Lease(name, metadata=metadata, opts=own)
-            self.key = kept.metadata["name"]
-            rules = (
-                Rule(
-                    group="coordination.k8s.io",
-                    resources=("leases",),
-                    verbs=("get", "watch", "update"),
-                    names=(self.key,),
+            lease = Lease(name, metadata=program.metadata, opts=own)
+            self.key = lease.metadata["name"]
+            program = dataclasses.replace(
+                program,
+                rules=(
+                    Rule(
+                        group="coordination.k8s.io",
+                        resources=("leases",),
+                        verbs=("get", "watch", "update"),
+                        names=(self.key,),
+                    ),
                 ),
+                depends_on=(lease,),
             )
-        self.companion = Companion(
-            name=name,
-            containers=(elector.container(self.key),),
-            listeners=(
-                Listener(args["port"], "elector", _LOOPBACK),
-                Listener(
-                    args["metrics_port"],
-                    "elector-metrics",
-                    clients=tuple(args["metrics_clients"]),
-                ),
-            ),
-            volumes=volumes,
-            reaches=(args["store"],) if "store" in args else (),
-            share_process_namespace="signal" in args.get("on_change", {}),
-            rules=rules,
-            depends_on=(kept,),
-        )
+        command = ["python3", "-m", "elector", *_flags(name, args, self.key)]
+        self.companion = dataclasses.replace(program, command=command).companion(own)
+        self.job = program.job(own)
         self.register_outputs({"endpoint": self.endpoint, "key": self.key})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Elector:
-    """The container of one election."""
+def _program(where: str, name: str, args: ElectionArgs) -> Program:
+    return Program(
+        where,
+        name,
+        application="elector",
+        part="election",
+        image=args["image"],
+        hosting=args["hosting"],
+        ports=[
+            {"name": "elector", "port": args["port"], "address": _LOOPBACK},
+            {
+                "name": "elector-metrics",
+                "port": args["metrics_port"],
+                "clients": args["metrics_clients"],
+            },
+        ],
+        # The application may start as soon as it can be told that no leader is known.
+        startup={"path": "/healthz"},
+        # A follower is ready. So is an elector that has lost touch with the store: it knows that it
+        # does not lead, and a store that is gone must not take the whole service with it.
+        readiness={"path": "/readyz"},
+        liveness={"path": "/healthz"},
+        scraped="elector-metrics",
+        share_process_namespace="signal" in args.get("on_change", {}),
+    )
 
-    name: str
-    args: ElectionArgs
 
-    @property
-    def volume(self) -> str:
-        return child(self.name, "store", limit=63)
-
-    def container(self, key: pulumi.Input[str]) -> ContainerArgsDict:
-        container: dict[str, Any] = {
-            "name": self.name,
-            "image": self.args["image"],
-            "command": ["python3", "-m", "elector", *self._flags(key)],
-            "resources": self.args["hosting"]["resources"],
-            # The application may start as soon as it can be told that nobody is known to lead.
-            "startup_probe": self._probe("/healthz", 1, 3, 120),
-            # A follower is ready. So is who has lost touch with the store: he knows that he does
-            # not lead, and a store that is gone must not take the whole service with it.
-            "readiness_probe": self._probe("/readyz", 5, 3, 2),
-            "liveness_probe": self._probe("/healthz", 10, 5, 6),
-        }
-        if self.args["backend"] == "etcd":
-            container["volume_mounts"] = [
-                {"name": self.volume, "mount_path": _FOLDER, "read_only": True}
-            ]
-        return cast(ContainerArgsDict, container)
-
-    def _probe(self, path: str, period: int, timeout: int, failures: int) -> dict[str, Any]:
-        return {
-            "http_get": {"path": path, "port": self.args["metrics_port"]},
-            "period_seconds": period,
-            "timeout_seconds": timeout,
-            "failure_threshold": failures,
-        }
-
-    def _flags(self, key: pulumi.Input[str]) -> list[pulumi.Input[str]]:
-        args = self.args
-        flags: list[pulumi.Input[str]] = [
-            *("--backend", args["backend"]),
-            *("--election", self.name),
-            *("--key", key),
-            *("--ttl", _digits(args["ttl_seconds"])),
-            *("--renew", _digits(args["renew_seconds"])),
-            *("--margin", _digits(args["margin_seconds"])),
-            *("--port", str(args["port"])),
-            *("--metrics-port", str(args["metrics_port"])),
+def _flags(name: str, args: ElectionArgs, key: pulumi.Input[str]) -> list[pulumi.Input[str]]:
+    flags: list[pulumi.Input[str]] = [
+        *("--backend", args["backend"]),
+        *("--election", name),
+        *("--key", key),
+        *("--ttl", _digits(args["ttl_seconds"])),
+        *("--renew", _digits(args["renew_seconds"])),
+        *("--margin", _digits(args["margin_seconds"])),
+        *("--port", str(args["port"])),
+        *("--metrics-port", str(args["metrics_port"])),
+    ]
+    if "worker_seconds" in args:
+        flags += ["--worker-seconds", _digits(args["worker_seconds"])]
+    if args["backend"] == "etcd":
+        store, credentials = _known(args)
+        for endpoint in store.endpoints:
+            flags += ["--endpoint", pulumi.Output.concat("https://", endpoint)]
+        flags += [
+            *("--ca-file", _CA),
+            *("--username", credentials.username),
+            *("--password-file", _PASSWORD),
         ]
-        if "worker_seconds" in args:
-            flags += ["--worker-seconds", _digits(args["worker_seconds"])]
-        if self.args["backend"] == "etcd":
-            store, credentials = _known(args)
-            for endpoint in store.endpoints:
-                flags += ["--endpoint", pulumi.Output.concat("https://", endpoint)]
-            flags += [
-                *("--ca-file", f"{_FOLDER}/{_CA}"),
-                *("--username", credentials.username),
-                *("--password-file", f"{_FOLDER}/{_PASSWORD}"),
-            ]
-        change = args.get("on_change", {})
-        if "url" in change:
-            flags += ["--on-change-url", change["url"]]
-        if "signal" in change:
-            flags += ["--on-change-signal", change["signal"]]
-            flags += ["--on-change-process", change["process"]]
-        return flags
+    change = args.get("on_change", {})
+    if "url" in change:
+        flags += ["--on-change-url", change["url"]]
+    if "signal" in change:
+        flags += ["--on-change-signal", change["signal"]]
+        flags += ["--on-change-process", change["process"]]
+    return flags
 
 
 def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
-    check_name(where, name, reserve=AUTONAME)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, ElectionArgs, args)
     _check_store(where, args)
     ttl = args["ttl_seconds"]

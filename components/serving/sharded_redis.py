@@ -32,7 +32,7 @@ from components.platform.generated import (
 )
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
-from components.single_node.twemproxy import ROLES
+from components.single_node.twemproxy_pool import ROLES
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisPassword, RedisUser, hashed

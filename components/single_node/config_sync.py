@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ContainerArgsDict,
-    VolumeArgsDict,
-    VolumeMountArgsDict,
-)
+from pulumi_kubernetes.core.v1 import VolumeMountArgsDict
 
 from components.arguments import (
     NOT_EMPTY,
@@ -35,20 +31,18 @@ from components.arguments.files import MountPath
 from components.arguments.images import Image
 from components.arguments.names import Selector, check_name
 from components.arguments.place import Place
-from components.pods.companion import Companion, Listener, Rule
-from components.pods.hosting import CompanionHosting
+from components.pods.companion import Companion, Rule
 from components.pods.on_change import OnChangeArgs, check_change
-from components.pods.probes import asked
-from components.single_node import configured, scraped
 from components.values.metrics import Alert, ScrapeJob
-from components.values.names import child
-from components.values.peers import Clients
+from components.values.names import LABEL_LIMIT, child
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
+from components.workloads.files import Mounted
+from components.workloads.program import RESERVE, TEMPORARY, Program, ScrapedArgs
 
 MODES = ("watch", "interval")
 SOURCES = ("config_maps", "http", "git")
 
-_CONFIG = "/etc/config-sync"
+_CONFIG = "/etc/config-sync/config.json"
 _SECRET = "/etc/config-sync-secret"  # noqa: S105 (a path)
 _FOLDER = "/config"
 _LONGEST_PART, _LONGEST_NAME = 255, 1024
@@ -125,7 +119,7 @@ class GitSourceArgs(TypedDict):
     """Folder in it."""
 
 
-class ConfigSyncArgs(TypedDict):
+class ConfigSyncArgs(ScrapedArgs):
     """Arguments of ConfigSync. The source is one of ``config_maps``, ``http`` and ``git``."""
 
     image: Later[Image]
@@ -165,11 +159,6 @@ class ConfigSyncArgs(TypedDict):
     """Most MiB of all files together."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9180)]]
     """Port of the health, the probes and the metrics."""
-    metrics_clients: NotRequired[Clients]
-    """Who may read health and metrics, beside a Prometheus that has the ``job``; ``{}`` is every
-    pod of the namespace."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class ConfigSync(pulumi.ComponentResource):
@@ -199,62 +188,45 @@ class ConfigSync(pulumi.ComponentResource):
         source, secrets, reaches = _source(args)
         super().__init__("dds:index:ConfigSync", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("config-sync", name, "sidecar", args["hosting"])
-        files = configured.configured(
-            name, _CONFIG, {"config.json": _json(args, source)}, metadata=metadata, opts=own
-        )
-        self._volume = child(name, "files", limit=63)
-        volumes: list[VolumeArgsDict] = [
-            *files.volumes,
-            {
-                "name": self._volume,
-                "empty_dir": {"size_limit": f"{_COPIES * args['size_mb']}Mi"},
-            },
-        ]
-        mounts: list[VolumeMountArgsDict] = [
-            *files.mounts,
-            {"name": self._volume, "mount_path": _FOLDER},
-        ]
-        depends_on: list[pulumi.Resource] = [files.config]
-        if secrets:
-            kept = configured.kept(name, _SECRET, secrets, metadata=metadata, opts=own)
-            volumes.append(kept.volume)
-            mounts.append(kept.mount)
-            depends_on.append(kept.secret)
-        container: ContainerArgsDict = {
-            "name": name,
-            "image": args["image"],
-            "command": ["python3", "-m", "companions.config_sync", f"{_CONFIG}/config.json"],
-            "volume_mounts": mounts,
-            # The application starts after it, so that it never sees an empty folder.
-            "startup_probe": asked("/started", args["port"], 1, 300),
-            "readiness_probe": asked(
-                "/health" if args["unready_when_stale"] else "/started",
-                args["port"],
-                5,
-                2,
+        self._volume = child(name, "files", limit=LABEL_LIMIT)
+        program = Program(
+            self._where,
+            name,
+            application="config-sync",
+            part="sidecar",
+            image=args["image"],
+            hosting=args["hosting"],
+            command=["python3", "-m", "companions.config_sync", _CONFIG],
+            files={_CONFIG: _json(args, source)},
+            secret_files=secrets,
+            writable=TEMPORARY,
+            mounted=Mounted(
+                (
+                    {
+                        "name": self._volume,
+                        "empty_dir": {"size_limit": f"{_COPIES * args['size_mb']}Mi"},
+                    },
+                ),
+                ({"name": self._volume, "mount_path": _FOLDER},),
             ),
-            "liveness_probe": asked("/live", args["port"], 10, 6),
-            "resources": args["hosting"]["resources"],
-        }
-        self.companion = Companion(
-            name=name,
-            containers=(container,),
-            listeners=(
-                Listener(args["port"], "config-sync", clients=tuple(args["metrics_clients"])),
-            ),
-            volumes=tuple(volumes),
             reloading=(self._volume,),
-            pod_labels=scraped.labels(name),
+            ports=[
+                {"name": "config-sync", "port": args["port"], "clients": args["metrics_clients"]}
+            ],
+            # The application starts after it, so that it never sees an empty folder.
+            startup={"path": "/started", "failure_threshold": 300},
+            readiness={"path": "/health" if args["unready_when_stale"] else "/started"},
+            liveness={"path": "/live"},
+            scraped="config-sync",
             reaches=reaches,
             share_process_namespace="signal" in args.get("on_change", {}),
             # Labels cannot be part of a rule.
             rules=(Rule(("configmaps",), ("get", "list", "watch")),)
             if "config_maps" in args
             else (),
-            depends_on=tuple(depends_on),
         )
-        self.job = scraped.job(name, args["port"], metadata, own)
+        self.companion = program.companion(own)
+        self.job = program.job(own)
         self.alerts = _alerts(name)
         self.register_outputs({})
 
@@ -268,7 +240,7 @@ class ConfigSync(pulumi.ComponentResource):
 
 
 def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
-    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, ConfigSyncArgs, args)
     given = [source for source in SOURCES if source in args]
     if len(given) != 1:
@@ -299,7 +271,7 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
 def _source(
     args: ConfigSyncArgs,
 ) -> tuple[dict[str, Any], dict[str, pulumi.Input[str]], tuple[Reach, ...]]:
-    """The program's description of its source, the files that it has, and what it connects to."""
+    """The program's description of its source, the secret files that it has, what it connects to."""
     if "config_maps" in args:
         return {"kind": "config_map", "labels": args["config_maps"]}, {}, ()
     kind = "http" if "http" in args else "git"
@@ -312,8 +284,8 @@ def _source(
         ("authority", "authority.crt", server.authority),
     ):
         if text is not None:
-            files[file] = text
             source[f"{what}_file"] = f"{_SECRET}/{file}"
+            files[f"{_SECRET}/{file}"] = text
     return source, files, (server,)
 
 

@@ -7,12 +7,11 @@ probes never ask the program: a redis that is gone is the redis' readiness, not 
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict, VolumeArgsDict
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+from pulumi_kubernetes.core.v1 import ConfigMap
 
 from components.arguments import (
     Default,
@@ -28,19 +27,15 @@ from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion, Listener
-from components.pods.hosting import CompanionHosting
-from components.pods.probes import asked
-from components.single_node import configured, scraped
+from components.pods.companion import Companion
 from components.single_node.metric_kinds import KINDS, MetricKind
 from components.values.metrics import Alert, Dashboard, ScrapeJob
 from components.values.names import child
-from components.values.peers import Clients
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
-from components.values.redis_user import RedisUser
+from components.values.redis_user import RedisUser, check_user
+from components.workloads.program import RESERVE, Program, ScrapedArgs
 
-_SECRETS = "/etc/redis-exporter"
-_PASSWORDS = "passwords.json"
+_PASSWORDS = "/etc/redis-exporter/passwords.json"
 # All that the exporter's scrape runs; CONFIG, which can show secrets, is left out.
 _RULES = ("+ping", "+info", "+slowlog|len", "+slowlog|get", "+latency|latest", "+latency|histogram")
 
@@ -49,7 +44,7 @@ _REDIS = KINDS["redis"]
 _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 
 
-class ExporterArgs(TypedDict):
+class ExporterArgs(ScrapedArgs):
     """Arguments that all exporters share."""
 
     image: Later[Image]
@@ -57,11 +52,6 @@ class ExporterArgs(TypedDict):
     deadline_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(3)]]
     """Seconds that the program has to answer; then it is down. Must be shorter than the scraper's
     own patience."""
-    metrics_clients: NotRequired[Clients]
-    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
-    namespace."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class RedisExporterArgs(ExporterArgs):
@@ -127,47 +117,42 @@ class RedisExporter(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'RedisExporter "{name}"'
-        check_name(where, name, reserve=scraped.RESERVE, service=True)
+        check_name(where, name, reserve=RESERVE, service=True)
         args = resolved(where, RedisExporterArgs, args)
         check_rotation(where, args["rotation"], generated=args["auth"])
         if args["auth"]:
-            scraped.check_user(where, name, _RULES)
-        plan = _Plan(name, _REDIS, args.get("server", _REDIS.server), args["port"], args)
+            check_user(where, name, _RULES)
         super().__init__("dds:index:RedisExporter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        address = pulumi.Output.concat("redis://", plan.server.endpoint)
+        server, port = args.get("server", _REDIS.server), args["port"]
+        address = pulumi.Output.concat("redis://", server.endpoint)
         # The image says what it is called: it differs between Debian's and the upstream one.
         flags: list[pulumi.Input[str]] = [
             *("-redis.addr", address),
-            *("-web.listen-address", f":{plan.port}"),
+            *("-web.listen-address", f":{port}"),
             # It would run CONFIG GET, which can show secrets, and CLIENT SETNAME.
             *("-config-command", "-"),
             "-set-client-name=false",
             *("-connection-timeout", f"{args['deadline_seconds']:g}s"),
         ]
         self.user = None
-        volumes: tuple[VolumeArgsDict, ...] = ()
-        container: ContainerArgsDict = {"name": name, "image": args["image"]}
-        depends_on: list[pulumi.Resource] = []
+        secret_files = {}
         if args["auth"]:
             password = rotated(f"{name}-password", args["rotation"], own)
             self.user = RedisUser(name, _RULES, password.value, password.former)
             # Newer ones look for the address with the user, this one without.
-            passwords = pulumi.Output.all(plan.server.endpoint, password.value).apply(
+            secret_files[_PASSWORDS] = pulumi.Output.all(server.endpoint, password.value).apply(
                 lambda known: json.dumps(
                     {f"redis://{user}{known[0]}": known[1] for user in ("", f"{name}@")}
                 )
             )
-            kept = configured.kept(
-                name, _SECRETS, {_PASSWORDS: passwords}, metadata=plan.metadata, opts=own
-            )
-            volumes = (kept.volume,)
-            container["volume_mounts"] = [kept.mount]
-            flags += ["-redis.user", name, "-redis.password-file", f"{_SECRETS}/{_PASSWORDS}"]
-            depends_on.append(kept.secret)
-        container["args"] = flags
-        self.companion = plan.companion(container, volumes, depends_on)
-        self.job, self.alerts, self.dashboard = plan.register(own)
+            flags += ["-redis.user", name, "-redis.password-file", _PASSWORDS]
+        program = dataclasses.replace(
+            _program(where, name, _REDIS, args, server, port), args=flags, secret_files=secret_files
+        )
+        self.companion, self.job = program.companion(own), program.job(own)
+        self.alerts = _REDIS.alerts(name)
+        self.dashboard = _dashboard(_REDIS, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
 
@@ -197,92 +182,65 @@ class MetricsExporter(pulumi.ComponentResource):
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'MetricsExporter "{name}"'
-        check_name(where, name, reserve=scraped.RESERVE, service=True)
+        check_name(where, name, reserve=RESERVE, service=True)
         args = resolved(where, MetricsExporterArgs, args)
         kind = KINDS[args["kind"]]
-        plan = _Plan(name, kind, args.get("server", kind.server), args.get("port", kind.port), args)
-        speaking(kind.server.app_protocol).check(Place(where, "server"), plan.server)
-        if plan.server.path[:1] != kind.server.path[:1]:
+        server, port = args.get("server", kind.server), args.get("port", kind.port)
+        speaking(kind.server.app_protocol).check(Place(where, "server"), server)
+        if server.path[:1] != kind.server.path[:1]:
             expected = "like /stub_status" if kind.server.path else f"left out for {kind.name}"
-            raise InputError(where, "server.path", plan.server.path, f"must be {expected}")
+            raise InputError(where, "server.path", server.path, f"must be {expected}")
         super().__init__(
             "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind.name}, opts
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.companion = plan.companion(
-            {
-                "name": name,
-                "image": args["image"],
-                "command": [
-                    *("python3", "-m", "companions.statistics"),
-                    *("--kind", kind.name),
-                    *("--target", pulumi.Output.concat(plan.server.endpoint, plan.server.path)),
-                    *("--port", str(plan.port)),
-                    *("--deadline", f"{args['deadline_seconds']:g}"),
-                ],
-            }
+        program = dataclasses.replace(
+            _program(where, name, kind, args, server, port),
+            command=[
+                *("python3", "-m", "companions.statistics"),
+                *("--kind", kind.name),
+                *("--target", pulumi.Output.concat(server.endpoint, server.path)),
+                *("--port", str(port)),
+                *("--deadline", f"{args['deadline_seconds']:g}"),
+            ],
         )
-        self.job, self.alerts, self.dashboard = plan.register(own)
+        self.companion, self.job = program.companion(own), program.job(own)
+        self.alerts = kind.alerts(name)
+        self.dashboard = _dashboard(kind, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
+def _program(
+    where: str, name: str, kind: MetricKind, args: ExporterArgs, server: Reach, port: int
+) -> Program:
     """What all kinds have in common."""
+    listener = f"{kind.name}-metrics"[:15].rstrip("-")
+    return Program(
+        where,
+        name,
+        application=f"{kind.name}-exporter",
+        part="adapter",
+        image=args["image"],
+        hosting=args["hosting"],
+        ports=[{"name": listener, "port": port, "clients": args["metrics_clients"]}],
+        # There is no readiness: what cannot be watched for a moment still serves.
+        liveness={"path": "/health"},
+        scraped=listener,
+        reaches=(server,),
+    )
 
-    name: str
-    kind: MetricKind
-    server: Reach
-    port: int
-    args: ExporterArgs
 
-    @property
-    def metadata(self) -> ObjectMetaArgsDict:
-        return configured.metadata(
-            f"{self.kind.name}-exporter", self.name, "adapter", self.args["hosting"]
-        )
-
-    def companion(
-        self,
-        container: ContainerArgsDict,
-        volumes: tuple[VolumeArgsDict, ...] = (),
-        depends_on: Sequence[pulumi.Resource] = (),
-    ) -> Companion:
-        complete: ContainerArgsDict = {
-            **container,
-            "startup_probe": asked("/health", self.port, 1, 60),
-            # There is no readiness probe: who cannot be watched for a moment still serves.
-            "liveness_probe": asked("/health", self.port, 10, 6),
-            "resources": self.args["hosting"]["resources"],
-        }
-        return Companion(
-            name=self.name,
-            containers=(complete,),
-            listeners=(
-                Listener(
-                    self.port,
-                    f"{self.kind.name}-metrics"[:15].rstrip("-"),
-                    clients=tuple(self.args["metrics_clients"]),
-                ),
-            ),
-            volumes=volumes,
-            pod_labels=scraped.labels(self.name),
-            reaches=(self.server,),
-            depends_on=tuple(depends_on),
-        )
-
-    def register(self, opts: pulumi.ResourceOptions) -> tuple[ScrapeJob, tuple[Alert, ...], str]:
-        """The Service by which the pods are found, and the dashboard."""
-        job = scraped.job(self.name, self.port, self.metadata, opts)
-        alerts = self.kind.alerts(self.name)
-        dashboard = Dashboard(f"{self.kind.title}: {self.name}", self.kind.panels(self.name)).json()
-        labels: Mapping[str, Any] = self.metadata["labels"]
-        ConfigMap(
-            child(self.name, "dashboard"),
-            # The label by which the sidecar of Grafana's chart finds dashboards.
-            metadata={**self.metadata, "labels": {**labels, "grafana_dashboard": "1"}},
-            data={f"{self.name}.json": dashboard},
-            immutable=True,
-            opts=opts,
-        )
-        return job, alerts, dashboard
+def _dashboard(kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> str:
+    """Register the dashboard, and give it as Grafana's JSON."""
+    name, metadata = program.name, program.metadata
+    dashboard = Dashboard(f"{kind.title}: {name}", kind.panels(name)).json()
+    labels: Mapping[str, Any] = metadata["labels"]
+    ConfigMap(
+        child(name, "dashboard"),
+        # The label by which the sidecar of Grafana's chart finds dashboards.
+        metadata={**metadata, "labels": {**labels, "grafana_dashboard": "1"}},
+        data={f"{name}.json": dashboard},
+        immutable=True,
+        opts=opts,
+    )
+    return dashboard

@@ -9,12 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ContainerArgsDict,
-    VolumeArgsDict,
-    VolumeMountArgsDict,
-)
+from pulumi_kubernetes.core.v1 import VolumeMountArgsDict
 
 from components.arguments import (
     DISTINCT,
@@ -34,15 +29,14 @@ from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Size
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion, Listener
-from components.pods.hosting import CompanionHosting
-from components.pods.probes import asked
-from components.single_node import configured, fluentd, scraped
+from components.pods.companion import Companion
+from components.single_node import fluentd
 from components.values.metrics import Alert, ScrapeJob
 from components.values.names import child
-from components.values.peers import Clients
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
-from components.values.redis_user import RedisUser
+from components.values.redis_user import RedisUser, check_user
+from components.workloads.files import NOTHING_MOUNTED, Mounted
+from components.workloads.program import RESERVE, Program, ScrapedArgs
 
 KINDS = ("redis_slowlog", "storm", "nginx_access", "mysql_slow")
 FILE_KINDS = ("nginx_access", "mysql_slow")
@@ -56,8 +50,8 @@ NGINX_LOG_FORMAT = (
 )
 """What an access log should look like: the combined format, and how long it took."""
 
-_CONFIG = "/etc/log-adapter"
-_SECRET = "/etc/log-adapter-secret"  # noqa: S105 (a path)
+_CONFIG = "/etc/log-adapter/config.json"
+_PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
 _RULES = ("+ping", "+info", "+slowlog|get", "+client|setname")
 _MOST_SOURCES = 16
@@ -121,7 +115,7 @@ class LogSourceArgs(TypedDict):
     """storm: seconds between two samples."""
 
 
-class LogAdapterArgs(TypedDict):
+class LogAdapterArgs(ScrapedArgs):
     """Arguments of LogAdapter."""
 
     image: Later[Image]
@@ -143,11 +137,6 @@ class LogAdapterArgs(TypedDict):
     read yet."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
     """When the password of ``user`` is replaced."""
-    metrics_clients: NotRequired[Clients]
-    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
-    namespace."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class LogAdapter(pulumi.ComponentResource):
@@ -187,69 +176,49 @@ class LogAdapter(pulumi.ComponentResource):
         logs_in = any("user" in source for source in sources)
         check_rotation(where, args["rotation"], generated=logs_in)
         if logs_in:
-            scraped.check_user(where, name, _RULES)
+            check_user(where, name, _RULES)
         super().__init__("dds:index:LogAdapter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("log-adapter", name, "adapter", args["hosting"])
-        config = ConfigMap(
-            name,
-            metadata=metadata,
-            data={"config.json": _json(args["port"], sources)},
-            immutable=True,
-            opts=own,
-        )
-        depends_on: list[pulumi.Resource] = [config]
-        config_volume, positions = child(name, "config"), child(name, "positions")
-        volumes: list[VolumeArgsDict] = [
-            {"name": config_volume, "config_map": {"name": config.metadata["name"]}},
-            # It outlives the container, as the sources' own files do, and no longer.
-            {"name": positions, "empty_dir": {"size_limit": "1Mi"}},
-        ]
-        mounts: list[VolumeMountArgsDict] = [
-            {"name": config_volume, "mount_path": _CONFIG, "read_only": True},
-            {"name": positions, "mount_path": _POSITIONS},
-        ]
         self.log_mount = None
         if any("path" in source for source in sources):
-            logs = child(name, "logs")
-            volumes.append({"name": logs, "empty_dir": {"size_limit": args["log_size"]}})
-            self.log_mount = {"name": logs, "mount_path": LOG_FOLDER}
-            mounts.append(self.log_mount)
+            self.log_mount = {"name": child(name, "logs"), "mount_path": LOG_FOLDER}
         self.user = None
+        secret_files = {}
         if logs_in:
             password = rotated(f"{name}-password", args["rotation"], own)
             self.user = RedisUser(name, _RULES, password.value, password.former)
-            kept = configured.kept(
-                name, _SECRET, {"password": password.value}, metadata=metadata, opts=own
-            )
-            volumes.append(kept.volume)
-            mounts.append(kept.mount)
-            depends_on.append(kept.secret)
-        container: ContainerArgsDict = {
-            "name": name,
-            "image": args["image"],
-            "command": ["python3", "-m", "companions.logs", f"{_CONFIG}/config.json"],
-            "volume_mounts": mounts,
-            # Neither asks for a source, and there is no readiness probe: a program whose log cannot
-            # be read for a moment still serves.
-            "startup_probe": asked("/health", args["port"], 1, 60),
-            "liveness_probe": asked("/health", args["port"], 10, 6),
-            "resources": args["hosting"]["resources"],
-        }
-        self.companion = Companion(
-            name=name,
-            containers=(container,),
-            listeners=(
-                Listener(args["port"], "log-metrics", clients=tuple(args["metrics_clients"])),
+            secret_files = {_PASSWORD: password.value}
+        program = Program(
+            where,
+            name,
+            application="log-adapter",
+            part="adapter",
+            image=args["image"],
+            hosting=args["hosting"],
+            command=["python3", "-m", "companions.logs", _CONFIG],
+            files={_CONFIG: _json(args["port"], sources)},
+            secret_files=secret_files,
+            # It outlives the container, as the sources' own files do, and no longer.
+            writable={_POSITIONS: {"size_limit": "1Mi"}},
+            mounted=NOTHING_MOUNTED
+            if self.log_mount is None
+            else Mounted(
+                ({"name": child(name, "logs"), "empty_dir": {"size_limit": args["log_size"]}},),
+                (self.log_mount,),
             ),
-            volumes=tuple(volumes),
-            pod_labels=scraped.labels(name),
+            ports=[
+                {"name": "log-metrics", "port": args["port"], "clients": args["metrics_clients"]}
+            ],
+            # It asks for no source, and there is no readiness: a program whose log cannot be read
+            # for a moment still serves.
+            liveness={"path": "/health"},
+            scraped="log-metrics",
             reaches=tuple(
                 _server(source) for source in args["sources"] if source["kind"] in _SERVERS
             ),
-            depends_on=tuple(depends_on),
         )
-        self.job = scraped.job(name, args["port"], metadata, own)
+        self.companion = program.companion(own)
+        self.job = program.job(own)
         self.alerts = _alerts(name)
         self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
         self.register_outputs({"fluentd": self.fluentd})
@@ -269,7 +238,7 @@ _ONLY = {
 
 
 def _checked(where: str, name: str, args: LogAdapterArgs) -> LogAdapterArgs:
-    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, LogAdapterArgs, args)
     for position, source in enumerate(args["sources"]):
         argument, kind = f"sources[{position}]", source["kind"]
@@ -300,7 +269,7 @@ def _source(given: LogSourceArgs, user: str, poll: float) -> dict[str, Any]:
     if given["kind"] == "redis_slowlog":
         source["address"] = _server(given).endpoint
         if given.get("auth", True):
-            source |= {"user": user, "password_file": f"{_SECRET}/password"}
+            source |= {"user": user, "password_file": _PASSWORD}
     elif given["kind"] == "storm":
         source |= {key: given.get(key, default) for key, default in _OF_STORM.items()}
         source["url"] = _server(given).url.apply(lambda url: url.removesuffix("/"))

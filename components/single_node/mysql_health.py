@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, ContainerArgsDict
 
 from components.arguments import (
     DISTINCT,
@@ -31,20 +30,16 @@ from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.platform.generated import Password
-from components.pods.companion import Companion, Listener
-from components.pods.hosting import CompanionHosting
-from components.pods.probes import asked
-from components.single_node import configured, scraped
+from components.pods.companion import Companion
 from components.values.metrics import Alert, ScrapeJob
-from components.values.names import child
-from components.values.peers import Clients
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
+from components.workloads.program import RESERVE, Program, ScrapedArgs
 
 FLAVOURS = ("mariadb", "mysql")
 PRESETS = ("answers", "connections", "replication_lag")
 
-_CONFIG = "/etc/mysql-health"
-_SECRET = "/etc/mysql-health-secret"  # noqa: S105 (a path)
+_CONFIG = "/etc/mysql-health/config.json"
+_PASSWORD = "/etc/mysql-health-secret/password"  # noqa: S105 (a path)
 _WORD = matching(
     r"[A-Za-z_][A-Za-z0-9_]*",
     "letters, digits and underscores, not beginning with a digit",
@@ -120,7 +115,7 @@ _DEFAULT_QUERIES: tuple[HealthQueryArgs, ...] = (
 )
 
 
-class MySqlHealthArgs(TypedDict):
+class MySqlHealthArgs(ScrapedArgs):
     """Arguments of MySqlHealth."""
 
     image: Later[Image]
@@ -169,11 +164,6 @@ class MySqlHealthArgs(TypedDict):
     """Seconds after which a query is given up."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9104)]]
     """Port of the pages, the probes and the metrics."""
-    metrics_clients: NotRequired[Clients]
-    """Who may read pages and metrics, beside a Prometheus that has the ``job``; ``{}`` is every pod
-    of the namespace."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class MySqlHealth(pulumi.ComponentResource):
@@ -206,53 +196,39 @@ class MySqlHealth(pulumi.ComponentResource):
         args = _checked(where, name, args)
         super().__init__("dds:index:MySqlHealth", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("mysql-health", name, "adapter", args["hosting"])
         given = args.get("password")
         if given is None:
             given = Password(f"{name}-password", {"generation": args["generation"]}, own).value
         password: pulumi.Output[str] = pulumi.Output.secret(given)
         server = args.get("server", _LOCAL)
         self.setup_sql = password.apply(functools.partial(_setup_sql, args, _origin(server)))
-        config = ConfigMap(
+        program = Program(
+            where,
             name,
-            metadata=metadata,
-            data={"config.json": _json(args, server)},
-            immutable=True,
-            opts=own,
-        )
-        kept = configured.kept(name, _SECRET, {"password": password}, metadata=metadata, opts=own)
-        volume = child(name, "config")
-        container: ContainerArgsDict = {
-            "name": name,
-            "image": args["image"],
-            "command": ["python3", "-m", "companions.mysql_health", f"{_CONFIG}/config.json"],
-            "volume_mounts": [
-                {"name": volume, "mount_path": _CONFIG, "read_only": True},
-                kept.mount,
+            application="mysql-health",
+            part="adapter",
+            image=args["image"],
+            hosting=args["hosting"],
+            command=["python3", "-m", "companions.mysql_health", _CONFIG],
+            files={_CONFIG: _json(args, server)},
+            secret_files={_PASSWORD: password},
+            ports=[
+                {"name": "mysql-health", "port": args["port"], "clients": args["metrics_clients"]}
             ],
             # It starts before the database, so its own start must not ask for it.
-            "startup_probe": asked("/live", args["port"], 1, 60),
-            "readiness_probe": asked(
-                "/ready", args["port"], args["period_seconds"], 1, min(3, args["period_seconds"])
-            ),
-            "liveness_probe": asked("/live", args["port"], 10, 6),
-            "resources": args["hosting"]["resources"],
-        }
-        self.companion = Companion(
-            name=name,
-            containers=(container,),
-            listeners=(
-                Listener(args["port"], "mysql-health", clients=tuple(args["metrics_clients"])),
-            ),
-            volumes=(
-                {"name": volume, "config_map": {"name": config.metadata["name"]}},
-                kept.volume,
-            ),
-            pod_labels=scraped.labels(name),
+            startup={"path": "/live"},
+            readiness={
+                "path": "/ready",
+                "period_seconds": args["period_seconds"],
+                "timeout_seconds": min(3, args["period_seconds"]),
+                "failure_threshold": 1,
+            },
+            liveness={"path": "/live"},
+            scraped="mysql-health",
             reaches=(server,),
-            depends_on=(config, kept.secret),
         )
-        self.job = scraped.job(name, args["port"], metadata, own)
+        self.companion = program.companion(own)
+        self.job = program.job(own)
         self.alerts = _alerts(name)
         self.register_outputs({})
 
@@ -263,7 +239,7 @@ def _json(args: MySqlHealthArgs, server: Reach) -> pulumi.Output[str]:
         "host": server.endpoint.apply(_host),
         "port": server.endpoint.apply(lambda endpoint: int(endpoint.rpartition(":")[2])),
         "user": args["user"],
-        "password_file": f"{_SECRET}/password",
+        "password_file": _PASSWORD,
         "flavour": args["flavour"],
         "database": args.get("database"),
         "listen_port": args["port"],
@@ -308,7 +284,7 @@ def _origin(server: Reach) -> str:
 
 
 def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:
-    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, MySqlHealthArgs, args)
     if "password" in args and args["generation"] != 1:
         raise InputError(

@@ -7,19 +7,16 @@ the new threshold.
 """
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
-from components.pods.companion import ANYWHERE, Companion, Listener
-from components.pods.probes import asked
-from components.single_node import configured, scraped
+from components.pods.companion import ANYWHERE, Companion, joined
 from components.single_node.splitter_files import LOOPBACK, SplitterFile
 from components.single_node.splitter_settings import RequestSplitterArgs, checked
 from components.values import nginx
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
+from components.workloads.program import TEMPORARY, Program
 
-_FOLDER = "/etc/nginx-splitter"
-_FILE = "nginx.conf"
+_FILE = "/etc/nginx-splitter/nginx.conf"
 
 
 class RequestSplitter(pulumi.ComponentResource):
@@ -54,67 +51,64 @@ class RequestSplitter(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("nginx", name, "ambassador", args["hosting"])
-        text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
-            lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
-        )
-        files = configured.configured(name, _FOLDER, {_FILE: text}, metadata=metadata, opts=own)
         self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
-        self.companion = _companion(name, args, files)
+        self.companion = _proxy(where, name, args).companion(own)
         self.job = None
         if args["policy"] != "seed":
-            self.job = scraped.job(name, args["metrics_port"], metadata, own)
+            counter = _counter(where, name, args)
+            # It starts first, so that no request goes uncounted.
+            self.companion = joined(name, counter.companion(own), self.companion)
+            self.job = counter.job(own)
         self.register_outputs({"endpoint": self.endpoint})
 
 
-def _companion(name: str, args: RequestSplitterArgs, files: configured.Configured) -> Companion:
-    seed = args["policy"] == "seed"
-    proxy: ContainerArgsDict = {
-        "name": name,
-        "image": args["image"],
-        "command": nginx.command(f"{_FOLDER}/{_FILE}", resolver=not seed),
-        "volume_mounts": list(files.mounts),
+def _proxy(where: str, name: str, args: RequestSplitterArgs) -> Program:
+    text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
+        lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
+    )
+    return Program(
+        where,
+        name,
+        application="nginx",
+        part="ambassador",
+        image=args["image"],
+        hosting=args["hosting"],
+        command=nginx.command(_FILE, resolver=args["policy"] != "seed"),
+        files={_FILE: text},
+        writable=TEMPORARY,
+        ports=[
+            {"name": "splitter", "port": args["listen_port"], "address": LOOPBACK},
+            {"name": "splitter-status", "port": args["status_port"]},
+        ],
         # They ask nginx, never an arm: one that is gone must not take the applications of a whole
         # deployment with it.
-        "startup_probe": asked("/readyz", args["status_port"], 1, 60),
-        "readiness_probe": asked("/readyz", args["status_port"], 5, 2),
-        "liveness_probe": asked("/livez", args["status_port"], 10, 6),
-        "resources": args["hosting"]["resources"],
-    }
-    containers: list[ContainerArgsDict] = [proxy]
-    listeners = [
-        Listener(args["listen_port"], "splitter", LOOPBACK),
-        Listener(args["status_port"], "splitter-status"),
-    ]
-    labels: dict[str, str] = {}
-    if not seed:
-        # First, so that no request goes uncounted.
-        containers.insert(0, _counter(name, args))
-        listeners += [
-            Listener(
-                args["metrics_port"], "splitter-metric", clients=tuple(args["metrics_clients"])
-            ),
-            Listener(args["line_port"], "splitter-lines", LOOPBACK, "UDP"),
-        ]
-        labels = scraped.labels(name)
-    return Companion(
-        name=name,
-        containers=tuple(containers),
-        listeners=tuple(listeners),
-        volumes=files.volumes,
-        pod_labels=labels,
+        readiness={"path": "/readyz"},
+        liveness={"path": "/livez"},
         reaches=(args["control"], args["experiment"]),
-        depends_on=(files.config,),
     )
 
 
-def _counter(name: str, args: RequestSplitterArgs) -> ContainerArgsDict:
-    ports = (str(args["metrics_port"]), str(args["line_port"]))
-    return {
-        "name": f"{name}-metrics",
-        "image": args["metrics_image"],
-        "command": ["python3", "-m", "companions.arms", ANYWHERE, *ports],
-        "startup_probe": asked("/healthz", args["metrics_port"], 1, 60),
-        # There is no readiness probe: what cannot be watched for a moment still serves.
-        "liveness_probe": asked("/healthz", args["metrics_port"], 10, 6),
-    }
+def _counter(where: str, name: str, args: RequestSplitterArgs) -> Program:
+    port, line_port = args["metrics_port"], args["line_port"]
+    return Program(
+        where,
+        name,
+        container=f"{name}-metrics",
+        application="nginx",
+        part="ambassador",
+        image=args["metrics_image"],
+        hosting={**args["hosting"], "resources": {}},
+        command=["python3", "-m", "companions.arms", ANYWHERE, str(port), str(line_port)],
+        ports=[
+            {"name": "splitter-metric", "port": port, "clients": args["metrics_clients"]},
+            {
+                "name": "splitter-lines",
+                "port": line_port,
+                "address": LOOPBACK,
+                "protocol": "UDP",
+            },
+        ],
+        # There is no readiness: what cannot be watched for a moment still serves.
+        liveness={"path": "/healthz"},
+        scraped="splitter-metric",
+    )

@@ -8,7 +8,6 @@ piling up (a circuit breaker), and it alone asks whether the backend is back.
 from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
 from components.arguments import (
     Default,
@@ -24,20 +23,16 @@ from components.arguments.addresses import ServerName, UnprivilegedPort, is_cert
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.together import different
-from components.pods.companion import Companion, Listener
-from components.pods.hosting import CompanionHosting
-from components.pods.probes import asked
-from components.single_node import configured, scraped
+from components.pods.companion import Companion
 from components.values import resolv
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
-from components.values.peers import Clients
 from components.values.reach import ONE_ENDPOINT, Reach
+from components.workloads.program import RESERVE, TEMPORARY, Program, ScrapedArgs
 
 _LOOPBACK = "127.0.0.1"
-_FOLDER = "/etc/haproxy-broker"
-_FILE = "haproxy.cfg"
-_CA_FILE = "ca.pem"
+_FILE = "/etc/haproxy-broker/haproxy.cfg"
+_CA_FILE = "/etc/haproxy-broker/ca.pem"
 # HAProxy reads the name servers itself, but completes no names.
 _VARIABLES = 'print "NAMESPACE=" namespace; print "CLUSTER_DOMAIN=" domain'
 
@@ -70,7 +65,7 @@ class BreakerArgs(TypedDict):
     """Checks in a row that must succeed before it is closed again."""
 
 
-class ServiceBrokerArgs(TypedDict):
+class ServiceBrokerArgs(ScrapedArgs):
     """Arguments of ServiceBroker."""
 
     image: Later[Image]
@@ -97,11 +92,6 @@ class ServiceBrokerArgs(TypedDict):
     """Connections at the same time; more wait."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
     """Port for the kubelet's probes and for Prometheus, on all addresses."""
-    metrics_clients: NotRequired[Clients]
-    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
-    namespace."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class ServiceBroker(pulumi.ComponentResource):
@@ -130,17 +120,10 @@ class ServiceBroker(pulumi.ComponentResource):
         args = _checked(where, name, args)
         super().__init__("dds:index:ServiceBroker", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        metadata = configured.metadata("haproxy", name, "ambassador", args["hosting"])
-        backend = args["backend"]
-        files: dict[str, pulumi.Input[str]] = {
-            _FILE: backend.endpoint.apply(lambda text: _configuration(where, args, text))
-        }
-        if "tls" in args and backend.authority is not None:
-            files[_CA_FILE] = backend.authority
-        added = configured.configured(name, _FOLDER, files, metadata=metadata, opts=own)
+        program = _program(where, name, args)
         self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
-        self.companion = _companion(name, args, added)
-        self.job = scraped.job(name, args["status_port"], metadata, own)
+        self.companion = program.companion(own)
+        self.job = program.job(own)
         self.register_outputs({"endpoint": self.endpoint})
 
 
@@ -225,46 +208,53 @@ def _tls(where: str, args: ServiceBrokerArgs, endpoint: Endpoint) -> str:
             None,
             f"must be given, since {endpoint.host} is no name that a certificate has",
         )
-    authority = "@system-ca" if args["backend"].authority is None else f"{_FOLDER}/{_CA_FILE}"
+    authority = "@system-ca" if args["backend"].authority is None else _CA_FILE
     return (
         f" ssl verify required ca-file {authority} verifyhost {name} "
         f"sni str({name}) check-sni {name} ssl-min-ver TLSv1.2"
     )
 
 
-def _companion(name: str, args: ServiceBrokerArgs, files: configured.Configured) -> Companion:
+def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
+    backend = args["backend"]
+    files: dict[str, pulumi.Input[str]] = {
+        _FILE: backend.endpoint.apply(lambda text: _configuration(where, args, text))
+    }
+    if "tls" in args and backend.authority is not None:
+        files[_CA_FILE] = backend.authority
     script = (
         f"variables=$(awk '{resolv.script(_VARIABLES)}' {resolv.FILE}) && "
         'export $variables && exec haproxy -db -f "$1"'
     )
-    container: ContainerArgsDict = {
-        "name": name,
-        "image": args["image"],
-        "command": ["sh", "-c", script, "haproxy", f"{_FOLDER}/{_FILE}"],
-        "volume_mounts": list(files.mounts),
+    return Program(
+        where,
+        name,
+        application="haproxy",
+        part="ambassador",
+        image=args["image"],
+        hosting=args["hosting"],
+        command=["sh", "-c", script, "haproxy", _FILE],
+        files=files,
+        writable=TEMPORARY,
+        ports=[
+            {"name": "broker", "port": args["listen_port"], "address": _LOOPBACK},
+            {
+                "name": "broker-status",
+                "port": args["status_port"],
+                "clients": args["metrics_clients"],
+            },
+        ],
         # They ask HAProxy, never the backend: a database that is gone must not take the
         # applications of a whole deployment with it.
-        "startup_probe": asked("/readyz", args["status_port"], 1, 60),
-        "readiness_probe": asked("/readyz", args["status_port"], 5, 2),
-        "liveness_probe": asked("/livez", args["status_port"], 10, 6),
-        "resources": args["hosting"]["resources"],
-    }
-    return Companion(
-        name=name,
-        containers=(container,),
-        listeners=(
-            Listener(args["listen_port"], "broker", _LOOPBACK),
-            Listener(args["status_port"], "broker-status", clients=tuple(args["metrics_clients"])),
-        ),
-        volumes=files.volumes,
-        pod_labels=scraped.labels(name),
-        reaches=(args["backend"],),
-        depends_on=(files.config,),
+        readiness={"path": "/readyz"},
+        liveness={"path": "/livez"},
+        scraped="broker-status",
+        reaches=(backend,),
     )
 
 
 def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArgs:
-    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, ServiceBrokerArgs, args)
     different(where, {"listen_port": args["listen_port"], "status_port": args["status_port"]})
     endpoint = args["backend"].endpoints[0]

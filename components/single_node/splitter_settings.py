@@ -18,11 +18,9 @@ from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.together import different
-from components.pods.hosting import CompanionHosting
-from components.single_node import scraped
 from components.values.nginx import HeaderKilobytes, Literal, Percent
-from components.values.peers import Clients
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
+from components.workloads.program import RESERVE, ScrapedArgs
 
 CONTROL = "control"
 """Name of the arm that everybody else sees."""
@@ -99,7 +97,7 @@ class StickyArgs(TypedDict):
     """Where a request without it goes; ``random`` is each by itself."""
 
 
-class RequestSplitterArgs(TypedDict):
+class RequestSplitterArgs(ScrapedArgs):
     """Arguments of RequestSplitter."""
 
     image: Later[Image]
@@ -132,9 +130,6 @@ class RequestSplitterArgs(TypedDict):
     """Port for Prometheus, on all addresses."""
     line_port: NotRequired[Annotated[UnprivilegedPort, Default(5140)]]
     """UDP port on 127.0.0.1 between nginx and the program that counts."""
-    metrics_clients: NotRequired[Clients]
-    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
-    namespace."""
     connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(2000)]]
     """Milliseconds for an arm to accept a connection."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
@@ -142,8 +137,6 @@ class RequestSplitterArgs(TypedDict):
     header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
     """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
     or 400, and 502. Each running request takes as much memory."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 _FIXED_BY_SEED = (
@@ -154,7 +147,7 @@ _FIXED_BY_SEED = (
 
 def checked(where: str, name: str, given: RequestSplitterArgs) -> RequestSplitterArgs:
     """The arguments, complete, or InputError."""
-    check_name(where, name, reserve=scraped.RESERVE, service=True)
+    check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, RequestSplitterArgs, given)
     if args["policy"] == "seed":
         values: Mapping[str, Any] = given

@@ -40,11 +40,11 @@ class TlsFiles:
     args: TlsSidecarArgs
 
     def all(self) -> dict[str, str]:
-        """Every file by its name in FOLDER."""
+        """Every file by its path."""
         return {
-            CONFIG_FILE: self.configuration(),
-            CHECK_FILE: self.check(),
-            SCRIPT_FILE: self.script(),
+            f"{FOLDER}/{CONFIG_FILE}": self.configuration(),
+            f"{FOLDER}/{CHECK_FILE}": self.check(),
+            f"{FOLDER}/{SCRIPT_FILE}": self.script(),
         }
 
     @property

@@ -4,7 +4,7 @@ What TLS is spoken is the profile "intermediate" of Mozilla's guidelines, versio
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
 from components.arguments import (
     DISTINCT,
@@ -23,9 +23,9 @@ from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import ObjectName, check_name
 from components.arguments.together import different
-from components.pods.hosting import CompanionHosting
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey
+from components.workloads.program import ProgramArgs
 
 VERSIONS = ("1.2", "1.3")
 """Oldest version of TLS that may be asked for. 1.0 and 1.1 are broken, and no argument."""
@@ -58,7 +58,7 @@ _RequestPath = Annotated[
 ]
 
 
-class TlsSidecarArgs(TypedDict):
+class TlsSidecarArgs(ProgramArgs):
     """Arguments of TlsSidecar. The certificate is ``secret_name``, or ``certificate`` and ``key``."""
 
     image: Later[Image]
@@ -115,8 +115,6 @@ class TlsSidecarArgs(TypedDict):
     or 400, and 502. Each running request takes as much memory."""
     workers: NotRequired[Annotated[int, between(1, 16), Default(1)]]
     """nginx's processes."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:

@@ -5,26 +5,22 @@ read from a mounted Secret; when that has changed, the next handshake has the ne
 restarted and no connection is closed.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ContainerArgsDict,
-    Secret,
-    VolumeArgsDict,
-    VolumeMountArgsDict,
-)
+from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.pods.companion import Companion, Listener
-from components.pods.probes import asked
-from components.single_node import configured
+from components.pods.companion import Companion
 from components.single_node.tls_files import DRAINING, FOLDER, SCRIPT_FILE, SECRET, TlsFiles
 from components.single_node.tls_settings import TlsSidecarArgs, checked
 from components.values import nginx
-from components.values.names import child
+from components.values.names import LABEL_LIMIT, child
+from components.workloads.arguments import PortArgs
+from components.workloads.files import Mounted
+from components.workloads.program import Program
 
 
 class TlsSidecar(pulumi.ComponentResource):
@@ -49,27 +45,19 @@ class TlsSidecar(pulumi.ComponentResource):
             container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        args = checked(f'TlsSidecar "{name}"', name, args)
-        files = TlsFiles(args)
+        where = f'TlsSidecar "{name}"'
+        args = checked(where, name, args)
         super().__init__("dds:index:TlsSidecar", name, {"image": args["image"]}, opts)
-        metadata = configured.metadata("nginx", name, "sidecar", args["hosting"])
         own = pulumi.ResourceOptions(parent=self)
-        config = ConfigMap(
-            name,
-            metadata=metadata,
-            data=files.all(),
-            immutable=True,
-            opts=own,
-        )
-        depends_on: list[pulumi.Resource] = [config]
-        secret_name = args.get("secret_name")
-        if secret_name is None:
-            # As a word and not as the Secret's output: the Secret is replaced when the certificate
-            # changes, and nothing else is to follow from that.
-            secret_name = f"{name}-tls"
-            depends_on.append(_secret(secret_name, args, metadata, own))
+        # As a word and not as the Secret's output: the Secret is replaced when the certificate
+        # changes, and nothing else is to follow from that.
+        secret_name = args.get("secret_name", f"{name}-tls")
+        program = _program(where, name, args, secret_name)
+        if "secret_name" not in args:
+            secret = _secret(f"{name}-tls", args, program.metadata, own)
+            program = dataclasses.replace(program, depends_on=(secret,))
         self.secret_name = pulumi.Output.from_input(secret_name)
-        self.companion = _companion(name, args, files, config, secret_name, depends_on)
+        self.companion = program.companion(own)
         self.register_outputs({"secret_name": self.secret_name})
 
 
@@ -94,59 +82,45 @@ def _secret(
     )
 
 
-def _companion(
-    name: str,
-    args: TlsSidecarArgs,
-    files: TlsFiles,
-    config: ConfigMap,
-    secret_name: pulumi.Input[str],
-    depends_on: Sequence[pulumi.Resource],
-) -> Companion:
-    volumes: tuple[VolumeArgsDict, ...] = (
-        {
-            "name": child(name, "config", limit=63),
-            "config_map": {"name": config.metadata["name"]},
-        },
-        {
-            "name": child(name, "secret", limit=63),
-            "secret": {
-                "secret_name": secret_name,
-                "items": [{"key": key, "path": key} for key in files.keys],
-                "default_mode": 0o440,
-            },
-        },
-        # Keys never reach the node's disk.
-        {
-            "name": child(name, "state", limit=63),
-            "empty_dir": {"medium": "Memory", "size_limit": "8Mi"},
-        },
-    )
-    paths = (FOLDER, SECRET, nginx.TEMPORARY)
-    mounts: list[VolumeMountArgsDict] = []
-    for volume, path in zip(volumes, paths, strict=True):
-        mount: VolumeMountArgsDict = {"name": volume["name"], "mount_path": path}
-        if path != nginx.TEMPORARY:
-            mount["read_only"] = True
-        mounts.append(mount)
-    container: ContainerArgsDict = {
-        "name": name,
-        "image": args["image"],
-        "command": ["sh", f"{FOLDER}/{SCRIPT_FILE}"],
-        "volume_mounts": mounts,
-        "startup_probe": asked("/healthz", args["status_port"], 1, 60),
-        "readiness_probe": asked("/readyz", args["status_port"], 2, 2),
-        "liveness_probe": asked("/healthz", args["status_port"], 10, 3),
-        # It runs when the pod begins to end, while the application still serves.
-        "lifecycle": {"pre_stop": {"exec_": {"command": ["touch", DRAINING]}}},
-        "resources": args["hosting"]["resources"],
-    }
-    listeners = [Listener(args["port"], "https"), Listener(args["status_port"], "tls-status")]
+def _program(
+    where: str, name: str, args: TlsSidecarArgs, secret_name: pulumi.Input[str]
+) -> Program:
+    files = TlsFiles(args)
+    certificate = child(name, "secret", limit=LABEL_LIMIT)
+    ports: list[PortArgs] = [
+        {"name": "https", "port": args["port"]},
+        {"name": "tls-status", "port": args["status_port"]},
+    ]
     if "redirect_port" in args:
-        listeners.append(Listener(args["redirect_port"], "http-redirect"))
-    return Companion(
-        name=name,
-        containers=(container,),
-        listeners=tuple(listeners),
-        volumes=volumes,
-        depends_on=tuple(depends_on),
+        ports.append({"name": "http-redirect", "port": args["redirect_port"]})
+    return Program(
+        where,
+        name,
+        application="nginx",
+        part="sidecar",
+        image=args["image"],
+        hosting=args["hosting"],
+        command=["sh", f"{FOLDER}/{SCRIPT_FILE}"],
+        files=files.all(),
+        # Keys never reach the node's disk.
+        writable={nginx.TEMPORARY: {"medium": "Memory", "size_limit": "8Mi"}},
+        mounted=Mounted(
+            (
+                {
+                    "name": certificate,
+                    "secret": {
+                        "secret_name": secret_name,
+                        "items": [{"key": key, "path": key} for key in files.keys],
+                        "default_mode": 0o440,
+                    },
+                },
+            ),
+            ({"name": certificate, "mount_path": SECRET, "read_only": True},),
+        ),
+        ports=ports,
+        startup={"path": "/healthz", "port": "tls-status"},
+        readiness={"path": "/readyz", "port": "tls-status", "period_seconds": 2},
+        liveness={"path": "/healthz", "port": "tls-status"},
+        # It runs when the pod begins to end, while the application still serves.
+        before_stop=["touch", DRAINING],
     )

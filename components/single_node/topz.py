@@ -4,23 +4,23 @@ The project's own small server shares the pod's process namespace, so it lists t
 processes without the application knowing of it.
 """
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ContainerArgsDict
 
 from components.arguments import Default, Later, resolved
-from components.arguments.addresses import IpAddress, UnprivilegedPort
+from components.arguments.addresses import IpAddress, UnprivilegedPort, is_loopback
 from components.arguments.images import Image
 from components.arguments.names import check_name
-from components.pods.companion import ANYWHERE, Companion, Listener, check_clients
-from components.pods.hosting import CompanionHosting
+from components.pods.companion import ANYWHERE, Companion, check_clients
+from components.pods.probes import ProbeArgs
 from components.values.peers import Clients
+from components.workloads.program import Program, ProgramArgs
 
 _PROGRAM = ("python3", "-m", "companions.topz")
 
 
-class TopzArgs(TypedDict):
+class TopzArgs(ProgramArgs):
     """Arguments of Topz."""
 
     image: Later[Image]
@@ -32,8 +32,6 @@ class TopzArgs(TypedDict):
     clients: NotRequired[Clients]
     """Who may ask; ``{}`` is every pod of the namespace. Without any only the pod's own containers
     may, and ``kubectl port-forward``."""
-    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources."""
 
 
 class Topz(pulumi.ComponentResource):
@@ -57,24 +55,30 @@ class Topz(pulumi.ComponentResource):
         :param name: a DNS label; names the container
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        args, listener = _checked(f'Topz "{name}"', name, args)
+        where = f'Topz "{name}"'
+        args = _checked(where, name, args)
         super().__init__("dds:index:Topz", name, {"image": args["image"]}, opts)
-        self.port = listener.port
-        container: ContainerArgsDict = {
-            "name": name,
-            "image": args["image"],
-            "command": command(listener.address, listener.port),
-            "startup_probe": _probe(listener, 1, 60),
-            # There is no readiness probe: an application serves, whether or not it is looked at.
-            "liveness_probe": _probe(listener, 20, 6),
-            "resources": args["hosting"]["resources"],
-        }
-        self.companion = Companion(
-            name=name,
-            containers=(container,),
-            listeners=(listener,),
+        self.port = args["port"]
+        self.companion = Program(
+            where,
+            name,
+            application="topz",
+            part="sidecar",
+            image=args["image"],
+            hosting=args["hosting"],
+            command=command(args["address"], args["port"]),
+            ports=[
+                {
+                    "name": "topz",
+                    "port": args["port"],
+                    "address": args["address"],
+                    "clients": args["clients"],
+                }
+            ],
+            # There is no readiness: an application serves, whether or not it is looked at.
+            liveness=_liveness(args["address"], args["port"]),
             share_process_namespace=True,
-        )
+        ).companion(pulumi.ResourceOptions(parent=self))
         self.register_outputs({"port": self.port})
 
 
@@ -83,20 +87,17 @@ def command(address: str, port: int) -> list[str]:
     return [*_PROGRAM, address, str(port)]
 
 
-def _checked(where: str, name: str, args: TopzArgs) -> tuple[TopzArgs, Listener]:
+def _checked(where: str, name: str, args: TopzArgs) -> TopzArgs:
     check_name(where, name)
     args = resolved(where, TopzArgs, args)
     check_clients(where, "clients", args["address"], args["clients"])
-    return args, Listener(args["port"], "topz", args["address"], clients=tuple(args["clients"]))
+    return args
 
 
-def _probe(listener: Listener, period: int, failures: int) -> Any:
-    timing = {"period_seconds": period, "timeout_seconds": 5, "failure_threshold": failures}
-    if not listener.local:
-        return {"http_get": {"path": "/healthz", "port": listener.port}, **timing}
+def _liveness(address: str, port: int) -> ProbeArgs:
+    if not is_loopback(address):
+        return {"path": "/healthz", "period_seconds": 20}
     # The kubelet connects from outside the pod.
-    host = f"[{listener.address}]" if ":" in listener.address else listener.address
-    ask = (
-        f"import urllib.request as r; r.urlopen('http://{host}:{listener.port}/healthz', timeout=4)"
-    )
-    return {"exec_": {"command": ["python3", "-c", ask]}, **timing}
+    host = f"[{address}]" if ":" in address else address
+    ask = f"import urllib.request as r; r.urlopen('http://{host}:{port}/healthz', timeout=4)"
+    return {"command": ["python3", "-c", ask], "period_seconds": 20}

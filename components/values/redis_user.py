@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import pulumi
 
-from components.arguments import check_fields, matching
+from components.arguments import InputError, check_fields, matching
 from components.arguments.constraints import password
 from components.arguments.declared import Deferrable
 
@@ -70,3 +70,11 @@ class RedisUser:
             return f"user {self.name} on {digests} resetkeys resetchannels -@all {rules}"
 
         return pulumi.Output.all(self.password, self.former).apply(line)
+
+
+def check_user(where: str, name: str, rules: tuple[str, ...]) -> None:
+    """Refuse a component's name by which a store could not know it, before anything is registered."""
+    try:
+        RedisUser(name, rules, pulumi.Output.from_input(""))
+    except InputError as error:
+        raise InputError(where, "name", name, error.expected) from None

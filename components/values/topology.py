@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from components.arguments import DISTINCT, NOT_EMPTY, check_fields, matching, one_of
-from components.values.ring import DEFAULT_HASH, HASHES
+from components.values.ring import DEFAULT_HASH, HASHES, Ring
 from components.values.ring.ketama import LONGEST_NAME
 
 ShardName = Annotated[
@@ -45,3 +45,7 @@ class Topology:
 
     def __post_init__(self) -> None:
         check_fields("Topology", self)
+
+    def ring(self) -> Ring:
+        """Where each key goes."""
+        return Ring(self.shards, self.hash, self.hash_tag)

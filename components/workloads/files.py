@@ -6,15 +6,22 @@ them roll.
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, VolumeArgsDict, VolumeMountArgsDict
+from pulumi_kubernetes.core.v1 import (
+    ConfigMap,
+    EmptyDirVolumeSourceArgsDict,
+    Secret,
+    VolumeArgsDict,
+    VolumeMountArgsDict,
+)
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import InputError
+from components.values.names import LABEL_LIMIT, child
 
 _SYSTEM_FOLDERS = (
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root",
@@ -73,15 +80,18 @@ class FileSet:
             opts=opts,
         )
 
-    def mounted(self, object_name: pulumi.Input[str]) -> Mounted:
-        """One volume for each folder, with the files of that folder."""
+    def mounted(self, object_name: pulumi.Input[str], owner: str = "") -> Mounted:
+        """One volume for each folder, with the files of that folder.
+
+        :param owner: the companion whose volumes they are, if it is one
+        """
         folders: dict[str, list[str]] = {}
         for path in self.contents:
             folders.setdefault(posixpath.dirname(path), []).append(path)
         volumes: list[VolumeArgsDict] = []
         mounts: list[VolumeMountArgsDict] = []
         for number, (folder, paths) in enumerate(sorted(folders.items())):
-            volume = f"{self.kind.replace('_', '-')}-{number}"
+            volume = _volume(owner, f"{self.kind.replace('_', '-')}-{number}")
             items: Any = [
                 {"key": self.keys[path], "path": posixpath.basename(path)} for path in sorted(paths)
             ]
@@ -112,6 +122,7 @@ def file_set(
     :param taken: folders that something else is mounted on, with what that is
     """
     keys: dict[str, str] = {}
+    names = [posixpath.basename(path) for path in contents]
     for path in contents:
         folder = posixpath.dirname(path)
         if folder in _SYSTEM_FOLDERS:
@@ -124,18 +135,31 @@ def file_set(
             )
         if folder in taken:
             raise InputError(where, kind, path, f"must lie in another folder than {taken[folder]}")
-        key = re.sub(r"[^-._A-Za-z0-9]", "_", path.strip("/"))[-_KEY_LIMIT:]
+        name = posixpath.basename(path)
+        own = name if names.count(name) == 1 else path.strip("/")
+        key = re.sub(r"[^-._A-Za-z0-9]", "_", own)[-_KEY_LIMIT:]
         if key in keys.values():
             raise InputError(where, kind, path, "must differ from the others in its letters")
         keys[path] = key
     return FileSet(kind, contents, keys)
 
 
-def writable_folders(folders: Sequence[str], size: str) -> Mounted:
-    """An empty, sized volume for each folder."""
+def writable_folders(
+    folders: Mapping[str, EmptyDirVolumeSourceArgsDict], owner: str = ""
+) -> Mounted:
+    """An empty volume for each folder.
+
+    :param folders: by their absolute paths
+    :param owner: the companion whose volumes they are, if it is one
+    """
     volumes: list[VolumeArgsDict] = []
     mounts: list[VolumeMountArgsDict] = []
-    for number, folder in enumerate(folders):
-        volumes.append({"name": f"writable-{number}", "empty_dir": {"size_limit": size}})
-        mounts.append({"name": f"writable-{number}", "mount_path": folder})
+    for number, (folder, empty_dir) in enumerate(folders.items()):
+        volume = _volume(owner, f"writable-{number}")
+        volumes.append({"name": volume, "empty_dir": empty_dir})
+        mounts.append({"name": volume, "mount_path": folder})
     return Mounted(tuple(volumes), tuple(mounts))
+
+
+def _volume(owner: str, name: str) -> str:
+    return child(owner, name, limit=LABEL_LIMIT) if owner else name

@@ -203,7 +203,9 @@ def plan_pod(
         api_server=any((args["rules"], *(c.rules for c in companions))),
         network=cluster_network(),
     )
-    writable = writable_folders(args["writable"], args["writable_size"])
+    writable = writable_folders(
+        {folder: {"size_limit": args["writable_size"]} for folder in args["writable"]}
+    )
     taken = {str(m["mount_path"]): "a writable one" for m in writable.mounts}
     taken |= {str(m["mount_path"]): "the storage" for m in extra.mounts}
     files = file_set(where, "files", args["files"], taken)

@@ -169,7 +169,7 @@ def plan_serving(
     check_spread(where, hosting["spread"])
     replicas = args["replicas"]
     several = autoscaled or is_deferred(replicas) or replicas != 1
-    listeners = [_listener(where, position, port) for position, port in enumerate(args["ports"])]
+    listeners = listeners_of(where, args["ports"])
     unique(where, "ports.name", [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
     if args["clients"] and not exposed:
@@ -203,10 +203,19 @@ def plan_serving(
     return ServingPlan(pod, hosting, exposed, replicas, several, drain_seconds)
 
 
-def _listener(where: str, position: int, port: PortArgs) -> Listener:
-    clients = tuple(port.get("clients", ()))
-    check_clients(where, f"ports[{position}].clients", port["address"], clients)
-    return Listener(port["port"], port["name"], port["address"], port["protocol"], clients)
+def listeners_of(where: str, ports: Sequence[PortArgs]) -> list[Listener]:
+    """Where a program listens.
+
+    :param ports: as they were resolved
+    """
+    listeners = []
+    for position, port in enumerate(ports):
+        clients = tuple(port.get("clients", ()))
+        check_clients(where, f"ports[{position}].clients", port["address"], clients)
+        listeners.append(
+            Listener(port["port"], port["name"], port["address"], port["protocol"], clients)
+        )
+    return listeners
 
 
 def _admissions(

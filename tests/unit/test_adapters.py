@@ -482,7 +482,7 @@ def test_the_store_knows_the_exporters_user_by_its_hash_and_lets_it_look_only() 
 
     graph = build(program)
     secrets = objects(graph, "Secret")
-    (acl,) = (s["stringData"]["etc_redis-acl_users.acl"] for s in secrets if "redis-acl" in str(s))
+    (acl,) = (s["stringData"]["users.acl"] for s in secrets if "users.acl" in str(s))
     lines = {line.split()[1]: line for line in acl.splitlines()}
     assert set(lines) == {"default", "admin", "probe", "metrics", "logs"}
     (passwords,) = (s["stringData"]["passwords.json"] for s in secrets if "passwords" in str(s))
@@ -496,9 +496,7 @@ def test_the_store_knows_the_exporters_user_by_its_hash_and_lets_it_look_only() 
         assert all(rule.startswith("+") and "@" not in rule for rule in rules[3:])
         assert "+config|get" not in rules
     (config,) = (
-        c["data"]["etc_redis_redis.conf"]
-        for c in objects(graph, "ConfigMap")
-        if "etc_redis_redis.conf" in c["data"]
+        c["data"]["redis.conf"] for c in objects(graph, "ConfigMap") if "redis.conf" in c["data"]
     )
     assert "slowlog-log-slower-than 5000" in config
     (template,) = templates(graph)
@@ -542,7 +540,7 @@ def test_a_store_without_auth_can_have_users_too() -> None:
         assert exporter.user is not None
         ShardedRedis("store", {"image": IMAGE, "auth": False, "users": [exporter.user]})
 
-    acl = next(s for s in objects(build(program), "Secret") if "redis-acl" in str(s))
+    acl = next(s for s in objects(build(program), "Secret") if "users.acl" in str(s))
     assert "user default on nopass" in str(acl)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.single_node.tls_settings import CIPHERS
-from components.single_node.twemproxy import Pool
+from components.single_node.twemproxy_pool import Pool
 from components.values.reach import Reach
 from components.values.ring.ketama import LONGEST_NAME
 from components.values.topology import Topology
@@ -159,6 +159,8 @@ def test_nutcracker_reads_every_hash_tag() -> None:
     marks = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"\\']
     for first, second in itertools.pairwise([*marks, marks[0], marks[0]]):
         given = Topology(("a",), hash_tag=first + second)
-        text = Pool("here", given.shards, hash_tag=given.hash_tag).text(["cache-0:6379"])
+        text = Pool("here", given.shards, "127.0.0.1:6379", hash_tag=given.hash_tag).text(
+            ["cache-0:6379"]
+        )
         done = nutcracker.accepts(text)
         assert done.returncode == 0, first + second

@@ -285,13 +285,13 @@ def users_told(graph: Graph) -> list[dict[str, Any]]:
         "users"
     ]
     for user in told:
-        ending = user.pop("passwords_file").strip("/").replace("/", "_")
+        ending = user.pop("passwords_file").rpartition("/")[2]
         user["passwords"] = file(graph, "etcd-access", ending).split("\n")
     return told
 
 
 def root_known(graph: Graph, workload: str) -> list[str]:
-    return file(graph, workload, "root_passwords").split("\n")
+    return file(graph, workload, "passwords").split("\n")
 
 
 def test_one_job_is_told_of_every_user() -> None:

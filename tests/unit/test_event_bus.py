@@ -80,8 +80,8 @@ def test_objects_are_valid_and_pods_hardened(more: dict[str, Any], preview: bool
 
 def test_passwords_are_in_secrets_only_and_the_client_is_no_administrator() -> None:
     graph = made()
-    users = file(graph, "Secret", "etc_nats-users_users.conf")
-    admin = file(graph, "Secret", "etc_events-bus_password")
+    users = file(graph, "Secret", "users.conf")
+    admin = file(graph, "Secret", "password")
     assert f'user: "admin", password: "{admin}"' in users
     for node in graph:
         if node.type.endswith(":Secret"):
@@ -95,10 +95,10 @@ def test_passwords_are_in_secrets_only_and_the_client_is_no_administrator() -> N
 
 def test_the_configuration_says_what_the_arguments_say() -> None:
     graph = made(**FULL)
-    text = file(graph, "ConfigMap", "etc_nats_nats.conf")
+    text = file(graph, "ConfigMap", "nats.conf")
     assert "max_file_store: 68MB" in text
     assert 'include "../nats-users/users.conf"' in text
-    plan = json.loads(file(graph, "ConfigMap", "etc_events_setup.json"))
+    plan = json.loads(file(graph, "ConfigMap", "setup.json"))
     assert plan["events_mb"] == 32
     assert plan["buckets"] == [{"name": "codes", "seconds": 300, "mb": 4}]
     claim = the(graph, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]
@@ -142,7 +142,7 @@ def test_a_client_in_another_namespace_has_the_address_the_user_and_the_way() ->
     spec = graph.one("Deployment", "codes").inputs["spec"]["template"]["spec"]
     told = {entry["name"]: entry["value"] for entry in spec["containers"][0]["env"]}
     assert told == {"BUS": "bus-client.there.svc:4222", "BUS_USER": "client"}
-    users = file(graph, "Secret", "etc_nats-users_users.conf")
+    users = file(graph, "Secret", "users.conf")
     (password,) = graph.one("Secret", "codes-secret-files").inputs["stringData"].values()
     assert f'user: "client", password: "{password}"' in " ".join(users.split())
     assert graph.outputs[""]["monitoring"] == "http://bus.there.svc:8222/"
@@ -185,9 +185,9 @@ def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path
     (tmp_path / "nats").mkdir()
     (tmp_path / "nats-users").mkdir()
     config = tmp_path / "nats" / "nats.conf"
-    config.write_text(file(graph, "ConfigMap", "etc_nats_nats.conf"))
+    config.write_text(file(graph, "ConfigMap", "nats.conf"))
     users = tmp_path / "nats-users" / "users.conf"
-    users.write_text(file(graph, "Secret", "etc_nats-users_users.conf"))
+    users.write_text(file(graph, "Secret", "users.conf"))
     check = [str(BINARY), "-t", "-c", str(config)]
     assert subprocess.run(check, check=False).returncode == 0
     users.write_text(users_conf({"a": "b"}, {}).replace("users:", "usres:", 1))
@@ -196,7 +196,7 @@ def test_nats_finds_the_configuration_valid(more: dict[str, Any], tmp_path: Path
 
 def logins(graph: Graph) -> dict[str, str]:
     """Passwords by user, as the server is told them."""
-    text = " ".join(file(graph, "Secret", "etc_nats-users_users.conf").split())
+    text = " ".join(file(graph, "Secret", "users.conf").split())
     return dict(re.findall(r'user: "([^"]*)", password: "([^"]*)"', text))
 
 
@@ -221,7 +221,7 @@ def test_the_server_takes_both_generations_and_no_other(tmp_path: Path) -> None:
     nats: Any = pytest.importorskip("nats")
     users = logins(made(rotation={"generation": 2}))
     config = tmp_path / "users.conf"
-    config.write_text(file(made(rotation={"generation": 2}), "Secret", "etc_nats-users_users.conf"))
+    config.write_text(file(made(rotation={"generation": 2}), "Secret", "users.conf"))
 
     async def taken(port: int, user: str, word: str) -> bool:
         client = nats.NATS()

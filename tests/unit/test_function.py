@@ -98,7 +98,10 @@ def test_a_pod_ends_after_what_runs_in_it() -> None:
 def test_probes_ask_the_health_port() -> None:
     probes = container(made())
     for kind, path in (("readiness", "/readyz"), ("liveness", "/healthz"), ("startup", "/readyz")):
-        assert probes[f"{kind}Probe"]["httpGet"] == {"path": path, "port": "health"}
+        assert probes[f"{kind}Probe"]["httpGet"] == {
+            "path": path,
+            "port": function_plan.HEALTH_PORT,
+        }
     (service,) = objects(made(), "Service")
     assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
 

@@ -111,7 +111,7 @@ def test_bad_settings(config: dict[str, str], said: str) -> None:
 
 def test_the_events_of_the_composition_go_the_declared_ways() -> None:
     graph = made()
-    told = json.loads(of(graph, "ConfigMap", "signup")["data"]["etc_events_deliver.json"])
+    told = json.loads(of(graph, "ConfigMap", "signup")["data"]["deliver.json"])
     assert [one["name"] for one in told["subscriptions"]] == list(SIGNUP.steps)
     for one in told["subscriptions"]:
         assert list(one["required"]) == list(SIGNUP.steps[one["name"]].required)

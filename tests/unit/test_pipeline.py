@@ -53,7 +53,7 @@ def made(component: Any, args: Any, preview: bool = False) -> Graph:
 
 
 def told(graph: Graph) -> Any:
-    return json.loads(the(graph, "ConfigMap")["data"]["etc_events_deliver.json"])
+    return json.loads(the(graph, "ConfigMap")["data"]["deliver.json"])
 
 
 BOTH = [
@@ -160,7 +160,7 @@ def test_steps_that_are_paths_of_one_application_are_one_connection() -> None:
     assert len(policy(graph, "one")["spec"]["egress"]) == 3
     assert len([n for n in graph.all("NetworkPolicy") if n.name.startswith("one-to-steps")]) == 1
     data = [n.inputs["data"] for n in graph.all("ConfigMap")]
-    urls = [one["url"] for one in json.loads(data[0]["etc_events_deliver.json"])["subscriptions"]]
+    urls = [one["url"] for one in json.loads(data[0]["deliver.json"])["subscriptions"]]
     assert [url.rpartition(":8080")[2] for url in urls] == [f"/{step}" for step in FLOW.steps]
 
 

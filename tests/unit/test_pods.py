@@ -341,15 +341,15 @@ def test_a_worker_has_no_probes() -> None:
 
 def test_ports_are_probed_by_connecting() -> None:
     # Liveness would be the same question, so there is none.
-    connect = {"tcpSocket": {"port": "http"}}
+    connect = {"tcpSocket": {"port": 8080}}
     assert probes_of(ports=PORTS) == {"startup": connect, "readiness": connect}
 
 
 def test_http_readiness_goes_with_tcp_liveness() -> None:
     assert probes_of(ports=PORTS, readiness={"path": "/r"}) == {
-        "startup": {"httpGet": {"path": "/r", "port": "http"}},
-        "readiness": {"httpGet": {"path": "/r", "port": "http"}},
-        "liveness": {"tcpSocket": {"port": "http"}},
+        "startup": {"httpGet": {"path": "/r", "port": 8080}},
+        "readiness": {"httpGet": {"path": "/r", "port": 8080}},
+        "liveness": {"tcpSocket": {"port": 8080}},
     }
 
 

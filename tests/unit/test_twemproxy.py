@@ -283,8 +283,14 @@ def test_an_ipv6_address_that_is_known_later_is_refused_later() -> None:
         ({"stor": 1}, "stor is not an argument; did you mean store?"),
         ({"image": "twemproxy"}, "must have a tag"),
         ({"store": "cache"}, "must be a Reach, such as application.reach"),
-        ({"store": store(app_protocol="memcached")}, "must be a reach of what speaks redis"),
-        ({"store": store(topology=None)}, "must be a reach of what speaks redis, sharded"),
+        (
+            {"store": store(app_protocol="http")},
+            "must be a reach of what speaks redis or memcached",
+        ),
+        (
+            {"store": store(topology=None)},
+            "must be a reach of what speaks redis or memcached, sharded",
+        ),
         ({"store": store(1, endpoints=("[fd00::1]:1",))}, "store.endpoints is '[fd00::1]:1'"),
         (
             {"store": store(credentials=Credentials(PASSWORD, "shop"))},

@@ -4,13 +4,13 @@ import pulumi
 
 from components.arguments import resolved
 from components.platform.certificates import Authority, Certificate
-from components.pods.companion import Companion, Listener
+from components.pods.companion import Companion
 from components.pods.hosting import CompanionHosting
-from components.single_node import configured
 from components.single_node.tls_sidecar import TlsSidecar
 from components.values import nginx
 from components.values.reach import Reach
 from components.workloads.application import Application, ApplicationArgs
+from components.workloads.program import TEMPORARY, Program
 from tests.live.programs.common import in_namespace
 
 PLAIN_PORT = 8080
@@ -59,7 +59,7 @@ servers: dict[str, ApplicationArgs] = {
 
 def relay(name: str) -> Companion:
     """The way through the sidecar without TLS: an nginx that passes requests on."""
-    folder = "/etc/nginx-relay"
+    file = "/etc/nginx-relay/nginx.conf"
     server = nginx.block(
         "server",
         inside=[
@@ -85,30 +85,20 @@ def relay(name: str) -> Companion:
         upstream,
         server,
     ]
-    files = configured.configured(
+    return Program(
         name,
-        folder,
-        {"nginx.conf": nginx.text(nginx.document("Passes requests on.", http=http))},
-        metadata=configured.metadata(
-            "nginx", name, "sidecar", resolved(name, CompanionHosting, {})
-        ),
-        opts=options,
-    )
-    return Companion(
-        name=name,
-        containers=(
-            {
-                "name": name,
-                "image": images["nginx"],
-                "command": nginx.command(f"{folder}/nginx.conf"),
-                "volume_mounts": list(files.mounts),
-                "startup_probe": {"tcp_socket": {"port": RELAY_PORT}},
-            },
-        ),
-        listeners=(Listener(RELAY_PORT, "relay"),),
-        volumes=files.volumes,
-        depends_on=(files.config,),
-    )
+        name,
+        application="nginx",
+        part="sidecar",
+        image=images["nginx"],
+        hosting=resolved(name, CompanionHosting, {}),
+        command=nginx.command(file),
+        files={file: nginx.text(nginx.document("Passes requests on.", http=http))},
+        writable=TEMPORARY,
+        ports=[{"name": "relay", "port": RELAY_PORT}],
+        readiness={},
+        liveness={"command": ["true"]},
+    ).companion(options)
 
 
 authority = Authority("authority", {}, options)

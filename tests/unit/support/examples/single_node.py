@@ -2,10 +2,24 @@
 
 from typing import Any
 
-from components import RequestSplitter, ServiceBroker, TlsSidecar, Topz, TwemproxyAmbassador
+from components import (
+    RequestSplitter,
+    ServiceBroker,
+    ShardRouter,
+    TlsSidecar,
+    Topz,
+    TwemproxyAmbassador,
+)
 from components.values.reach import Credentials, Reach
 from components.values.topology import Topology
-from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, hosting, reach
+from tests.unit.support.examples.example import (
+    CERTIFICATE,
+    IMAGE,
+    Example,
+    companion,
+    hosting,
+    reach,
+)
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
 METRICS_CLIENTS = [{"pods": {"role": "scraper"}, "namespaces": {"team": "blue"}}]
@@ -160,5 +174,18 @@ EXAMPLES: dict[str, Example] = {
         "dds:index:TwemproxyAmbassador",
         {"store": SHARDS, "image": IMAGE},
         lambda: {**_proxy(), "role": "store"},
+    ),
+    "ShardRouter": Example(
+        ShardRouter,
+        "dds:index:ShardRouter",
+        {"store": SHARDS, "image": IMAGE},
+        lambda: {
+            **_proxy(),
+            "role": "store",
+            "replicas": 3,
+            "companions": [companion("exporter", 9151)],
+            "clients": [{"pods": {"role": "tool"}}],
+            "hosting": hosting(ShardRouter),
+        },
     ),
 }

@@ -1,0 +1,86 @@
+"""ShardRouter: one address before all shards, for clients without an ambassador (chapter 6)."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, NotRequired, cast
+
+import pulumi
+
+from components.arguments import Default, Later, between, resolved
+from components.pods.companion import ANYWHERE, Companion
+from components.pods.hosting import ApplicationHosting
+from components.single_node.twemproxy_pool import PoolArgs, pool_of, program
+from components.values.peers import Clients
+from components.values.reach import Reach
+from components.values.ring import Ring
+from components.workloads.application import Application, ApplicationArgs
+
+
+class ShardRouterArgs(PoolArgs):
+    """Arguments of ShardRouter."""
+
+    replicas: NotRequired[Annotated[Later[Annotated[int, between(1, 1000)]], Default(2)]]
+    """Pods. Each knows the whole ring, so that any of them finds any key."""
+    companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
+    """Companions of each, such as an exporter of its statistics."""
+    clients: NotRequired[Clients]
+    """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
+    namespace."""
+    hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
+    """Namespace, labels, nodes, spread, rollout and resources."""
+
+
+class ShardRouter(pulumi.ComponentResource):
+    """Replicas of twemproxy before a sharded Redis or memcached.
+
+    Registers an Application: a Deployment with its Service, NetworkPolicies and budget. It sends each
+    key where every TwemproxyAmbassador of the same store sends it, so that both may be used at once.
+    """
+
+    reach: Reach
+    """How clients reach it, as if it were a single server, with the store's credentials."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` from anywhere in the cluster."""
+    ring: pulumi.Output[Ring]
+    """Where it sends each key."""
+    application: Application
+    """The pods."""
+
+    def __init__(
+        self, name: str, args: ShardRouterArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Register the router.
+
+        :param name: a DNS label of at most 54 characters
+        :raises InputError: an argument that cannot be right, before anything is registered
+        """
+        where = f'ShardRouter "{name}"'
+        given, args = args, resolved(where, ShardRouterArgs, args)
+        pool = pool_of(where, given, args, address=ANYWHERE, beside="clients without one")
+        workload = cast(
+            ApplicationArgs,
+            {
+                **program(
+                    where, name, args, pool, part="shard-router", hosting=args["hosting"]
+                ).workload(),
+                "replicas": args["replicas"],
+                "companions": args["companions"],
+                "clients": args["clients"],
+                "hosting": args["hosting"],
+            },
+        )
+        Application.validate(where, name, workload)
+        super().__init__(
+            "dds:index:ShardRouter",
+            name,
+            {"image": args["image"], "policy": args["policy"]},
+            opts,
+        )
+        store = args["store"]
+        self.ring = pool.ring(store.endpoints)
+        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
+        self.reach = dataclasses.replace(
+            self.application.port(pool.protocol), credentials=store.credentials
+        )
+        self.endpoint = self.reach.endpoint
+        self.register_outputs({"endpoint": self.endpoint})

@@ -1,0 +1,337 @@
+"""What a twemproxy (nutcracker 0.5) is given, beside an application or before many.
+
+It hashes each key onto the ring of the topology's shard names and keeps a few connections to every
+shard for all of its clients'. What it cannot do: transactions, blocking commands, publish/subscribe,
+SCAN and KEYS of Redis; of memcached the meta commands, the binary protocol and statistics.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict, cast
+
+import pulumi
+
+from components.arguments import (
+    Default,
+    DefaultsTo,
+    InputError,
+    Later,
+    between,
+    one_of,
+)
+from components.arguments.addresses import UnprivilegedPort
+from components.arguments.images import Image
+from components.arguments.together import different
+from components.pods.hosting import CompanionHosting
+from components.values.reach import Reach, speaking
+from components.values.ring import Ring
+from components.values.topology import Topology
+from components.workloads.program import Program
+
+ROLES = ("cache", "store")
+LOOPBACK = "127.0.0.1"
+
+_FILE = "/etc/nutcracker/nutcracker.yaml"
+_SEED_HASH = "fnv1a_64"
+_TIMEOUTS = {"cache": 400, "store": 1000}
+# Above this level nutcracker writes what passes through it, keys and passwords among it.
+_QUIET = 6
+
+
+class PoolArgs(TypedDict):
+    """Arguments of whatever runs a twemproxy."""
+
+    store: Annotated[Reach, speaking("redis", "memcached", sharded=True)]
+    """The shards, most often ``ShardedRedis.reach`` or ``ShardSet.reach``; Redis unless it says that
+    it speaks memcached. With a password among its credentials, twemproxy asks the same of its
+    clients, which send it with AUTH. A proxy of shards reads no IPv6 addresses."""
+    image: Later[Image]
+    """Image with nutcracker and bash."""
+    role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
+    """``cache``: a shard that keeps failing is left out for a while, its keys go to the others, and
+    what they hold by then may be stale when it returns. ``store``: a shard is never left out; while
+    it is gone, its keys answer errors and the others' are served."""
+    policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
+    """``seed`` is for the settings that the book prints, under which acknowledged writes are lost;
+    it takes no other setting but the ports and ``resources``."""
+    timeout_ms: NotRequired[
+        Annotated[int, between(1, 600_000), DefaultsTo("400 for a cache, 1000 for a store")]
+    ]
+    """Milliseconds after which a connection or an answer that has not come is an error."""
+    server_connections: NotRequired[Annotated[int, between(1, 64), Default(1)]]
+    """Connections to each shard. One keeps the order of a client's commands."""
+    server_failure_limit: NotRequired[Annotated[int, between(1, 1000), Default(3)]]
+    """Cache only: failures in a row after which a shard is left out."""
+    server_retry_timeout_ms: NotRequired[Annotated[int, between(1, 3_600_000), Default(30_000)]]
+    """Cache only: milliseconds for which it is left out."""
+    client_retries: NotRequired[Annotated[int, between(0)]]
+    """Cache only: how often the application repeats a command that failed. Only checked: it must
+    be above the failure limit, or a command fails for good before its shard is left out."""
+    listen_port: NotRequired[
+        Annotated[UnprivilegedPort, DefaultsTo("6379 for Redis, 11211 for memcached")]
+    ]
+    """Port for its clients."""
+    stats_port: NotRequired[Annotated[UnprivilegedPort, Default(22222)]]
+    """Port on 127.0.0.1 that answers every connection with statistics as JSON."""
+    stats_interval_ms: NotRequired[Annotated[int, between(100, 3_600_000), Default(1000)]]
+    """Milliseconds between two states of the statistics."""
+    mbuf_bytes: NotRequired[Annotated[int, between(512, 65536), Default(2048)]]
+    """Size of the proxy's buffers in bytes. A command's key, with some 80 bytes around it, must fit
+    into one. Each command of a pipeline takes two at least, and what they take is used again but
+    never given back."""
+    verbosity: NotRequired[Annotated[int, between(0, _QUIET), Default(4)]]
+    """From emergencies (0) over warnings (4) to every connection (6). With more the log would show
+    keys and the password."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """One pool of nutcracker's configuration, under its own names; times in milliseconds."""
+
+    where: str
+    """What errors name."""
+    shards: Sequence[str]
+    """Names of the shards."""
+    listen: str
+    redis: bool = True
+    """Whether it speaks Redis' protocol, otherwise memcached's."""
+    hash: str = _SEED_HASH
+    hash_tag: str = ""
+    auto_eject_hosts: bool = True
+    timeout: int = 400
+    server_retry_timeout: int = 2000
+    server_failure_limit: int = 1
+    server_connections: int | None = None
+    preconnect: bool = False
+    tcpkeepalive: bool = False
+    named: bool = False
+    """Whether shards stand on the ring by their names rather than by host:port."""
+    title: str = ""
+
+    @property
+    def protocol(self) -> str:
+        """The pool's name, and what it speaks."""
+        return "redis" if self.redis else "memcached"
+
+    def ring(self, endpoints: Sequence[pulumi.Input[str]]) -> pulumi.Output[Ring]:
+        """Where twemproxy puts each key; known at once where the shards have names there."""
+        if self.named:
+            return pulumi.Output.from_input(Ring(self.shards, self.hash, self.hash_tag))
+        return pulumi.Output.all(*endpoints).apply(
+            lambda known: Ring(known, self.hash, self.hash_tag)
+        )
+
+    def yaml(
+        self, endpoints: Sequence[pulumi.Input[str]], password: pulumi.Input[str] | None = None
+    ) -> pulumi.Output[str]:
+        """The configuration file.
+
+        :param endpoints: of the shards, ``host:port``
+        """
+        return pulumi.Output.all(password, *endpoints).apply(
+            lambda known: self.text(known[1:], known[0])
+        )
+
+    def text(self, endpoints: Sequence[str], password: str | None = None) -> str:
+        """The same for what is known; InputError for an IPv6 address."""
+        _check_hosts(self.where, endpoints)
+        lines = [f"# {self.title}"] if self.title else []
+        lines += [f"{self.protocol}:", f"  listen: {self.listen}"]
+        if password is not None:
+            lines += [
+                "  # Sent to the shards, and asked of the application.",
+                f'  redis_auth: "{password}"',
+            ]
+        if self.named:
+            lines.append(
+                "  # All proxies of this store must agree on these and on the names below."
+            )
+        lines += [f"  hash: {self.hash}", "  distribution: ketama"]
+        if self.hash_tag:
+            lines.append(f'  hash_tag: "{self.hash_tag}"')
+        if self.named:
+            lines.append(f"  # {self._failure()}")
+        lines += [f"  auto_eject_hosts: {_truth(self.auto_eject_hosts)}"]
+        lines += ["  redis: true"] if self.redis else []
+        if self.preconnect:
+            lines.append("  preconnect: true")
+        if self.tcpkeepalive:
+            lines.append("  tcpkeepalive: true")
+        lines.append(f"  timeout: {self.timeout}")
+        if self.server_connections is not None:
+            lines.append(f"  server_connections: {self.server_connections}")
+        if self.auto_eject_hosts:
+            lines.append(f"  server_retry_timeout: {self.server_retry_timeout}")
+            lines.append(f"  server_failure_limit: {self.server_failure_limit}")
+        lines.append("  servers:")
+        if self.named:
+            lines.append("  # host:port:weight, and the name that places the shard on the ring")
+        for name, endpoint in zip(self.shards, endpoints, strict=True):
+            lines.append(f"  - {endpoint}:1 {name}" if self.named else f"  - {endpoint}:1")
+        return "\n".join(lines) + "\n"
+
+    def _failure(self) -> str:
+        if self.auto_eject_hosts:
+            return (
+                f"A shard that fails {self.server_failure_limit} times in a row is left out for "
+                f"{self.server_retry_timeout} ms; its keys go to the others."
+            )
+        return "A shard is never left out: while it is gone, its keys answer errors."
+
+
+_CACHE_ONLY = ("server_failure_limit", "server_retry_timeout_ms", "client_retries")
+_FIXED_BY_SEED = ("role", "timeout_ms", "server_connections", *_CACHE_ONLY)
+
+
+def pool_of(
+    where: str, given: Mapping[str, Any], args: PoolArgs, *, address: str, beside: str
+) -> Pool:
+    """What one argument says about another; InputError before anything is registered.
+
+    :param given: the arguments as the user wrote them
+    :param args: as they were resolved; the port is filled in
+    :param address: that it listens on
+    :param beside: where its clients are, for the file's first line
+    """
+    store = args["store"]
+    # As the constraint of the argument says.
+    topology = cast(Topology, store.topology)
+    _check_hosts(where, [endpoint for endpoint in store.endpoints if isinstance(endpoint, str)])
+    if store.credentials is not None and store.app_protocol == "memcached":
+        raise InputError(
+            where, "store.credentials", "<given>", "must be left out: memcached has no passwords"
+        )
+    if store.credentials is not None and store.credentials.username:
+        raise InputError(
+            where,
+            "store.credentials.username",
+            store.credentials.username,
+            "must be empty: twemproxy logs in with a password alone",
+        )
+    redis = store.app_protocol != "memcached"
+    args.setdefault("listen_port", 6379 if redis else 11211)
+    different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
+    listen = f"{address}:{args['listen_port']}"
+    if args["policy"] == "seed":
+        _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
+        return Pool(where, topology.shards, listen, redis)
+    if args["role"] == "store":
+        _left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
+    limit = args["server_failure_limit"]
+    if "client_retries" in args and args["client_retries"] <= limit:
+        raise InputError(
+            where,
+            "client_retries",
+            args["client_retries"],
+            f"must be above server_failure_limit, which is {limit}",
+        )
+    return Pool(
+        where,
+        topology.shards,
+        listen,
+        redis,
+        hash=topology.hash,
+        hash_tag=topology.hash_tag,
+        auto_eject_hosts=args["role"] == "cache",
+        timeout=args.get("timeout_ms", _TIMEOUTS[args["role"]]),
+        server_retry_timeout=args["server_retry_timeout_ms"],
+        server_failure_limit=limit,
+        server_connections=args["server_connections"],
+        preconnect=True,
+        tcpkeepalive=True,
+        named=True,
+        title=(f"twemproxy in front of {store.name} as a {args['role']}, for {beside}."),
+    )
+
+
+def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
+    for endpoint in endpoints:
+        if endpoint.startswith("["):
+            raise InputError(
+                where,
+                "store.endpoints",
+                endpoint,
+                "must have a host name or an IPv4 address: proxies of shards read no IPv6 address",
+            )
+
+
+def _left_out(where: str, given: Mapping[str, Any], keys: Sequence[str], because: str) -> None:
+    for argument in keys:
+        if given.get(argument) is not None:
+            raise InputError(where, argument, given[argument], f"must be left out: {because}")
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def program(
+    where: str,
+    name: str,
+    args: PoolArgs,
+    pool: Pool,
+    *,
+    part: str,
+    hosting: CompanionHosting,
+) -> Program:
+    """The twemproxy of a pool.
+
+    :param part: that it plays in its pod
+    """
+    store = args["store"]
+    password = None
+    if store.credentials is not None:
+        password = pulumi.Output.secret(store.credentials.password)
+    files = {_FILE: pool.yaml(store.endpoints, password)}
+    address, port = pool.listen.rsplit(":", 1)
+    return Program(
+        where,
+        name,
+        application="twemproxy",
+        part=part,
+        image=args["image"],
+        hosting=hosting,
+        command=[
+            "nutcracker",
+            *("--conf-file", _FILE),
+            # Debian's build ends without a log file that it can write.
+            *("--output", "/dev/stderr"),
+            *("--verbose", str(args["verbosity"])),
+            *("--stats-addr", LOOPBACK),
+            *("--stats-port", str(args["stats_port"])),
+            *("--stats-interval", str(args["stats_interval_ms"])),
+            *("--mbuf-size", str(args["mbuf_bytes"])),
+        ],
+        files={} if password is not None else files,
+        secret_files=files if password is not None else {},
+        ports=[
+            {
+                "name": pool.protocol,
+                "port": int(port),
+                "address": address,
+                "app_protocol": pool.protocol,
+            },
+            {"name": "twemproxy-stats", "port": args["stats_port"], "address": LOOPBACK},
+        ],
+        # They ask the proxy itself, never a shard: a shard that is gone must not take the
+        # applications of a whole deployment with it.
+        readiness={"command": _ask(pool, *_ANSWERS[pool.protocol])},
+        # While names do not resolve, the proxy waits for the resolver and answers nobody.
+        liveness={"command": _ask(pool, "")},
+        reaches=(store,),
+    )
+
+
+_QUESTIONS = {"redis": r"*1\r\n$4\r\nPING\r\n", "memcached": r"version\r\n"}
+# memcached's is answered by a shard, or by the proxy where that is gone.
+_ANSWERS = {"redis": ("+PONG", "-NOAUTH"), "memcached": ("VERSION", "SERVER_ERROR")}
+
+
+def _ask(pool: Pool, *answers: str) -> list[str]:
+    """A command that asks it and wants one of the answers, or any if that is empty."""
+    wanted = " || ".join(f"$answer == {answer}*" for answer in answers)
+    script = (
+        f"exec 3<>/dev/tcp/{LOOPBACK}/{pool.listen.rsplit(':', 1)[1]} && "
+        f"printf '{_QUESTIONS[pool.protocol]}' >&3 && read -r -t 4 answer <&3 && [[ {wanted} ]]"
+    )
+    return ["bash", "-c", script]

@@ -1,0 +1,218 @@
+"""A program that its generated configuration makes, such as a proxy: a companion or a workload of its own.
+
+Text, image, ports and probes are said once. As a companion it has its files in objects of its own and
+is found by Prometheus through a headless Service; as a workload, an Application does the rest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NotRequired, TypedDict, cast
+
+import pulumi
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    EmptyDirVolumeSourceArgsDict,
+    Service,
+    VolumeArgsDict,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
+from components.arguments import Default, resolved
+from components.pods import labels as pod_labels
+from components.pods.companion import Companion, Rule
+from components.pods.hosting import CompanionHosting, object_metadata
+from components.pods.probes import ProbeArgs, as_probe
+from components.values.metrics import ScrapeJob
+from components.values.peers import Clients
+from components.values.reach import Reach
+from components.workloads.application import ApplicationArgs
+from components.workloads.arguments import PortArgs
+from components.workloads.files import NOTHING_MOUNTED, Mounted, file_set, writable_folders
+from components.workloads.service_reach import service_reach
+from components.workloads.serving import listeners_of
+
+SCRAPED = "dds/metrics-of-"
+"""Prefix of the label of pods with a companion that Prometheus scrapes; the companion's name ends it."""
+RESERVE = 13
+"""Characters that the label adds to a companion's name."""
+TEMPORARY: Mapping[str, EmptyDirVolumeSourceArgsDict] = {"/tmp": {"size_limit": "16Mi"}}  # noqa: S108
+"""What most programs write to."""
+
+
+class ProgramArgs(TypedDict):
+    """Arguments of every companion."""
+
+    hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
+    """Namespace, labels and resources."""
+
+
+class ScrapedArgs(ProgramArgs):
+    """Arguments of every companion that Prometheus scrapes."""
+
+    metrics_clients: NotRequired[Clients]
+    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    namespace."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One container, with what it reads, where it listens and what it connects to."""
+
+    where: str
+    """The component, in messages."""
+    name: str
+    """Of the container, and of its objects."""
+    application: str
+    """What runs, for example ``nginx``."""
+    part: str
+    """``sidecar``, ``ambassador``, ``adapter``, or the part that it plays as a workload."""
+    image: pulumi.Input[str]
+    hosting: CompanionHosting
+    """As it was resolved."""
+    ports: Sequence[PortArgs]
+    liveness: ProbeArgs
+    readiness: ProbeArgs | None = None
+    """None where the application serves whether or not this program does."""
+    startup: ProbeArgs | None = None
+    """By default readiness, or else liveness, asked more often."""
+    command: Sequence[pulumi.Input[str]] = ()
+    args: Sequence[pulumi.Input[str]] = ()
+    files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Absolute path to text. A changed one rolls the pods."""
+    secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """The same for secrets."""
+    writable: Mapping[str, EmptyDirVolumeSourceArgsDict] = field(default_factory=dict)
+    """Folders that it may write to, by their absolute paths."""
+    mounted: Mounted = NOTHING_MOUNTED
+    """More volumes, such as what it shares with the application, or a Secret that it reloads."""
+    reloading: tuple[str, ...] = ()
+    """Those of these whose files are replaced while the pod runs."""
+    before_stop: Sequence[str] = ()
+    """A command that runs when the pod begins to end."""
+    reaches: tuple[Reach, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    share_process_namespace: bool = False
+    container: str = ""
+    """Name of the container, where it is not ``name``."""
+    scraped: str = ""
+    """Name of the port with metrics, if there is one."""
+    depends_on: tuple[pulumi.Resource, ...] = ()
+    """What must be there before its pods."""
+
+    def __post_init__(self) -> None:
+        ports = [resolved(self.where, PortArgs, port) for port in self.ports]
+        object.__setattr__(self, "ports", ports)
+
+    @property
+    def metadata(self) -> ObjectMetaArgsDict:
+        """Metadata of its own objects; auto-naming adds the name."""
+        return object_metadata(
+            pod_labels.selector(self.application, self.name, self.part), self.hosting
+        )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the pods that it is scraped in."""
+        return {f"{SCRAPED}{self.name}": "true"} if self.scraped else {}
+
+    def companion(self, opts: pulumi.ResourceOptions) -> Companion:
+        """Register its files, and give what a workload takes in ``companions``."""
+        mounted, depends_on = [self._written(), self.mounted], [*self.depends_on]
+        files, secrets = (
+            file_set(self.where, kind, contents, {})
+            for kind, contents in (("files", self.files), ("secret_files", self.secret_files))
+        )
+        if files.contents:
+            config = files.config_map(self.name, self.metadata, opts)
+            mounted.append(files.mounted(config.metadata["name"], self.name))
+            depends_on.append(config)
+        if secrets.contents:
+            secret = secrets.secret(self.name, self.metadata, opts)
+            mounted.append(secrets.mounted(secret.metadata["name"], self.name))
+            depends_on.append(secret)
+        container: dict[str, Any] = {
+            "name": self.container or self.name,
+            "image": self.image,
+            "resources": self.hosting["resources"],
+            **self._probes(),
+        }
+        if self.command:
+            container["command"] = list(self.command)
+        if self.args:
+            container["args"] = list(self.args)
+        if mounts := [mount for each in mounted for mount in each.mounts]:
+            container["volume_mounts"] = mounts
+        if self.before_stop:
+            container["lifecycle"] = {"pre_stop": {"exec_": {"command": list(self.before_stop)}}}
+        return Companion(
+            name=self.name,
+            containers=(cast(ContainerArgsDict, container),),
+            listeners=tuple(listeners_of(self.where, self.ports)),
+            volumes=tuple(volume for each in mounted for volume in each.volumes),
+            reloading=self.reloading,
+            pod_labels=self.labels,
+            reaches=self.reaches,
+            share_process_namespace=self.share_process_namespace,
+            rules=self.rules,
+            depends_on=tuple(depends_on),
+        )
+
+    def job(self, opts: pulumi.ResourceOptions) -> ScrapeJob:
+        """Register the headless Service whose name resolves to every pod with the companion."""
+        port = next(port["port"] for port in self.ports if port["name"] == self.scraped)
+        service = Service(
+            self.name,
+            metadata=self.metadata,
+            spec={
+                "cluster_ip": "None",
+                "selector": self.labels,
+                "ports": [{"name": "metrics", "port": port, "target_port": port}],
+                # A pod that is not ready is the one whose metrics are wanted most.
+                "publish_not_ready_addresses": True,
+            },
+            opts=opts,
+        )
+        return ScrapeJob(
+            self.name,
+            service_reach(self.name, [service], port, pods=self.labels, app_protocol="http"),
+        )
+
+    def workload(self) -> ApplicationArgs:
+        """What makes an Application of it."""
+        written = self._written()
+        volumes: list[VolumeArgsDict] = [*written.volumes, *self.mounted.volumes]
+        args: dict[str, Any] = {
+            "image": self.image,
+            "application": self.application,
+            "component": self.part,
+            "ports": self.ports,
+            "files": self.files,
+            "secret_files": self.secret_files,
+            "volumes": volumes,
+            "volume_mounts": [*written.mounts, *self.mounted.mounts],
+            "reaches": self.reaches,
+            "rules": self.rules,
+            "liveness": self.liveness,
+            "readiness": self.readiness,
+            "startup": self.startup,
+            "command": self.command or None,
+            "args": self.args or None,
+        }
+        # None is "left out".
+        return cast(ApplicationArgs, args)
+
+    def _written(self) -> Mounted:
+        return writable_folders(self.writable, self.name)
+
+    def _probes(self) -> dict[str, Any]:
+        questions = {
+            "startup": self.startup or self.readiness or self.liveness,
+            "readiness": self.readiness,
+            "liveness": self.liveness,
+        }
+        listeners = listeners_of(self.where, self.ports)
+        return {
+            f"{kind}_probe": as_probe(kind, question, listeners)
+            for kind, question in questions.items()
+            if question is not None
+        }
