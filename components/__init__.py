@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from components.serving.function import Function, FunctionArgs
     from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
     from components.serving.pipeline import Pipeline, PipelineArgs
+    from components.serving.shard_set import ShardSet, ShardSetArgs
     from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
     from components.serving.singleton import Singleton, SingletonArgs
     from components.serving.subscriber import Subscriber, SubscriberArgs
@@ -146,6 +147,8 @@ _MODULES = {
     "ScrapeJob": "values.metrics",
     "ServiceBroker": "single_node.service_broker",
     "ServiceBrokerArgs": "single_node.service_broker",
+    "ShardSet": "serving.shard_set",
+    "ShardSetArgs": "serving.shard_set",
     "ShardedRedis": "serving.sharded_redis",
     "ShardedRedisArgs": "serving.sharded_redis",
     "Singleton": "serving.singleton",
@@ -239,6 +242,8 @@ __all__ = [
     "ScrapeJob",
     "ServiceBroker",
     "ServiceBrokerArgs",
+    "ShardSet",
+    "ShardSetArgs",
     "ShardedRedis",
     "ShardedRedisArgs",
     "Singleton",
