@@ -104,7 +104,7 @@ class ShardSet(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         made: list[StatefulApplication] = []
         for number in range(replicas):
-            # What an update takes of a shard is in one rank at a time, and the others are ready.
+            # So an update takes one replica of a shard at a time, while the others are ready.
             rank = _rank(name, args, after=tuple(each.stateful_set for each in made[-1:]))
             application = f"{name}-r{number}" if number else name
             made.append(StatefulApplication(application, _workload(name, args), own, rank=rank))

@@ -202,6 +202,13 @@ def test_another_number_of_shards_rolls_no_pod(args: dict[str, Any]) -> None:
     assert made(shards=3)[0].plan.names == made(shards=4)[0].plan.names[:3]
 
 
+def test_a_third_replica_rolls_no_pod() -> None:
+    two, three = (templates(made(replicas=count)[1]) for count in (2, 3))
+    for before, after in zip(two, three, strict=False):
+        assert before["spec"] == after["spec"]
+        assert before["metadata"] == after["metadata"]
+
+
 def test_the_claims_are_those_of_the_ranks() -> None:
     _, graph = made(shards=2, replicas=2, storage_path="/data")
     names = {body["metadata"]["name"] for body in objects(graph, "PersistentVolumeClaim")}
