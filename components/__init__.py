@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
     from components.serving.pipeline import Pipeline, PipelineArgs
     from components.serving.shard_router import ShardRouter, ShardRouterArgs
+    from components.serving.shard_set import ShardSet, ShardSetArgs
     from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
     from components.serving.singleton import Singleton, SingletonArgs
     from components.serving.subscriber import Subscriber, SubscriberArgs
@@ -150,6 +151,8 @@ _MODULES = {
     "ServiceBrokerArgs": "single_node.service_broker",
     "ShardRouter": "serving.shard_router",
     "ShardRouterArgs": "serving.shard_router",
+    "ShardSet": "serving.shard_set",
+    "ShardSetArgs": "serving.shard_set",
     "ShardedRedis": "serving.sharded_redis",
     "ShardedRedisArgs": "serving.sharded_redis",
     "Singleton": "serving.singleton",
@@ -247,6 +250,8 @@ __all__ = [
     "ServiceBrokerArgs",
     "ShardRouter",
     "ShardRouterArgs",
+    "ShardSet",
+    "ShardSetArgs",
     "ShardedRedis",
     "ShardedRedisArgs",
     "Singleton",

@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 
 from components.platform.smoke import SmokeTest
-from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs, movement
+from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
 from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
-from components.values.ring import MOST_SHARDS, moved_fraction
+from components.values.ring import MOST_SHARDS, moved_fraction, movement
 from components.workloads.application import Application, ApplicationArgs
 from stacks.settings import Settings
 from stacks.target import target

@@ -47,17 +47,18 @@ def check_name(
     :param reserve: characters that they add, of the 63 a DNS label may have
     :param service: whether a Service is called so, which then begins with a letter (RFC 1035)
     :param replicated: whether a StatefulSet and a Service have this very name, without auto-naming,
-        and its replicas are told apart by a dash and a number
+        and its replicas are told apart by what is added to it
     """
     place = Place(where, "name")
     if not isinstance(name, str) or not re.fullmatch(_DNS_LABEL, name):
         place.refuse(name, f"must be {_DNS_SAYS}")
     if service and not re.fullmatch(_SERVICE, name):
         place.refuse(name, "must begin with a letter, as the name of a Service does")
-    if replicated and re.search(r"-[0-9]+$", name):
-        # The Service of "db-0" would be that of the first replica of "db".
+    if replicated and re.search(r"-r?[0-9]+$", name):
+        # The Service of "db-0" would be that of the first replica of "db", that of "db-r1" the one of
+        # its second StatefulSet.
         place.refuse(
-            name, "must not end in a dash and digits, which is what replicas of another are called"
+            name, "must not end as -0 or -r1 do, which is what replicas of another are called"
         )
     longest = LABEL_LIMIT - reserve
     if len(name) > longest:

@@ -77,7 +77,7 @@ class Prometheus(pulumi.ComponentResource):
         """Register the server.
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
-            in a dash and digits
+            as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Prometheus "{name}"'

@@ -9,8 +9,13 @@ MANAGED_BY = "pulumi"
 
 _PREFIX = "app.kubernetes.io"
 
-OWN = tuple(
-    f"{_PREFIX}/{key}" for key in ("name", "instance", "component", "version", "managed-by")
+SHARDS_OF = "dds/shards-of"
+"""Key of the label that all pods of a shard set have in common; its value is the set's name."""
+POD_INDEX = "apps.kubernetes.io/pod-index"
+"""Key of the label with a pod's number in its StatefulSet, from 0 (Kubernetes 1.28)."""
+OWN = (
+    *(f"{_PREFIX}/{key}" for key in ("name", "instance", "component", "version", "managed-by")),
+    SHARDS_OF,
 )
 """Keys that a component sets and nobody else: the first three select its pods."""
 _OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name")

@@ -45,14 +45,14 @@ def check_spread(where: str, spread: SpreadArgs) -> None:
 
 
 def spread_constraints(
-    spread: SpreadArgs, selector: Mapping[str, str], revision_label: str | None
+    spread: SpreadArgs, selector: Mapping[str, str], match_label: str | None
 ) -> list[TopologySpreadConstraintArgsDict]:
     """The constraints of a pod.
 
     :param spread: as it was resolved
     :param selector: labels of the replicas
-    :param revision_label: key of the label that tells revisions apart, where pods of two of them
-        exist at the same time
+    :param match_label: key of a label, if a pod is kept apart only from those of them that have its
+        own value there: the same revision, the same shard
     """
     found = []
     for topology_key, kind in ((_NODE, spread["nodes"]), (ZONE, spread["zones"])):
@@ -66,9 +66,8 @@ def spread_constraints(
             # A node that the pod does not tolerate would count as the one with the fewest.
             "node_taints_policy": "Honor",
         }
-        if revision_label is not None:
-            # Otherwise new pods are kept from where the old ones are, which go.
-            constraint["match_label_keys"] = [revision_label]
+        if match_label is not None:
+            constraint["match_label_keys"] = [match_label]
         if kind == "strict":
             constraint["min_domains"] = _MORE_THAN_THERE_ARE
         elif topology_key == ZONE and "min_zones" in spread:

@@ -49,7 +49,7 @@ def pod_template(
     drain_seconds: int = 0,
     spread: SpreadArgs | None = None,
     selector: Mapping[str, str] | None = None,
-    revision_label: str | None = None,
+    match_label: str | None = None,
     exceptions: Sequence[hardening.ExceptionArgs] = (),
 ) -> PodTemplateSpecArgsDict:
     """A hardened pod of the given containers, with the companions as native sidecars before them.
@@ -69,7 +69,7 @@ def pod_template(
     :param grace_seconds: seconds from SIGTERM to SIGKILL
     :param drain_seconds: seconds before SIGTERM in which endpoints leave the load balancers
     :param spread: how the pods that ``selector`` selects are kept apart
-    :param revision_label: key of the label that tells their revisions apart, if two exist at a time
+    :param match_label: key of the label that tells which of them are kept apart; by default all
     :param exceptions: hardening rules not kept, each with its reason
     :raises InputError: two containers that listen on the same port, two volumes or containers of
         one name, a volume that reaches into the node, a mount that never sees an update
@@ -117,7 +117,7 @@ def pod_template(
     if any(companion.share_process_namespace for companion in companions):
         spec["share_process_namespace"] = True
     if spread is not None and (
-        constraints := spread_constraints(spread, selector or {}, revision_label)
+        constraints := spread_constraints(spread, selector or {}, match_label)
     ):
         spec["topology_spread_constraints"] = constraints
 

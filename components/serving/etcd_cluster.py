@@ -31,6 +31,7 @@ from components.values.reach import Credentials, Reach
 from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
 from components.workloads.service_reach import service_reach
+from components.workloads.serving import service_port
 from components.workloads.stateful import (
     StatefulApplication,
     replica_services,
@@ -67,7 +68,7 @@ class EtcdCluster(pulumi.ComponentResource):
         """Register the cluster.
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
-            in a dash and digits
+            as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'EtcdCluster "{name}"'
@@ -84,8 +85,9 @@ class EtcdCluster(pulumi.ComponentResource):
         services = replica_services(
             name,
             args["members"],
+            labels=plan.selector,
             selector=plan.selector,
-            ports={"client": CLIENT_PORT, "peer": PEER_PORT},
+            ports=[service_port("client", CLIENT_PORT), service_port("peer", PEER_PORT)],
             hosting=args["hosting"],
             # Members find each other before any of them is ready.
             not_ready=True,

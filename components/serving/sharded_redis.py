@@ -6,7 +6,7 @@ from the reach that this component gives.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
 import pulumi
 
@@ -32,26 +32,13 @@ from components.platform.generated import (
 )
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
+from components.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
 from components.single_node.twemproxy_pool import ROLES
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.values.redis_user import RedisPassword, RedisUser, hashed
-from components.values.ring import (
-    DEFAULT_HASH,
-    HASHES,
-    MOST_SHARDS,
-    RingPlan,
-    least_moved,
-    moved_fraction,
-    plan,
-)
-from components.values.topology import HashTag, Topology
-from components.workloads.service_reach import service_reach
-from components.workloads.stateful import (
-    StatefulApplication,
-    StatefulApplicationArgs,
-    replica_services,
-)
+from components.values.ring import RingPlan
+from components.workloads.stateful import StatefulApplication
 
 PORT = 6379
 FSYNC = ("always", "everysec", "no")
@@ -62,14 +49,11 @@ _ACL = "/etc/redis-acl/users.acl"
 _FORMER = {"password": "former_password", "admin_password": "former_admin_password"}
 
 
-class ShardedRedisArgs(TypedDict):
+class ShardedRedisArgs(ShardingArgs):
     """Arguments of ShardedRedis."""
 
     image: Later[Image]
     """Image with redis-server, redis-cli and sh (redis, valkey/valkey or the project's own)."""
-    shards: NotRequired[Annotated[int, between(1, MOST_SHARDS), Default(3)]]
-    """Number of shards. A changed number moves keys, which are then not found: a cache refills, a
-    store has to be copied."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
     """``cache``: full, it evicts what was least recently used; nothing is on disk. ``store``: full,
     it refuses writes; every write is on disk before it is acknowledged."""
@@ -95,11 +79,6 @@ class ShardedRedisArgs(TypedDict):
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
     """When generated passwords are replaced. Their change replaces the shards' pods, which empties
     a cache."""
-    hash: NotRequired[Annotated[str, one_of(*HASHES), Default(DEFAULT_HASH)]]
-    """Key hash of the proxies, as twemproxy calls it. Others than murmur can be uneven on keys of
-    some shape."""
-    hash_tag: NotRequired[Annotated[HashTag, Default("")]]
-    """Two characters such as ``{}``: keys with the same part between them share a shard."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of every shard, for example an exporter."""
     users: NotRequired[Annotated[Sequence[RedisUser], Default(())]]
@@ -120,9 +99,8 @@ class ShardedRedisArgs(TypedDict):
 class ShardedRedis(pulumi.ComponentResource):
     """Independent Redis servers, each with a name and an address that stay.
 
-    Registers a StatefulSet with its headless Service, a Service with an address of its own for
-    each shard, configuration, ACL, passwords, a NetworkPolicy and a PodDisruptionBudget. A shard's
-    pod may come back with another address on another node: clients keep the Service's.
+    Registers a ShardSet with one replica of each shard, with configuration, ACL and passwords. A
+    shard's pod may come back with another address on another node: clients keep the Service's.
     """
 
     reach: Reach
@@ -142,22 +120,19 @@ class ShardedRedis(pulumi.ComponentResource):
         """Register the store.
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
-            in a dash and digits
+            as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'ShardedRedis "{name}"'
         args = _checked(where, args)
         acl = _Acl.open()
-        StatefulApplication.validate(where, name, _workload(args, acl))
-        self.plan = plan(args["shards"], args["hash"])
+        ShardSet.validate(where, name, _shards(args, acl))
         super().__init__(
             "dds:index:ShardedRedis",
             name,
             {"image": args["image"], "shards": args["shards"], "role": args["role"]},
             opts,
         )
-        for line in forecast(self.plan):
-            pulumi.log.info(line, self)
         own = pulumi.ResourceOptions(parent=self)
         self.password = None
         self.admin_password = None
@@ -166,57 +141,17 @@ class ShardedRedis(pulumi.ComponentResource):
             admin = _password(args, "admin_password", f"{name}-admin", own)
             self.password, self.admin_password = clients.value, admin.value
             acl = _Acl.guarded(clients, admin)
-        acl = acl.having(args["users"])
-        self.application = StatefulApplication(name, _workload(args, acl), own)
-        services = replica_services(
-            name,
-            args["shards"],
-            selector=self.application.labels,
-            ports={"redis": PORT},
-            hosting=args["hosting"],
-            opts=own,
-        )
-        self.reach = service_reach(
-            name,
-            services,
-            PORT,
-            pods=self.application.labels,
-            app_protocol="redis",
-            credentials=None if self.password is None else Credentials(self.password),
-            topology=Topology(self.plan.names, args["hash"], args["hash_tag"]),
-            depends_on=(self.application.stateful_set, *services),
-        )
+        shards = _shards(args, acl.having(args["users"]))
+        if self.password is not None:
+            shards["credentials"] = Credentials(self.password)
+        made = ShardSet(name, shards, own)
+        self.reach, self.plan, (self.application,) = made.reach, made.plan, made.applications
         self.register_outputs(
             {
                 "shares": dict(zip(self.plan.names, self.plan.shares, strict=True)),
                 "password": self.password,
             }
         )
-
-
-def forecast(ring_plan: RingPlan) -> list[str]:
-    """What the plan leads to, in words: the share of each shard, and what a change would cost."""
-    count = len(ring_plan.names)
-    shares = ", ".join(f"{share:.1%}" for share in ring_plan.shares)
-    predicted = (
-        f"Predicted share of the keys of shards 0 to {count - 1}: {shares} "
-        f"(largest over mean {ring_plan.max_over_mean:.3f})"
-    )
-    neighbours = [other for other in (count - 1, count + 1) if 1 <= other <= MOST_SHARDS]
-    moves = ", ".join(
-        f"{before} to {after} shards moves {moved_fraction(before, after):.1%}"
-        f" (least possible {least_moved(before, after):.1%})"
-        for before, after in ((min(count, o), max(count, o)) for o in neighbours)
-    )
-    return [predicted, f"Keys that a changed number of shards moves, up or down: {moves}"]
-
-
-def movement(old: int, new: int) -> str:
-    """What going from one number of shards to another costs, in words."""
-    return (
-        f"Going from {old} to {new} shards moves {moved_fraction(old, new):.1%} of the keys to "
-        f"another shard (least possible {least_moved(old, new):.1%})"
-    )
 
 
 def _redis_conf(args: ShardedRedisArgs) -> str:
@@ -347,18 +282,19 @@ def _check_passwords(where: str, args: ShardedRedisArgs) -> None:
     check_rotation(where, args["rotation"], generated=generated)
 
 
-def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
+def _shards(args: ShardedRedisArgs, acl: _Acl) -> ShardSetArgs:
     files: dict[str, pulumi.Input[str]] = {_CONFIG: _redis_conf(args)}
-    workload: StatefulApplicationArgs = {
+    shards: ShardSetArgs = {
         "image": args["image"],
+        "shards": args["shards"],
+        "hash": args["hash"],
+        "hash_tag": args["hash_tag"],
         "application": "redis",
-        "component": "shard",
         "command": ["redis-server", _CONFIG],
         "files": files if acl.secret else {**files, _ACL: acl.text},
         "secret_files": {_ACL: acl.text} if acl.secret else {},
         "ports": [{"name": "redis", "port": PORT, "app_protocol": "redis"}],
         "clients": args["clients"],
-        "replicas": args["shards"],
         "companions": args["companions"],
         "hosting": args["hosting"],
         # Loading the file of a big store takes a while; it answers PING with LOADING then.
@@ -371,10 +307,10 @@ def _workload(args: ShardedRedisArgs, acl: _Acl) -> StatefulApplicationArgs:
         "grace_seconds": 30,
     }
     if args["persistence"]:
-        workload["storage_path"] = _DATA
+        shards["storage_path"] = _DATA
     else:
-        workload["writable"] = [_DATA]
-    return workload
+        shards["writable"] = [_DATA]
+    return shards
 
 
 def _probe(wanted: str) -> list[str]:

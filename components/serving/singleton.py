@@ -49,7 +49,7 @@ class Singleton(pulumi.ComponentResource):
         """Register the program.
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
-            in a dash and digits
+            as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         where = f'Singleton "{name}"'

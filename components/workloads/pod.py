@@ -33,6 +33,7 @@ from components.workloads.files import (
 )
 from components.workloads.network import Admission, Connections
 from components.workloads.permissions import permissions
+from components.workloads.rank import ALONE, Rank
 
 # Names that stand for the real ones while the arguments are checked.
 _UNNAMED = "unnamed"
@@ -57,6 +58,7 @@ class PodPlan:
     secret_files: FileSet
     writable: Mounted
     connections: Connections
+    rank: Rank
 
     @property
     def companions(self) -> tuple[Companion, ...]:
@@ -104,14 +106,17 @@ class PodPlan:
                 self._preparation(preparation, mounts) for preparation in self.args["preparations"]
             ],
             listeners=self.listeners,
-            labels=pod_labels.standard(self.selector, self.args.get("version")),
+            labels={
+                **pod_labels.standard(self.selector, self.args.get("version")),
+                **self.rank.labels,
+            },
             hosting=self.hosting,
             volumes=volumes,
             service_account=service_account,
             user=self.args["user"],
             group=self.args.get("group"),
             grace_seconds=self.args["grace_seconds"],
-            selector=self.selector,
+            selector=self.rank.labels if self.rank.several else self.selector,
             exceptions=self.args["exceptions"],
             **self.settings,
         )
@@ -128,8 +133,12 @@ class PodPlan:
             container["command"] = args["command"]
         if "args" in args:
             container["args"] = args["args"]
-        if args["env"]:
-            container["env"] = [{"name": key, "value": value} for key, value in args["env"].items()]
+        env: list[Any] = [{"name": key, "value": value} for key, value in args["env"].items()]
+        if self.rank.variable:
+            number = {"field_path": f"metadata.labels['{pod_labels.POD_INDEX}']"}
+            env.append({"name": self.rank.variable, "value_from": {"field_ref": number}})
+        if env:
+            container["env"] = env
         if self.listeners:
             container["ports"] = [
                 {"name": p.name, "container_port": p.port, "protocol": p.protocol}
@@ -167,6 +176,7 @@ def plan_pod(
     admissions: Sequence[Admission] = (),
     probes: Mapping[str, Any] | None = None,
     extra: Mounted = NOTHING_MOUNTED,
+    rank: Rank = ALONE,
     **settings: Any,
 ) -> PodPlan:
     """Check everything that concerns the pod.
@@ -178,9 +188,11 @@ def plan_pod(
     :param service: whether a Service has its name
     :param replicated: whether that is its very name, as that of its StatefulSet
     :param admissions: who may connect to the listeners
+    :param rank: which of several it is; what makes them has checked the name
     :param settings: more arguments for ``pod_template``
     """
-    check_name(where, name, reserve=reserve, service=service, replicated=replicated)
+    if rank is ALONE:
+        check_name(where, name, reserve=reserve, service=service, replicated=replicated)
     unique(where, "companions", [companion.name for companion in args["companions"]])
     selector = pod_labels.selector(
         args.get("application", name), name, args.get("component", component)
@@ -225,6 +237,7 @@ def plan_pod(
         secret_files=secret_files,
         writable=writable,
         connections=connections,
+        rank=rank,
     )
     # What is wrong with the pod shows here, before the first resource.
     plan.template()

@@ -11,6 +11,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.arguments import InputError, is_deferred, nearest
 from components.arguments.together import unique
+from components.pods import labels as pod_labels
 from components.pods.companion import Listener, check_clients
 from components.pods.hosting import ReplicaHosting
 from components.pods.probes import probes
@@ -20,6 +21,7 @@ from components.workloads.arguments import PortArgs, ServingArgs
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.network import Admission
 from components.workloads.pod import PodPlan, plan_pod
+from components.workloads.rank import ALONE, Rank
 from components.workloads.rollout import rollout_timeouts
 from components.workloads.service_reach import service_reach
 
@@ -70,7 +72,7 @@ class ServingPlan:
     """What the Service offers."""
     replicas: pulumi.Input[int]
     several: bool
-    """Whether there may be two replicas or more."""
+    """Whether there may be two pods or more that are kept apart."""
     drain_seconds: int
 
     def timeouts(self) -> pulumi.CustomTimeouts:
@@ -118,35 +120,68 @@ class ServingPlan:
 
     def service_ports(self) -> list[ServicePortArgsDict]:
         """The ports of the Service."""
-        ports: list[ServicePortArgsDict] = []
-        for listener, number, app_protocol in self.exposed:
-            port: ServicePortArgsDict = {
-                "name": listener.name,
-                "port": number,
+        return [
+            service_port(
+                listener.name,
+                number,
                 # A companion need not declare its port by name, so the number is what is sure.
-                "target_port": listener.port,
-                "protocol": listener.protocol,
-            }
-            if app_protocol != "tcp":
-                port["app_protocol"] = app_protocol
-            ports.append(port)
-        return ports
+                target_port=listener.port,
+                protocol=listener.protocol,
+                app_protocol=app_protocol,
+            )
+            for listener, number, app_protocol in self.exposed
+        ]
 
     def disruption_budget(self, opts: pulumi.ResourceOptions) -> PodDisruptionBudget | None:
-        """Lets a drain take one pod at a time; nothing for a single replica."""
-        if not self.several:
+        """Lets a drain take one pod at a time; nothing for a single replica, or for one of several
+        ranks: a pod that two budgets select is not evicted at all.
+        """
+        if not self.several or self.pod.rank.several:
             return None
-        return PodDisruptionBudget(
-            self.pod.name,
-            metadata=self.pod.metadata(),
-            spec={
-                "max_unavailable": 1,
-                "selector": {"match_labels": dict(self.pod.selector)},
-                # A pod that is broken anyway must not hold up a drain.
-                "unhealthy_pod_eviction_policy": "AlwaysAllow",
-            },
-            opts=opts,
-        )
+        return disruption_budget(self.pod.name, self.pod.metadata(), self.pod.selector, opts)
+
+
+def service_port(
+    name: str,
+    port: int,
+    *,
+    target_port: int | None = None,
+    protocol: str = "TCP",
+    app_protocol: str = "tcp",
+) -> ServicePortArgsDict:
+    """A port of a Service.
+
+    :param target_port: at the pods; by default the same
+    """
+    found: ServicePortArgsDict = {
+        "name": name,
+        "port": port,
+        "target_port": port if target_port is None else target_port,
+        "protocol": protocol,
+    }
+    if app_protocol != "tcp":
+        found["app_protocol"] = app_protocol
+    return found
+
+
+def disruption_budget(
+    name: str,
+    metadata: ObjectMetaArgsDict,
+    selector: Mapping[str, str],
+    opts: pulumi.ResourceOptions,
+) -> PodDisruptionBudget:
+    """Lets a drain take one of the selected pods at a time."""
+    return PodDisruptionBudget(
+        name,
+        metadata=metadata,
+        spec={
+            "max_unavailable": 1,
+            "selector": {"match_labels": dict(selector)},
+            # A pod that is broken anyway must not hold up a drain.
+            "unhealthy_pod_eviction_policy": "AlwaysAllow",
+        },
+        opts=opts,
+    )
 
 
 def plan_serving(
@@ -160,18 +195,23 @@ def plan_serving(
     autoscaled: bool = False,
     replicated: bool = False,
     extra: Mounted = NOTHING_MOUNTED,
+    rank: Rank = ALONE,
 ) -> ServingPlan:
     """Check everything that concerns a serving workload.
 
     :param hosting: as it was resolved
     :param replicated: whether it is a StatefulSet, whose Service is there also without ports
+    :param rank: which of several it is
     """
     check_spread(where, hosting["spread"])
     replicas = args["replicas"]
-    several = autoscaled or is_deferred(replicas) or replicas != 1
+    several = rank.several or autoscaled or is_deferred(replicas) or replicas != 1
     listeners = listeners_of(where, args["ports"])
     unique(where, "ports.name", [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
+    # A new pod of an Application would be kept from where the old ones are, which go; a StatefulSet
+    # ends a pod before it makes another.
+    match_label = None if replicated else "pod-template-hash"
     if args["clients"] and not exposed:
         raise InputError(where, "clients", args["clients"], "needs ports that clients can reach")
     drain_seconds = args.get("drain_seconds", 5 if exposed else 0)
@@ -197,8 +237,8 @@ def plan_serving(
         claims=[mount["name"] for mount in extra.mounts],
         drain_seconds=drain_seconds,
         spread=hosting["spread"] if several else None,
-        # A StatefulSet ends a pod before it makes another.
-        revision_label=None if replicated else "pod-template-hash",
+        match_label=pod_labels.POD_INDEX if rank.several else match_label,
+        rank=rank,
     )
     return ServingPlan(pod, hosting, exposed, replicas, several, drain_seconds)
 

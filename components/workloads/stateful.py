@@ -1,11 +1,16 @@
 """StatefulApplication: a StatefulSet with all that belongs to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NotRequired, cast
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgsDict
-from pulumi_kubernetes.core.v1 import PersistentVolumeClaim, Service, ServiceSpecArgsDict
+from pulumi_kubernetes.core.v1 import (
+    PersistentVolumeClaim,
+    Service,
+    ServicePortArgsDict,
+    ServiceSpecArgsDict,
+)
 
 from components.arguments import Default, InputError, is_deferred, resolved
 from components.arguments.files import MountPath
@@ -15,20 +20,22 @@ from components.pods.hosting import (
     object_metadata,
     storage_of,
 )
+from components.pods.labels import POD_INDEX
 from components.values.names import child
 from components.values.reach import Reach
-from components.workloads.arguments import ServingArgs
+from components.workloads.arguments import ReachedArgs, ServingArgs
 from components.workloads.claims import CLAIM, SIZE_OF_TEMPLATE, claim_template, make_claims
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.pod import make_pod_resources
+from components.workloads.rank import ALONE, Rank
 from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
 
-# A pod's label controller-revision-hash is the name, a dash and ten characters.
-_RESERVE = 11
+RESERVE = 11
+"""Characters that a pod's label controller-revision-hash adds to the name: a dash and ten."""
 
 
-class StatefulApplicationArgs(ServingArgs):
-    """Arguments of StatefulApplication."""
+class StatefulArgs(ReachedArgs):
+    """A workload whose pods have names that stay, and data of their own."""
 
     storage_path: NotRequired[MountPath]
     """Absolute path where each replica has a persistent volume of its own. By default there is
@@ -38,6 +45,10 @@ class StatefulApplicationArgs(ServingArgs):
     once."""
     hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
     """Namespace, labels, nodes, resources, spread and storage."""
+
+
+class StatefulApplicationArgs(ServingArgs, StatefulArgs):
+    """Arguments of StatefulApplication."""
 
 
 class StatefulApplication(pulumi.ComponentResource):
@@ -66,15 +77,21 @@ class StatefulApplication(pulumi.ComponentResource):
     ports."""
 
     def __init__(
-        self, name: str, args: StatefulApplicationArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        args: StatefulApplicationArgs,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        rank: Rank = ALONE,
     ) -> None:
         """Register the application.
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
-            in a dash and digits
+            as replicas' do (-0, -r1)
+        :param rank: which of several it is, for a component that is made of them
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        args, plan = _plan(name, args, f'StatefulApplication "{name}"')
+        args, plan = _plan(name, args, f'StatefulApplication "{name}"', rank)
         hosting = args["hosting"]
         super().__init__(
             "dds:index:StatefulApplication",
@@ -130,7 +147,7 @@ class StatefulApplication(pulumi.ComponentResource):
             spec=spec,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*resources.dependencies, *claims],
+                depends_on=[*resources.dependencies, *claims, *rank.after],
                 ignore_changes=[SIZE_OF_TEMPLATE] if claims else None,
                 custom_timeouts=plan.timeouts(),
             ),
@@ -149,12 +166,16 @@ class StatefulApplication(pulumi.ComponentResource):
         return self._reaches.named(name)
 
     @staticmethod
-    def validate(where: str, name: str, args: StatefulApplicationArgs) -> None:
+    def validate(
+        where: str, name: str, args: StatefulApplicationArgs, *, rank: Rank = ALONE
+    ) -> Sequence[str]:
         """Check the arguments for a component that is made of a StatefulApplication.
 
         :param where: that component, so that messages name it
+        :returns: names of the ports that its Service offers
         """
-        _plan(name, args, where)
+        _, plan = _plan(name, args, where, rank)
+        return [port.listener.name for port in plan.exposed]
 
     def host(self, ordinal: int) -> str:
         """DNS name of one replica, for pods of the same namespace.
@@ -168,19 +189,21 @@ def replica_services(
     name: str,
     count: int,
     *,
+    labels: Mapping[str, str],
     selector: Mapping[str, str],
-    ports: Mapping[str, int],
+    ports: Sequence[ServicePortArgsDict],
     hosting: ReplicaHosting,
     opts: pulumi.ResourceOptions,
     not_ready: bool = False,
 ) -> list[Service]:
-    """An address of its own for each replica, which stays when the pod moves.
+    """An address of its own for each number that a replica has, which stays when the pod moves.
 
     The names of the headless Service follow the pods, but what the cluster's DNS has not found it
     remembers as missing for half a minute.
 
     :param name: the StatefulApplication; the Services are called ``name-0``, ``name-1``, ...
-    :param ports: by name
+    :param labels: those that select the application's pods, for the Services themselves
+    :param selector: labels of the pods, of several ranks if there are
     :param not_ready: whether replicas that are not ready are reached as well; then the Services
         are there before the replicas, and nothing waits for any to stand behind them
     """
@@ -189,22 +212,19 @@ def replica_services(
     for ordinal in range(count):
         spec: ServiceSpecArgsDict = {
             "type": "ClusterIP",
-            "selector": {**selector, "statefulset.kubernetes.io/pod-name": f"{name}-{ordinal}"},
-            "ports": [
-                {"name": port_name, "port": port, "target_port": port, "protocol": "TCP"}
-                for port_name, port in ports.items()
-            ],
+            "selector": {**selector, POD_INDEX: str(ordinal)},
+            "ports": list(ports),
         }
         if not_ready:
             spec["publish_not_ready_addresses"] = True
-        metadata = object_metadata(selector, hosting, annotations=annotations)
+        metadata = object_metadata(labels, hosting, annotations=annotations)
         metadata["name"] = f"{name}-{ordinal}"
         services.append(Service(child(name, str(ordinal)), metadata=metadata, spec=spec, opts=opts))
     return services
 
 
 def _plan(
-    name: str, args: StatefulApplicationArgs, where: str
+    name: str, args: StatefulApplicationArgs, where: str, rank: Rank
 ) -> tuple[StatefulApplicationArgs, ServingPlan]:
     args = resolved(where, StatefulApplicationArgs, args)
     extra = NOTHING_MOUNTED
@@ -221,9 +241,10 @@ def _plan(
         args,
         hosting,
         component="stateful-application",
-        reserve=_RESERVE,
+        reserve=RESERVE,
         replicated=True,
         extra=extra,
+        rank=rank,
     )
     for position, port in enumerate(args["ports"]):
         if port.get("service_port", port["port"]) != port["port"]:

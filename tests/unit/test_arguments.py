@@ -142,16 +142,19 @@ def test_a_name_that_its_objects_could_not_have_is_refused(example: Example) -> 
 
 
 @every_component
-def test_a_name_that_replicas_of_another_have_is_refused(example: Example) -> None:
-    """Its Service would be the one of the first replica of ``one``."""
+@pytest.mark.parametrize("name", ["one-0", "one-r1"])
+def test_a_name_that_replicas_of_another_have_is_refused(example: Example, name: str) -> None:
+    """Its Service would be the one of the first replica, or second rank, of ``one``."""
     sets = build(lambda: example.make("one", example.full())).all("StatefulSet")
 
     def program() -> None:
         if any(node.inputs["metadata"].get("name") == "one" for node in sets):
-            with pytest.raises(InputError, match='"one-0": name is .*must not end in a dash and'):
-                example.make("one-0", example.full())
+            with pytest.raises(
+                InputError, match=f'"{name}": name is .*must not end as -0 or -r1 do'
+            ):
+                example.make(name, example.full())
         else:
-            example.make("one-0", example.full())
+            example.make(name, example.full())
 
     assert bool(sets) != bool(build(program).nodes)
 

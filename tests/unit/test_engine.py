@@ -189,10 +189,10 @@ def test_a_name_leaves_room_for_derived_ones() -> None:
     with pytest.raises(InputError, match="must begin with a letter, as the name of a Service"):
         check_name(WHERE, "1web", service=True)
     check_name(WHERE, "web-0", service=True)
-    for name in ("web", "web0", "web-v2", "web-0-a"):
+    for name in ("web", "web0", "web-v2", "web-0-a", "webr1", "web-r", "web-r1-a"):
         check_name(WHERE, name, service=True, replicated=True)
-    for name in ("web-0", "web-10", "a-b-007"):
-        with pytest.raises(InputError, match="must not end in a dash and digits, which is what"):
+    for name in ("web-0", "web-10", "a-b-007", "web-r1", "web-r10"):
+        with pytest.raises(InputError, match="must not end as -0 or -r1 do, which is what"):
             check_name(WHERE, name, service=True, replicated=True)
 
 

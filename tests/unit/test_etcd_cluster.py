@@ -262,16 +262,17 @@ def test_a_client_is_let_in_where_the_members_are_and_starts_when_its_user_is_th
 
 
 def test_each_member_has_an_address_before_it_is_ready() -> None:
-    services = {s["metadata"]["name"]: s for s in objects(made(), "Service")}
+    graph = made()
+    services = {s["metadata"]["name"]: s for s in objects(graph, "Service")}
     assert {"etcd", "etcd-0", "etcd-1", "etcd-2"} == set(services)
     for ordinal in range(3):
         service = services[f"etcd-{ordinal}"]
         assert service["spec"]["publishNotReadyAddresses"] is True
-        pod = service["spec"]["selector"]["statefulset.kubernetes.io/pod-name"]
-        assert pod == f"etcd-{ordinal}"
+        selector = the(graph, "StatefulSet")["spec"]["selector"]["matchLabels"]
+        index = {"apps.kubernetes.io/pod-index": str(ordinal)}
+        assert service["spec"]["selector"] == selector | index
         # Nothing stands behind it yet when the members are made.
         assert service["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
-    graph = made()
     members = graph.one("StatefulApplication", "etcd")
     assert graph.one("Service", "etcd-0").urn in members.dependencies
 

@@ -13,9 +13,8 @@ import pytest
 
 from components import Application, ShardedRedis, TwemproxyAmbassador
 from components.arguments.errors import InputError
-from components.serving.sharded_redis import forecast, movement
 from components.values.redis_user import RedisUser
-from components.values.ring import plan
+from components.values.ring import forecast, movement, plan
 from components.values.topology import Topology
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
@@ -249,8 +248,8 @@ def test_the_reach_is_that_of_the_plan(preview: bool) -> None:
     assert store.reach.topology == Topology(plan(5).names, "md5", "{}")
     assert (store.reach.app_protocol, store.reach.ports) == ("redis", (6379,))
     assert len(store.reach.endpoints) == 5
-    selector = the(graph, "StatefulSet")["spec"]["selector"]["matchLabels"]
-    assert store.reach.pods == selector
+    assert store.reach.pods == {"dds/shards-of": "cache"}
+    assert store.reach.pods.items() <= templates(graph)[0]["metadata"]["labels"].items()
 
 
 def test_the_reach_has_the_password() -> None:
@@ -269,7 +268,8 @@ def test_each_shard_has_an_address_that_stays() -> None:
         spec = services[f"cache-{ordinal}"]
         assert "clusterIP" not in spec
         # Only the one pod, and only while it is ready.
-        assert spec["selector"]["statefulset.kubernetes.io/pod-name"] == f"cache-{ordinal}"
+        index = {"apps.kubernetes.io/pod-index": str(ordinal)}
+        assert spec["selector"] == {"dds/shards-of": "cache"} | index
         assert "publishNotReadyAddresses" not in spec
 
 
@@ -293,7 +293,7 @@ def test_a_client_is_let_in_where_the_store_is_and_starts_when_it_is_ready() -> 
     there = graph.one("NetworkPolicy", "web-to-cache").inputs
     assert there["metadata"]["namespace"] == "data"
     servers = graph.one("StatefulSet", "cache")
-    assert there["spec"]["podSelector"] == servers.inputs["spec"]["selector"]
+    assert there["spec"]["podSelector"] == {"matchLabels": {"dds/shards-of": "cache"}}
     dependencies = graph.one("Deployment", "web").dependencies
     services = {graph.one("Service", name).urn for name in ("cache-0", "cache-1")}
     assert {servers.urn, *services} <= set(dependencies)

@@ -104,6 +104,7 @@ STATEFUL = (
     "EtcdCluster",
     "EventBus",
     "Prometheus",
+    "ShardSet",
     "ShardedRedis",
     "Singleton",
     "StatefulApplication",

@@ -10,8 +10,10 @@ from components.values.ring.plan import (
     DEFAULT_HASH,
     MOST_SHARDS,
     RingPlan,
+    forecast,
     least_moved,
     moved_fraction,
+    movement,
     plan,
 )
 
@@ -23,8 +25,10 @@ __all__ = [
     "PORTABLE",
     "Ring",
     "RingPlan",
+    "forecast",
     "least_moved",
     "moved_fraction",
+    "movement",
     "plan",
     "points",
     "points_per_server",

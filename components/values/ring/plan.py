@@ -80,6 +80,31 @@ def least_moved(old: int, new: int) -> float:
     return abs(new - old) / max(new, old)
 
 
+def forecast(ring_plan: RingPlan) -> list[str]:
+    """What the plan leads to, in words: the share of each shard, and what a change would cost."""
+    count = len(ring_plan.names)
+    shares = ", ".join(f"{share:.1%}" for share in ring_plan.shares)
+    predicted = (
+        f"Predicted share of the keys of shards 0 to {count - 1}: {shares} "
+        f"(largest over mean {ring_plan.max_over_mean:.3f})"
+    )
+    neighbours = [other for other in (count - 1, count + 1) if 1 <= other <= MOST_SHARDS]
+    moves = ", ".join(
+        f"{before} to {after} shards moves {moved_fraction(before, after):.1%}"
+        f" (least possible {least_moved(before, after):.1%})"
+        for before, after in ((min(count, o), max(count, o)) for o in neighbours)
+    )
+    return [predicted, f"Keys that a changed number of shards moves, up or down: {moves}"]
+
+
+def movement(old: int, new: int) -> str:
+    """What going from one number of shards to another costs, in words."""
+    return (
+        f"Going from {old} to {new} shards moves {moved_fraction(old, new):.1%} of the keys to "
+        f"another shard (least possible {least_moved(old, new):.1%})"
+    )
+
+
 @lru_cache(maxsize=MOST_SHARDS)
 def _names(shards: int) -> tuple[str, ...]:
     if shards <= len(SALTS):

@@ -112,8 +112,10 @@ def _beyond_the_standard(container: dict[str, Any]) -> Iterator[str]:
         yield "image without tag"
     if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
         yield "last words lost"
-    if any("value" not in entry for entry in container.get("env", [])):
-        yield "environment from elsewhere"
+    for entry in container.get("env", []):
+        # What the pod is, the program may be told; a Secret or ConfigMap is mounted.
+        if "value" not in entry and set(entry["valueFrom"]) != {"fieldRef"}:
+            yield "environment from elsewhere"
 
 
 def _serving(spec: dict[str, Any], container: dict[str, Any]) -> Iterator[str]:

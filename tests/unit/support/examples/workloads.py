@@ -11,6 +11,7 @@ from components import (
     FunctionDecorator,
     Password,
     ScheduledTask,
+    ShardSet,
     Singleton,
     SmokeTest,
     StatefulApplication,
@@ -18,7 +19,7 @@ from components import (
     TaskTemplate,
 )
 from components.pods.companion import Rule
-from components.values.reach import Reach
+from components.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import IMAGE, Example, bus, companion, hosting, reach
 
 # A function with requirements, from which an image is built.
@@ -124,6 +125,22 @@ def _job() -> dict[str, Any]:
     }
 
 
+def _shards(replicas: int) -> dict[str, Any]:
+    return {
+        **_serving(),
+        "shards": 2,
+        "replicas": replicas,
+        "hash": "md5",
+        "hash_tag": "{}",
+        "port": "http",
+        "shard_variable": "SHARD",
+        "credentials": Credentials(pulumi.Output.secret("swordfish-long-enough")),
+        "storage_path": "/data",
+        "ordered": True,
+        "hosting": hosting(ShardSet, resources=_RESOURCES),
+    }
+
+
 def _function() -> dict[str, Any]:
     return {
         "image": IMAGE,
@@ -197,6 +214,18 @@ EXAMPLES = {
             "hosting": hosting(StatefulApplication, resources=_RESOURCES),
             "ordered": True,
         },
+    ),
+    "ShardSet": Example(
+        ShardSet,
+        "dds:index:ShardSet",
+        {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]},
+        lambda: _shards(1),
+    ),
+    "ShardSet replicated": Example(
+        ShardSet,
+        "dds:index:ShardSet",
+        {"image": IMAGE, "ports": [{"name": "http", "port": 8080}]},
+        lambda: _shards(2),
     ),
     "Singleton": Example(
         Singleton,
