@@ -1,10 +1,16 @@
 """Imports go downwards only, as docs/architecture.md says."""
 
 import ast
-from collections.abc import Iterator
+import dataclasses
+import typing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pulumi
 import pytest
+
+from components.arguments.declared import Declared, arguments_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,7 +131,44 @@ def test_every_component_is_exported_under_its_token() -> None:
         assert f"{name}Args" in components.__all__
     for name in components.__all__:
         assert getattr(components, name).__name__ == name
-    assert set(components.__all__) == set(components._MODULES)
+
+
+def test_whatever_arguments_and_attributes_are_made_of_is_exported() -> None:
+    import components  # noqa: PLC0415
+
+    found: set[type] = set()
+
+    def look(declared: Declared) -> None:
+        kind = declared.type
+        if declared.form in ("arguments", "value") and kind not in found:
+            found.add(kind)
+            if not issubclass(kind, pulumi.Resource):
+                for each in arguments_of(kind).values():
+                    look(each)
+        for part in (declared.items, declared.keys):
+            if part is not None:
+                look(part)
+
+    for name in components.__all__:
+        each = getattr(components, name)
+        if typing.is_typeddict(each) or dataclasses.is_dataclass(each):
+            look(Declared("arguments", each))
+        elif issubclass(each, pulumi.Resource):
+            found |= set(filter(ours_alone, named_in(each.__annotations__.values())))
+    assert {kind.__name__ for kind in found - {pulumi.Resource}} <= set(components.__all__)
+
+
+def ours_alone(kind: type) -> bool:
+    return kind.__module__.startswith("components.")
+
+
+def named_in(annotations: Iterable[Any]) -> Iterator[type]:
+    """The classes in annotations, such as those of ``tuple[Alert, ...]``."""
+    for annotation in annotations:
+        if parameters := typing.get_args(annotation):
+            yield from named_in(parameters)
+        elif isinstance(annotation, type):
+            yield annotation
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:
