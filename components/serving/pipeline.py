@@ -16,7 +16,6 @@ from components.pods.hosting import ApplicationHosting
 from components.serving.subscriber import (
     Delivery,
     DeliveryArgs,
-    DeliveryPlan,
     Target,
     delivery_pods,
     delivery_settings,
@@ -89,13 +88,9 @@ class Pipeline(pulumi.ComponentResource):
         check_name(where, name, reserve=AUTONAME, service=True)
         args = resolved(where, PipelineArgs, args)
         flow = args["flow"]
-        plan = DeliveryPlan(
-            name,
-            _deliveries(where, args),
-            {flow.name: topic_of(flow, flow.first)},
-            {flow.name: [flow.first]},
-        )
-        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
+        accepts = {flow.name: topic_of(flow, flow.first)}
+        deliveries = _deliveries(where, args)
+        workload = delivery_pods(where, name, cast(Mapping[str, Any], args), deliveries, accepts)
         Application.validate(where, name, workload)
         super().__init__(
             "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
