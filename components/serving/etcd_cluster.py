@@ -93,16 +93,20 @@ class EtcdCluster(pulumi.ComponentResource):
             not_ready=True,
             opts=own,
         )
-        keys = EtcdKeys.made(plan, services[0].metadata["namespace"], args.get("authority"), own)
+        keys = EtcdKeys.made(plan, services[0].metadata["namespace"], own)
         passwords = EtcdPasswords.made(plan, own)
         self.root_password = passwords.root
         snapshot: Reach | None = None
         if "restore" in args:
-            server = Application(plan.restore_name, plan.restore_server(args["restore"], keys), own)
+            server = Application(
+                child(name, "restore", limit=TASK_LIMIT),
+                plan.restore_server(args["restore"], keys),
+                own,
+            )
             snapshot = server.reach
         self.application = StatefulApplication(
             name,
-            plan.members(keys.files() | passwords.root_file(), keys.created, snapshot),
+            plan.members({**keys.member, **passwords.root_file()}, keys.created, snapshot),
             pulumi.ResourceOptions(parent=self, depends_on=services),
         )
         # What waited for a member to be ready would never see why it is not.
@@ -115,7 +119,7 @@ class EtcdCluster(pulumi.ComponentResource):
             CLIENT_PORT,
             pods=plan.selector,
             app_protocol="etcd",
-            authority=keys.client["ca.crt"],
+            authority=keys.authority,
             depends_on=(self.application.stateful_set, *services),
         )
         self.defragmentation = ScheduledTask(
