@@ -129,7 +129,26 @@ class SubscriberArgs(TypedDict):
     192Mi."""
 
 
-class Subscriber(pulumi.ComponentResource):
+class Delivering(pulumi.ComponentResource):
+    """What Subscriber and Pipeline register and give alike."""
+
+    application: Application
+    """The pods that deliver."""
+    endpoint: pulumi.Output[str]
+    """URL for POST requests, each of which is an event; of a Subscriber its topic stands behind that:
+    ``<endpoint>/<topic>``."""
+    reach: Reach
+    """How those who publish reach it: its ``url`` is that one."""
+
+    def _deliver(self, name: str, workload: ApplicationArgs, path: str) -> None:
+        """Register the pods."""
+        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
+        self.endpoint = pulumi.Output.concat("http://", self.application.endpoint or "", path)
+        self.reach = self.application.reach.at(path)
+        self.register_outputs({"endpoint": self.endpoint})
+
+
+class Subscriber(Delivering):
     """Delivers events of a bus by HTTP, each at least once.
 
     The event's data is the body of a POST request, its CloudEvents attributes are headers
@@ -140,13 +159,6 @@ class Subscriber(pulumi.ComponentResource):
 
     Registers an Application, which is let in by what it delivers to.
     """
-
-    application: Application
-    """The pods."""
-    endpoint: pulumi.Output[str]
-    """URL under which topics are published: ``<endpoint>/<topic>``."""
-    reach: Reach
-    """How those who publish reach it."""
 
     def __init__(
         self, name: str, args: SubscriberArgs, opts: pulumi.ResourceOptions | None = None
@@ -168,9 +180,7 @@ class Subscriber(pulumi.ComponentResource):
         workload = delivery_pods(where, name, cast(Mapping[str, Any], args), deliveries, accepts)
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
-        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint, self.reach = published_at(self.application, _PATH)
-        self.register_outputs({"endpoint": self.endpoint})
+        self._deliver(name, workload, _PATH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,12 +290,6 @@ def _config(
         return json.dumps(document, indent=1)
 
     return pulumi.Output.all(*(one.target.url for one in deliveries)).apply(text)
-
-
-def published_at(application: Application, path: str) -> tuple[pulumi.Output[str], Reach]:
-    """URL at which a subscriber's pods accept events, and how they are reached for that."""
-    url = pulumi.Output.concat("http://", application.endpoint or "", path)
-    return url, application.reach.at(path)
 
 
 def _deliveries(where: str, subscriptions: Sequence[SubscriptionArgs]) -> list[Delivery]:
