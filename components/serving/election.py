@@ -12,15 +12,7 @@ from typing import Annotated, NotRequired, cast
 import pulumi
 from pulumi_kubernetes.coordination.v1 import Lease
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-    resolved,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.declared import read
 from components.arguments.engine import resolve

@@ -19,12 +19,7 @@ from components.serving.etcd_plan import (
     EtcdPlan,
     member_urls,
 )
-from components.serving.etcd_settings import (
-    CLIENT_PORT,
-    PEER_PORT,
-    EtcdClusterArgs,
-    complete,
-)
+from components.serving.etcd_settings import CLIENT_PORT, PEER_PORT, EtcdClusterArgs, complete
 from components.values.metrics import ScrapeJob
 from components.values.names import child
 from components.values.reach import Credentials, Reach
@@ -32,10 +27,7 @@ from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
 from components.workloads.service_reach import service_reach
 from components.workloads.serving import service_port
-from components.workloads.stateful import (
-    StatefulApplication,
-    replica_services,
-)
+from components.workloads.stateful import StatefulApplication, replica_services
 from components.workloads.task import Task
 
 

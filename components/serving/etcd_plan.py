@@ -358,10 +358,7 @@ class EtcdPlan:
             **self._tools("snapshot", members, passwords, _MAINTENANCE, plan, 900),
             "schedule": snapshots["schedule"],
             "volumes": [
-                {
-                    "name": "snapshots",
-                    "persistent_volume_claim": {"claim_name": snapshots["claim"]},
-                }
+                {"name": "snapshots", "persistent_volume_claim": {"claim_name": snapshots["claim"]}}
             ],
             "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS}],
         }

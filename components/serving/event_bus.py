@@ -24,13 +24,7 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
-from components.platform.generated import (
-    Rotated,
-    RotationArgs,
-    check_rotation,
-    given,
-    rotated,
-)
+from components.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from components.pods import labels as pod_labels
 from components.pods.hosting import (
     PodHosting,

@@ -22,13 +22,7 @@ from components.arguments import (
 from components.arguments.images import Image
 from components.arguments.place import Place
 from components.arguments.together import unique
-from components.platform.generated import (
-    Rotated,
-    RotationArgs,
-    check_rotation,
-    given,
-    rotated,
-)
+from components.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
@@ -228,10 +222,7 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
         )
     hosting = args["hosting"]
     if not persistence:
-        unused = {
-            "appendfsync": args.get("appendfsync"),
-            "hosting.storage": hosting.get("storage"),
-        }
+        unused = {"appendfsync": args.get("appendfsync"), "hosting.storage": hosting.get("storage")}
         for argument, value in unused.items():
             if value is not None:
                 Place(where, argument).refuse(

@@ -4,14 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from components.arguments import (
-    DISTINCT,
-    NOT_EMPTY,
-    InputError,
-    check_fields,
-    matching,
-    nearest,
-)
+from components.arguments import DISTINCT, NOT_EMPTY, InputError, check_fields, matching, nearest
 from components.arguments.names import LABEL_LIMIT, dns_label
 from components.arguments.place import Place
 
