@@ -1,8 +1,7 @@
 """The workloads of an etcd cluster: its members, and what works for them."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pulumi
@@ -284,18 +283,14 @@ class EtcdPlan:
     ) -> pulumi.Output[str]:
         restore = self.args.get("restore")
         host = snapshot and snapshot.endpoint.apply(lambda known: known.partition(":")[0])
-
-        def text(known: Sequence[Any]) -> str:
-            document = {
-                "members": self.pods,
-                "token": self.name,
-                "created": known[0],
-                "found_minutes": _FOUND_MINUTES,
-                "restore": restore and {"host": known[1], "file": restore["file"]},
-            }
-            return json.dumps(document, indent=1)
-
-        return pulumi.Output.all(created, host).apply(text)
+        document = {
+            "members": self.pods,
+            "token": self.name,
+            "created": created,
+            "found_minutes": _FOUND_MINUTES,
+            "restore": restore and {"host": host, "file": restore["file"]},
+        }
+        return pulumi.Output.json_dumps(document, indent=1)
 
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
         """What hands the snapshot to members."""
@@ -376,7 +371,7 @@ class EtcdPlan:
 
         :param file: where it reads the plan, with the members' addresses
         """
-        told = pulumi.Output.all(endpoints=member_urls(members), **plan)
+        told = {"endpoints": member_urls(members), **plan}
         return {
             "image": self.args["tools_image"],
             "application": "etcd-tools",
@@ -384,7 +379,7 @@ class EtcdPlan:
             "command": ["python3", "-m", "member", verb],
             "files": {
                 f"{CLIENT}/ca.crt": cast(pulumi.Output[str], members.authority),
-                file: told.apply(lambda known: json.dumps(known, indent=1)),
+                file: pulumi.Output.json_dumps(told, indent=1),
             },
             "secret_files": passwords.root_file(),
             "reaches": [members],

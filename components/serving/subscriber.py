@@ -1,7 +1,6 @@
 """Subscriber: takes events from a bus and posts each to the function that it is for (chapter 8)."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, cast
@@ -266,30 +265,26 @@ def _config(
     name: str, deliveries: Sequence[Delivery], accepts: Mapping[str, str]
 ) -> pulumi.Output[str]:
     """What the program is told."""
-
-    def text(urls: Sequence[str]) -> str:
-        document = {
-            "name": name,
-            "accepts": accepts,
-            "firsts": {
-                published: [one.name for one in deliveries if one.topic == topic]
-                for published, topic in accepts.items()
-            },
-            "subscriptions": [
-                {
-                    "name": one.name,
-                    "topic": one.topic,
-                    **one.settings,
-                    "required": one.required,
-                    "optional": one.optional,
-                    "url": url,
-                }
-                for one, url in zip(deliveries, urls, strict=True)
-            ],
-        }
-        return json.dumps(document, indent=1)
-
-    return pulumi.Output.all(*(one.target.url for one in deliveries)).apply(text)
+    document = {
+        "name": name,
+        "accepts": accepts,
+        "firsts": {
+            published: [one.name for one in deliveries if one.topic == topic]
+            for published, topic in accepts.items()
+        },
+        "subscriptions": [
+            {
+                "name": one.name,
+                "topic": one.topic,
+                **one.settings,
+                "required": one.required,
+                "optional": one.optional,
+                "url": one.target.url,
+            }
+            for one in deliveries
+        ],
+    }
+    return pulumi.Output.json_dumps(document, indent=1)
 
 
 def _deliveries(where: str, subscriptions: Sequence[SubscriptionArgs]) -> list[Delivery]:
