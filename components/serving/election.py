@@ -7,26 +7,19 @@ between asking and writing.
 """
 
 import dataclasses
-from typing import Annotated, NotRequired, cast
+from typing import Annotated, Any, NotRequired, cast
 
 import pulumi
 from pulumi_kubernetes.coordination.v1 import Lease
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-    resolved,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
+from components.arguments.together import different
 from components.pods.companion import Companion, Rule
 from components.pods.hosting import CompanionHosting, with_resources
 from components.pods.on_change import OnChangeArgs, check_change
@@ -132,35 +125,25 @@ class Election(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         self.endpoint = f"{_LOOPBACK}:{args['port']}"
         program = _program(where, name, args)
+        access: dict[str, Any]
         if args["backend"] == "etcd":
             store, credentials = _known(args)
             self.key = pulumi.Output.from_input(f"{store.path}{name}")
-            program = dataclasses.replace(
-                program,
-                secret_files={
-                    _CA: cast(pulumi.Input[str], store.authority),
-                    _PASSWORD: credentials.password,
-                },
-                reaches=(store,),
-            )
+            secrets = {_CA: store.authority, _PASSWORD: credentials.password}
+            access = {"secret_files": secrets, "reaches": (store,)}
         else:
             # Only its metadata is ours: the electors own the rest.
             lease = Lease(name, metadata=program.metadata, opts=own)
             self.key = lease.metadata["name"]
-            program = dataclasses.replace(
-                program,
-                rules=(
-                    Rule(
-                        group="coordination.k8s.io",
-                        resources=("leases",),
-                        verbs=("get", "watch", "update"),
-                        names=(self.key,),
-                    ),
-                ),
-                depends_on=(lease,),
+            rule = Rule(
+                group="coordination.k8s.io",
+                resources=("leases",),
+                verbs=("get", "watch", "update"),
+                names=(self.key,),
             )
+            access = {"rules": (rule,), "depends_on": (lease,)}
         command = ["python3", "-m", "elector", *_flags(name, args, self.key)]
-        self.companion = dataclasses.replace(program, command=command).companion(own)
+        self.companion = dataclasses.replace(program, command=command, **access).companion(own)
         self.job = program.job(own)
         self.register_outputs({"endpoint": self.endpoint, "key": self.key})
 
@@ -246,8 +229,7 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
             margin,
             f"must be from {least} to {most} with ttl_seconds {ttl}",
         )
-    if args["port"] == args["metrics_port"]:
-        raise InputError(where, "metrics_port", args["metrics_port"], "must differ from port")
+    different(where, {"port": args["port"], "metrics_port": args["metrics_port"]})
     if "on_change" in args:
         check_change(where, args["on_change"])
     args["hosting"] = with_resources(where, args["hosting"], requests={"memory": "48Mi"})

@@ -19,12 +19,7 @@ from components.serving.etcd_plan import (
     EtcdPlan,
     member_urls,
 )
-from components.serving.etcd_settings import (
-    CLIENT_PORT,
-    PEER_PORT,
-    EtcdClusterArgs,
-    complete,
-)
+from components.serving.etcd_settings import CLIENT_PORT, PEER_PORT, EtcdClusterArgs, complete
 from components.values.metrics import ScrapeJob
 from components.values.names import child
 from components.values.reach import Credentials, Reach
@@ -32,10 +27,7 @@ from components.workloads.application import Application
 from components.workloads.scheduled import ScheduledTask
 from components.workloads.service_reach import service_reach
 from components.workloads.serving import service_port
-from components.workloads.stateful import (
-    StatefulApplication,
-    replica_services,
-)
+from components.workloads.stateful import StatefulApplication, replica_services
 from components.workloads.task import Task
 
 
@@ -93,16 +85,20 @@ class EtcdCluster(pulumi.ComponentResource):
             not_ready=True,
             opts=own,
         )
-        keys = EtcdKeys.made(plan, services[0].metadata["namespace"], args.get("authority"), own)
+        keys = EtcdKeys.made(plan, services[0].metadata["namespace"], own)
         passwords = EtcdPasswords.made(plan, own)
         self.root_password = passwords.root
         snapshot: Reach | None = None
         if "restore" in args:
-            server = Application(plan.restore_name, plan.restore_server(args["restore"], keys), own)
+            server = Application(
+                child(name, "restore", limit=TASK_LIMIT),
+                plan.restore_server(args["restore"], keys),
+                own,
+            )
             snapshot = server.reach
         self.application = StatefulApplication(
             name,
-            plan.members(keys.files() | passwords.root_file(), keys.created, snapshot),
+            plan.members({**keys.member, **passwords.root_file()}, keys.created, snapshot),
             pulumi.ResourceOptions(parent=self, depends_on=services),
         )
         # What waited for a member to be ready would never see why it is not.
@@ -115,7 +111,7 @@ class EtcdCluster(pulumi.ComponentResource):
             CLIENT_PORT,
             pods=plan.selector,
             app_protocol="etcd",
-            authority=keys.client["ca.crt"],
+            authority=keys.authority,
             depends_on=(self.application.stateful_set, *services),
         )
         self.defragmentation = ScheduledTask(

@@ -1,13 +1,12 @@
 """The workloads of an etcd cluster: its members, and what works for them."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pulumi
 
-from components.platform.certificates import Authority, Certificate
+from components.platform.certificates import Authority, Certificate, CertificateArgs
 from components.platform.generated import Rotated, given, rotated
 from components.pods import labels as pod_labels
 from components.pods.hosting import ApplicationHosting, PodHosting, narrowed, with_pod_annotations
@@ -31,7 +30,7 @@ from components.serving.etcd_settings import (
 from components.values.names import child
 from components.values.reach import Reach
 from components.workloads.application import ApplicationArgs
-from components.workloads.arguments import PodArgs
+from components.workloads.job_arguments import JobArgs
 from components.workloads.scheduled import ScheduledTaskArgs
 from components.workloads.stateful import StatefulApplicationArgs
 from components.workloads.task import TaskArgs
@@ -60,20 +59,19 @@ NO_KEYS: Mapping[str, pulumi.Input[str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class EtcdKeys:
-    """Certificates and keys, by the names of their files."""
+    """Certificates and keys, as files by their paths."""
 
-    peer: Mapping[str, pulumi.Output[str]]
-    client: Mapping[str, pulumi.Output[str]]
-    tokens: Mapping[str, pulumi.Output[str]]
+    peer: Mapping[str, pulumi.Input[str]]
+    """What members know each other by."""
+    member: Mapping[str, pulumi.Input[str]]
+    """All that a member has."""
+    authority: pulumi.Output[str]
+    """What clients verify the members with."""
     created: pulumi.Output[str]
 
     @classmethod
     def made(
-        cls,
-        plan: "EtcdPlan",
-        namespace: pulumi.Input[str],
-        authority: Authority | None,
-        opts: pulumi.ResourceOptions,
+        cls, plan: "EtcdPlan", namespace: pulumi.Input[str], opts: pulumi.ResourceOptions
     ) -> "EtcdKeys":
         """Register the authorities and certificates of a cluster.
 
@@ -81,61 +79,48 @@ class EtcdKeys:
         """
         name, hosts = plan.name, plan.hosts(namespace)
         peers = Authority(f"{name}-peers", {"common_name": "etcd peers"}, opts)
-        clients = authority or Authority(f"{name}-clients", {"common_name": "etcd"}, opts)
-        peer = Certificate(
-            f"{name}-peer",
+        clients = plan.args.get("authority") or Authority(
+            f"{name}-clients", {"common_name": "etcd"}, opts
+        )
+
+        def issued(kind: str, args: CertificateArgs) -> Certificate:
+            lasting: CertificateArgs = {**args, "validity_days": _VALIDITY_DAYS}
+            return Certificate(f"{name}-{kind}", lasting, opts)
+
+        peer = issued(
+            "peer",
             {
                 "authority": peers,
                 "common_name": "etcd peer",
                 "dns_names": hosts,
                 "usages": ["server", "client"],
-                "validity_days": _VALIDITY_DAYS,
             },
-            opts,
         )
-        client = Certificate(
-            f"{name}-server",
+        client = issued(
+            "server",
             {
                 "authority": clients,
                 "common_name": "etcd",
                 "dns_names": [*hosts, "localhost"],
                 "ip_addresses": ["127.0.0.1"],
-                "validity_days": _VALIDITY_DAYS,
             },
-            opts,
         )
         # A pair of keys for tokens; nobody connects with it.
-        tokens = Certificate(
-            f"{name}-tokens",
-            {
-                "authority": peers,
-                "common_name": "etcd tokens",
-                "usages": ["client"],
-                "validity_days": _VALIDITY_DAYS,
-            },
-            opts,
+        tokens = issued(
+            "tokens", {"authority": peers, "common_name": "etcd tokens", "usages": ["client"]}
         )
-        return cls(_pem(peer), _pem(client), _pem(tokens), peers.created)
-
-    def files(self) -> dict[str, pulumi.Input[str]]:
-        """The files of a member, by their paths."""
-        return {
-            **_in(PEER, self.peer),
-            **_in(CLIENT, self.client),
-            **{path: pem for path, pem in _in(TOKENS, self.tokens).items() if "ca.crt" not in path},
+        known = {f"{PEER}/ca.crt": peer.authority, **_pair(PEER, peer)}
+        member = {
+            **known,
+            f"{CLIENT}/ca.crt": client.authority,
+            **_pair(CLIENT, client),
+            **_pair(TOKENS, tokens),
         }
+        return cls(known, member, client.authority, peers.created)
 
 
-def _pem(certificate: Certificate) -> Mapping[str, pulumi.Output[str]]:
-    return {
-        "ca.crt": certificate.authority,
-        "tls.crt": certificate.certificate,
-        "tls.key": certificate.key,
-    }
-
-
-def _in(folder: str, files: Mapping[str, pulumi.Output[str]]) -> dict[str, pulumi.Input[str]]:
-    return {f"{folder}/{file}": content for file, content in files.items()}
+def _pair(folder: str, certificate: Certificate) -> dict[str, pulumi.Input[str]]:
+    return {f"{folder}/tls.crt": certificate.certificate, f"{folder}/tls.key": certificate.key}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +164,7 @@ class EtcdPasswords:
             users[name] = EtcdUser(name, user["prefix"], password)
         earlier = pulumi.Output.secret(args.get("former_root_password", ""))
         known = pulumi.Output.all(root.accepted, earlier).apply(
-            lambda both: [*both[0], both[1]] if both[1] else list(both[0])
+            lambda both: [word for word in (*both[0], both[1]) if word]
         )
         return cls(root.value, known, users)
 
@@ -219,11 +204,6 @@ class EtcdPlan:
     def selector(self) -> dict[str, str]:
         """The labels that all members have."""
         return pod_labels.selector("etcd", self.name, "member")
-
-    @property
-    def restore_name(self) -> str:
-        """Name of what hands the snapshot to members."""
-        return child(self.name, "restore", limit=TASK_LIMIT)
 
     def hosts(self, namespace: pulumi.Input[str]) -> list[pulumi.Input[str]]:
         """Every name under which a member is reached."""
@@ -303,18 +283,14 @@ class EtcdPlan:
     ) -> pulumi.Output[str]:
         restore = self.args.get("restore")
         host = snapshot and snapshot.endpoint.apply(lambda known: known.partition(":")[0])
-
-        def text(known: Sequence[Any]) -> str:
-            document = {
-                "members": self.pods,
-                "token": self.name,
-                "created": known[0],
-                "found_minutes": _FOUND_MINUTES,
-                "restore": restore and {"host": known[1], "file": restore["file"]},
-            }
-            return json.dumps(document, indent=1)
-
-        return pulumi.Output.all(created, host).apply(text)
+        document = {
+            "members": self.pods,
+            "token": self.name,
+            "created": created,
+            "found_minutes": _FOUND_MINUTES,
+            "restore": restore and {"host": host, "file": restore["file"]},
+        }
+        return pulumi.Output.json_dumps(document, indent=1)
 
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
         """What hands the snapshot to members."""
@@ -323,7 +299,7 @@ class EtcdPlan:
             "application": "etcd-restore",
             "component": "snapshots",
             "command": ["python3", "-m", "member", "serve"],
-            "secret_files": _in(PEER, keys.peer),
+            "secret_files": keys.peer,
             "ports": [{"name": "snapshots", "port": SNAPSHOT_PORT}],
             "volumes": [
                 {
@@ -338,11 +314,6 @@ class EtcdPlan:
 
     def access(self, members: Reach, passwords: EtcdPasswords) -> TaskArgs:
         """What enables authentication, and makes root and the users what they are to be."""
-        task: TaskArgs = {
-            **self._client("access", members, passwords),  # type: ignore[typeddict-item]
-            "timeout_seconds": 240,
-            "hosting": self._tools_hosting(),
-        }
         users = [
             {
                 "name": user.name,
@@ -352,14 +323,14 @@ class EtcdPlan:
             }
             for user in passwords.users.values()
         ]
-        task["files"] = {**task["files"], _ACCESS: _told(members, {"users": users})}
+        task = self._tools("access", members, passwords, _ACCESS, {"users": users}, 240)
         task["secret_files"] = {**task["secret_files"], **passwords.user_files()}
         if "restore" in self.args:
             # A restored cluster has the users of its snapshot.
             task["hosting"] = with_pod_annotations(
                 task["hosting"], {"dds/restored": self.args["restore"]["file"]}
             )
-        return task
+        return {**task}
 
     def defragment(self, members: Reach, passwords: EtcdPasswords) -> ScheduledTaskArgs:
         """What gives free pages back."""
@@ -368,61 +339,57 @@ class EtcdPlan:
             "free_fraction": defragmentation["free_percent"] / 100,
             "least_bytes": defragmentation["least_mb"] * MIB,
         }
-        task: ScheduledTaskArgs = {
-            **self._client("defragment", members, passwords),  # type: ignore[typeddict-item]
+        return {
+            **self._tools("defragment", members, passwords, _MAINTENANCE, plan, 1800),
             "schedule": defragmentation["schedule"],
-            "timeout_seconds": 1800,
-            "hosting": self._tools_hosting(),
         }
-        task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
-        return task
 
     def snapshot(
         self, snapshots: SnapshotsArgs, members: Reach, passwords: EtcdPasswords
     ) -> ScheduledTaskArgs:
         """What takes snapshots."""
         plan = {"name": self.name, "keep": snapshots["keep"]}
-        task: ScheduledTaskArgs = {
-            **self._client("snapshot", members, passwords),  # type: ignore[typeddict-item]
+        return {
+            **self._tools("snapshot", members, passwords, _MAINTENANCE, plan, 900),
             "schedule": snapshots["schedule"],
-            "timeout_seconds": 900,
-            "hosting": self._tools_hosting(),
             "volumes": [
-                {
-                    "name": "snapshots",
-                    "persistent_volume_claim": {"claim_name": snapshots["claim"]},
-                }
+                {"name": "snapshots", "persistent_volume_claim": {"claim_name": snapshots["claim"]}}
             ],
             "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS}],
         }
-        task["files"] = {**task["files"], _MAINTENANCE: _told(members, plan)}
-        return task
 
-    def _client(self, verb: str, members: Reach, passwords: EtcdPasswords) -> PodArgs:
-        """A pod of the project's program that talks to the members as root."""
+    def _tools(
+        self,
+        verb: str,
+        members: Reach,
+        passwords: EtcdPasswords,
+        file: str,
+        plan: Mapping[str, Any],
+        timeout: int,
+    ) -> JobArgs:
+        """A pod of the project's program that talks to the members as root.
+
+        :param file: where it reads the plan, with the members' addresses
+        """
+        told = {"endpoints": member_urls(members), **plan}
         return {
             "image": self.args["tools_image"],
             "application": "etcd-tools",
             "component": verb,
             "command": ["python3", "-m", "member", verb],
-            "files": {f"{CLIENT}/ca.crt": cast(pulumi.Output[str], members.authority)},
+            "files": {
+                f"{CLIENT}/ca.crt": cast(pulumi.Output[str], members.authority),
+                file: pulumi.Output.json_dumps(told, indent=1),
+            },
             "secret_files": passwords.root_file(),
             "reaches": [members],
+            "timeout_seconds": timeout,
+            "hosting": narrowed(self.args["hosting"], PodHosting, without=_OF_MEMBERS),
         }
-
-    def _tools_hosting(self) -> PodHosting:
-        return narrowed(self.args["hosting"], PodHosting, without=_OF_MEMBERS)
 
 
 def member_urls(members: Reach) -> pulumi.Output[list[str]]:
     """Where each member is asked, a URL."""
     return pulumi.Output.all(*members.endpoints).apply(
         lambda known: [f"https://{endpoint}" for endpoint in known]
-    )
-
-
-def _told(members: Reach, plan: Mapping[str, Any]) -> pulumi.Output[str]:
-    """A plan for the project's program, with the members."""
-    return pulumi.Output.all(endpoints=member_urls(members), **plan).apply(
-        lambda known: json.dumps(known, indent=1)
     )

@@ -59,6 +59,7 @@ UserName = Annotated[
     ),
 ]
 """What a user is called in the declaration."""
+_Password = Secret[Annotated[str, password(16)]]
 
 
 class EtcdUserArgs(TypedDict):
@@ -67,10 +68,7 @@ class EtcdUserArgs(TypedDict):
     prefix: KeyPrefix
     """Beginning of the keys that it may read and write, such as ``/shop/``; it may use no others."""
     password: NotRequired[
-        Annotated[
-            Secret[Annotated[str, password(16)]],
-            DefaultsTo("generated, and replaced as ``rotation`` says"),
-        ]
+        Annotated[_Password, DefaultsTo("generated, and replaced as ``rotation`` says")]
     ]
     """Its password, from outside. Another one takes the place of the one before at once: clients that
     have not been replaced yet are refused until they are."""
@@ -155,7 +153,7 @@ class EtcdClusterArgs(TypedDict):
     time, so ``keep_former`` is about the others."""
     root_password: NotRequired[
         Annotated[
-            Secret[Annotated[str, password(16)]],
+            _Password,
             DefaultsTo(
                 "generated with the cluster, replaced as ``rotation`` says, and gone with it"
             ),
@@ -163,7 +161,7 @@ class EtcdClusterArgs(TypedDict):
     ]
     """Password of the user ``root``. A snapshot holds root's password: to restore it into another
     cluster, keep the password outside and give it here."""
-    former_root_password: NotRequired[Secret[Annotated[str, password(16)]]]
+    former_root_password: NotRequired[_Password]
     """What root's password was, if that is not known here: where ``root_password`` is another one than
     before, or is no longer given, and where a snapshot is restored that is older. With it root's
     password is set to the present one. Of a generated one the generation before is known."""
@@ -216,36 +214,35 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
 
 def etcd_yaml(token: str, args: EtcdClusterArgs) -> str:
     """The configuration file, but for what differs between members."""
-    lines = [
-        "# etcd. Generated; the names and addresses of each member are added where it starts.",
-        f"data-dir: {STORAGE}/data",
-        f"listen-client-urls: https://0.0.0.0:{CLIENT_PORT}",
-        f"listen-peer-urls: https://0.0.0.0:{PEER_PORT}",
-        "# Probes and metrics; the NetworkPolicy says who is let in.",
-        f"listen-metrics-urls: http://0.0.0.0:{METRICS_PORT}",
-        "tls-min-version: TLS1.3",
-        "client-transport-security:",
-        f"  cert-file: {CLIENT}/tls.crt",
-        f"  key-file: {CLIENT}/tls.key",
-        "peer-transport-security:",
-        f"  cert-file: {PEER}/tls.crt",
-        f"  key-file: {PEER}/tls.key",
-        "  client-cert-auth: true",
-        f"  trusted-ca-file: {PEER}/ca.crt",
-        "  # The authority is the members' own. Asking DNS for each connection as well would keep",
-        "  # out a member whose pod has a new address.",
-        "  skip-client-san-verification: true",
-        "# Tokens that every member can verify, also after a restart.",
-        f"auth-token: {_TOKEN}",
-        "enable-grpc-gateway: true",
-        f'initial-cluster-token: "{token}"',
-        "strict-reconfig-check: true",
-        f"heartbeat-interval: {args['heartbeat_ms']}",
-        f"election-timeout: {args['election_ms']}",
-        f"quota-backend-bytes: {args['quota_mb'] * MIB}",
-        "auto-compaction-mode: periodic",
-        f'auto-compaction-retention: "{args["compaction_minutes"]}m"',
-        "# A member compares its data with the others' before it serves.",
-        "feature-gates: InitialCorruptCheck=true",
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""\
+# etcd. Generated; the names and addresses of each member are added where it starts.
+data-dir: {STORAGE}/data
+listen-client-urls: https://0.0.0.0:{CLIENT_PORT}
+listen-peer-urls: https://0.0.0.0:{PEER_PORT}
+# Probes and metrics; the NetworkPolicy says who is let in.
+listen-metrics-urls: http://0.0.0.0:{METRICS_PORT}
+tls-min-version: TLS1.3
+client-transport-security:
+  cert-file: {CLIENT}/tls.crt
+  key-file: {CLIENT}/tls.key
+peer-transport-security:
+  cert-file: {PEER}/tls.crt
+  key-file: {PEER}/tls.key
+  client-cert-auth: true
+  trusted-ca-file: {PEER}/ca.crt
+  # The authority is the members' own. Asking DNS for each connection as well would keep
+  # out a member whose pod has a new address.
+  skip-client-san-verification: true
+# Tokens that every member can verify, also after a restart.
+auth-token: {_TOKEN}
+enable-grpc-gateway: true
+initial-cluster-token: "{token}"
+strict-reconfig-check: true
+heartbeat-interval: {args["heartbeat_ms"]}
+election-timeout: {args["election_ms"]}
+quota-backend-bytes: {args["quota_mb"] * MIB}
+auto-compaction-mode: periodic
+auto-compaction-retention: "{args["compaction_minutes"]}m"
+# A member compares its data with the others' before it serves.
+feature-gates: InitialCorruptCheck=true
+"""

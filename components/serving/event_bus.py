@@ -7,7 +7,7 @@ The bus is NATS with JetStream: streams on a volume. A Job with the project's ow
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
@@ -24,13 +24,7 @@ from components.arguments import (
 )
 from components.arguments.constraints import Constraint, password
 from components.arguments.images import Image
-from components.platform.generated import (
-    Rotated,
-    RotationArgs,
-    check_rotation,
-    given,
-    rotated,
-)
+from components.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from components.pods import labels as pod_labels
 from components.pods.hosting import (
     PodHosting,
@@ -203,9 +197,15 @@ class EventBus(pulumi.ComponentResource):
             lambda known: users_conf(*known)
         )
         self.server = Singleton(name, plan.server({_USERS: users}), own)
+        hosting = args["hosting"]
         service = Service(
-            plan.service_name,
-            metadata=plan.metadata(),
+            f"{name}-client",
+            metadata={
+                **object_metadata(
+                    plan.selector, hosting, annotations=hosting["service_annotations"]
+                ),
+                "name": f"{name}-client",
+            },
             spec={
                 "selector": plan.selector,
                 "ports": [{"name": "client", "port": CLIENT_PORT, "target_port": CLIENT_PORT}],
@@ -275,14 +275,11 @@ authorization {{
 """
 
 
-def _asked_mb(args: EventBusArgs) -> int:
-    buckets = sum(bucket["size_mb"] for bucket in args["buckets"])
-    return args["events_mb"] + args["dead_mb"] + args["records_mb"] + buckets
-
-
 def _stored_mb(args: EventBusArgs) -> int:
+    buckets = sum(bucket["size_mb"] for bucket in args["buckets"])
     # What is passed on finds room where publishing does not (rules.room of the program).
-    return _asked_mb(args) + max(-(-args["events_mb"] // 4), 1)
+    room = max(-(-args["events_mb"] // 4), 1)
+    return args["events_mb"] + room + args["dead_mb"] + args["records_mb"] + buckets
 
 
 def _nats_conf(name: str, args: EventBusArgs) -> str:
@@ -327,22 +324,8 @@ class _Plan:
         return pod_labels.selector("nats", self.name, "bus")
 
     @property
-    def service_name(self) -> str:
-        return f"{self.name}-client"
-
-    @property
     def setup_name(self) -> str:
         return child(self.name, "streams", limit=_TASK_LIMIT)
-
-    def metadata(self) -> Any:
-        return {
-            **object_metadata(
-                self.selector,
-                self.args["hosting"],
-                annotations=self.args["hosting"]["service_annotations"],
-            ),
-            "name": self.service_name,
-        }
 
     def server(self, secret_files: Mapping[str, pulumi.Input[str]]) -> SingletonArgs:
         """NATS itself."""

@@ -3,15 +3,13 @@
 from typing import Annotated, NotRequired
 
 import pulumi
-from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
 from components.arguments import Default, DefaultsTo, InputError, Later, one_of, resolved
 from components.arguments.names import check_name
-from components.serving.function_plan import FunctionPlan, RunArgs, plan_function
+from components.serving.function_plan import FunctionComponent, FunctionPlan, RunArgs, plan_function
 from components.serving.function_source import Code, FunctionName
 from components.values.names import AUTONAME
 from components.values.reach import Reach, speaking
-from components.workloads.application import Application
 
 DEFAULTING = """\
 # Simple handler function for adding default values
@@ -54,25 +52,13 @@ class FunctionDecoratorArgs(RunArgs):
     request goes to the service as it came, or its answer to the client as it came."""
 
 
-class FunctionDecorator(pulumi.ComponentResource):
+class FunctionDecorator(FunctionComponent):
     """Fills in and changes requests on their way to a service, and answers on their way back.
 
     Requests without a JSON object as body pass unchanged, as do the service's refusals. A service
-    that does not answer is 502. Registers what a Function registers.
+    that does not answer is 502. Its clients are those of the service. Registers what a Function
+    registers.
     """
-
-    labels: dict[str, str]
-    """Labels that select the pods."""
-    endpoint: pulumi.Output[str]
-    """``host:port`` for clients of the service, from anywhere in the cluster."""
-    reach: Reach
-    """How it is reached, by clients of the service and by deliveries."""
-    application: Application
-    """The pods."""
-    activator: Application | None
-    """What requests come to, with ``min_scale`` 0; otherwise None."""
-    scaler: HorizontalPodAutoscaler | None
-    """What scales them; None with a fixed number."""
 
     def __init__(
         self, name: str, args: FunctionDecoratorArgs, opts: pulumi.ResourceOptions | None = None
@@ -82,27 +68,21 @@ class FunctionDecorator(pulumi.ComponentResource):
         :param name: a DNS label of at most 54 characters
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        plan = _plan(f'FunctionDecorator "{name}"', name, args)
+        where = f'FunctionDecorator "{name}"'
+        check_name(where, name, reserve=AUTONAME, service=True)
+        args = resolved(where, FunctionDecoratorArgs, args)
+        plan = _plan(where, name, args)
         super().__init__(
             "dds:index:FunctionDecorator",
             name,
-            {"image": plan.args["image"], "upstream": plan.args["upstream"].endpoint},
+            {"image": args["image"], "upstream": args["upstream"].endpoint},
             opts,
         )
-        made = plan.register(self)
-        self.application = made.application
-        self.activator = made.activator
-        self.scaler = made.scaler
-        self.labels = made.application.labels
-        self.endpoint = made.endpoint
-        self.reach = made.entrance.reach
+        self._run(plan)
         self.register_outputs({"endpoint": self.endpoint})
 
 
 def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
-    check_name(where, name, reserve=AUTONAME, service=True)
-    args = resolved(where, FunctionDecoratorArgs, args)
-    functions = {"target": args["target"]}
     upstream = args["upstream"]
     if upstream.path:
         raise InputError(
@@ -110,12 +90,10 @@ def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
             "must be left out: the path of each request is asked for",
         )  # fmt: skip
     runtime: dict[str, pulumi.Input[str]] = {
-        "FUNCTION_HANDLER": args["target"],
         "FUNCTION_UPSTREAM": upstream.endpoint,
         "FUNCTION_ON_FAILURE": args["on_failure"],
     }
     if "response" in args:
-        functions["response"] = args["response"]
         runtime["FUNCTION_RESPONSE"] = args["response"]
     code = {} if "code" in args or "source" in args else {"code": DEFAULTING}
     return plan_function(
@@ -123,7 +101,6 @@ def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
         name,
         {**args, **code, "reaches": [*args["reaches"], upstream]},
         component="function-decorator",
-        functions=functions,
         signature="context",
         runtime=runtime,
     )

@@ -1,9 +1,9 @@
 """What Function and FunctionDecorator share: arguments, checks, the pod and its scaling."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_docker as docker
@@ -24,7 +24,7 @@ from components.pods.hosting import (
     with_resources,
     without_service,
 )
-from components.serving import function_activator as activator
+from components.serving.function_activator import DEFAULTS, Activator
 from components.serving.function_source import MainFile, Source, source_of
 from components.values.peers import Clients
 from components.values.reach import Reach
@@ -87,14 +87,14 @@ class RunArgs(TypedDict):
     ]
     """Most pods; equal to ``min_scale``, nothing scales."""
     idle_seconds: NotRequired[
-        Annotated[int, between(5, 86400), DefaultsTo(f"{activator.DEFAULTS['idle_seconds']}")]
+        Annotated[int, between(5, 86400), DefaultsTo(f"{DEFAULTS['idle_seconds']}")]
     ]
     """With ``min_scale`` 0: seconds without any request after which the last pod goes."""
-    held: NotRequired[Annotated[int, between(1, 1000), DefaultsTo(f"{activator.DEFAULTS['held']}")]]
+    held: NotRequired[Annotated[int, between(1, 1000), DefaultsTo(f"{DEFAULTS['held']}")]]
     """With ``min_scale`` 0: requests that wait for a pod or for a place at one; more are answered
     with 503."""
     hold_seconds: NotRequired[
-        Annotated[int, between(1, 600), DefaultsTo(f"{activator.DEFAULTS['hold_seconds']}")]
+        Annotated[int, between(1, 600), DefaultsTo(f"{DEFAULTS['hold_seconds']}")]
     ]
     """With ``min_scale`` 0: seconds that one waits at most; then it is answered with 503 and the
     reason."""
@@ -136,36 +136,6 @@ _PASSED = (
 
 
 @dataclass(frozen=True)
-class FunctionResources:
-    """What was registered."""
-
-    application: Application
-    activator: Application | None
-    scaler: HorizontalPodAutoscaler | None
-    image: docker.Image | None
-
-    @property
-    def entrance(self) -> Application:
-        """The pods that requests come to."""
-        return self.activator or self.application
-
-    @property
-    def endpoint(self) -> pulumi.Output[str]:
-        """``host:port`` of the Service."""
-        if self.entrance.endpoint is None:
-            raise RuntimeError("a function has a Service")
-        return self.entrance.endpoint
-
-
-def function_ports(metrics_clients: Clients) -> list[PortArgs]:
-    """Where a function's pods listen, and an activator's alike."""
-    return [
-        {"name": "http", "port": FUNCTION_PORT, "app_protocol": "http"},
-        {"name": "health", "port": HEALTH_PORT, "clients": metrics_clients},
-    ]
-
-
-@dataclass(frozen=True)
 class FunctionPlan:
     """A function, checked before any resource is registered."""
 
@@ -173,89 +143,110 @@ class FunctionPlan:
     source: Source
     args: Mapping[str, Any]
     application: ApplicationArgs
-    min_scale: int
-    max_scale: int
-    activator: Callable[[pulumi.Input[str]], ApplicationArgs] | None
-    """The activator by the name of the function's Deployment."""
+    activator: Activator | None
 
-    def register(self, parent: pulumi.Resource) -> FunctionResources:
-        """Register the image, the pods and what scales them."""
-        if self.source.left_out:
+
+class FunctionComponent(pulumi.ComponentResource):
+    """What Function and FunctionDecorator register and give alike."""
+
+    labels: dict[str, str]
+    """Labels that select the pods."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` for its clients, from anywhere in the cluster."""
+    reach: Reach
+    """How it is reached, by its clients and by Subscriber and Pipeline, which deliver events."""
+    application: Application
+    """The pods."""
+    activator: Application | None
+    """What requests come to, with ``min_scale`` 0; otherwise None."""
+    scaler: HorizontalPodAutoscaler | None
+    """What scales them; None with a fixed number."""
+
+    def _run(self, plan: FunctionPlan) -> pulumi.Input[str]:
+        """Register the image, the pods and what scales them; the image is returned."""
+        if plan.source.left_out:
             pulumi.log.warn(
-                f"{', '.join(self.source.left_out)} may be secret and is not in the function: what "
+                f"{', '.join(plan.source.left_out)} may be secret and is not in the function: what "
                 "it needs of that belongs into secret_files",
-                parent,
+                self,
             )
-        child = pulumi.ResourceOptions(parent=parent)
-        built = self._image(child)
-        application: ApplicationArgs = {**self.application}
-        if built is not None:
-            application["image"] = built.repo_digest
-        made = Application(self.name, application, child)
-        before = None
-        if self.activator is not None:
-            workload = self.activator(made.deployment.metadata["name"])
-            before = Application(activator.activator_name(self.name), workload, child)
-        return FunctionResources(made, before, self._scaler(made, child), built)
+        own = pulumi.ResourceOptions(parent=self)
+        image = _image(plan, own)
+        self.application = Application(plan.name, {**plan.application, "image": image}, own)
+        self.labels = self.application.labels
+        self.activator = None
+        if plan.activator is not None:
+            workload = plan.activator.pods(self.application.deployment.metadata["name"])
+            self.activator = Application(plan.activator.name, workload, own)
+        self.scaler = _scaler(plan, self.application, own)
+        entrance = self.activator or self.application
+        self.reach = entrance.reach
+        self.endpoint = cast(pulumi.Output[str], entrance.endpoint)
+        return image
 
-    def _image(self, opts: pulumi.ResourceOptions) -> docker.Image | None:
-        if self.source.folder is None:
-            return None
-        registry = pulumi.Output.from_input(self.args["registry"])
-        return docker.Image(
-            self.name,
-            image_name=pulumi.Output.concat(registry, f"/dds/function-{self.name}:current"),
-            build={
-                "context": str(self.source.folder),
-                "dockerfile": str(_DOCKERFILE),
-                "target": "dependencies" if self.source.requirements else "plain",
-                "args": {"BASE": self.args["image"]},
+
+def _image(plan: FunctionPlan, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
+    """What runs: by digest where it is built here."""
+    given: pulumi.Input[str] = plan.args["image"]
+    if plan.source.folder is None:
+        return given
+    registry = pulumi.Output.from_input(plan.args["registry"])
+    built = docker.Image(
+        plan.name,
+        image_name=pulumi.Output.concat(registry, f"/dds/function-{plan.name}:current"),
+        build={
+            "context": str(plan.source.folder),
+            "dockerfile": str(_DOCKERFILE),
+            "target": "dependencies" if plan.source.requirements else "plain",
+            "args": {"BASE": given},
+        },
+        registry={"server": registry},
+        opts=opts,
+    )
+    return built.repo_digest
+
+
+def _scaler(
+    plan: FunctionPlan, application: Application, opts: pulumi.ResourceOptions
+) -> HorizontalPodAutoscaler | None:
+    lowest = max(1, plan.args["min_scale"])
+    if lowest == plan.args["max_scale"]:
+        return None
+    return HorizontalPodAutoscaler(
+        plan.name,
+        metadata=object_metadata(
+            application.labels, plan.args["hosting"], version=plan.args.get("version")
+        ),
+        spec={
+            "scale_target_ref": {
+                "api_version": "apps/v1",
+                "kind": "Deployment",
+                "name": application.deployment.metadata["name"],
             },
-            registry={"server": registry},
-            opts=opts,
-        )
-
-    def _scaler(
-        self, application: Application, opts: pulumi.ResourceOptions
-    ) -> HorizontalPodAutoscaler | None:
-        lowest = max(1, self.min_scale)
-        if lowest == self.max_scale:
-            return None
-        return HorizontalPodAutoscaler(
-            self.name,
-            metadata=object_metadata(
-                application.labels, self.args["hosting"], version=self.args.get("version")
-            ),
-            spec={
-                "scale_target_ref": {
-                    "api_version": "apps/v1",
-                    "kind": "Deployment",
-                    "name": application.deployment.metadata["name"],
-                },
-                # It leaves alone what has none: from 0 to 1 and back is the activator's.
-                "min_replicas": lowest,
-                "max_replicas": self.max_scale,
-                "metrics": [
-                    {
-                        # The function's own container: what a companion uses does not count.
-                        "type": "ContainerResource",
-                        "container_resource": {
-                            "name": "cpu",
-                            "container": self.name,
-                            "target": {
-                                "type": "Utilization",
-                                "average_utilization": self.args["target_utilization"],
-                            },
+            # It leaves alone what has none: from 0 to 1 and back is the activator's.
+            "min_replicas": lowest,
+            "max_replicas": plan.args["max_scale"],
+            "metrics": [
+                {
+                    # The function's own container: what a companion uses does not count.
+                    "type": "ContainerResource",
+                    "container_resource": {
+                        "name": "cpu",
+                        "container": plan.name,
+                        "target": {
+                            "type": "Utilization",
+                            "average_utilization": plan.args["target_utilization"],
                         },
-                    }
-                ],
-                "behavior": {
-                    "scale_up": {"stabilization_window_seconds": 0},
-                    "scale_down": {"stabilization_window_seconds": self.args["scale_down_seconds"]},
-                },
+                    },
+                }
+            ],
+            "behavior": {
+                "scale_up": {"stabilization_window_seconds": 0},
+                "scale_down": {"stabilization_window_seconds": plan.args["scale_down_seconds"]},
             },
-            opts=opts,
-        )
+        },
+        opts=opts,
+    )
 
 
 def plan_function(
@@ -264,17 +255,16 @@ def plan_function(
     args: Mapping[str, Any],
     *,
     component: str,
-    functions: Mapping[str, str],
     signature: str,
     runtime: Mapping[str, pulumi.Input[str]],
 ) -> FunctionPlan:
     """Check what only a function knows: one argument against another, the code, the pods.
 
-    :param args: resolved RunArgs and ``code``
+    :param args: resolved RunArgs, ``code`` and ``target``, and ``response`` if there is one
     :param component: for the label app.kubernetes.io/component
-    :param functions: names of functions that the code must have, by the argument that names them
     :param runtime: more environment variables for the runtime
     """
+    functions = {each: args[each] for each in ("target", "response") if each in args}
     source = source_of(where, args, functions)
     if source.folder is not None and "registry" not in args:
         raise InputError(
@@ -286,15 +276,18 @@ def plan_function(
                 raise InputError(
                     where, argument, path, f"must not lie in {_RUNTIME}, where the code is"
                 )
-    concurrency, timeout, min_scale = (
+    concurrency, timeout, lowest = (
         args[argument] for argument in ("concurrency", "timeout_seconds", "min_scale")
     )
-    max_scale = args.get("max_scale", max(_MAX_SCALE, min_scale))
-    if min_scale > max_scale:
+    highest = args.get("max_scale", max(_MAX_SCALE, lowest))
+    if lowest > highest:
         raise InputError(
-            where, "min_scale", min_scale, f"must not be above max_scale, which is {max_scale}"
+            where, "min_scale", lowest, f"must not be above max_scale, which is {highest}"
         )
-    told = activator.told_activator(where, args, needed=min_scale == 0)
+    for argument in DEFAULTS:
+        if lowest and argument in args:
+            raise InputError(where, argument, args[argument], "is for min_scale 0")
+    args = {**args, "max_scale": highest}
     own = {
         "FUNCTION_NAME": name,
         "FUNCTION_CONCURRENCY": str(concurrency),
@@ -302,7 +295,10 @@ def plan_function(
         "FUNCTION_PORT": str(FUNCTION_PORT),
         "FUNCTION_HEALTH_PORT": str(HEALTH_PORT),
     }
-    ports = function_ports(args["metrics_clients"])
+    ports: list[PortArgs] = [
+        {"name": "http", "port": FUNCTION_PORT, "app_protocol": "http"},
+        {"name": "health", "port": HEALTH_PORT, "clients": args["metrics_clients"]},
+    ]
     hosting = with_resources(
         where,
         args["hosting"],
@@ -319,6 +315,7 @@ def plan_function(
             "FUNCTION_FILE": f"{_FOLDER}/{source.main}",
             "FUNCTION_FORM": signature,
             "FUNCTION_WAITING": str(args.get("waiting", 4 * concurrency)),
+            "FUNCTION_HANDLER": args["target"],
             **runtime,
         },
         "files": {
@@ -332,44 +329,22 @@ def plan_function(
         "liveness": {"path": "/healthz", "port": "health"},
         # What runs may end, and its answer be sent.
         "grace_seconds": timeout + 10,
-        "replicas": max_scale,
-        "autoscaled": min_scale != max_scale,
+        "replicas": highest,
+        "autoscaled": lowest != highest,
+        **{key: args[key] for key in _PASSED if key in args},
     }
-    application |= {key: args[key] for key in _PASSED if key in args}
-    waking = None
-    if min_scale == 0:
-        # The activator alone asks the pods: by their addresses, so the host here is none.
-        pods = Reach(
-            name,
-            tuple(f"{name}:{port['port']}" for port in ports),
-            pods=pod_labels.selector(name, name, component),
-            isolated=True,
-        )
+    activator = None
+    if lowest == 0:
         application |= {
             "clients": [],
             "expose": [],
             "hosting": without_service(hosting),
-            # It goes on sending requests until it has heard that a pod was told to end.
+            # The activator goes on sending requests until it has heard that a pod was told to end.
             "drain_seconds": _DRAIN_SECONDS,
         }
-
-        def waking(deployment: pulumi.Input[str]) -> ApplicationArgs:
-            return activator.activator_pods(
-                args,
-                told,
-                environment=own,
-                timeout=timeout,
-                ports=ports,
-                deployment=deployment,
-                pods=pods,
-                most_pods=max_scale,
-            )
-
-        activator.validate_activator(where, name, waking(name))
-    plan = FunctionPlan(name, source, args, _typed(application), min_scale, max_scale, waking)
+        selector = pod_labels.selector(name, name, component)
+        activator = Activator(name, args, own, ports, selector)
+        Application.validate(where, activator.name, activator.pods(name))
+    plan = FunctionPlan(name, source, args, cast(ApplicationArgs, application), activator)
     Application.validate(where, name, plan.application)
     return plan
-
-
-def _typed(application: dict[str, Any]) -> ApplicationArgs:
-    return application  # type: ignore[return-value]

@@ -14,13 +14,12 @@ from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.pods.hosting import ApplicationHosting
 from components.serving.subscriber import (
+    Delivering,
     Delivery,
     DeliveryArgs,
-    DeliveryPlan,
     Target,
     delivery_pods,
     delivery_settings,
-    published_at,
 )
 from components.values.flow import Flow, StepName
 from components.values.names import AUTONAME
@@ -57,7 +56,7 @@ class PipelineArgs(TypedDict):
     192Mi."""
 
 
-class Pipeline(pulumi.ComponentResource):
+class Pipeline(Delivering):
     """Functions that follow each other, with nothing lost between them.
 
     ``POST <endpoint>`` with JSON is answered with 202 and the event's id once the event is stored;
@@ -69,13 +68,6 @@ class Pipeline(pulumi.ComponentResource):
 
     Registers an Application that delivers, as Subscriber does.
     """
-
-    application: Application
-    """The pods that deliver."""
-    endpoint: pulumi.Output[str]
-    """URL for POST requests, each of which is an event."""
-    reach: Reach
-    """How those who publish reach it: its ``url`` is that one."""
 
     def __init__(
         self, name: str, args: PipelineArgs, opts: pulumi.ResourceOptions | None = None
@@ -89,20 +81,14 @@ class Pipeline(pulumi.ComponentResource):
         check_name(where, name, reserve=AUTONAME, service=True)
         args = resolved(where, PipelineArgs, args)
         flow = args["flow"]
-        plan = DeliveryPlan(
-            name,
-            _deliveries(where, args),
-            {flow.name: topic_of(flow, flow.first)},
-            {flow.name: [flow.first]},
-        )
-        workload = delivery_pods(where, cast(Mapping[str, Any], args), plan)
+        accepts = {flow.name: topic_of(flow, flow.first)}
+        deliveries = _deliveries(where, args)
+        workload = delivery_pods(where, name, cast(Mapping[str, Any], args), deliveries, accepts)
         Application.validate(where, name, workload)
         super().__init__(
             "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
         )
-        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint, self.reach = published_at(self.application, f"/events/{flow.name}")
-        self.register_outputs({"endpoint": self.endpoint})
+        self._deliver(name, workload, f"/events/{flow.name}")
 
 
 def topic_of(flow: Flow, step: str) -> str:

@@ -71,10 +71,7 @@ class ShardRouter(pulumi.ComponentResource):
         )
         Application.validate(where, name, workload)
         super().__init__(
-            "dds:index:ShardRouter",
-            name,
-            {"image": args["image"], "policy": args["policy"]},
-            opts,
+            "dds:index:ShardRouter", name, {"image": args["image"], "policy": args["policy"]}, opts
         )
         store = args["store"]
         self.ring = pool.ring(store.endpoints)

@@ -4,7 +4,6 @@ The shards know nothing of each other. Which key is where is decided by the clie
 from the reach that this component gives.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired
 
@@ -23,13 +22,7 @@ from components.arguments import (
 from components.arguments.images import Image
 from components.arguments.place import Place
 from components.arguments.together import unique
-from components.platform.generated import (
-    Rotated,
-    RotationArgs,
-    check_rotation,
-    given,
-    rotated,
-)
+from components.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
 from components.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
@@ -125,8 +118,7 @@ class ShardedRedis(pulumi.ComponentResource):
         """
         where = f'ShardedRedis "{name}"'
         args = _checked(where, args)
-        acl = _Acl.open()
-        ShardSet.validate(where, name, _shards(args, acl))
+        ShardSet.validate(where, name, _shards(args))
         super().__init__(
             "dds:index:ShardedRedis",
             name,
@@ -136,12 +128,13 @@ class ShardedRedis(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         self.password = None
         self.admin_password = None
+        passwords: list[Rotated] = []
         if args["auth"]:
             clients = _password(args, "password", f"{name}-password", own)
             admin = _password(args, "admin_password", f"{name}-admin", own)
+            passwords = [clients, admin]
             self.password, self.admin_password = clients.value, admin.value
-            acl = _Acl.guarded(clients, admin)
-        shards = _shards(args, acl.having(args["users"]))
+        shards = _shards(args, passwords)
         if self.password is not None:
             shards["credentials"] = Credentials(self.password)
         made = ShardSet(name, shards, own)
@@ -185,40 +178,29 @@ def _redis_conf(args: ShardedRedisArgs) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Acl:
-    text: pulumi.Input[str]
-    secret: bool
+def _acl(passwords: Sequence[Rotated], users: Sequence[RedisUser]) -> pulumi.Output[str]:
+    """Who may do what.
 
-    @classmethod
-    def open(cls) -> "_Acl":
-        return cls(_users("nopass", None), secret=False)
+    :param passwords: the clients' and the administrator's; none without ``auth``
+    """
 
-    @classmethod
-    def guarded(cls, clients: Rotated, admin: Rotated) -> "_Acl":
-        def text(known: Sequence[list[str]]) -> str:
-            return _users(*map(hashed, known))
+    def text(known: Sequence[Any]) -> str:
+        accepted, others = known
+        words = [hashed(each) for each in accepted] or ["nopass"]
+        lines = [
+            # KEYS, FLUSHALL, CONFIG, SHUTDOWN, MONITOR and their like are @dangerous or @admin.
+            f"user default on {words[0]} ~* &* +@all -@admin -@dangerous",
+            *(f"user admin on {word} ~* &* +@all" for word in words[1:]),
+            # For probes: whoever it is may ask whether the server lives, and nothing else.
+            "user probe on nopass resetkeys resetchannels -@all +ping",
+            *others,
+        ]
+        return "\n".join(lines) + "\n"
 
-        return cls(pulumi.Output.all(clients.accepted, admin.accepted).apply(text), secret=True)
-
-    def having(self, users: Sequence[RedisUser]) -> "_Acl":
-        if not users:
-            return self
-        lines = pulumi.Output.all(*(user.acl_line() for user in users))
-        text = pulumi.Output.all(self.text, lines).apply(
-            lambda known: known[0] + "".join(f"{line}\n" for line in known[1])
-        )
-        return dataclasses.replace(self, text=text, secret=True)
-
-
-def _users(password: str, admin: str | None) -> str:
-    # KEYS, FLUSHALL, CONFIG, SHUTDOWN, MONITOR and their like are @dangerous or @admin.
-    lines = [f"user default on {password} ~* &* +@all -@admin -@dangerous"]
-    if admin is not None:
-        lines.append(f"user admin on {admin} ~* &* +@all")
-    # For probes: whoever it is may ask whether the server lives, and nothing else.
-    lines.append("user probe on nopass resetkeys resetchannels -@all +ping")
-    return "\n".join(lines) + "\n"
+    return pulumi.Output.all(
+        pulumi.Output.all(*(each.accepted for each in passwords)),
+        pulumi.Output.all(*(user.acl_line() for user in users)),
+    ).apply(text)
 
 
 def _password(
@@ -240,16 +222,11 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
         )
     hosting = args["hosting"]
     if not persistence:
-        for argument, value in (
-            ("appendfsync", args.get("appendfsync")),
-            ("hosting.storage", hosting.get("storage")),
-        ):
+        unused = {"appendfsync": args.get("appendfsync"), "hosting.storage": hosting.get("storage")}
+        for argument, value in unused.items():
             if value is not None:
-                raise InputError(
-                    where,
-                    argument,
-                    value,
-                    "must be left out: nothing is on disk without persistence",
+                Place(where, argument).refuse(
+                    value, "must be left out: nothing is on disk without persistence"
                 )
     _check_passwords(where, args)
     memory = args["memory_mb"]
@@ -282,8 +259,10 @@ def _check_passwords(where: str, args: ShardedRedisArgs) -> None:
     check_rotation(where, args["rotation"], generated=generated)
 
 
-def _shards(args: ShardedRedisArgs, acl: _Acl) -> ShardSetArgs:
-    files: dict[str, pulumi.Input[str]] = {_CONFIG: _redis_conf(args)}
+def _shards(args: ShardedRedisArgs, passwords: Sequence[Rotated] = ()) -> ShardSetArgs:
+    users = args["users"]
+    acl = {_ACL: _acl(passwords, users)}
+    secret = bool(passwords or users)
     shards: ShardSetArgs = {
         "image": args["image"],
         "shards": args["shards"],
@@ -291,8 +270,8 @@ def _shards(args: ShardedRedisArgs, acl: _Acl) -> ShardSetArgs:
         "hash_tag": args["hash_tag"],
         "application": "redis",
         "command": ["redis-server", _CONFIG],
-        "files": files if acl.secret else {**files, _ACL: acl.text},
-        "secret_files": {_ACL: acl.text} if acl.secret else {},
+        "files": {_CONFIG: _redis_conf(args), **({} if secret else acl)},
+        "secret_files": acl if secret else {},
         "ports": [{"name": "redis", "port": PORT, "app_protocol": "redis"}],
         "clients": args["clients"],
         "companions": args["companions"],

@@ -1,7 +1,6 @@
 """Subscriber: takes events from a bus and posts each to the function that it is for (chapter 8)."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, cast
@@ -129,7 +128,26 @@ class SubscriberArgs(TypedDict):
     192Mi."""
 
 
-class Subscriber(pulumi.ComponentResource):
+class Delivering(pulumi.ComponentResource):
+    """What Subscriber and Pipeline register and give alike."""
+
+    application: Application
+    """The pods that deliver."""
+    endpoint: pulumi.Output[str]
+    """URL for POST requests, each of which is an event; of a Subscriber its topic stands behind that:
+    ``<endpoint>/<topic>``."""
+    reach: Reach
+    """How those who publish reach it: its ``url`` is that one."""
+
+    def _deliver(self, name: str, workload: ApplicationArgs, path: str) -> None:
+        """Register the pods."""
+        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
+        self.endpoint = pulumi.Output.concat("http://", self.application.endpoint or "", path)
+        self.reach = self.application.reach.at(path)
+        self.register_outputs({"endpoint": self.endpoint})
+
+
+class Subscriber(Delivering):
     """Delivers events of a bus by HTTP, each at least once.
 
     The event's data is the body of a POST request, its CloudEvents attributes are headers
@@ -140,13 +158,6 @@ class Subscriber(pulumi.ComponentResource):
 
     Registers an Application, which is let in by what it delivers to.
     """
-
-    application: Application
-    """The pods."""
-    endpoint: pulumi.Output[str]
-    """URL under which topics are published: ``<endpoint>/<topic>``."""
-    reach: Reach
-    """How those who publish reach it."""
 
     def __init__(
         self, name: str, args: SubscriberArgs, opts: pulumi.ResourceOptions | None = None
@@ -163,12 +174,12 @@ class Subscriber(pulumi.ComponentResource):
             raise InputError(
                 where, "clients", args["clients"], "must be left out: nothing is accepted"
             )
-        workload = delivery_pods(where, cast(Mapping[str, Any], args), _plan(where, name, args))
+        deliveries = _deliveries(where, args["subscriptions"])
+        accepts = {topic: topic for topic in args["accepts"]}
+        workload = delivery_pods(where, name, cast(Mapping[str, Any], args), deliveries, accepts)
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
-        self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint, self.reach = published_at(self.application, _PATH)
-        self.register_outputs({"endpoint": self.endpoint})
+        self._deliver(name, workload, _PATH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,45 +195,6 @@ class Delivery:
     optional: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     """Field and topic by step."""
 
-    def document(self) -> dict[str, Any]:
-        """What the program is told, but for the URL."""
-        return {
-            "name": self.name,
-            "topic": self.topic,
-            **self.settings,
-            "required": dict(self.required),
-            "optional": {step: list(pair) for step, pair in self.optional.items()},
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class DeliveryPlan:
-    """What the pods of a subscriber do."""
-
-    name: str
-    deliveries: Sequence[Delivery]
-    accepts: Mapping[str, str]
-    """Topic by the name that clients publish it under."""
-    firsts: Mapping[str, Sequence[str]]
-    """Names of the deliveries that a published event goes to, by the same name."""
-
-    def document(self) -> pulumi.Output[str]:
-        """The program's configuration file."""
-
-        def text(urls: Sequence[str]) -> str:
-            document = {
-                "name": self.name,
-                "accepts": dict(self.accepts),
-                "firsts": {name: list(steps) for name, steps in self.firsts.items()},
-                "subscriptions": [
-                    {**one.document(), "url": url}
-                    for one, url in zip(self.deliveries, urls, strict=True)
-                ],
-            }
-            return json.dumps(document, indent=1)
-
-        return pulumi.Output.all(*(one.target.url for one in self.deliveries)).apply(text)
-
 
 def delivery_settings(
     where: str, argument: str, given: DeliveryArgs, common: DeliveryArgs | None = None
@@ -233,22 +205,17 @@ def delivery_settings(
     :param common: what holds where ``given`` says nothing
     """
     said: DeliveryArgs = {**(common or {}), **given}
+    place = Place(where, argument)
     first = said.get("first_delay_seconds", _FIRST_DELAY)
     longest = said.get("longest_delay_seconds", max(_LONGEST_DELAY, first))
     if longest < first:
         # Only one of the two may be what stands here.
         if "longest_delay_seconds" in given:
-            raise InputError(
-                where,
-                f"{argument}.longest_delay_seconds",
-                longest,
-                f"must be at least first_delay_seconds, which is {first}",
+            place.key("longest_delay_seconds").refuse(
+                longest, f"must be at least first_delay_seconds, which is {first}"
             )
-        raise InputError(
-            where,
-            f"{argument}.first_delay_seconds",
-            first,
-            f"must be at most longest_delay_seconds, which is {longest}",
+        place.key("first_delay_seconds").refuse(
+            first, f"must be at most longest_delay_seconds, which is {longest}"
         )
     return {
         "attempts": said.get("attempts", _ATTEMPTS),
@@ -259,17 +226,24 @@ def delivery_settings(
     }
 
 
-def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> ApplicationArgs:
+def delivery_pods(
+    where: str,
+    name: str,
+    args: Mapping[str, Any],
+    deliveries: Sequence[Delivery],
+    accepts: Mapping[str, str],
+) -> ApplicationArgs:
     """The pods that deliver.
 
     :param args: those of SubscriberArgs that concern the pods
+    :param accepts: topic by the name that clients publish it under
     """
     pod = bus_client(args["image"], "deliver", args["bus"], where)
-    longest = max(one.settings["timeout"] for one in plan.deliveries)
+    longest = max(one.settings["timeout"] for one in deliveries)
     workload: dict[str, Any] = {
         **pod,
-        "files": {_CONFIG: plan.document()},
-        "reaches": [*pod["reaches"], *(one.target for one in plan.deliveries)],
+        "files": {_CONFIG: _config(name, deliveries, accepts)},
+        "reaches": [*pod["reaches"], *(one.target for one in deliveries)],
         "ports": [
             {"name": "publish", "port": PUBLISH_PORT, "app_protocol": "http"},
             {"name": "watch", "port": WATCH_PORT, "clients": args["metrics_clients"]},
@@ -287,29 +261,40 @@ def delivery_pods(where: str, args: Mapping[str, Any], plan: DeliveryPlan) -> Ap
     return cast(ApplicationArgs, workload)
 
 
-def published_at(application: Application, path: str) -> tuple[pulumi.Output[str], Reach]:
-    """URL at which a subscriber's pods accept events, and how they are reached for that."""
-    url = pulumi.Output.concat("http://", application.endpoint or "", path)
-    return url, application.reach.at(path)
-
-
-def _plan(where: str, name: str, args: SubscriberArgs) -> DeliveryPlan:
-    subscriptions, accepts = args["subscriptions"], args["accepts"]
-    DISTINCT.check(Place(where, "subscriptions.name"), [one["name"] for one in subscriptions])
-    return DeliveryPlan(
-        name,
-        [
-            Delivery(
-                one["name"],
-                one["topic"],
-                one["target"],
-                delivery_settings(where, f"subscriptions[{position}]", one),
-            )
-            for position, one in enumerate(subscriptions)
-        ],
-        {topic: topic for topic in accepts},
-        {
-            topic: [one["name"] for one in subscriptions if one["topic"] == topic]
-            for topic in accepts
+def _config(
+    name: str, deliveries: Sequence[Delivery], accepts: Mapping[str, str]
+) -> pulumi.Output[str]:
+    """What the program is told."""
+    document = {
+        "name": name,
+        "accepts": accepts,
+        "firsts": {
+            published: [one.name for one in deliveries if one.topic == topic]
+            for published, topic in accepts.items()
         },
-    )
+        "subscriptions": [
+            {
+                "name": one.name,
+                "topic": one.topic,
+                **one.settings,
+                "required": one.required,
+                "optional": one.optional,
+                "url": one.target.url,
+            }
+            for one in deliveries
+        ],
+    }
+    return pulumi.Output.json_dumps(document, indent=1)
+
+
+def _deliveries(where: str, subscriptions: Sequence[SubscriptionArgs]) -> list[Delivery]:
+    DISTINCT.check(Place(where, "subscriptions.name"), [one["name"] for one in subscriptions])
+    return [
+        Delivery(
+            one["name"],
+            one["topic"],
+            one["target"],
+            delivery_settings(where, f"subscriptions[{position}]", one),
+        )
+        for position, one in enumerate(subscriptions)
+    ]

@@ -4,14 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from components.arguments import (
-    DISTINCT,
-    NOT_EMPTY,
-    InputError,
-    check_fields,
-    matching,
-    nearest,
-)
+from components.arguments import DISTINCT, NOT_EMPTY, InputError, check_fields, matching, nearest
 from components.arguments.names import LABEL_LIMIT, dns_label
 from components.arguments.place import Place
 
@@ -71,9 +64,14 @@ class Flow:
             DISTINCT.check(Place(where, argument), targets)
         if self.first not in self.steps:
             raise InputError(where, "first", self.first, nearest(self.first, self.steps))
-        self._refuse_circles(where)
+        reached: set[str] = set()
+        self._follow(where, self.first, [], reached)
+        # Also a circle of steps that no event reaches is one.
+        everything = {*reached}
         for name in self.steps:
-            if name not in self._reached():
+            self._follow(where, name, [], everything)
+        for name in self.steps:
+            if name not in reached:
                 raise InputError(
                     where, "steps", name,
                     f"is reached by no event: no step on a path from {self.first} names it",
@@ -108,31 +106,15 @@ class Flow:
                 lines.append(f"    {numbers[name]} {arrow} {numbers[target]}")
         return "\n".join(lines) + "\n"
 
-    def _refuse_circles(self, where: str) -> None:
-        done: set[str] = set()
-
-        def visit(name: str, path: list[str]) -> None:
-            if name in path:
-                circle = " to ".join([*path[path.index(name) :], name])
-                raise InputError(
-                    where, "steps", circle,
-                    "is a circle: an event would never end; leave one of these edges out",
-                )  # fmt: skip
-            if name not in done:
-                for target, _ in self.edges(name):
-                    visit(target, [*path, name])
-                done.add(name)
-
-        # The first one first, so that the path is named as an event would go it.
-        for name in [self.first, *self.steps]:
-            visit(name, [])
-
-    def _reached(self) -> set[str]:
-        found: set[str] = set()
-        waiting = [self.first]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += [target for target, _ in self.edges(name)]
-        return found
+    def _follow(self, where: str, name: str, path: list[str], done: set[str]) -> None:
+        """Add a step and all that it leads to; a path that comes back is refused."""
+        if name in path:
+            circle = " to ".join([*path[path.index(name) :], name])
+            raise InputError(
+                where, "steps", circle,
+                "is a circle: an event would never end; leave one of these edges out",
+            )  # fmt: skip
+        if name not in done:
+            for target, _ in self.edges(name):
+                self._follow(where, target, [*path, name], done)
+            done.add(name)
