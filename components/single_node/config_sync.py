@@ -161,6 +161,26 @@ class ConfigSyncArgs(ScrapedArgs):
     """Port of the health, the probes and the metrics."""
 
 
+_ALERTS = (
+    Alert(
+        "ConfigStale",
+        "config_sync_healthy{$job} == 0",
+        "The configuration of {{ $labels.instance }} may not be what its source says.",
+    ),
+    Alert(
+        "ConfigRefused",
+        'increase(config_sync_failures_total{$job,what="check"}[10m]) > 0',
+        "The source of {{ $labels.instance }} has files that its check refuses.",
+        hold_seconds=0,
+    ),
+    Alert(
+        "ConfigSyncDown",
+        "up{$job} == 0",
+        "The configuration's sidecar at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
 class ConfigSync(pulumi.ComponentResource):
     """A folder that is kept like its source, shared with the application.
 
@@ -227,7 +247,7 @@ class ConfigSync(pulumi.ComponentResource):
         )
         self.companion = program.companion(own)
         self.job = program.job(own)
-        self.alerts = _alerts(name)
+        self.alerts = tuple(alert.of(name) for alert in _ALERTS)
         self.register_outputs({})
 
     def mount(self, path: str) -> VolumeMountArgsDict:
@@ -304,24 +324,3 @@ def _json(args: ConfigSyncArgs, source: Mapping[str, Any]) -> pulumi.Output[str]
         "port": args["port"],
     }
     return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "ConfigStale",
-            f'config_sync_healthy{{job="{job}"}} == 0',
-            "The configuration of {{ $labels.instance }} may not be what its source says.",
-        ),
-        Alert(
-            "ConfigRefused",
-            f'increase(config_sync_failures_total{{job="{job}",what="check"}}[10m]) > 0',
-            "The source of {{ $labels.instance }} has files that its check refuses.",
-            hold_seconds=0,
-        ),
-        Alert(
-            "ConfigSyncDown",
-            f'up{{job="{job}"}} == 0',
-            "The configuration's sidecar at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

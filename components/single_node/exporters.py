@@ -28,7 +28,7 @@ from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.platform.generated import RotationArgs, check_rotation, rotated
 from components.pods.companion import Companion
-from components.single_node.metric_kinds import KINDS, MetricKind
+from components.single_node.metric_kinds import KINDS, REDIS, MetricKind
 from components.values.metrics import Alert, Dashboard, ScrapeJob
 from components.values.names import child
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
@@ -38,9 +38,6 @@ from components.workloads.program import RESERVE, Program, ScrapedArgs
 _PASSWORDS = "/etc/redis-exporter/passwords.json"
 # All that the exporter's scrape runs; CONFIG, which can show secrets, is left out.
 _RULES = ("+ping", "+info", "+slowlog|len", "+slowlog|get", "+latency|latest", "+latency|histogram")
-
-
-_REDIS = KINDS["redis"]
 _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 
 
@@ -63,7 +60,7 @@ class RedisExporterArgs(ExporterArgs):
         Annotated[Reach, speaking("redis"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:6379")]
     ]
     """The Redis."""
-    port: NotRequired[Annotated[UnprivilegedPort, Default(_REDIS.port)]]
+    port: NotRequired[Annotated[UnprivilegedPort, Default(REDIS.port)]]
     """Port to be scraped at."""
     auth: NotRequired[Annotated[bool, Default(True)]]
     """Whether it logs in as a user of its own, ``user``, which the store must be given. Without,
@@ -124,7 +121,7 @@ class RedisExporter(pulumi.ComponentResource):
             check_user(where, name, _RULES)
         super().__init__("dds:index:RedisExporter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        server, port = args.get("server", _REDIS.server), args["port"]
+        server, port = args.get("server", REDIS.server), args["port"]
         address = pulumi.Output.concat("redis://", server.endpoint)
         # The image says what it is called: it differs between Debian's and the upstream one.
         flags: list[pulumi.Input[str]] = [
@@ -148,11 +145,11 @@ class RedisExporter(pulumi.ComponentResource):
             )
             flags += ["-redis.user", name, "-redis.password-file", _PASSWORDS]
         program = dataclasses.replace(
-            _program(where, name, _REDIS, args, server, port), args=flags, secret_files=secret_files
+            _program(where, name, REDIS, args, server, port), args=flags, secret_files=secret_files
         )
         self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = _REDIS.alerts(name)
-        self.dashboard = _dashboard(_REDIS, program, own)
+        self.alerts = tuple(alert.of(name) for alert in REDIS.alerts)
+        self.dashboard = _dashboard(REDIS, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
 
@@ -205,7 +202,7 @@ class MetricsExporter(pulumi.ComponentResource):
             ],
         )
         self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = kind.alerts(name)
+        self.alerts = tuple(alert.of(name) for alert in kind.alerts)
         self.dashboard = _dashboard(kind, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
@@ -233,7 +230,8 @@ def _program(
 def _dashboard(kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> str:
     """Register the dashboard, and give it as Grafana's JSON."""
     name, metadata = program.name, program.metadata
-    dashboard = Dashboard(f"{kind.title}: {name}", kind.panels(name)).json()
+    panels = [panel.of(name) for panel in kind.panels]
+    dashboard = Dashboard(f"{kind.title}: {name}", panels).json()
     labels: Mapping[str, Any] = metadata["labels"]
     ConfigMap(
         child(name, "dashboard"),

@@ -139,6 +139,27 @@ class LogAdapterArgs(ScrapedArgs):
     """When the password of ``user`` is replaced."""
 
 
+_ALERTS = (
+    Alert(
+        "LogEntriesLost",
+        "increase(log_adapter_lost_total{$job}[5m]) > 0",
+        "{{ $labels.source }} overwrote entries before they were read.",
+        hold_seconds=0,
+    ),
+    Alert(
+        "LogSourceUnreadable",
+        "log_adapter_source_up{$job} == 0",
+        "The log {{ $labels.source }} of {{ $labels.instance }} cannot be read.",
+        hold_seconds=120,
+    ),
+    Alert(
+        "LogAdapterDown",
+        "up{$job} == 0",
+        "The log adapter at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
 class LogAdapter(pulumi.ComponentResource):
     """Reads logs and writes their entries to its container's output, as lines of JSON of one form.
 
@@ -219,7 +240,7 @@ class LogAdapter(pulumi.ComponentResource):
         )
         self.companion = program.companion(own)
         self.job = program.job(own)
-        self.alerts = _alerts(name)
+        self.alerts = tuple(alert.of(name) for alert in _ALERTS)
         self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
         self.register_outputs({"fluentd": self.fluentd})
 
@@ -302,25 +323,3 @@ def _fluentd(sources: Sequence[Mapping[str, Any]]) -> str:
         elif source["kind"] == "nginx_access":
             sections.append(fluentd.nginx_access(source["path"], tag))
     return fluentd.text([*sections, fluentd.to_output()])
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "LogEntriesLost",
-            f'increase(log_adapter_lost_total{{job="{job}"}}[5m]) > 0',
-            "{{ $labels.source }} overwrote entries before they were read.",
-            hold_seconds=0,
-        ),
-        Alert(
-            "LogSourceUnreadable",
-            f'log_adapter_source_up{{job="{job}"}} == 0',
-            "The log {{ $labels.source }} of {{ $labels.instance }} cannot be read.",
-            hold_seconds=120,
-        ),
-        Alert(
-            "LogAdapterDown",
-            f'up{{job="{job}"}} == 0',
-            "The log adapter at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

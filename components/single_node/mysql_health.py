@@ -166,6 +166,27 @@ class MySqlHealthArgs(ScrapedArgs):
     """Port of the pages, the probes and the metrics."""
 
 
+_ALERTS = (
+    Alert(
+        "DatabaseNotReady",
+        "mysql_health_ready{$job} == 0",
+        "The database at {{ $labels.instance }} is not ready.",
+        hold_seconds=30,
+        severity="critical",
+    ),
+    Alert(
+        "DatabaseQueryUnhealthy",
+        "mysql_health_query_healthy{$job} == 0",
+        "The query {{ $labels.query }} of the database at {{ $labels.instance }} is unhealthy.",
+    ),
+    Alert(
+        "DatabaseMonitorDown",
+        "up{$job} == 0",
+        "The health monitor at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
 class MySqlHealth(pulumi.ComponentResource):
     """A health monitor beside a MySQL or MariaDB.
 
@@ -229,7 +250,7 @@ class MySqlHealth(pulumi.ComponentResource):
         )
         self.companion = program.companion(own)
         self.job = program.job(own)
-        self.alerts = _alerts(name)
+        self.alerts = tuple(alert.of(name) for alert in _ALERTS)
         self.register_outputs({})
 
 
@@ -341,25 +362,3 @@ def _preset(preset: str, flavour: str) -> dict[str, Any]:
         "at_most": 30.0,
         "empty_is_healthy": True,
     }
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "DatabaseNotReady",
-            f'mysql_health_ready{{job="{job}"}} == 0',
-            "The database at {{ $labels.instance }} is not ready.",
-            hold_seconds=30,
-            severity="critical",
-        ),
-        Alert(
-            "DatabaseQueryUnhealthy",
-            f'mysql_health_query_healthy{{job="{job}"}} == 0',
-            "The query {{ $labels.query }} of the database at {{ $labels.instance }} is unhealthy.",
-        ),
-        Alert(
-            "DatabaseMonitorDown",
-            f'up{{job="{job}"}} == 0',
-            "The health monitor at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import yaml
@@ -23,6 +23,10 @@ Query = Annotated[
     str, matching(r"[\s\S]*\S[\s\S]*", "a query in PromQL, not blank", odd=(" ", "\n"))
 ]
 """PromQL."""
+
+
+def _of_job(query: str, job: str) -> str:
+    return query.replace("$job", f'job="{job}"')
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class Alert:
     def __post_init__(self) -> None:
         check_fields(f'Alert "{self.name}"', self)
 
+    def of(self, job: str) -> "Alert":
+        """The same of one job, whose series its expression selects by ``{$job}``."""
+        return replace(self, expression=_of_job(self.expression, job))
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -104,6 +112,11 @@ class Panel:
 
     def __post_init__(self) -> None:
         check_fields(f'Panel "{self.title}"', self)
+
+    def of(self, job: str) -> "Panel":
+        """The same of one job, whose series its expressions select by ``{$job}``."""
+        expressions = {legend: _of_job(query, job) for legend, query in self.expressions.items()}
+        return replace(self, expressions=expressions)
 
 
 @dataclass(frozen=True)
