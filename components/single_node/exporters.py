@@ -27,9 +27,9 @@ from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion
 from components.single_node.metric_kinds import KINDS, REDIS, MetricKind
-from components.values.metrics import Alert, Dashboard, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Dashboard
 from components.values.names import child
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser, check_user
@@ -86,7 +86,30 @@ class MetricsExporterArgs(ExporterArgs):
     """Port to be scraped at."""
 
 
-class RedisExporter(pulumi.ComponentResource):
+class _Exporter(Scraped):
+    """What both exporters give."""
+
+    dashboard: str
+    """A dashboard as Grafana's JSON."""
+
+    def _export(self, kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> None:
+        """Register what the program needs, and the dashboard."""
+        self._run(program, kind.alerts, opts)
+        name, metadata = program.name, program.metadata
+        panels = [panel.of(name) for panel in kind.panels]
+        self.dashboard = Dashboard(f"{kind.title}: {name}", panels).json()
+        labels: Mapping[str, Any] = metadata["labels"]
+        ConfigMap(
+            child(name, "dashboard"),
+            # The label by which the sidecar of Grafana's chart finds dashboards.
+            metadata={**metadata, "labels": {**labels, "grafana_dashboard": "1"}},
+            data={f"{name}.json": self.dashboard},
+            immutable=True,
+            opts=opts,
+        )
+
+
+class RedisExporter(_Exporter, pulumi.ComponentResource):
     """Metrics of a Redis, by the known exporter, with a password from a file.
 
     Registers a headless Service by which Prometheus finds every pod that has the companion, a
@@ -94,16 +117,8 @@ class RedisExporter(pulumi.ComponentResource):
     the store's ``companions``, ``user`` to its ``users``.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
     user: RedisUser | None
     """The user that the store must know; None without ``auth``."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
-    dashboard: str
-    """A dashboard as Grafana's JSON."""
 
     def __init__(
         self, name: str, args: RedisExporterArgs, opts: pulumi.ResourceOptions | None = None
@@ -147,28 +162,18 @@ class RedisExporter(pulumi.ComponentResource):
         program = dataclasses.replace(
             _program(where, name, REDIS, args, server, port), args=flags, secret_files=secret_files
         )
-        self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = tuple(alert.of(name) for alert in REDIS.alerts)
-        self.dashboard = _dashboard(REDIS, program, own)
+        self._export(REDIS, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
 
-class MetricsExporter(pulumi.ComponentResource):
+class MetricsExporter(_Exporter, pulumi.ComponentResource):
     """Metrics of a memcached, an nginx or a twemproxy, by the project's own exporter.
 
     The exporter that Debian has for nginx ends where nginx does not listen yet, which a companion
     that starts before it can never outlive; for the others there is none. Registers a headless
-    Service by which Prometheus finds every pod that has the companion, and a dashboard.
+    Service by which Prometheus finds every pod that has the companion, and a dashboard. That of
+    twemproxy stands after the ambassador in ``companions``.
     """
-
-    companion: Companion
-    """What a workload takes in ``companions``. For twemproxy after the ambassador."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
-    dashboard: str
-    """A dashboard as Grafana's JSON."""
 
     def __init__(
         self, name: str, args: MetricsExporterArgs, opts: pulumi.ResourceOptions | None = None
@@ -190,7 +195,6 @@ class MetricsExporter(pulumi.ComponentResource):
         super().__init__(
             "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind.name}, opts
         )
-        own = pulumi.ResourceOptions(parent=self)
         program = dataclasses.replace(
             _program(where, name, kind, args, server, port),
             command=[
@@ -201,9 +205,7 @@ class MetricsExporter(pulumi.ComponentResource):
                 *("--deadline", f"{args['deadline_seconds']:g}"),
             ],
         )
-        self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = tuple(alert.of(name) for alert in kind.alerts)
-        self.dashboard = _dashboard(kind, program, own)
+        self._export(kind, program, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"dashboard": self.dashboard})
 
 
@@ -225,20 +227,3 @@ def _program(
         scraped=listener,
         reaches=(server,),
     )
-
-
-def _dashboard(kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> str:
-    """Register the dashboard, and give it as Grafana's JSON."""
-    name, metadata = program.name, program.metadata
-    panels = [panel.of(name) for panel in kind.panels]
-    dashboard = Dashboard(f"{kind.title}: {name}", panels).json()
-    labels: Mapping[str, Any] = metadata["labels"]
-    ConfigMap(
-        child(name, "dashboard"),
-        # The label by which the sidecar of Grafana's chart finds dashboards.
-        metadata={**metadata, "labels": {**labels, "grafana_dashboard": "1"}},
-        data={f"{name}.json": dashboard},
-        immutable=True,
-        opts=opts,
-    )
-    return dashboard

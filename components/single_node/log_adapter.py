@@ -29,9 +29,9 @@ from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Size
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion
 from components.single_node import fluentd
-from components.values.metrics import Alert, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Alert
 from components.values.names import child
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser, check_user
@@ -160,7 +160,7 @@ _ALERTS = (
 )
 
 
-class LogAdapter(pulumi.ComponentResource):
+class LogAdapter(Scraped, pulumi.ComponentResource):
     """Reads logs and writes their entries to its container's output, as lines of JSON of one form.
 
     Each entry is written once, also when the adapter is restarted: its position is kept on a volume
@@ -168,17 +168,11 @@ class LogAdapter(pulumi.ComponentResource):
     docs/schemas/log-entry-1.json.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
     user: RedisUser | None
     """The user that the store must know; None without a redis_slowlog with ``auth``."""
     log_mount: VolumeMountArgsDict | None
     """Where the application writes its log files, for its ``volume_mounts``; None without a source
     that is a file."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
     fluentd: pulumi.Output[str]
     """The sources as Fluentd's configuration, those of kinds for which it has a plugin (all but
     mysql_slow)."""
@@ -238,9 +232,7 @@ class LogAdapter(pulumi.ComponentResource):
                 _server(source) for source in args["sources"] if source["kind"] in _SERVERS
             ),
         )
-        self.companion = program.companion(own)
-        self.job = program.job(own)
-        self.alerts = tuple(alert.of(name) for alert in _ALERTS)
+        self._run(program, _ALERTS, own)
         self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
         self.register_outputs({"fluentd": self.fluentd})
 

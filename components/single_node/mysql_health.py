@@ -30,8 +30,8 @@ from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.platform.generated import Password
-from components.pods.companion import Companion
-from components.values.metrics import Alert, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Alert
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.workloads.program import RESERVE, Program, ScrapedArgs
 
@@ -187,7 +187,7 @@ _ALERTS = (
 )
 
 
-class MySqlHealth(pulumi.ComponentResource):
+class MySqlHealth(Scraped, pulumi.ComponentResource):
     """A health monitor beside a MySQL or MariaDB.
 
     Registers its configuration and its password, which the pod gets as files. ``companion`` goes to
@@ -195,12 +195,6 @@ class MySqlHealth(pulumi.ComponentResource):
     the monitor alone.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
     setup_sql: pulumi.Output[str]
     """Statements, one a line, that make the user and can be run again; a secret. For MariaDB and
     MySQL's ``--init-file``."""
@@ -248,9 +242,7 @@ class MySqlHealth(pulumi.ComponentResource):
             scraped="mysql-health",
             reaches=(server,),
         )
-        self.companion = program.companion(own)
-        self.job = program.job(own)
-        self.alerts = tuple(alert.of(name) for alert in _ALERTS)
+        self._run(program, _ALERTS, own)
         self.register_outputs({})
 
 
