@@ -64,7 +64,7 @@ class RequestSplitter(pulumi.ComponentResource):
 
 def _proxy(where: str, name: str, args: RequestSplitterArgs) -> Program:
     text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
-        lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
+        lambda known: SplitterFile(args, *map(Endpoint.parse, known)).configuration()
     )
     return Program(
         where,
