@@ -256,7 +256,7 @@ def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
 def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArgs:
     check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, ServiceBrokerArgs, args)
-    different(where, {"listen_port": args["listen_port"], "status_port": args["status_port"]})
+    different(where, args, "listen_port", "status_port")
     endpoint = args["backend"].endpoints[0]
     if not is_deferred(endpoint):
         _configuration(where, args, str(endpoint))

@@ -3,8 +3,8 @@
 What TLS is spoken is the profile "intermediate" of Mozilla's guidelines, version 6.0.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired
+from collections.abc import Sequence
+from typing import Annotated, NotRequired
 
 from components.arguments import (
     DISTINCT,
@@ -22,7 +22,7 @@ from components.arguments import (
 from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import ObjectName, check_name
-from components.arguments.together import different
+from components.arguments.together import different, left_out
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey
 from components.workloads.program import ProgramArgs
@@ -122,22 +122,9 @@ def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
     check_name(where, name, reserve=_RESERVE)
     args = resolved(where, TlsSidecarArgs, args)
     _check_source(where, args, args["client_certificates"])
-    ports: Mapping[str, Any] = args
-    different(
-        where,
-        {
-            argument: ports[argument]
-            for argument in ("application_port", "port", "status_port", "redirect_port")
-            if argument in args
-        },
-    )
-    if "ciphers" in args and args["minimum_version"] != "1.2":
-        raise InputError(
-            where,
-            "ciphers",
-            args["ciphers"],
-            "must be left out: it is for TLS 1.2, which is refused",
-        )
+    different(where, args, "application_port", "port", "status_port", "redirect_port")
+    if args["minimum_version"] != "1.2":
+        left_out(where, args, ("ciphers",), "it is for TLS 1.2, which is refused")
     return args
 
 

@@ -21,7 +21,7 @@ from components.arguments import (
 )
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.together import different
+from components.arguments.together import different, left_out
 from components.pods.hosting import CompanionHosting
 from components.values.reach import Reach, speaking
 from components.values.ring import Ring
@@ -210,13 +210,13 @@ def pool_of(
         )
     redis = store.app_protocol != "memcached"
     args.setdefault("listen_port", 6379 if redis else 11211)
-    different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
+    different(where, args, "listen_port", "stats_port")
     listen = f"{address}:{args['listen_port']}"
     if args["policy"] == "seed":
-        _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
+        left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
         return Pool(where, topology.shards, listen, redis)
     if args["role"] == "store":
-        _left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
+        left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
     limit = args["server_failure_limit"]
     if "client_retries" in args and args["client_retries"] <= limit:
         raise InputError(
@@ -253,12 +253,6 @@ def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
                 endpoint,
                 "must have a host name or an IPv4 address: proxies of shards read no IPv6 address",
             )
-
-
-def _left_out(where: str, given: Mapping[str, Any], keys: Sequence[str], because: str) -> None:
-    for argument in keys:
-        if given.get(argument) is not None:
-            raise InputError(where, argument, given[argument], f"must be left out: {because}")
 
 
 def _truth(value: bool) -> str:
