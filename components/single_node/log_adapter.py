@@ -233,7 +233,7 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
             ),
         )
         self._run(program, _ALERTS, own)
-        self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
+        self.fluentd = pulumi.Output.from_input(sources).apply(fluentd.configuration)
         self.register_outputs({"fluentd": self.fluentd})
 
 
@@ -300,18 +300,3 @@ def _json(port: int, sources: Sequence[Mapping[str, Any]]) -> pulumi.Output[str]
     """The program's configuration file."""
     content = {"port": port, "positions": _POSITIONS, "sources": sources}
     return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
-
-
-def _fluentd(sources: Sequence[Mapping[str, Any]]) -> str:
-    """Fluentd's configuration file."""
-    sections = []
-    for source in sources:
-        tag = source["name"].replace("-", ".")
-        if source["kind"] == "redis_slowlog":
-            host, _, port = source["address"].rpartition(":")
-            sections.append(fluentd.redis_slowlog(host.strip("[]"), int(port), tag))
-        elif source["kind"] == "storm":
-            sections.append(fluentd.storm(source["url"], source["window"], source["sys"], tag))
-        elif source["kind"] == "nginx_access":
-            sections.append(fluentd.nginx_access(source["path"], tag))
-    return fluentd.text([*sections, fluentd.to_output()])
