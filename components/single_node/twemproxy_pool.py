@@ -135,34 +135,33 @@ class Pool:
     def text(self, endpoints: Sequence[str], password: str | None = None) -> str:
         """The same for what is known; InputError for an IPv6 address."""
         _check_hosts(self.where, endpoints)
+        comments = {"redis_auth": "Sent to the shards, and asked of the application."}
+        if self.named:
+            comments |= {
+                "hash": "All proxies of this store must agree on these and on the names below.",
+                "auto_eject_hosts": self._failure(),
+            }
+        settings = {
+            "listen": self.listen,
+            "redis_auth": None if password is None else f'"{password}"',
+            "hash": self.hash,
+            "distribution": "ketama",
+            "hash_tag": f'"{self.hash_tag}"' if self.hash_tag else None,
+            "auto_eject_hosts": self.auto_eject_hosts,
+            "redis": self.redis or None,
+            "preconnect": self.preconnect or None,
+            "tcpkeepalive": self.tcpkeepalive or None,
+            "timeout": self.timeout,
+            "server_connections": self.server_connections,
+            "server_retry_timeout": self.server_retry_timeout if self.auto_eject_hosts else None,
+            "server_failure_limit": self.server_failure_limit if self.auto_eject_hosts else None,
+        }
         lines = [f"# {self.title}"] if self.title else []
-        lines += [f"{self.protocol}:", f"  listen: {self.listen}"]
-        if password is not None:
-            lines += [
-                "  # Sent to the shards, and asked of the application.",
-                f'  redis_auth: "{password}"',
-            ]
-        if self.named:
-            lines.append(
-                "  # All proxies of this store must agree on these and on the names below."
-            )
-        lines += [f"  hash: {self.hash}", "  distribution: ketama"]
-        if self.hash_tag:
-            lines.append(f'  hash_tag: "{self.hash_tag}"')
-        if self.named:
-            lines.append(f"  # {self._failure()}")
-        lines += [f"  auto_eject_hosts: {_truth(self.auto_eject_hosts)}"]
-        lines += ["  redis: true"] if self.redis else []
-        if self.preconnect:
-            lines.append("  preconnect: true")
-        if self.tcpkeepalive:
-            lines.append("  tcpkeepalive: true")
-        lines.append(f"  timeout: {self.timeout}")
-        if self.server_connections is not None:
-            lines.append(f"  server_connections: {self.server_connections}")
-        if self.auto_eject_hosts:
-            lines.append(f"  server_retry_timeout: {self.server_retry_timeout}")
-            lines.append(f"  server_failure_limit: {self.server_failure_limit}")
+        lines.append(f"{self.protocol}:")
+        for key, value in settings.items():
+            if value is not None:
+                lines += [f"  # {comments[key]}"] if key in comments else []
+                lines.append(f"  {key}: {str(value).lower() if isinstance(value, bool) else value}")
         lines.append("  servers:")
         if self.named:
             lines.append("  # host:port:weight, and the name that places the shard on the ring")
@@ -253,10 +252,6 @@ def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
                 endpoint,
                 "must have a host name or an IPv4 address: proxies of shards read no IPv6 address",
             )
-
-
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def program(
