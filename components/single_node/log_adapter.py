@@ -55,6 +55,7 @@ _PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
 _RULES = ("+ping", "+info", "+slowlog|get", "+client|setname")
 _MOST_SOURCES = 16
+_ODD_FILES = ("", "..", "a/b", "../x", "*.log", "a,b", "%Y", "{a,b}", "a b", "a\nb", "#{x}")
 _YEAR = 31_536_000
 
 
@@ -84,23 +85,10 @@ class LogSourceArgs(TypedDict):
                 f"a file directly in {LOG_FOLDER}, of letters, digits, dashes, dots, underscores",
                 most=200,
                 odd=[
-                    *("/var/log/x", "x.log", LOG_FOLDER),
-                    *(
-                        f"{LOG_FOLDER}{name}"
-                        for name in (
-                            "/",
-                            "/..",
-                            "/a/b",
-                            "/../x",
-                            "/*.log",
-                            "/a,b",
-                            "/%Y",
-                            "/{a,b}",
-                            "/a b",
-                            "/a\nb",
-                            "/#{x}",
-                        )
-                    ),
+                    "/var/log/x",
+                    "x.log",
+                    LOG_FOLDER,
+                    *(f"{LOG_FOLDER}/{odd}" for odd in _ODD_FILES),
                 ],
             ),
         ]

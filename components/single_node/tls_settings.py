@@ -121,38 +121,31 @@ def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
     """The arguments, complete, or InputError."""
     check_name(where, name, reserve=_RESERVE)
     args = resolved(where, TlsSidecarArgs, args)
-    _check_source(where, args, args["client_certificates"])
+    _check_source(where, args)
     different(where, args, "application_port", "port", "status_port", "redirect_port")
     if args["minimum_version"] != "1.2":
         left_out(where, args, ("ciphers",), "it is for TLS 1.2, which is refused")
     return args
 
 
-def _check_source(where: str, args: TlsSidecarArgs, client_certificates: str) -> None:
+def _check_source(where: str, args: TlsSidecarArgs) -> None:
     """One source of the certificate, complete, and nothing beside it."""
-    by_secret = "secret_name" in args
+    authority, clients = "client_authority" in args, args["client_certificates"]
+    if "secret_name" in args:
+        for argument in ("certificate", "key"):
+            if argument in args:
+                raise InputError(where, argument, "<secret>", "must be left out with secret_name")
+        if authority:
+            expected = "must be left out: with secret_name it is that Secret's ca.crt"
+            raise InputError(where, "client_authority", "<given>", expected)
+        return
     for argument in ("certificate", "key"):
-        if by_secret == (argument in args):
-            raise InputError(
-                where,
-                argument,
-                "<secret>" if by_secret else None,
-                "must be left out with secret_name"
-                if by_secret
-                else "must be given, with the other of certificate and key, or else secret_name",
-            )
-    authority = "client_authority" in args
-    if authority and (by_secret or client_certificates == "none"):
-        why = (
-            "with secret_name it is that Secret's ca.crt"
-            if by_secret
-            else 'client_certificates is "none"'
-        )
-        raise InputError(where, "client_authority", "<given>", f"must be left out: {why}")
-    if client_certificates != "none" and not by_secret and not authority:
-        raise InputError(
-            where,
-            "client_authority",
-            None,
-            f'must say whose certificates: client_certificates is "{client_certificates}"',
-        )
+        if argument not in args:
+            expected = "must be given, with the other of certificate and key, or else secret_name"
+            raise InputError(where, argument, None, expected)
+    if authority and clients == "none":
+        expected = 'must be left out: client_certificates is "none"'
+        raise InputError(where, "client_authority", "<given>", expected)
+    if clients != "none" and not authority:
+        expected = f'must say whose certificates: client_certificates is "{clients}"'
+        raise InputError(where, "client_authority", None, expected)

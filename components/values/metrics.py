@@ -18,6 +18,13 @@ _COLUMNS = 24
 _WIDTH = 12
 _HEIGHT = 7
 _LETTERS = 26
+# A dashboard asks for its Prometheus where it is imported.
+_DATA_SOURCE = {
+    "name": "datasource",
+    "label": "Data source",
+    "type": "datasource",
+    "query": "prometheus",
+}
 
 Query = Annotated[
     str, matching(r"[\s\S]*\S[\s\S]*", "a query in PromQL, not blank", odd=(" ", "\n"))
@@ -163,16 +170,7 @@ class Dashboard:
             "editable": True,
             "refresh": "10s",
             "time": {"from": "now-30m", "to": "now"},
-            "templating": {
-                "list": [
-                    {
-                        "name": "datasource",
-                        "label": "Data source",
-                        "type": "datasource",
-                        "query": "prometheus",
-                    }
-                ]
-            },
+            "templating": {"list": [_DATA_SOURCE]},
             "panels": panels,
         }
         return json.dumps(dashboard, indent=1) + "\n"
