@@ -23,7 +23,7 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import some
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
@@ -54,7 +54,6 @@ _CONFIG = "/etc/log-adapter/config.json"
 _PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
 _RULES = ("+ping", "+info", "+slowlog|get", "+client|setname")
-_MOST_SOURCES = 16
 _ODD_FILES = ("", "..", "a/b", "../x", "*.log", "a,b", "%Y", "{a,b}", "a b", "a\nb", "#{x}")
 _YEAR = 31_536_000
 
@@ -108,12 +107,7 @@ class LogAdapterArgs(ScrapedArgs):
 
     image: Later[Image]
     """The project's image ``companions``."""
-    sources: Annotated[
-        Sequence[LogSourceArgs],
-        Constraint(
-            f"from 1 to {_MOST_SOURCES} logs", lambda logs: 1 <= len(logs) <= _MOST_SOURCES, ((),)
-        ),
-    ]
+    sources: Annotated[Sequence[LogSourceArgs], some(16, "logs")]
     """The logs."""
     poll_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(1)]]
     """Seconds between two looks at a source. Redis' slow log holds 128 entries: what more comes in

@@ -25,7 +25,7 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.constraints import Constraint, password
+from components.arguments.constraints import Constraint, password, some
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
@@ -122,13 +122,7 @@ class MySqlHealthArgs(ScrapedArgs):
     """The project's image ``companions``."""
     queries: NotRequired[
         Annotated[
-            Sequence[HealthQueryArgs],
-            Constraint(
-                f"from 1 to {_MOST_QUERIES} queries",
-                lambda queries: 1 <= len(queries) <= _MOST_QUERIES,
-                ((),),
-            ),
-            Default(_DEFAULT_QUERIES),
+            Sequence[HealthQueryArgs], some(_MOST_QUERIES, "queries"), Default(_DEFAULT_QUERIES)
         ]
     ]
     """What is asked."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import yaml
 
 from components.arguments import NOT_EMPTY, between, check_fields, matching, one_of
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import some
 from components.values.reach import NO_QUERY, Reach, speaking
 
 SEVERITIES = ("info", "warning", "critical")
@@ -107,12 +107,7 @@ class Panel:
     """One diagram of a dashboard."""
 
     title: Annotated[str, NOT_EMPTY]
-    expressions: Annotated[
-        Mapping[str, Query],
-        Constraint(
-            f"from 1 to {_LETTERS} queries", lambda given: 1 <= len(given) <= _LETTERS, ({},)
-        ),
-    ]
+    expressions: Annotated[Mapping[str, Query], some(_LETTERS, "queries")]
     """PromQL by legend; ``{{instance}}`` and the like are filled in by Grafana."""
     unit: Annotated[str, NOT_EMPTY] = "short"
     """Grafana's name of the unit: ``short``, ``s``, ``bytes``, ``ops``, ``percentunit``, ..."""
