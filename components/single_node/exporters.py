@@ -13,15 +13,7 @@ from typing import Annotated, Any, NotRequired
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-    resolved,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import check_name

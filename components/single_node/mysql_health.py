@@ -129,12 +129,7 @@ class MySqlHealthArgs(ScrapedArgs):
     flavour: NotRequired[Annotated[str, one_of(*FLAVOURS), Default("mariadb")]]
     """The server: they differ in the names of their statistics."""
     server: NotRequired[
-        Annotated[
-            Reach,
-            speaking("mysql"),
-            ONE_ENDPOINT,
-            DefaultsTo("127.0.0.1:3306"),
-        ]
+        Annotated[Reach, speaking("mysql"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:3306")]
     ]
     """The database."""
     database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]

@@ -45,8 +45,7 @@ class BrokerTlsArgs(TypedDict):
 
     server_name: NotRequired[
         Annotated[
-            ServerName,
-            DefaultsTo("the host of the backend's endpoint, which must then be a name"),
+            ServerName, DefaultsTo("the host of the backend's endpoint, which must then be a name")
         ]
     ]
     """Name that the backend's certificate must have, and that it is asked for."""

@@ -82,7 +82,7 @@ class TlsFiles:
     def _tls(self) -> list[Statement]:
         versions = VERSIONS[VERSIONS.index(self.args["minimum_version"]) :]
         found: list[Statement] = [
-            directive("ssl_protocols", *(f"TLSv{version}" for version in versions)),
+            directive("ssl_protocols", *(f"TLSv{version}" for version in versions))
         ]
         if "1.2" in versions:
             found.append(directive("ssl_ciphers", ":".join(self.args.get("ciphers", CIPHERS))))

@@ -11,14 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.together import different, left_out
@@ -255,13 +248,7 @@ def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
 
 
 def program(
-    where: str,
-    name: str,
-    args: PoolArgs,
-    pool: Pool,
-    *,
-    part: str,
-    hosting: CompanionHosting,
+    where: str, name: str, args: PoolArgs, pool: Pool, *, part: str, hosting: CompanionHosting
 ) -> Program:
     """The twemproxy of a pool.
 
