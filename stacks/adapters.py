@@ -344,26 +344,14 @@ def _nginx_conf() -> str:
                 nginx.directive("log_format", "timed", NGINX_LOG_FORMAT),
                 nginx.block(
                     "server",
-                    inside=[
-                        nginx.directive("listen", 8080),
-                        nginx.directive("access_log", _ACCESS_LOG, "timed"),
-                        nginx.block(
-                            "location",
-                            "/",
-                            inside=[nginx.directive("return", 200, "hello")],
-                        ),
-                    ],
+                    nginx.directive("listen", 8080),
+                    nginx.directive("access_log", _ACCESS_LOG, "timed"),
+                    nginx.block("location /", nginx.directive("return", 200, "hello")),
                 ),
                 nginx.block(
                     "server",
-                    inside=[
-                        nginx.directive("listen", "127.0.0.1:8081"),
-                        nginx.block(
-                            "location",
-                            "/stub_status",
-                            inside=[nginx.directive("stub_status")],
-                        ),
-                    ],
+                    nginx.directive("listen", "127.0.0.1:8081"),
+                    nginx.block("location /stub_status", nginx.directive("stub_status")),
                 ),
             ],
         )

@@ -29,13 +29,7 @@ def page(
     ]
     http = [
         nginx.directive("keepalive_requests", 1_000_000),
-        nginx.block(
-            "server",
-            inside=[
-                nginx.directive("listen", _PORT),
-                nginx.block("location", "/", inside=answer),
-            ],
-        ),
+        nginx.block("server", nginx.directive("listen", _PORT), nginx.block("location /", *answer)),
     ]
     args: ApplicationArgs = {
         "image": image,

@@ -146,6 +146,14 @@ NOT_EMPTY = _NotEmpty("not empty", bool, ("", (), {}), {"minLength": 1})
 """For a text, a list or a mapping."""
 
 
+def some(most: int, what: str) -> Constraint:
+    """A list or mapping that is not empty and has so many entries at most.
+
+    :param what: they are, in the plural
+    """
+    return Constraint(f"from 1 to {most} {what}", lambda given: 1 <= len(given) <= most, ((), {}))
+
+
 class Distinct(Constraint):
     """A list without repetition."""
 

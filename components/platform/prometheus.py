@@ -6,14 +6,7 @@ from typing import Annotated, NotRequired, TypedDict, cast
 import pulumi
 import yaml
 
-from components.arguments import (
-    DISTINCT,
-    NOT_EMPTY,
-    Default,
-    Later,
-    between,
-    resolved,
-)
+from components.arguments import DISTINCT, NOT_EMPTY, Default, Later, between, resolved
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place

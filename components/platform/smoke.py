@@ -7,15 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 
-from components.arguments import (
-    Default,
-    InputError,
-    Later,
-    Secret,
-    between,
-    checked,
-    resolved,
-)
+from components.arguments import Default, InputError, Later, Secret, between, checked, resolved
 from components.arguments.constraints import Constraint
 from components.arguments.containers import Env
 from components.arguments.deferred import is_deferred
@@ -44,8 +36,7 @@ class _Stable(Constraint):
         """The value, or InputError. An Output in it is for when it is known."""
         if isinstance(value, pulumi.Resource):
             place.refuse(
-                value,
-                "must be a value such as one of its outputs; a resource goes into depends_on",
+                value, "must be a value such as one of its outputs; a resource goes into depends_on"
             )
         if isinstance(value, Mapping):
             for key, item in value.items():

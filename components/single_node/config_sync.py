@@ -31,9 +31,10 @@ from components.arguments.files import MountPath
 from components.arguments.images import Image
 from components.arguments.names import Selector, check_name
 from components.arguments.place import Place
-from components.pods.companion import Companion, Rule
+from components.pods.companion import Rule
 from components.pods.on_change import OnChangeArgs, check_change
-from components.values.metrics import Alert, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Alert
 from components.values.names import LABEL_LIMIT, child
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 from components.workloads.files import Mounted
@@ -161,19 +162,32 @@ class ConfigSyncArgs(ScrapedArgs):
     """Port of the health, the probes and the metrics."""
 
 
-class ConfigSync(pulumi.ComponentResource):
+_ALERTS = (
+    Alert(
+        "ConfigStale",
+        "config_sync_healthy{$job} == 0",
+        "The configuration of {{ $labels.instance }} may not be what its source says.",
+    ),
+    Alert(
+        "ConfigRefused",
+        'increase(config_sync_failures_total{$job,what="check"}[10m]) > 0',
+        "The source of {{ $labels.instance }} has files that its check refuses.",
+        hold_seconds=0,
+    ),
+    Alert(
+        "ConfigSyncDown",
+        "up{$job} == 0",
+        "The configuration's sidecar at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
+class ConfigSync(Scraped, pulumi.ComponentResource):
     """A folder that is kept like its source, shared with the application.
 
     Registers its configuration. ``companion`` goes to a workload, which mounts the folder with
     ``mount``. The application starts once the folder has its first files.
     """
-
-    companion: Companion
-    """What a workload takes in ``companions``."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
 
     def __init__(
         self, name: str, args: ConfigSyncArgs, opts: pulumi.ResourceOptions | None = None
@@ -187,7 +201,6 @@ class ConfigSync(pulumi.ComponentResource):
         args = _checked(self._where, name, args)
         source, secrets, reaches = _source(args)
         super().__init__("dds:index:ConfigSync", name, {"image": args["image"]}, opts)
-        own = pulumi.ResourceOptions(parent=self)
         self._volume = child(name, "files", limit=LABEL_LIMIT)
         program = Program(
             self._where,
@@ -225,9 +238,7 @@ class ConfigSync(pulumi.ComponentResource):
             if "config_maps" in args
             else (),
         )
-        self.companion = program.companion(own)
-        self.job = program.job(own)
-        self.alerts = _alerts(name)
+        self._run(program, _ALERTS, pulumi.ResourceOptions(parent=self))
         self.register_outputs({})
 
     def mount(self, path: str) -> VolumeMountArgsDict:
@@ -304,24 +315,3 @@ def _json(args: ConfigSyncArgs, source: Mapping[str, Any]) -> pulumi.Output[str]
         "port": args["port"],
     }
     return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "ConfigStale",
-            f'config_sync_healthy{{job="{job}"}} == 0',
-            "The configuration of {{ $labels.instance }} may not be what its source says.",
-        ),
-        Alert(
-            "ConfigRefused",
-            f'increase(config_sync_failures_total{{job="{job}",what="check"}}[10m]) > 0',
-            "The source of {{ $labels.instance }} has files that its check refuses.",
-            hold_seconds=0,
-        ),
-        Alert(
-            "ConfigSyncDown",
-            f'up{{job="{job}"}} == 0',
-            "The configuration's sidecar at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

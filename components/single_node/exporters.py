@@ -13,23 +13,15 @@ from typing import Annotated, Any, NotRequired
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-    resolved,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion
-from components.single_node.metric_kinds import KINDS, MetricKind
-from components.values.metrics import Alert, Dashboard, ScrapeJob
+from components.single_node.metric_kinds import KINDS, REDIS, MetricKind
+from components.single_node.scraped import Scraped
+from components.values.metrics import Dashboard
 from components.values.names import child
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser, check_user
@@ -38,9 +30,6 @@ from components.workloads.program import RESERVE, Program, ScrapedArgs
 _PASSWORDS = "/etc/redis-exporter/passwords.json"
 # All that the exporter's scrape runs; CONFIG, which can show secrets, is left out.
 _RULES = ("+ping", "+info", "+slowlog|len", "+slowlog|get", "+latency|latest", "+latency|histogram")
-
-
-_REDIS = KINDS["redis"]
 _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 
 
@@ -63,7 +52,7 @@ class RedisExporterArgs(ExporterArgs):
         Annotated[Reach, speaking("redis"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:6379")]
     ]
     """The Redis."""
-    port: NotRequired[Annotated[UnprivilegedPort, Default(_REDIS.port)]]
+    port: NotRequired[Annotated[UnprivilegedPort, Default(REDIS.port)]]
     """Port to be scraped at."""
     auth: NotRequired[Annotated[bool, Default(True)]]
     """Whether it logs in as a user of its own, ``user``, which the store must be given. Without,
@@ -89,7 +78,30 @@ class MetricsExporterArgs(ExporterArgs):
     """Port to be scraped at."""
 
 
-class RedisExporter(pulumi.ComponentResource):
+class _Exporter(Scraped):
+    """What both exporters give."""
+
+    dashboard: str
+    """A dashboard as Grafana's JSON."""
+
+    def _export(self, kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> None:
+        """Register what the program needs, and the dashboard."""
+        self._run(program, kind.alerts, opts)
+        name, metadata = program.name, program.metadata
+        panels = [panel.of(name) for panel in kind.panels]
+        self.dashboard = Dashboard(f"{kind.title}: {name}", panels).json()
+        labels: Mapping[str, Any] = metadata["labels"]
+        ConfigMap(
+            child(name, "dashboard"),
+            # The label by which the sidecar of Grafana's chart finds dashboards.
+            metadata={**metadata, "labels": {**labels, "grafana_dashboard": "1"}},
+            data={f"{name}.json": self.dashboard},
+            immutable=True,
+            opts=opts,
+        )
+
+
+class RedisExporter(_Exporter, pulumi.ComponentResource):
     """Metrics of a Redis, by the known exporter, with a password from a file.
 
     Registers a headless Service by which Prometheus finds every pod that has the companion, a
@@ -97,16 +109,8 @@ class RedisExporter(pulumi.ComponentResource):
     the store's ``companions``, ``user`` to its ``users``.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
     user: RedisUser | None
     """The user that the store must know; None without ``auth``."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
-    dashboard: str
-    """A dashboard as Grafana's JSON."""
 
     def __init__(
         self, name: str, args: RedisExporterArgs, opts: pulumi.ResourceOptions | None = None
@@ -124,7 +128,7 @@ class RedisExporter(pulumi.ComponentResource):
             check_user(where, name, _RULES)
         super().__init__("dds:index:RedisExporter", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        server, port = args.get("server", _REDIS.server), args["port"]
+        server, port = args.get("server", REDIS.server), args["port"]
         address = pulumi.Output.concat("redis://", server.endpoint)
         # The image says what it is called: it differs between Debian's and the upstream one.
         flags: list[pulumi.Input[str]] = [
@@ -148,30 +152,20 @@ class RedisExporter(pulumi.ComponentResource):
             )
             flags += ["-redis.user", name, "-redis.password-file", _PASSWORDS]
         program = dataclasses.replace(
-            _program(where, name, _REDIS, args, server, port), args=flags, secret_files=secret_files
+            _program(where, name, REDIS, args, server, port), args=flags, secret_files=secret_files
         )
-        self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = _REDIS.alerts(name)
-        self.dashboard = _dashboard(_REDIS, program, own)
+        self._export(REDIS, program, own)
         self.register_outputs({"dashboard": self.dashboard})
 
 
-class MetricsExporter(pulumi.ComponentResource):
+class MetricsExporter(_Exporter, pulumi.ComponentResource):
     """Metrics of a memcached, an nginx or a twemproxy, by the project's own exporter.
 
     The exporter that Debian has for nginx ends where nginx does not listen yet, which a companion
     that starts before it can never outlive; for the others there is none. Registers a headless
-    Service by which Prometheus finds every pod that has the companion, and a dashboard.
+    Service by which Prometheus finds every pod that has the companion, and a dashboard. That of
+    twemproxy stands after the ambassador in ``companions``.
     """
-
-    companion: Companion
-    """What a workload takes in ``companions``. For twemproxy after the ambassador."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
-    dashboard: str
-    """A dashboard as Grafana's JSON."""
 
     def __init__(
         self, name: str, args: MetricsExporterArgs, opts: pulumi.ResourceOptions | None = None
@@ -193,7 +187,6 @@ class MetricsExporter(pulumi.ComponentResource):
         super().__init__(
             "dds:index:MetricsExporter", name, {"image": args["image"], "kind": kind.name}, opts
         )
-        own = pulumi.ResourceOptions(parent=self)
         program = dataclasses.replace(
             _program(where, name, kind, args, server, port),
             command=[
@@ -204,9 +197,7 @@ class MetricsExporter(pulumi.ComponentResource):
                 *("--deadline", f"{args['deadline_seconds']:g}"),
             ],
         )
-        self.companion, self.job = program.companion(own), program.job(own)
-        self.alerts = kind.alerts(name)
-        self.dashboard = _dashboard(kind, program, own)
+        self._export(kind, program, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"dashboard": self.dashboard})
 
 
@@ -228,19 +219,3 @@ def _program(
         scraped=listener,
         reaches=(server,),
     )
-
-
-def _dashboard(kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> str:
-    """Register the dashboard, and give it as Grafana's JSON."""
-    name, metadata = program.name, program.metadata
-    dashboard = Dashboard(f"{kind.title}: {name}", kind.panels(name)).json()
-    labels: Mapping[str, Any] = metadata["labels"]
-    ConfigMap(
-        child(name, "dashboard"),
-        # The label by which the sidecar of Grafana's chart finds dashboards.
-        metadata={**metadata, "labels": {**labels, "grafana_dashboard": "1"}},
-        data={f"{name}.json": dashboard},
-        immutable=True,
-        opts=opts,
-    )
-    return dashboard

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from components.arguments.errors import InputError
 
@@ -48,43 +49,38 @@ class Section:
         return [*lines, f"{indent}</{self.name}>"]
 
 
-def text(sections: Sequence[Section]) -> str:
-    """The configuration file."""
-    return "\n".join(line for section in sections for line in section.lines()) + "\n"
+def source(given: Mapping[str, Any]) -> Section | None:
+    """A source of the log adapter's, by the plugin of its kind; None where nobody has made one.
 
-
-def redis_slowlog(host: str, port: int, tag: str) -> Section:
-    """The book's source of Redis' slow log, by the plugin of that name."""
-    return Section("source", "redis_slowlog", parameters={"host": host, "port": port, "tag": tag})
-
-
-def storm(url: str, window: int, system: int, tag: str) -> Section:
-    """The book's source of Storm's metrics, by the plugin of that name."""
-    return Section(
-        "source",
-        "storm",
-        parameters={"tag": tag, "url": url, "window": window, "sys": system},
-    )
-
-
-def nginx_access(path: str, tag: str) -> Section:
-    """The access log of nginx in the combined format; Fluentd keeps the position in a file."""
-    return Section(
-        "source",
-        "tail",
-        parameters={
-            "path": path,
+    Those of redis_slowlog and storm are the book's. Of nginx's log, in the combined format, Fluentd
+    keeps the position in a file.
+    """
+    kind, tag = given["kind"], given["name"].replace("-", ".")
+    if kind == "redis_slowlog":
+        host, _, port = given["address"].rpartition(":")
+        parameters = {"host": host.strip("[]"), "port": port, "tag": tag}
+        return Section("source", "redis_slowlog", parameters=parameters)
+    if kind == "storm":
+        parameters = {"tag": tag, **{key: given[key] for key in ("url", "window", "sys")}}
+        return Section("source", "storm", parameters=parameters)
+    if kind == "nginx_access":
+        parameters = {
+            "path": given["path"],
             "pos_file": f"/var/lib/fluentd/{tag}.pos",
             "tag": tag,
             "read_from_head": "true",
-        },
-        inside=(Section("parse", "nginx"),),
-    )
+        }
+        parse = Section("parse", "nginx")
+        return Section("source", "tail", parameters=parameters, inside=(parse,))
+    return None
 
 
-def to_output() -> Section:
-    """Everything to the container's output, a line of JSON each."""
-    return Section("match", "stdout", argument="**", inside=(Section("format", "json"),))
+def configuration(sources: Sequence[Mapping[str, Any]]) -> str:
+    """The log adapter's sources as a file, all to the container's output, a line of JSON each."""
+    sections = [section for given in sources if (section := source(given)) is not None]
+    output = Section("match", "stdout", argument="**", inside=(Section("format", "json"),))
+    lines = [line for section in (*sections, output) for line in section.lines()]
+    return "\n".join(lines) + "\n"
 
 
 def _value(value: str | int) -> str:

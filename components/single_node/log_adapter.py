@@ -23,15 +23,15 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import some
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.arguments.quantities import Size
 from components.platform.generated import RotationArgs, check_rotation, rotated
-from components.pods.companion import Companion
 from components.single_node import fluentd
-from components.values.metrics import Alert, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Alert
 from components.values.names import child
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 from components.values.redis_user import RedisUser, check_user
@@ -54,7 +54,7 @@ _CONFIG = "/etc/log-adapter/config.json"
 _PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
 _RULES = ("+ping", "+info", "+slowlog|get", "+client|setname")
-_MOST_SOURCES = 16
+_ODD_FILES = ("", "..", "a/b", "../x", "*.log", "a,b", "%Y", "{a,b}", "a b", "a\nb", "#{x}")
 _YEAR = 31_536_000
 
 
@@ -84,23 +84,10 @@ class LogSourceArgs(TypedDict):
                 f"a file directly in {LOG_FOLDER}, of letters, digits, dashes, dots, underscores",
                 most=200,
                 odd=[
-                    *("/var/log/x", "x.log", LOG_FOLDER),
-                    *(
-                        f"{LOG_FOLDER}{name}"
-                        for name in (
-                            "/",
-                            "/..",
-                            "/a/b",
-                            "/../x",
-                            "/*.log",
-                            "/a,b",
-                            "/%Y",
-                            "/{a,b}",
-                            "/a b",
-                            "/a\nb",
-                            "/#{x}",
-                        )
-                    ),
+                    "/var/log/x",
+                    "x.log",
+                    LOG_FOLDER,
+                    *(f"{LOG_FOLDER}/{odd}" for odd in _ODD_FILES),
                 ],
             ),
         ]
@@ -120,12 +107,7 @@ class LogAdapterArgs(ScrapedArgs):
 
     image: Later[Image]
     """The project's image ``companions``."""
-    sources: Annotated[
-        Sequence[LogSourceArgs],
-        Constraint(
-            f"from 1 to {_MOST_SOURCES} logs", lambda logs: 1 <= len(logs) <= _MOST_SOURCES, ((),)
-        ),
-    ]
+    sources: Annotated[Sequence[LogSourceArgs], some(16, "logs")]
     """The logs."""
     poll_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(1)]]
     """Seconds between two looks at a source. Redis' slow log holds 128 entries: what more comes in
@@ -139,7 +121,28 @@ class LogAdapterArgs(ScrapedArgs):
     """When the password of ``user`` is replaced."""
 
 
-class LogAdapter(pulumi.ComponentResource):
+_ALERTS = (
+    Alert(
+        "LogEntriesLost",
+        "increase(log_adapter_lost_total{$job}[5m]) > 0",
+        "{{ $labels.source }} overwrote entries before they were read.",
+        hold_seconds=0,
+    ),
+    Alert(
+        "LogSourceUnreadable",
+        "log_adapter_source_up{$job} == 0",
+        "The log {{ $labels.source }} of {{ $labels.instance }} cannot be read.",
+        hold_seconds=120,
+    ),
+    Alert(
+        "LogAdapterDown",
+        "up{$job} == 0",
+        "The log adapter at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
+class LogAdapter(Scraped, pulumi.ComponentResource):
     """Reads logs and writes their entries to its container's output, as lines of JSON of one form.
 
     Each entry is written once, also when the adapter is restarted: its position is kept on a volume
@@ -147,17 +150,11 @@ class LogAdapter(pulumi.ComponentResource):
     docs/schemas/log-entry-1.json.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
     user: RedisUser | None
     """The user that the store must know; None without a redis_slowlog with ``auth``."""
     log_mount: VolumeMountArgsDict | None
     """Where the application writes its log files, for its ``volume_mounts``; None without a source
     that is a file."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
     fluentd: pulumi.Output[str]
     """The sources as Fluentd's configuration, those of kinds for which it has a plugin (all but
     mysql_slow)."""
@@ -217,10 +214,8 @@ class LogAdapter(pulumi.ComponentResource):
                 _server(source) for source in args["sources"] if source["kind"] in _SERVERS
             ),
         )
-        self.companion = program.companion(own)
-        self.job = program.job(own)
-        self.alerts = _alerts(name)
-        self.fluentd = pulumi.Output.from_input(sources).apply(_fluentd)
+        self._run(program, _ALERTS, own)
+        self.fluentd = pulumi.Output.from_input(sources).apply(fluentd.configuration)
         self.register_outputs({"fluentd": self.fluentd})
 
 
@@ -287,40 +282,3 @@ def _json(port: int, sources: Sequence[Mapping[str, Any]]) -> pulumi.Output[str]
     """The program's configuration file."""
     content = {"port": port, "positions": _POSITIONS, "sources": sources}
     return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")
-
-
-def _fluentd(sources: Sequence[Mapping[str, Any]]) -> str:
-    """Fluentd's configuration file."""
-    sections = []
-    for source in sources:
-        tag = source["name"].replace("-", ".")
-        if source["kind"] == "redis_slowlog":
-            host, _, port = source["address"].rpartition(":")
-            sections.append(fluentd.redis_slowlog(host.strip("[]"), int(port), tag))
-        elif source["kind"] == "storm":
-            sections.append(fluentd.storm(source["url"], source["window"], source["sys"], tag))
-        elif source["kind"] == "nginx_access":
-            sections.append(fluentd.nginx_access(source["path"], tag))
-    return fluentd.text([*sections, fluentd.to_output()])
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "LogEntriesLost",
-            f'increase(log_adapter_lost_total{{job="{job}"}}[5m]) > 0',
-            "{{ $labels.source }} overwrote entries before they were read.",
-            hold_seconds=0,
-        ),
-        Alert(
-            "LogSourceUnreadable",
-            f'log_adapter_source_up{{job="{job}"}} == 0',
-            "The log {{ $labels.source }} of {{ $labels.instance }} cannot be read.",
-            hold_seconds=120,
-        ),
-        Alert(
-            "LogAdapterDown",
-            f'up{{job="{job}"}} == 0',
-            "The log adapter at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

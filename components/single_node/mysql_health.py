@@ -25,13 +25,13 @@ from components.arguments import (
     resolved,
 )
 from components.arguments.addresses import UnprivilegedPort
-from components.arguments.constraints import Constraint, password
+from components.arguments.constraints import Constraint, password, some
 from components.arguments.images import Image
 from components.arguments.names import DnsLabel, check_name
 from components.arguments.place import Place
 from components.platform.generated import Password
-from components.pods.companion import Companion
-from components.values.metrics import Alert, ScrapeJob
+from components.single_node.scraped import Scraped
+from components.values.metrics import Alert
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.workloads.program import RESERVE, Program, ScrapedArgs
 
@@ -122,25 +122,14 @@ class MySqlHealthArgs(ScrapedArgs):
     """The project's image ``companions``."""
     queries: NotRequired[
         Annotated[
-            Sequence[HealthQueryArgs],
-            Constraint(
-                f"from 1 to {_MOST_QUERIES} queries",
-                lambda queries: 1 <= len(queries) <= _MOST_QUERIES,
-                ((),),
-            ),
-            Default(_DEFAULT_QUERIES),
+            Sequence[HealthQueryArgs], some(_MOST_QUERIES, "queries"), Default(_DEFAULT_QUERIES)
         ]
     ]
     """What is asked."""
     flavour: NotRequired[Annotated[str, one_of(*FLAVOURS), Default("mariadb")]]
     """The server: they differ in the names of their statistics."""
     server: NotRequired[
-        Annotated[
-            Reach,
-            speaking("mysql"),
-            ONE_ENDPOINT,
-            DefaultsTo("127.0.0.1:3306"),
-        ]
+        Annotated[Reach, speaking("mysql"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:3306")]
     ]
     """The database."""
     database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]
@@ -166,7 +155,28 @@ class MySqlHealthArgs(ScrapedArgs):
     """Port of the pages, the probes and the metrics."""
 
 
-class MySqlHealth(pulumi.ComponentResource):
+_ALERTS = (
+    Alert(
+        "DatabaseNotReady",
+        "mysql_health_ready{$job} == 0",
+        "The database at {{ $labels.instance }} is not ready.",
+        hold_seconds=30,
+        severity="critical",
+    ),
+    Alert(
+        "DatabaseQueryUnhealthy",
+        "mysql_health_query_healthy{$job} == 0",
+        "The query {{ $labels.query }} of the database at {{ $labels.instance }} is unhealthy.",
+    ),
+    Alert(
+        "DatabaseMonitorDown",
+        "up{$job} == 0",
+        "The health monitor at {{ $labels.instance }} cannot be scraped.",
+    ),
+)
+
+
+class MySqlHealth(Scraped, pulumi.ComponentResource):
     """A health monitor beside a MySQL or MariaDB.
 
     Registers its configuration and its password, which the pod gets as files. ``companion`` goes to
@@ -174,12 +184,6 @@ class MySqlHealth(pulumi.ComponentResource):
     the monitor alone.
     """
 
-    companion: Companion
-    """What a workload takes in ``companions``."""
-    job: ScrapeJob
-    """What Prometheus scrapes."""
-    alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
     setup_sql: pulumi.Output[str]
     """Statements, one a line, that make the user and can be run again; a secret. For MariaDB and
     MySQL's ``--init-file``."""
@@ -227,9 +231,7 @@ class MySqlHealth(pulumi.ComponentResource):
             scraped="mysql-health",
             reaches=(server,),
         )
-        self.companion = program.companion(own)
-        self.job = program.job(own)
-        self.alerts = _alerts(name)
+        self._run(program, _ALERTS, own)
         self.register_outputs({})
 
 
@@ -341,25 +343,3 @@ def _preset(preset: str, flavour: str) -> dict[str, Any]:
         "at_most": 30.0,
         "empty_is_healthy": True,
     }
-
-
-def _alerts(job: str) -> tuple[Alert, ...]:
-    return (
-        Alert(
-            "DatabaseNotReady",
-            f'mysql_health_ready{{job="{job}"}} == 0',
-            "The database at {{ $labels.instance }} is not ready.",
-            hold_seconds=30,
-            severity="critical",
-        ),
-        Alert(
-            "DatabaseQueryUnhealthy",
-            f'mysql_health_query_healthy{{job="{job}"}} == 0',
-            "The query {{ $labels.query }} of the database at {{ $labels.instance }} is unhealthy.",
-        ),
-        Alert(
-            "DatabaseMonitorDown",
-            f'up{{job="{job}"}} == 0',
-            "The health monitor at {{ $labels.instance }} cannot be scraped.",
-        ),
-    )

@@ -64,7 +64,7 @@ class RequestSplitter(pulumi.ComponentResource):
 
 def _proxy(where: str, name: str, args: RequestSplitterArgs) -> Program:
     text = pulumi.Output.all(args["control"].endpoint, args["experiment"].endpoint).apply(
-        lambda known: SplitterFile(args).configuration(*map(Endpoint.parse, known))
+        lambda known: SplitterFile(args, *map(Endpoint.parse, known)).configuration()
     )
     return Program(
         where,
@@ -101,12 +101,7 @@ def _counter(where: str, name: str, args: RequestSplitterArgs) -> Program:
         command=["python3", "-m", "companions.arms", ANYWHERE, str(port), str(line_port)],
         ports=[
             {"name": "splitter-metric", "port": port, "clients": args["metrics_clients"]},
-            {
-                "name": "splitter-lines",
-                "port": line_port,
-                "address": LOOPBACK,
-                "protocol": "UDP",
-            },
+            {"name": "splitter-lines", "port": line_port, "address": LOOPBACK, "protocol": "UDP"},
         ],
         # There is no readiness: what cannot be watched for a moment still serves.
         liveness={"path": "/healthz"},

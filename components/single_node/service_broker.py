@@ -45,8 +45,7 @@ class BrokerTlsArgs(TypedDict):
 
     server_name: NotRequired[
         Annotated[
-            ServerName,
-            DefaultsTo("the host of the backend's endpoint, which must then be a name"),
+            ServerName, DefaultsTo("the host of the backend's endpoint, which must then be a name")
         ]
     ]
     """Name that the backend's certificate must have, and that it is asked for."""
@@ -256,7 +255,7 @@ def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
 def _checked(where: str, name: str, args: ServiceBrokerArgs) -> ServiceBrokerArgs:
     check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, ServiceBrokerArgs, args)
-    different(where, {"listen_port": args["listen_port"], "status_port": args["status_port"]})
+    different(where, args, "listen_port", "status_port")
     endpoint = args["backend"].endpoints[0]
     if not is_deferred(endpoint):
         _configuration(where, args, str(endpoint))

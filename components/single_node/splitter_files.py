@@ -11,6 +11,7 @@ from components.single_node.splitter_settings import (
 )
 from components.values import nginx
 from components.values.endpoint import Endpoint
+from components.values.nginx import Statement, block, directive
 
 LOOPBACK = "127.0.0.1"
 """Where the application finds it."""
@@ -32,31 +33,38 @@ class SplitterFile:
     """The configuration that a splitter's arguments, checked, make."""
 
     args: RequestSplitterArgs
+    control: Endpoint
+    experiment: Endpoint
 
-    def configuration(self, control: Endpoint, experiment: Endpoint) -> str:
+    def configuration(self) -> str:
         """The configuration file of nginx."""
         if self.args["policy"] == "seed":
-            return nginx.text(self._seed(control, experiment))
+            return nginx.text(self._seed())
         title = (
-            f"{self.args['percent']:g} % of the users to {experiment}, the others to {control}, "
-            "for the containers of this pod. Generated."
+            f"{self.args['percent']:g} % of the users to {self.experiment}, the others to "
+            f"{self.control}, for the containers of this pod. Generated."
         )
         http = [
             *nginx.passing(self.args["header_kilobytes"]),
             *self._choice(),
-            *self._arms(control, experiment),
-            *self._lines(),
+            *self._arms(),
+            nginx.Comment("A datagram for each request: nginx waits for nobody who counts."),
+            directive(
+                "log_format", "arms", "arm=$arm how=$how status=$status seconds=$request_time"
+            ),
             self._server(),
             self._status(),
         ]
-        stream = self._connections(control, experiment)
         # A request takes four: from the application, to the socket, from there, and to the arm.
-        document = nginx.document(title, http=http, stream=stream, connections=8192, resolver=True)
-        return nginx.text(document)
+        return nginx.text(
+            nginx.document(
+                title, http=http, stream=self._connections(), connections=8192, resolver=True
+            )
+        )
 
-    def _choice(self) -> list[nginx.Statement]:
+    def _choice(self) -> list[Statement]:
         """From a request to ``$arm``, and in ``$how`` why."""
-        found: list[nginx.Statement] = [
+        found: list[Statement] = [
             nginx.Comment("The header decides if it names an arm, else the user, else nobody.")
         ]
         sticky = self.args["sticky"]
@@ -90,34 +98,30 @@ class SplitterFile:
             entries.insert(0, (f"{percent:.2f}%", EXPERIMENT))
         return nginx.table("split_clients", source, f"${variable}", entries=entries)
 
-    def _arms(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
+    def _arms(self) -> list[Statement]:
         """The arms as nginx's HTTP side sees them: a socket each, with connections that are kept."""
+        hosts = [("default", str(self.control)), (EXPERIMENT, str(self.experiment))]
         return [
             nginx.Comment(
                 "A connection is used again, but not for long: an arm may close one that is idle, and\n"
                 "its pods must be without any before they end."
             ),
             *(
-                nginx.block(
-                    "upstream",
-                    arm,
-                    inside=[
-                        nginx.directive("server", f"unix:{_socket(arm)}"),
-                        nginx.directive("keepalive", _KEPT),
-                        nginx.directive("keepalive_timeout", f"{_IDLE_SECONDS}s"),
-                        nginx.directive("keepalive_time", f"{_KEPT_SECONDS}s"),
-                        nginx.directive("keepalive_requests", 100_000),
-                    ],
+                block(
+                    f"upstream {arm}",
+                    directive("server", f"unix:{_socket(arm)}"),
+                    directive("keepalive", _KEPT),
+                    directive("keepalive_timeout", f"{_IDLE_SECONDS}s"),
+                    directive("keepalive_time", f"{_KEPT_SECONDS}s"),
+                    directive("keepalive_requests", 100_000),
                 )
                 for arm in ARMS
             ),
-            nginx.mapping(
-                "$arm", "arm_host", [("default", str(control)), (EXPERIMENT, str(experiment))]
-            ),
+            nginx.mapping("$arm", "arm_host", hosts),
             nginx.mapping("$http_upgrade", "arm_connection", [("default", "upgrade"), ("", "")]),
         ]
 
-    def _connections(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
+    def _connections(self) -> list[Statement]:
         """From each arm's socket to the arm."""
         return [
             nginx.Comment(
@@ -126,102 +130,73 @@ class SplitterFile:
                 "each request then."
             ),
             nginx.Comment("A question that got lost is asked again after 5 s."),
-            nginx.directive("resolver_timeout", "12s"),
+            directive("resolver_timeout", "12s"),
             *(
-                nginx.block(
+                block(
                     "server",
-                    inside=[
-                        nginx.directive("listen", f"unix:{_socket(arm)}"),
-                        nginx.directive("set", "$address", nginx.lookup_address(endpoint)),
-                        nginx.directive("proxy_pass", "$address"),
-                        nginx.directive(
-                            "proxy_connect_timeout", f"{self.args['connect_timeout_ms']}ms"
-                        ),
-                        # The HTTP side gives up first.
-                        nginx.directive("proxy_timeout", f"{self.args['timeout_seconds'] + 5}s"),
-                    ],
+                    directive("listen", f"unix:{_socket(arm)}"),
+                    directive("set", "$address", nginx.lookup_address(endpoint)),
+                    directive("proxy_pass", "$address"),
+                    directive("proxy_connect_timeout", f"{self.args['connect_timeout_ms']}ms"),
+                    # The HTTP side gives up first.
+                    directive("proxy_timeout", f"{self.args['timeout_seconds'] + 5}s"),
                 )
-                for arm, endpoint in zip(ARMS, (control, experiment), strict=True)
-            ),
-        ]
-
-    def _lines(self) -> list[nginx.Statement]:
-        return [
-            nginx.Comment("A datagram for each request: nginx waits for nobody who counts."),
-            nginx.directive(
-                "log_format",
-                "arms",
-                "arm=$arm how=$how status=$status seconds=$request_time",
+                for arm, endpoint in zip(ARMS, (self.control, self.experiment), strict=True)
             ),
         ]
 
     def _server(self) -> nginx.Directive:
         force_header, timeout = self.args["force_header"], f"{self.args['timeout_seconds']}s"
         receiver = f"syslog:server={LOOPBACK}:{self.args['line_port']},nohostname,tag=splitter"
-        inside: list[nginx.Statement] = [
-            nginx.directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
-            nginx.directive("access_log", receiver, "arms"),
+        return block(
+            "server",
+            directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
+            directive("access_log", receiver, "arms"),
             # What is too large, and what waits in memory, is the arms' business.
-            nginx.directive("client_max_body_size", 0),
-            nginx.directive("keepalive_requests", 100_000),
-            nginx.directive("add_header", force_header, "$arm", "always"),
-            nginx.block(
-                "location",
-                "/",
-                inside=[
-                    nginx.directive("proxy_pass", "http://$arm"),
-                    nginx.directive("proxy_http_version", "1.1"),
-                    nginx.directive("proxy_set_header", "Host", "$arm_host"),
-                    nginx.directive("proxy_set_header", "Connection", "$arm_connection"),
-                    nginx.directive("proxy_set_header", "Upgrade", "$http_upgrade"),
-                    nginx.directive("proxy_set_header", force_header, "$arm"),
-                    nginx.directive("proxy_hide_header", force_header),
-                    nginx.directive("proxy_request_buffering", False),
-                    nginx.directive("proxy_max_temp_file_size", 0),
-                    nginx.directive("proxy_read_timeout", timeout),
-                    nginx.directive("proxy_send_timeout", timeout),
-                ],
+            directive("client_max_body_size", 0),
+            directive("keepalive_requests", 100_000),
+            directive("add_header", force_header, "$arm", "always"),
+            block(
+                "location /",
+                directive("proxy_pass", "http://$arm"),
+                directive("proxy_http_version", "1.1"),
+                directive("proxy_set_header", "Host", "$arm_host"),
+                directive("proxy_set_header", "Connection", "$arm_connection"),
+                directive("proxy_set_header", "Upgrade", "$http_upgrade"),
+                directive("proxy_set_header", force_header, "$arm"),
+                directive("proxy_hide_header", force_header),
+                directive("proxy_request_buffering", False),
+                directive("proxy_max_temp_file_size", 0),
+                directive("proxy_read_timeout", timeout),
+                directive("proxy_send_timeout", timeout),
             ),
-        ]
-        return nginx.block("server", inside=inside)
+        )
 
     def _status(self) -> nginx.Directive:
-        paths = [
-            nginx.block("location", "=", path, inside=[nginx.directive("return", 200, "ok")])
-            for path in ("/readyz", "/livez")
-        ]
-        return nginx.block(
+        return block(
             "server",
-            inside=[
-                nginx.directive("listen", self.args["status_port"]),
-                *paths,
-                nginx.block("location", "/", inside=[nginx.directive("return", 404)]),
-            ],
+            directive("listen", self.args["status_port"]),
+            block("location = /readyz", directive("return", 200, "ok")),
+            block("location = /livez", directive("return", 200, "ok")),
+            block("location /", directive("return", 404)),
         )
 
-    def _seed(self, control: Endpoint, experiment: Endpoint) -> list[nginx.Statement]:
-        backend = nginx.block(
-            "upstream",
-            "backend",
-            inside=[
-                nginx.directive("ip_hash"),
-                nginx.directive("server", control, "weight=9"),
-                nginx.directive("server", experiment),
-            ],
+    def _seed(self) -> list[Statement]:
+        backend = block(
+            "upstream backend",
+            directive("ip_hash"),
+            directive("server", self.control, "weight=9"),
+            directive("server", self.experiment),
         )
-        server = nginx.block(
+        server = block(
             "server",
-            inside=[
-                # Where localhost has an IPv6 address too, Debian's nginx reads it as 127.0.0.1 twice.
-                nginx.directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
-                nginx.block(
-                    "location", "/", inside=[nginx.directive("proxy_pass", "http://backend")]
-                ),
-            ],
+            # Where localhost has an IPv6 address too, Debian's nginx reads it as 127.0.0.1 twice.
+            directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
+            block("location /", directive("proxy_pass", "http://backend")),
         )
         return nginx.document(
             "What the book prints; a port that needs no privilege, and a server for the probes.",
-            top=[nginx.directive("worker_rlimit_nofile", 8192)],
+            top=[directive("worker_rlimit_nofile", 8192)],
             http=[backend, server, self._status()],
             workers=5,
             connections=1024,

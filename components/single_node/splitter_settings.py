@@ -1,7 +1,6 @@
 """Arguments of the request splitter, and what one of them says about another."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from components.arguments import (
     Default,
@@ -17,7 +16,7 @@ from components.arguments.addresses import HeaderName, UnprivilegedPort
 from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import check_name
-from components.arguments.together import different
+from components.arguments.together import different, left_out
 from components.values.nginx import HeaderKilobytes, Literal, Percent
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.workloads.program import RESERVE, ScrapedArgs
@@ -150,25 +149,10 @@ def checked(where: str, name: str, given: RequestSplitterArgs) -> RequestSplitte
     check_name(where, name, reserve=RESERVE, service=True)
     args = resolved(where, RequestSplitterArgs, given)
     if args["policy"] == "seed":
-        values: Mapping[str, Any] = given
-        for argument in _FIXED_BY_SEED:
-            if values.get(argument) is not None:
-                raise InputError(
-                    where,
-                    argument,
-                    values[argument],
-                    'must be left out: policy "seed" is what the book prints',
-                )
+        left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
     args.setdefault("salt", name)
     _check_key(where, args["sticky"], args["force_header"])
-    different(
-        where,
-        {
-            "listen_port": args["listen_port"],
-            "status_port": args["status_port"],
-            "metrics_port": args["metrics_port"],
-        },
-    )
+    different(where, args, "listen_port", "status_port", "metrics_port")
     return args
 
 

@@ -7,6 +7,7 @@ import shlex
 
 from components.single_node.tls_settings import CIPHERS, CURVES, VERSIONS, TlsSidecarArgs
 from components.values import nginx
+from components.values.nginx import Statement, block, directive
 
 STATUS_PATH = "/status"
 """Path on the status port, from inside the pod only, of nginx's own counters."""
@@ -59,44 +60,39 @@ class TlsFiles:
 
     def configuration(self) -> str:
         """Nginx's configuration file."""
-        upstream = nginx.block(
-            "upstream",
-            "application",
-            inside=[
-                nginx.directive("server", f"{_LOOPBACK}:{self.args['application_port']}"),
-                nginx.directive("keepalive", _UPSTREAM_IDLE_CONNECTIONS),
-                nginx.directive("keepalive_requests", _KEPT_REQUESTS),
-                nginx.directive("keepalive_timeout", f"{_UPSTREAM_IDLE_SECONDS}s"),
-            ],
+        application = f"{_LOOPBACK}:{self.args['application_port']}"
+        upstream = block(
+            "upstream application",
+            directive("server", application),
+            directive("keepalive", _UPSTREAM_IDLE_CONNECTIONS),
+            directive("keepalive_requests", _KEPT_REQUESTS),
+            directive("keepalive_timeout", f"{_UPSTREAM_IDLE_SECONDS}s"),
         )
         servers = [self._https(), *self._redirect(), self._status()]
         return nginx.text(
             nginx.document(
-                f"HTTPS on port {self.args['port']} for the server on "
-                f"{_LOOPBACK}:{self.args['application_port']}. Generated.",
+                f"HTTPS on port {self.args['port']} for the server on {application}. Generated.",
                 http=[*self._tls(), *self._proxying(), upstream, *servers],
-                top=[nginx.directive("worker_shutdown_timeout", f"{_SHUTDOWN_SECONDS}s")],
+                top=[directive("worker_shutdown_timeout", f"{_SHUTDOWN_SECONDS}s")],
                 workers=self.args["workers"],
                 connections=_CONNECTIONS,
             )
         )
 
-    def _tls(self) -> list[nginx.Statement]:
+    def _tls(self) -> list[Statement]:
         versions = VERSIONS[VERSIONS.index(self.args["minimum_version"]) :]
-        found: list[nginx.Statement] = [
-            nginx.directive("ssl_protocols", *(f"TLSv{version}" for version in versions)),
+        found: list[Statement] = [
+            directive("ssl_protocols", *(f"TLSv{version}" for version in versions))
         ]
         if "1.2" in versions:
-            found.append(
-                nginx.directive("ssl_ciphers", ":".join(self.args.get("ciphers", CIPHERS)))
-            )
+            found.append(directive("ssl_ciphers", ":".join(self.args.get("ciphers", CIPHERS))))
         found += [
             # Without it OpenSSL takes X448 and P-521 too, which cost a server much more.
-            nginx.directive("ssl_ecdh_curve", ":".join(CURVES)),
+            directive("ssl_ecdh_curve", ":".join(CURVES)),
             # The client knows what its processor is fast at; all that is offered is sound.
-            nginx.directive("ssl_prefer_server_ciphers", False),
+            directive("ssl_prefer_server_ciphers", False),
             *self._sessions(),
-            nginx.directive("ssl_session_tickets", False),
+            directive("ssl_session_tickets", False),
             nginx.Comment(
                 "A variable makes nginx read the files at each handshake: a new certificate needs\n"
                 "no reload, which would close connections that wait for their next request."
@@ -106,47 +102,44 @@ class TlsFiles:
         ]
         return found
 
-    def _sessions(self) -> list[nginx.Statement]:
+    def _sessions(self) -> list[Statement]:
         if self.args["client_certificates"] == "none":
-            return [nginx.directive("ssl_session_cache", "shared:tls:2m")]
+            return [directive("ssl_session_cache", "shared:tls:2m")]
         return [
             nginx.Comment(
                 "A session that is resumed brings the client's certificate as it was judged, by the\n"
                 "authorities of that time; the cache would outlive their change."
             ),
-            nginx.directive("ssl_session_cache", False),
+            directive("ssl_session_cache", False),
         ]
 
-    def _proxying(self) -> list[nginx.Statement]:
-        found: list[nginx.Statement] = [
+    def _proxying(self) -> list[Statement]:
+        timeout, proxies = f"{self.args['timeout_seconds']}s", self.args["trusted_proxies"]
+        found: list[Statement] = [
             nginx.mapping(
                 "$http_upgrade", "upstream_connection", [("default", "upgrade"), ("", "")]
             ),
-            nginx.directive("keepalive_requests", _KEPT_REQUESTS),
-            nginx.directive("proxy_http_version", "1.1"),
+            directive("keepalive_requests", _KEPT_REQUESTS),
+            directive("proxy_http_version", "1.1"),
             *nginx.passing(self.args["header_kilobytes"]),
             # Of the headers below there are other spellings too.
-            nginx.directive("proxy_headers_hash_max_size", 2048),
-            nginx.directive("proxy_headers_hash_bucket_size", 128),
+            directive("proxy_headers_hash_max_size", 2048),
+            directive("proxy_headers_hash_bucket_size", 128),
             # What is too large, and what waits in memory, is the application's business.
-            nginx.directive("client_max_body_size", 0),
-            nginx.directive("proxy_request_buffering", False),
-            nginx.directive("proxy_max_temp_file_size", 0),
-            nginx.directive("proxy_connect_timeout", "5s"),
-            nginx.directive("proxy_read_timeout", f"{self.args['timeout_seconds']}s"),
-            nginx.directive("proxy_send_timeout", f"{self.args['timeout_seconds']}s"),
+            directive("client_max_body_size", 0),
+            directive("proxy_request_buffering", False),
+            directive("proxy_max_temp_file_size", 0),
+            directive("proxy_connect_timeout", "5s"),
+            directive("proxy_read_timeout", timeout),
+            directive("proxy_send_timeout", timeout),
         ]
-        if self.args["trusted_proxies"]:
-            found += [
-                nginx.directive("set_real_ip_from", proxy) for proxy in self.args["trusted_proxies"]
-            ]
-            found += [
-                nginx.directive("real_ip_header", "X-Forwarded-For"),
-                nginx.directive("real_ip_recursive", True),
-            ]
+        if proxies:
+            found += [directive("set_real_ip_from", proxy) for proxy in proxies]
+            found.append(directive("real_ip_header", "X-Forwarded-For"))
+            found.append(directive("real_ip_recursive", True))
         return found
 
-    def _headers(self) -> list[nginx.Statement]:
+    def _headers(self) -> list[Statement]:
         # With trusted proxies the chain is kept; otherwise what a client says of itself is not.
         chain = "$proxy_add_x_forwarded_for" if self.args["trusted_proxies"] else "$remote_addr"
         headers = {
@@ -170,113 +163,89 @@ class TlsFiles:
         confused = {
             other: "" for name in headers for other in _spellings(name) if other not in headers
         }
-        return [nginx.directive("proxy_set_header", *pair) for pair in (headers | confused).items()]
+        return [directive("proxy_set_header", *pair) for pair in (headers | confused).items()]
 
     def _https(self) -> nginx.Directive:
-        inside: list[nginx.Statement] = [
-            nginx.directive("listen", self.args["port"], "ssl"),
-            nginx.directive("ssl_certificate", "$tls_certificate"),
-            nginx.directive("ssl_certificate_key", "$tls_key"),
+        clients, hsts = self.args["client_certificates"], self.args["hsts_seconds"]
+        inside: list[Statement] = [
+            directive("listen", self.args["port"], "ssl"),
+            directive("ssl_certificate", "$tls_certificate"),
+            directive("ssl_certificate_key", "$tls_key"),
         ]
-        if self.args["client_certificates"] != "none":
-            required = self.args["client_certificates"] == "required"
+        if clients != "none":
             inside += [
-                nginx.directive("ssl_client_certificate", f"{_CURRENT}/ca.crt"),
-                nginx.directive("ssl_verify_client", "on" if required else "optional"),
-                nginx.directive("ssl_verify_depth", 3),
+                directive("ssl_client_certificate", f"{_CURRENT}/ca.crt"),
+                directive("ssl_verify_client", "on" if clients == "required" else "optional"),
+                directive("ssl_verify_depth", 3),
             ]
-        if self.args["hsts_seconds"]:
-            policy = f"max-age={self.args['hsts_seconds']}"
+        if hsts:
             inside.append(
-                nginx.directive("add_header", "Strict-Transport-Security", policy, "always")
+                directive("add_header", "Strict-Transport-Security", f"max-age={hsts}", "always")
             )
-        inside += [
+        proxied = directive("proxy_pass", "http://application")
+        return block(
+            "server",
+            *inside,
             *self._headers(),
             nginx.Comment(
                 "While the pod ends, every answer is the last one of its connection, so that no\n"
                 "client is left with one to a pod that is gone."
             ),
-            nginx.directive("error_page", 418, "=", "@draining"),
-            nginx.block(
-                "location",
-                "/",
-                inside=[
-                    nginx.block(
-                        "if", "(-f", f"{DRAINING})", inside=[nginx.directive("return", 418)]
-                    ),
-                    nginx.directive("proxy_pass", "http://application"),
-                ],
-            ),
-            nginx.block(
-                "location",
-                "@draining",
-                inside=[
-                    nginx.directive("keepalive_timeout", 0),
-                    nginx.directive("proxy_pass", "http://application"),
-                ],
-            ),
-        ]
-        return nginx.block("server", inside=inside)
+            directive("error_page", 418, "=", "@draining"),
+            block("location /", block(f"if (-f {DRAINING})", directive("return", 418)), proxied),
+            block("location @draining", directive("keepalive_timeout", 0), proxied),
+        )
 
-    def _redirect(self) -> list[nginx.Statement]:
+    def _redirect(self) -> list[Statement]:
         if "redirect_port" not in self.args:
             return []
         port = "" if self._public_port == 443 else f":{self._public_port}"  # noqa: PLR2004
         return [
-            nginx.block(
+            block(
                 "server",
-                inside=[
-                    nginx.directive("listen", self.args["redirect_port"]),
-                    # Unlike 301, it keeps the method and the body.
-                    nginx.directive("return", 308, f"https://$host{port}$request_uri"),
-                ],
+                directive("listen", self.args["redirect_port"]),
+                # Unlike 301, it keeps the method and the body.
+                directive("return", 308, f"https://$host{port}$request_uri"),
             )
         ]
 
     def _status(self) -> nginx.Directive:
-        answer = nginx.directive("return", 200, "ok")
-        ready: list[nginx.Statement] = [answer]
+        ready = answer = [directive("return", 200, "ok")]
         if "readiness_path" in self.args:
             ready = [
-                nginx.directive("proxy_set_header", "Connection", ""),
-                nginx.directive("proxy_pass", f"http://application{self.args['readiness_path']}"),
+                directive("proxy_set_header", "Connection", ""),
+                directive("proxy_pass", f"http://application{self.args['readiness_path']}"),
             ]
-        return nginx.block(
+        return block(
             "server",
-            inside=[
-                nginx.directive("listen", self.args["status_port"]),
-                nginx.block("location", "=", "/healthz", inside=[answer]),
-                nginx.block("location", "=", "/readyz", inside=ready),
-                nginx.block(
-                    "location",
-                    "=",
-                    STATUS_PATH,
-                    inside=[
-                        nginx.directive("allow", _LOOPBACK),
-                        nginx.directive("deny", "all"),
-                        nginx.directive("stub_status"),
-                    ],
-                ),
-                nginx.block("location", "/", inside=[nginx.directive("return", 404)]),
-            ],
+            directive("listen", self.args["status_port"]),
+            block("location = /healthz", *answer),
+            block("location = /readyz", *ready),
+            block(
+                f"location = {STATUS_PATH}",
+                directive("allow", _LOOPBACK),
+                directive("deny", "all"),
+                directive("stub_status"),
+            ),
+            block("location /", directive("return", 404)),
         )
 
     def check(self) -> str:
         """A configuration that nginx accepts if the certificate and its key are good."""
         inside = [
-            nginx.directive("listen", f"unix:{_CHECK_SOCKET}", "ssl"),
-            nginx.directive("ssl_certificate", "tls.crt"),
-            nginx.directive("ssl_certificate_key", "tls.key"),
+            directive("listen", f"unix:{_CHECK_SOCKET}", "ssl"),
+            directive("ssl_certificate", "tls.crt"),
+            directive("ssl_certificate_key", "tls.key"),
         ]
         if self.args["client_certificates"] != "none":
             inside += [
-                nginx.directive("ssl_client_certificate", "ca.crt"),
-                nginx.directive("ssl_verify_client", "optional"),
+                directive("ssl_client_certificate", "ca.crt"),
+                directive("ssl_verify_client", "optional"),
             ]
         return nginx.text(
             nginx.document(
                 "Only checked, never run: is the certificate beside this file good? Generated.",
-                http=[nginx.block("server", inside=inside)],
+                http=[block("server", *inside)],
             )
         )
 

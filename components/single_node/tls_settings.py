@@ -3,8 +3,8 @@
 What TLS is spoken is the profile "intermediate" of Mozilla's guidelines, version 6.0.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired
+from collections.abc import Sequence
+from typing import Annotated, NotRequired
 
 from components.arguments import (
     DISTINCT,
@@ -22,7 +22,7 @@ from components.arguments import (
 from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import ObjectName, check_name
-from components.arguments.together import different
+from components.arguments.together import different, left_out
 from components.values.nginx import HeaderKilobytes
 from components.values.pem import Certificates, PrivateKey
 from components.workloads.program import ProgramArgs
@@ -121,51 +121,31 @@ def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
     """The arguments, complete, or InputError."""
     check_name(where, name, reserve=_RESERVE)
     args = resolved(where, TlsSidecarArgs, args)
-    _check_source(where, args, args["client_certificates"])
-    ports: Mapping[str, Any] = args
-    different(
-        where,
-        {
-            argument: ports[argument]
-            for argument in ("application_port", "port", "status_port", "redirect_port")
-            if argument in args
-        },
-    )
-    if "ciphers" in args and args["minimum_version"] != "1.2":
-        raise InputError(
-            where,
-            "ciphers",
-            args["ciphers"],
-            "must be left out: it is for TLS 1.2, which is refused",
-        )
+    _check_source(where, args)
+    different(where, args, "application_port", "port", "status_port", "redirect_port")
+    if args["minimum_version"] != "1.2":
+        left_out(where, args, ("ciphers",), "it is for TLS 1.2, which is refused")
     return args
 
 
-def _check_source(where: str, args: TlsSidecarArgs, client_certificates: str) -> None:
+def _check_source(where: str, args: TlsSidecarArgs) -> None:
     """One source of the certificate, complete, and nothing beside it."""
-    by_secret = "secret_name" in args
+    authority, clients = "client_authority" in args, args["client_certificates"]
+    if "secret_name" in args:
+        for argument in ("certificate", "key"):
+            if argument in args:
+                raise InputError(where, argument, "<secret>", "must be left out with secret_name")
+        if authority:
+            expected = "must be left out: with secret_name it is that Secret's ca.crt"
+            raise InputError(where, "client_authority", "<given>", expected)
+        return
     for argument in ("certificate", "key"):
-        if by_secret == (argument in args):
-            raise InputError(
-                where,
-                argument,
-                "<secret>" if by_secret else None,
-                "must be left out with secret_name"
-                if by_secret
-                else "must be given, with the other of certificate and key, or else secret_name",
-            )
-    authority = "client_authority" in args
-    if authority and (by_secret or client_certificates == "none"):
-        why = (
-            "with secret_name it is that Secret's ca.crt"
-            if by_secret
-            else 'client_certificates is "none"'
-        )
-        raise InputError(where, "client_authority", "<given>", f"must be left out: {why}")
-    if client_certificates != "none" and not by_secret and not authority:
-        raise InputError(
-            where,
-            "client_authority",
-            None,
-            f'must say whose certificates: client_certificates is "{client_certificates}"',
-        )
+        if argument not in args:
+            expected = "must be given, with the other of certificate and key, or else secret_name"
+            raise InputError(where, argument, None, expected)
+    if authority and clients == "none":
+        expected = 'must be left out: client_certificates is "none"'
+        raise InputError(where, "client_authority", "<given>", expected)
+    if clients != "none" and not authority:
+        expected = f'must say whose certificates: client_certificates is "{clients}"'
+        raise InputError(where, "client_authority", None, expected)

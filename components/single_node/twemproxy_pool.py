@@ -11,17 +11,10 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from components.arguments import (
-    Default,
-    DefaultsTo,
-    InputError,
-    Later,
-    between,
-    one_of,
-)
+from components.arguments import Default, DefaultsTo, InputError, Later, between, one_of
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
-from components.arguments.together import different
+from components.arguments.together import different, left_out
 from components.pods.hosting import CompanionHosting
 from components.values.reach import Reach, speaking
 from components.values.ring import Ring
@@ -135,34 +128,33 @@ class Pool:
     def text(self, endpoints: Sequence[str], password: str | None = None) -> str:
         """The same for what is known; InputError for an IPv6 address."""
         _check_hosts(self.where, endpoints)
+        comments = {"redis_auth": "Sent to the shards, and asked of the application."}
+        if self.named:
+            comments |= {
+                "hash": "All proxies of this store must agree on these and on the names below.",
+                "auto_eject_hosts": self._failure(),
+            }
+        settings = {
+            "listen": self.listen,
+            "redis_auth": None if password is None else f'"{password}"',
+            "hash": self.hash,
+            "distribution": "ketama",
+            "hash_tag": f'"{self.hash_tag}"' if self.hash_tag else None,
+            "auto_eject_hosts": self.auto_eject_hosts,
+            "redis": self.redis or None,
+            "preconnect": self.preconnect or None,
+            "tcpkeepalive": self.tcpkeepalive or None,
+            "timeout": self.timeout,
+            "server_connections": self.server_connections,
+            "server_retry_timeout": self.server_retry_timeout if self.auto_eject_hosts else None,
+            "server_failure_limit": self.server_failure_limit if self.auto_eject_hosts else None,
+        }
         lines = [f"# {self.title}"] if self.title else []
-        lines += [f"{self.protocol}:", f"  listen: {self.listen}"]
-        if password is not None:
-            lines += [
-                "  # Sent to the shards, and asked of the application.",
-                f'  redis_auth: "{password}"',
-            ]
-        if self.named:
-            lines.append(
-                "  # All proxies of this store must agree on these and on the names below."
-            )
-        lines += [f"  hash: {self.hash}", "  distribution: ketama"]
-        if self.hash_tag:
-            lines.append(f'  hash_tag: "{self.hash_tag}"')
-        if self.named:
-            lines.append(f"  # {self._failure()}")
-        lines += [f"  auto_eject_hosts: {_truth(self.auto_eject_hosts)}"]
-        lines += ["  redis: true"] if self.redis else []
-        if self.preconnect:
-            lines.append("  preconnect: true")
-        if self.tcpkeepalive:
-            lines.append("  tcpkeepalive: true")
-        lines.append(f"  timeout: {self.timeout}")
-        if self.server_connections is not None:
-            lines.append(f"  server_connections: {self.server_connections}")
-        if self.auto_eject_hosts:
-            lines.append(f"  server_retry_timeout: {self.server_retry_timeout}")
-            lines.append(f"  server_failure_limit: {self.server_failure_limit}")
+        lines.append(f"{self.protocol}:")
+        for key, value in settings.items():
+            if value is not None:
+                lines += [f"  # {comments[key]}"] if key in comments else []
+                lines.append(f"  {key}: {str(value).lower() if isinstance(value, bool) else value}")
         lines.append("  servers:")
         if self.named:
             lines.append("  # host:port:weight, and the name that places the shard on the ring")
@@ -210,13 +202,13 @@ def pool_of(
         )
     redis = store.app_protocol != "memcached"
     args.setdefault("listen_port", 6379 if redis else 11211)
-    different(where, {"listen_port": args["listen_port"], "stats_port": args["stats_port"]})
+    different(where, args, "listen_port", "stats_port")
     listen = f"{address}:{args['listen_port']}"
     if args["policy"] == "seed":
-        _left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
+        left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
         return Pool(where, topology.shards, listen, redis)
     if args["role"] == "store":
-        _left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
+        left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
     limit = args["server_failure_limit"]
     if "client_retries" in args and args["client_retries"] <= limit:
         raise InputError(
@@ -255,24 +247,8 @@ def _check_hosts(where: str, endpoints: Sequence[str]) -> None:
             )
 
 
-def _left_out(where: str, given: Mapping[str, Any], keys: Sequence[str], because: str) -> None:
-    for argument in keys:
-        if given.get(argument) is not None:
-            raise InputError(where, argument, given[argument], f"must be left out: {because}")
-
-
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
-
-
 def program(
-    where: str,
-    name: str,
-    args: PoolArgs,
-    pool: Pool,
-    *,
-    part: str,
-    hosting: CompanionHosting,
+    where: str, name: str, args: PoolArgs, pool: Pool, *, part: str, hosting: CompanionHosting
 ) -> Program:
     """The twemproxy of a pool.
 

@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import yaml
 
 from components.arguments import NOT_EMPTY, between, check_fields, matching, one_of
-from components.arguments.constraints import Constraint
+from components.arguments.constraints import some
 from components.values.reach import NO_QUERY, Reach, speaking
 
 SEVERITIES = ("info", "warning", "critical")
@@ -18,11 +18,22 @@ _COLUMNS = 24
 _WIDTH = 12
 _HEIGHT = 7
 _LETTERS = 26
+# A dashboard asks for its Prometheus where it is imported.
+_DATA_SOURCE = {
+    "name": "datasource",
+    "label": "Data source",
+    "type": "datasource",
+    "query": "prometheus",
+}
 
 Query = Annotated[
     str, matching(r"[\s\S]*\S[\s\S]*", "a query in PromQL, not blank", odd=(" ", "\n"))
 ]
 """PromQL."""
+
+
+def _of_job(query: str, job: str) -> str:
+    return query.replace("$job", f'job="{job}"')
 
 
 @dataclass(frozen=True)
@@ -86,24 +97,28 @@ class Alert:
     def __post_init__(self) -> None:
         check_fields(f'Alert "{self.name}"', self)
 
+    def of(self, job: str) -> "Alert":
+        """The same of one job, whose series its expression selects by ``{$job}``."""
+        return replace(self, expression=_of_job(self.expression, job))
+
 
 @dataclass(frozen=True)
 class Panel:
     """One diagram of a dashboard."""
 
     title: Annotated[str, NOT_EMPTY]
-    expressions: Annotated[
-        Mapping[str, Query],
-        Constraint(
-            f"from 1 to {_LETTERS} queries", lambda given: 1 <= len(given) <= _LETTERS, ({},)
-        ),
-    ]
+    expressions: Annotated[Mapping[str, Query], some(_LETTERS, "queries")]
     """PromQL by legend; ``{{instance}}`` and the like are filled in by Grafana."""
     unit: Annotated[str, NOT_EMPTY] = "short"
     """Grafana's name of the unit: ``short``, ``s``, ``bytes``, ``ops``, ``percentunit``, ..."""
 
     def __post_init__(self) -> None:
         check_fields(f'Panel "{self.title}"', self)
+
+    def of(self, job: str) -> "Panel":
+        """The same of one job, whose series its expressions select by ``{$job}``."""
+        expressions = {legend: _of_job(query, job) for legend, query in self.expressions.items()}
+        return replace(self, expressions=expressions)
 
 
 @dataclass(frozen=True)
@@ -150,16 +165,7 @@ class Dashboard:
             "editable": True,
             "refresh": "10s",
             "time": {"from": "now-30m", "to": "now"},
-            "templating": {
-                "list": [
-                    {
-                        "name": "datasource",
-                        "label": "Data source",
-                        "type": "datasource",
-                        "query": "prometheus",
-                    }
-                ]
-            },
+            "templating": {"list": [_DATA_SOURCE]},
             "panels": panels,
         }
         return json.dumps(dashboard, indent=1) + "\n"

@@ -84,22 +84,22 @@ class Directive:
     values: tuple[str, ...] = ()
     inside: "tuple[Statement, ...] | None" = None
 
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise InputError("nginx", "directive", self.name, "must be the name of a directive")
-
 
 Statement = Directive | Comment
 
 
 def directive(name: str, *values: object) -> Directive:
     """A simple directive. Booleans become ``on`` and ``off``."""
-    return Directive(name, tuple(_word(value) for value in values))
+    return Directive(_name(name), tuple(_word(value) for value in values))
 
 
-def block(name: str, *values: object, inside: Sequence[Statement]) -> Directive:
-    """A block with what stands in it."""
-    return Directive(name, tuple(_word(value) for value in values), tuple(inside))
+def block(head: str, *inside: Statement) -> Directive:
+    """A block with what stands in it.
+
+    :param head: what stands before it, such as ``location = /healthz``; a blank ends a word
+    """
+    name, *values = head.split()
+    return Directive(_name(name), tuple(values), inside)
 
 
 def mapping(source: str, variable: str, entries: Sequence[tuple[str, str]]) -> Directive:
@@ -112,17 +112,8 @@ def mapping(source: str, variable: str, entries: Sequence[tuple[str, str]]) -> D
 
 def table(name: str, *values: object, entries: Sequence[tuple[str, str]]) -> Directive:
     """A block of pairs that are no directives: ``map``, ``split_clients``, ``geo``, ``types``."""
-    lines = tuple(_Pair(key, value) for key, value in entries)
-    return Directive(name, tuple(_word(value) for value in values), lines)
-
-
-class _Pair(Directive):
-    """A line of a table. Its first word is data, not the name of a directive."""
-
-    def __init__(self, key: str, value: str) -> None:
-        object.__setattr__(self, "name", _quoted(key))
-        object.__setattr__(self, "values", (value,))
-        object.__setattr__(self, "inside", None)
+    lines = tuple(Directive(_quoted(key), (value,)) for key, value in entries)
+    return Directive(_name(name), tuple(_word(value) for value in values), lines)
 
 
 def passing(header_kilobytes: int) -> list[Statement]:
@@ -185,7 +176,7 @@ def document(
     if stream:
         # Debian has it as a module; an nginx with it built in has no such file.
         statements.insert(1, directive("include", "/etc/nginx/modules-enabled/*-stream.conf"))
-    statements.append(block("events", inside=[directive("worker_connections", connections)]))
+    statements.append(block("events", directive("worker_connections", connections)))
     found = [directive("include", RESOLVER_FILE)] if resolver else []
     if http:
         own: list[Statement] = [
@@ -194,9 +185,9 @@ def document(
             *(directive(f"{name}_temp_path", f"{TEMPORARY}/{name}") for name in _STORED),
             *found,
         ]
-        statements.append(block("http", inside=[*own, *http]))
+        statements.append(block("http", *own, *http))
     if stream:
-        statements.append(block("stream", inside=[*found, *stream]))
+        statements.append(block("stream", *found, *stream))
     return statements
 
 
@@ -227,6 +218,12 @@ def command(
 def lookup_address(endpoint: Endpoint) -> str:
     """``host:port`` as nginx must look it up, since it completes no names."""
     return f"{endpoint.lookup_host('$namespace', '$cluster_domain')}:{endpoint.port}"
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise InputError("nginx", "directive", text, "must be the name of a directive")
+    return text
 
 
 def _word(value: object) -> str:

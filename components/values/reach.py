@@ -13,14 +13,7 @@ from typing import Annotated, ClassVar
 
 import pulumi
 
-from components.arguments import (
-    NOT_EMPTY,
-    InputError,
-    Later,
-    Secret,
-    check_fields,
-    matching,
-)
+from components.arguments import NOT_EMPTY, InputError, Later, Secret, check_fields, matching
 from components.arguments.addresses import (
     AppProtocol,
     Endpoint,

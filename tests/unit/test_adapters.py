@@ -664,13 +664,9 @@ SEED = """\
 
 
 def test_the_seeds_sources_come_out_in_current_syntax() -> None:
-    text = fluentd.text(
-        [
-            fluentd.redis_slowlog("localhost", 6379, "redis.slowlog"),
-            fluentd.storm("http://localhost:8080", 600, 0, "storm"),
-        ]
-    )
-    assert text == SEED
+    slowlog = {"kind": "redis_slowlog", "name": "redis-slowlog", "address": "localhost:6379"}
+    storm = {"kind": "storm", "name": "storm", "url": "http://localhost:8080", "window": 600}
+    assert fluentd.configuration([slowlog, storm | {"sys": 0}]).startswith(f"{SEED}<match")
 
 
 def fluentd_sections(text: str) -> list[Any]:

@@ -21,11 +21,9 @@ def test_statements_become_text_that_reads_well() -> None:
         nginx.Comment("first\nsecond"),
         nginx.block(
             "server",
-            inside=[
-                nginx.directive("listen", "127.0.0.1:8080"),
-                nginx.directive("tcp_nodelay", True),
-                nginx.block("location", "~", r"^/a{2}", inside=[nginx.directive("return", 204)]),
-            ],
+            nginx.directive("listen", "127.0.0.1:8080"),
+            nginx.directive("tcp_nodelay", True),
+            nginx.block("location ~ ^/a{2}", nginx.directive("return", 204)),
         ),
     ]
     assert nginx.text(statements) == (
@@ -78,7 +76,7 @@ def test_a_literal_has_no_variable(value: object) -> None:
 
 
 def test_a_document_writes_to_the_temporary_folder_only() -> None:
-    written = nginx.text(nginx.document("For a test.", http=[nginx.block("server", inside=[])]))
+    written = nginx.text(nginx.document("For a test.", http=[nginx.block("server")]))
     assert written.startswith("# For a test.\nworker_processes 1;\npid /tmp/nginx.pid;\n")
     for stored in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         assert f"  {stored}_temp_path /tmp/{stored};\n" in written
@@ -88,7 +86,7 @@ def test_a_document_writes_to_the_temporary_folder_only() -> None:
 
 
 def test_streams_load_their_module_first() -> None:
-    written = nginx.text(nginx.document("S", stream=[nginx.block("server", inside=[])]))
+    written = nginx.text(nginx.document("S", stream=[nginx.block("server")]))
     assert written.splitlines()[1] == "include /etc/nginx/modules-enabled/*-stream.conf;"
     assert "http {" not in written
 

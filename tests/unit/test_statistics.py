@@ -181,7 +181,7 @@ def test_every_metric_of_alarms_and_panels_can_come_from_the_collectors() -> Non
                 statistics.collected(kind, address + path, 5))}  # fmt: skip
         named = {
             name
-            for alert in KINDS[kind].alerts("j")
+            for alert in KINDS[kind].alerts
             for name in re.findall(r"\b([a-z]\w*)\{", alert.expression)
         }
         assert named - {"up"} <= known

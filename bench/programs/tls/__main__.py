@@ -32,17 +32,12 @@ page = nginx.document(
         nginx.directive("keepalive_requests", 1_000_000),
         nginx.block(
             "server",
-            inside=[
-                nginx.directive("listen", PLAIN_PORT),
-                nginx.block(
-                    "location",
-                    "/",
-                    inside=[
-                        nginx.directive("default_type", "text/plain"),
-                        nginx.directive("return", 200, "x" * 1024),
-                    ],
-                ),
-            ],
+            nginx.directive("listen", PLAIN_PORT),
+            nginx.block(
+                "location /",
+                nginx.directive("default_type", "text/plain"),
+                nginx.directive("return", 200, "x" * 1024),
+            ),
         ),
     ],
 )
@@ -62,21 +57,14 @@ def relay(name: str) -> Companion:
     file = "/etc/nginx-relay/nginx.conf"
     server = nginx.block(
         "server",
-        inside=[
-            nginx.directive("listen", RELAY_PORT),
-            nginx.block(
-                "location", "/", inside=[nginx.directive("proxy_pass", "http://application")]
-            ),
-        ],
+        nginx.directive("listen", RELAY_PORT),
+        nginx.block("location /", nginx.directive("proxy_pass", "http://application")),
     )
     upstream = nginx.block(
-        "upstream",
-        "application",
-        inside=[
-            nginx.directive("server", f"127.0.0.1:{PLAIN_PORT}"),
-            nginx.directive("keepalive", 32),
-            nginx.directive("keepalive_requests", 100_000),
-        ],
+        "upstream application",
+        nginx.directive("server", f"127.0.0.1:{PLAIN_PORT}"),
+        nginx.directive("keepalive", 32),
+        nginx.directive("keepalive_requests", 100_000),
     )
     http = [
         nginx.directive("keepalive_requests", 100_000),

@@ -1,0 +1,26 @@
+"""What every component has whose companion Prometheus scrapes and raises alarms about."""
+
+from collections.abc import Sequence
+
+import pulumi
+
+from components.pods.companion import Companion
+from components.values.metrics import Alert, ScrapeJob
+from components.workloads.program import Program
+
+
+class Scraped:
+    """A companion, with what a Prometheus takes of it."""
+
+    companion: Companion
+    """What a workload takes in ``companions``."""
+    job: ScrapeJob
+    """What Prometheus scrapes."""
+    alerts: tuple[Alert, ...]
+    """Rules for Prometheus."""
+
+    def _run(self, program: Program, alerts: Sequence[Alert], opts: pulumi.ResourceOptions) -> None:
+        """Register the program's files and the Service by which it is scraped."""
+        self.companion = program.companion(opts)
+        self.job = program.job(opts)
+        self.alerts = tuple(alert.of(program.name) for alert in alerts)
