@@ -29,21 +29,17 @@ SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 TRAFFIC_POLICIES = ("Cluster", "Local")
 
 
-class _NotOwn(Constraint):
-    """Labels beside those that are set already."""
-
-    def expected(self, value: Any) -> str:
-        """Names the one that must go."""
-        own = next(key for key in value if pod_labels.is_own(key))
-        return f"must leave out {own}: a component or a controller sets it"
+def _own(labels: Mapping[str, Any]) -> list[str]:
+    return [key for key in labels if pod_labels.is_own(key)]
 
 
 _Labels = Annotated[
     Labels,
-    _NotOwn(
+    Constraint(
         "none that a component or a controller sets",
-        lambda labels: not any(map(pod_labels.is_own, labels)),
+        lambda labels: not _own(labels),
         tuple({key: "x"} for key in (*pod_labels.OWN, "pod-template-hash")),
+        lambda labels: f"must leave out {_own(labels)[0]}: a component or a controller sets it",
     ),
 ]
 
