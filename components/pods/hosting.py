@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, cast
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, DefaultsTo, Later, between, checked, one_of, resolved
@@ -222,10 +221,8 @@ def object_metadata(
 
 def marks(metadata: ObjectMetaArgsDict) -> ObjectMetaArgsDict:
     """The labels and annotations of it, for an object in another place."""
-    found: ObjectMetaArgsDict = {"labels": metadata["labels"]}
-    if "annotations" in metadata:
-        found["annotations"] = metadata["annotations"]
-    return found
+    found = {key: value for key, value in metadata.items() if key in ("labels", "annotations")}
+    return cast(ObjectMetaArgsDict, found)
 
 
 def narrowed(hosting: ObjectHosting, kind: type[T], *, without: Sequence[str] = ()) -> T:
@@ -271,12 +268,7 @@ def with_resources(
     if least_memory and "memory" in (of := resources.get("limits", {})):
         enough = _at_least(place.key("limits.memory"), *least_memory)
         resources = {**resources, "limits": {**of, "memory": checked(of["memory"], enough)}}
-    completed: ResourceRequirementsArgsDict = with_defaults(
-        place,
-        resources,
-        requests=requests or {},
-        limits=limits or {},
-    )
+    completed = with_defaults(place, resources, requests=requests or {}, limits=limits or {})
     return cast(T, {**given, "resources": completed})
 
 
