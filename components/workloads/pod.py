@@ -261,12 +261,10 @@ def make_pod_resources(plan: PodPlan, parent: pulumi.Resource) -> PodResources:
         opts=opts,
     )
     names: dict[str, pulumi.Input[str]] = {"service_account": account.metadata["name"]}
-    if plan.files.contents:
-        config_map = plan.files.config_map(f"{plan.name}-files", plan.metadata(), opts)
-        names["files"] = config_map.metadata["name"]
-    if plan.secret_files.contents:
-        secret = plan.secret_files.secret(f"{plan.name}-secret-files", plan.metadata(), opts)
-        names["secret_files"] = secret.metadata["name"]
+    for files in (plan.files, plan.secret_files):
+        if files.contents:
+            name = f"{plan.name}-{files.kind.replace('_', '-')}"
+            names[files.kind] = files.register(name, plan.metadata(), opts).metadata["name"]
     companions = plan.companions
     policies = plan.connections.register(
         plan.name,
