@@ -2,9 +2,12 @@
 
 import ipaddress
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from components.arguments.constraints import Address, Constraint, between, matching, one_of
+
+T = TypeVar("T")
 
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
@@ -34,13 +37,18 @@ def _is_host(text: str) -> bool:
 
 
 def _is_address(text: str, version: int | None = None) -> bool:
+    parsed = _parsed(ipaddress.ip_address, text)
+    return parsed is not None and version in (None, parsed.version)
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T | None:
     # Behind a % stands whatever one likes, as the name of an interface.
     if "%" in text:
-        return False
+        return None
     try:
-        return version in (None, ipaddress.ip_address(text).version)
+        return parse(text)
     except ValueError:
-        return False
+        return None
 
 
 def is_loopback(host: str) -> bool:
@@ -93,14 +101,7 @@ _ODD_ENDPOINTS = (
     *(f"{host}:80" for host in _ODD_HOSTS), "web", "web:", ":80", "web:0", "web:99999",
     "web:-1", "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
 )  # fmt: skip
-Endpoint = Annotated[
-    str,
-    Address(
-        "host:port, for example web:8080",
-        is_endpoint,
-        _ODD_ENDPOINTS,
-    ),
-]
+Endpoint = Annotated[str, Address("host:port, for example web:8080", is_endpoint, _ODD_ENDPOINTS)]
 """``host:port`` of something that listens elsewhere."""
 
 Network = Annotated[
@@ -108,23 +109,11 @@ Network = Annotated[
     Constraint(
         "a network with its mask, for example 203.0.113.0/24",
         # Without a mask the standard library reads a single address.
-        lambda text: "/" in text and _is_network(text),
+        lambda text: "/" in text and _parsed(ipaddress.ip_network, text) is not None,
         ("", "203.0.113.0", "203.0.113.0/33", "203.0.113.1/24", "all/0", "fe80::%x/64"),
     ),
 ]
 """A network of IP addresses."""
-
-
-def _is_network(text: str) -> bool:
-    if "%" in text:
-        return False
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
 IpAddress = Annotated[
     str,
     Constraint(

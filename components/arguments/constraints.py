@@ -6,7 +6,7 @@ that it refuses, with which the tests try every argument that has it.
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,18 +23,14 @@ class Constraint:
     """Whether a value keeps it."""
     odd: tuple[Any, ...] = ()
     """Values of the right type that are refused."""
-    schema: Mapping[str, Any] = field(default_factory=dict)
-    """The condition in the words of JSON Schema, as far as it can be said there."""
+    wanted: Callable[[Any], str] | None = field(default=None, repr=False)
+    """What would be right in place of a value that is refused; by default what it ``says``."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The value, or InputError."""
         if not self.holds(value):
-            place.refuse(value, self.expected(value))
+            place.refuse(value, self.wanted(value) if self.wanted else f"must be {self.says}")
         return value
-
-    def expected(self, value: Any) -> str:  # noqa: ARG002 (others say more, knowing the value)
-        """What would be right."""
-        return f"must be {self.says}"
 
 
 class Address(Constraint):
@@ -64,12 +60,10 @@ def between(least: float | None, most: float | None = None) -> Constraint:
         says = f"from {least} to {most}"
     odd: list[float] = [] if least is None else [least - 1, -(10**12)]
     odd += [] if most is None else [most + 1, 10**12]
-    bounds = {"minimum": least, "maximum": most}
     return Constraint(
         says,
         lambda number: (least is None or number >= least) and (most is None or number <= most),
         tuple(odd),
-        {key: bound for key, bound in bounds.items() if bound is not None},
     )
 
 
@@ -81,27 +75,12 @@ def one_of(*words: str) -> Constraint:
         f"one of {', '.join(words)}",
         lambda word: word in words,
         tuple(word for word in odd if word not in words),
-        {"enum": list(words)},
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Matching(Constraint):
-    """A text of a certain form, by a regular expression for the whole of it, and a length."""
-
-    most: int | None = None
-    """Most characters."""
-
-    def expected(self, value: Any) -> str:
-        """What would be right, with the length if that is what is wrong."""
-        if self.most is not None and len(value) > self.most:
-            return f"must have at most {self.most} characters, it has {len(value)}"
-        return super().expected(value)
 
 
 def matching(
     pattern: str, says: str, *, most: int | None = None, odd: Collection[str] = ()
-) -> Matching:
+) -> Constraint:
     """A text that a regular expression matches as a whole.
 
     :param says: ``a DNS label such as web``
@@ -114,11 +93,13 @@ def matching(
     def holds(text: str) -> bool:
         return (most is None or len(text) <= most) and compiled.fullmatch(text) is not None
 
+    def wanted(text: str) -> str:
+        if most is not None and len(text) > most:
+            return f"must have at most {most} characters, it has {len(text)}"
+        return f"must be {says}"
+
     tried = [*odd, *(text for text in ("", "a b\n", "\0") if not holds(text)), *too_long]
-    schema: dict[str, Any] = {"pattern": f"^({pattern})$"}
-    if most is not None:
-        schema["maxLength"] = most
-    return Matching(says, holds, tuple(tried), schema, most)
+    return Constraint(says, holds, tuple(tried), wanted)
 
 
 def password(least: int) -> Constraint:
@@ -136,13 +117,7 @@ def password(least: int) -> Constraint:
     )
 
 
-class _NotEmpty(Constraint):
-    def expected(self, value: Any) -> str:  # noqa: ARG002 (there is nothing to say of it)
-        """What would be right."""
-        return "must not be empty"
-
-
-NOT_EMPTY = _NotEmpty("not empty", bool, ("", (), {}), {"minLength": 1})
+NOT_EMPTY = Constraint("not empty", bool, ("", (), {}), lambda _: "must not be empty")
 """For a text, a list or a mapping."""
 
 
@@ -154,19 +129,16 @@ def some(most: int, what: str) -> Constraint:
     return Constraint(f"from 1 to {most} {what}", lambda given: 1 <= len(given) <= most, ((), {}))
 
 
-class Distinct(Constraint):
-    """A list without repetition."""
-
-    def expected(self, value: Any) -> str:
-        """Names what stands twice."""
-        twice = next(item for position, item in enumerate(value) if item in value[:position])
-        return f"must be unique, {twice!r} stands twice"
+def _repeated(items: Sequence[Any]) -> list[Any]:
+    return [item for position, item in enumerate(items) if item in items[:position]]
 
 
-DISTINCT = Distinct(
+DISTINCT = Constraint(
     "without repetition",
-    lambda items: all(item not in items[:position] for position, item in enumerate(items)),
+    lambda items: not _repeated(items),
+    wanted=lambda items: f"must be unique, {_repeated(items)[0]!r} stands twice",
 )
+"""For a list."""
 
 
 def nearest(word: str, known: Collection[str]) -> str:

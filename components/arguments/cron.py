@@ -14,8 +14,7 @@ _FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
 _PART = re.compile(r"(?:(?P<all>[*?])|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
 
 
-def is_schedule(text: str) -> bool:
-    """Whether these are the five fields that a CronJob takes."""
+def _is_schedule(text: str) -> bool:
     fields = text.split(" ")
     return len(fields) == len(_FIELDS) and all(
         _is_part(part, *bounds)
@@ -49,11 +48,6 @@ _ODD = (
     "1,, * * * *", "* * * FOO *", "17 3 * * *\n", "CRON_TZ=UTC 1 * * * *",
 )  # fmt: skip
 Schedule = Annotated[
-    str,
-    Constraint(
-        "five fields as cron reads them, such as 17 3 * * *",
-        is_schedule,
-        _ODD,
-    ),
+    str, Constraint("five fields as cron reads them, such as 17 3 * * *", _is_schedule, _ODD)
 ]
 """Five fields of cron, in UTC."""

@@ -1,5 +1,7 @@
 """The one error for input that cannot be right."""
 
+from typing import ClassVar
+
 import pulumi
 
 _LONGEST = 500
@@ -11,6 +13,9 @@ class InputError(pulumi.RunError):
     Pulumi prints a RunError without a traceback, so the message is all that a user sees: it names
     the component, the argument, the value received and what would be right.
     """
+
+    FOUND: ClassVar[str | None] = None
+    """What is wrong with the argument, where that is not its value."""
 
     def __init__(self, where: str, argument: str, value: object, expected: str) -> None:
         """Describe what was refused.
@@ -24,7 +29,7 @@ class InputError(pulumi.RunError):
         self.argument = argument
         self.value = value
         self.expected = expected
-        super().__init__(f"{where}: {argument} is {_shown(value)}; {expected}")
+        super().__init__(f"{where}: {argument} is {self.FOUND or _shown(value)}; {expected}")
 
 
 def _shown(value: object) -> str:
@@ -38,20 +43,10 @@ def _shown(value: object) -> str:
 class UnknownArgumentError(InputError):
     """An argument that the component does not have, most often a misspelled one."""
 
-    def __init__(self, where: str, argument: str, expected: str) -> None:
-        self.where = where
-        self.argument = argument
-        self.value = None
-        self.expected = expected
-        pulumi.RunError.__init__(self, f"{where}: {argument} is not an argument; {expected}")
+    FOUND = "not an argument"
 
 
 class MissingArgumentError(InputError):
     """A required argument was left out."""
 
-    def __init__(self, where: str, argument: str, expected: str) -> None:
-        self.where = where
-        self.argument = argument
-        self.value = None
-        self.expected = expected
-        pulumi.RunError.__init__(self, f"{where}: {argument} is missing; {expected}")
+    FOUND = "missing"

@@ -1,8 +1,7 @@
 """Declared types of images and registries."""
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from components.arguments.constraints import Address
 
@@ -12,18 +11,19 @@ _IMAGE = re.compile(
     rf"(?:(?=[^/]*[.:]|localhost/){_REGISTRY}/)?{_COMPONENT}(?:/{_COMPONENT})*"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_PINNED = "must have a tag other than latest or a digest, for example redis:7.0.15"
+_SAYS = "an image reference, name:tag"
 
 
-@dataclass(frozen=True, eq=False)
 class _Image(Address):
     def has_credentials(self, value: str) -> bool:
         """Before a digest stands an @ as well."""
         return "@" in value and not value.partition("@")[2].startswith("sha256:")
 
-    def expected(self, value: Any) -> str:
-        """Tells a reference without a tag from what is none."""
-        return _PINNED if _IMAGE.fullmatch(value) else super().expected(value)
+
+def _wanted(reference: str) -> str:
+    if _IMAGE.fullmatch(reference):
+        return "must have a tag other than latest or a digest, for example redis:7.0.15"
+    return f"must be {_SAYS}"
 
 
 def _is_pinned(reference: str) -> bool:
@@ -36,14 +36,7 @@ _ODD_IMAGES = (
     "app:1/", "App:1", "a b:1", "app:", "app@sha256:12", "app:1@", "user:p@r/a:1", "redis:7\n",
     "-app:1",
 )  # fmt: skip
-Image = Annotated[
-    str,
-    _Image(
-        "an image reference, name:tag",
-        _is_pinned,
-        _ODD_IMAGES,
-    ),
-]
+Image = Annotated[str, _Image(_SAYS, _is_pinned, _ODD_IMAGES, _wanted)]
 """An image with a tag other than ``latest``, or better a digest."""
 
 Registry = Annotated[

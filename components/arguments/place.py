@@ -52,13 +52,12 @@ class Place(NamedTuple):
 
     def unknown(self, key: str, expected: str) -> NoReturn:
         """Raise the error for a key that is not known here."""
-        raise UnknownArgumentError(self.where, self.key(key).argument, expected)
+        raise UnknownArgumentError(self.where, self.key(key).argument, None, expected)
 
     def missing(self, key: str, required: list[str]) -> NoReturn:
         """Raise the error for a required key that was left out."""
-        raise MissingArgumentError(
-            self.where, self.key(key).argument, f"required are {', '.join(sorted(required))}"
-        )
+        expected = f"required are {', '.join(sorted(required))}"
+        raise MissingArgumentError(self.where, self.key(key).argument, None, expected)
 
 
 class _AsItIs(str):

@@ -15,6 +15,11 @@ SCALARS: Mapping[type, str] = {
 _HALF = re.compile("[\ud800-\udfff]")
 
 
+def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are there: neither None nor an empty list, mapping or text."""
+    return {k: v for k, v in fields.items() if v is not None and v not in ([], (), {}, "")}
+
+
 def scalar(place: Place, wanted: tuple[type, ...], value: Any) -> Any:
     """A value of one of the types; whole floats become integers."""
     # Numbers that cross a process boundary in Pulumi arrive as floats.

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
@@ -64,7 +63,6 @@ NO_LIMIT = "none"
 _NATIVE = {"cpu": _CPU, "memory": _MEMORY, "ephemeral-storage": _SIZE}
 
 
-@dataclass(frozen=True, eq=False)
 class _Resources(Constraint):
     """Requests and limits of what Kubernetes knows, each a quantity of its kind; a plain ``none``
     takes the limit of cpu away.
@@ -116,10 +114,6 @@ _ODD_RESOURCES = (
 )  # fmt: skip
 Resources = Annotated[
     ResourceRequirementsArgsDict,
-    _Resources(
-        f'requests and limits; limits.cpu "{NO_LIMIT}" is no limit',
-        bool,
-        _ODD_RESOURCES,
-    ),
+    _Resources(f'requests and limits; limits.cpu "{NO_LIMIT}" is no limit', bool, _ODD_RESOURCES),
 ]
 """Requests and limits of a container; what is left out keeps the default of every container."""

@@ -10,17 +10,14 @@ from components.arguments.declared import Later
 from components.arguments.names import LabelKey, LabelValue, Namespace
 from components.arguments.place import Place
 
-_OPERATORS = ("Equal", "Exists")
-_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SELECTING = ("In", "NotIn", "Exists", "DoesNotExist")
-_Weight = Annotated[int, between(1, 100)]
 
 
 class _Toleration(TypedDict, total=False):
     key: LabelKey
-    operator: Annotated[str, one_of(*_OPERATORS)]
+    operator: Annotated[str, one_of("Equal", "Exists")]
     value: Later[LabelValue]
-    effect: Annotated[str, one_of(*_EFFECTS)]
+    effect: Annotated[str, one_of("NoSchedule", "PreferNoSchedule", "NoExecute")]
     toleration_seconds: int
 
 
@@ -36,17 +33,13 @@ class _LabelRequirement(TypedDict, total=False):
     values: Sequence[Later[LabelValue]]
 
 
-class _PreferredNode(TypedDict, total=False):
-    weight: _Weight
+class _Preferred(TypedDict, total=False):
+    weight: Annotated[int, between(1, 100)]
 
 
 class _PodTerm(TypedDict, total=False):
     topology_key: LabelKey
     namespaces: Sequence[Later[Namespace]]
-
-
-class _PreferredPod(TypedDict, total=False):
-    weight: _Weight
 
 
 class _Complete(Constraint):
@@ -142,8 +135,8 @@ SHAPES: Mapping[str, type] = {
     "LabelSelectorRequirementArgsDict": _LabelRequirement,
     "NodeSelectorRequirementArgsDict": _NodeRequirement,
     "PodAffinityTermArgsDict": _PodTerm,
-    "PreferredSchedulingTermArgsDict": _PreferredNode,
+    "PreferredSchedulingTermArgsDict": _Preferred,
     "TolerationArgsDict": _Toleration,
-    "WeightedPodAffinityTermArgsDict": _PreferredPod,
+    "WeightedPodAffinityTermArgsDict": _Preferred,
 }
 """What is declared of Kubernetes' own shapes, by the name of the SDK's TypedDict."""

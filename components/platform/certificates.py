@@ -102,23 +102,8 @@ class AuthorityProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make an authority."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name(props["common_name"])
         now = _now()
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
-            .not_valid_after(now + datetime.timedelta(days=int(props["validity_days"])))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .sign(key, hashes.SHA256())
-        )
+        certificate = _begun(props, key, now).sign(key, hashes.SHA256())
         return CreateResult(
             secrets.token_hex(8),
             {
@@ -178,24 +163,11 @@ class CertificateProvider(ResourceProvider):
         if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
             raise TypeError("the authority's key is no key of an elliptic curve")
         key = ec.generate_private_key(ec.SECP256R1())
-        now = _now()
-        until = now + datetime.timedelta(days=int(props["validity_days"]))
         builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(props["common_name"]))
-            .issuer_name(authority.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
-            .not_valid_after(min(until, authority.not_valid_after_utc))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            _begun(props, key, _now(), authority)
             .add_extension(
                 x509.ExtendedKeyUsage([_PURPOSES[usage] for usage in props["usages"]]),
                 critical=False,
-            )
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
@@ -316,8 +288,31 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _begun(
+    props: Mapping[str, Any],
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime.datetime,
+    issuer: x509.Certificate | None = None,
+) -> x509.CertificateBuilder:
+    """What the certificates of an authority and of a holder have in common.
+
+    :param issuer: the authority's; without one it is an authority itself
+    """
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, props["common_name"])])
+    until = now + datetime.timedelta(days=int(props["validity_days"]))
+    signs = issuer is None
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.subject if issuer else name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(min(until, issuer.not_valid_after_utc) if issuer else until)
+        .add_extension(x509.BasicConstraints(signs, 0 if signs else None), critical=True)
+        .add_extension(_key_usage(signs_certificates=signs), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

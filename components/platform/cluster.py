@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_docker as docker
 
-from components.arguments import Default, InputError, between, resolved
+from components.arguments import Default, between, resolved
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import LABEL_LIMIT, check_resource_name, dns_label
+from components.arguments.together import different
 from components.platform.generated import Password
 from components.platform.kubeconfig import PATH, Kubeconfig
 
@@ -64,34 +65,29 @@ class Cluster(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        args = _checked(f'Cluster "{name}"', name, args)
+        where = f'Cluster "{name}"'
+        check_resource_name(where, name)
+        args = resolved(where, ClusterArgs, args)
+        instance = args["instance"]
+        api_port, registry_port = args["api_port"], args["registry_port"]
+        different(where, {"api_port": api_port, "registry_port": registry_port})
         super().__init__("dds:index:Cluster", name, {**args}, opts)
-        instance, api_port, registry_port = (
-            args["instance"],
-            args["api_port"],
-            args["registry_port"],
-        )
         self._name, self._instance = name, instance
-        child = pulumi.ResourceOptions(parent=self)
+        self._labels: list[Any] = [{"label": INSTANCE_LABEL, "value": instance}]
+        self._child = pulumi.ResourceOptions(parent=self)
 
         self._network = docker.Network(
-            f"{name}-network", name=f"{instance}-network", driver="bridge", labels=[{"label": INSTANCE_LABEL, "value": self._instance}],
-            opts=child,
-        )  # fmt: skip
-        registry = self._registry(args["registry_image"], registry_port, child)
-        image = docker.RemoteImage(
-            f"{name}-node-image", name=args["node_image"], keep_locally=True, opts=child
+            f"{name}-network",
+            name=f"{instance}-network",
+            driver="bridge",
+            labels=self._labels,
+            opts=self._child,
         )
-        token = Password(f"{name}-token", {"length": 64}, child)
-        mirrors = json.dumps(
-            {
-                "mirrors": {
-                    f"localhost:{registry_port}": {
-                        "endpoint": [f"http://{instance}-registry:{_REGISTRY_PORT}"]
-                    }
-                }
-            }
-        )
+        registry = self._registry(args["registry_image"], registry_port)
+        image = self._image("node", args["node_image"])
+        token = Password(f"{name}-token", {"length": 64}, self._child)
+        endpoints = [f"http://{instance}-registry:{_REGISTRY_PORT}"]
+        mirrors = json.dumps({"mirrors": {f"localhost:{registry_port}": {"endpoint": endpoints}}})
 
         server = self._node(
             "server",
@@ -100,13 +96,10 @@ class Cluster(pulumi.ComponentResource):
             environment=[token.value.apply("K3S_TOKEN={}".format)],
             mirrors=mirrors,
             probe=["CMD", "kubectl", "--kubeconfig", PATH, "get", "--raw", "/readyz"],
-            ports=[
-                {"internal": _API_PORT, "external": api_port, "ip": "127.0.0.1", "protocol": "tcp"}
-            ],
+            ports=[_published(_API_PORT, api_port)],
             after=[registry],
         )
-        members = [server]
-        members.extend(
+        agents = [
             self._node(
                 f"agent-{number}",
                 image=image.image_id,
@@ -116,12 +109,13 @@ class Cluster(pulumi.ComponentResource):
                     f"K3S_URL=https://{instance}-server:{_API_PORT}",
                 ],
                 mirrors=mirrors,
-                probe=["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:10248/healthz"],
+                probe=_fetch("http://127.0.0.1:10248/healthz"),
                 ports=[],
                 after=[server],
             )
             for number in range(args["agents"])
-        )
+        ]
+        members = [server, *agents]
 
         names = [f"{instance}-server", *(f"{instance}-agent-{n}" for n in range(args["agents"]))]
         ready = Kubeconfig(
@@ -141,94 +135,90 @@ class Cluster(pulumi.ComponentResource):
             {"kubeconfig": self.kubeconfig, "registry": self.registry, "nodes": self.nodes}
         )
 
-    def _registry(self, image: str, port: int, child: pulumi.ResourceOptions) -> docker.Container:
-        local = docker.RemoteImage(
-            f"{self._name}-registry-image", name=image, keep_locally=True, opts=child
-        )
-        data = self._volume("registry-data", child)
-        return docker.Container(
-            f"{self._name}-registry",
-            name=f"{self._instance}-registry",
-            hostname=f"{self._instance}-registry",
-            image=local.image_id,
-            labels=[{"label": INSTANCE_LABEL, "value": self._instance}],
-            restart="unless-stopped",
-            networks_advanced=[{"name": self._network.id}],
-            ports=[
-                {"internal": _REGISTRY_PORT, "external": port, "ip": "127.0.0.1", "protocol": "tcp"}
-            ],
-            volumes=[{"volume_name": data.name, "container_path": "/var/lib/registry"}],
+    def _registry(self, image: str, port: int) -> docker.Container:
+        return self._container(
+            "registry",
+            image=self._image("registry", image).image_id,
+            ports=[_published(_REGISTRY_PORT, port)],
+            volumes=[self._volume("registry-data", "/var/lib/registry")],
             # The one that works in Debian's and in Alpine's image.
-            healthcheck=_healthcheck(
-                ["CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{_REGISTRY_PORT}/v2/"]
-            ),
-            wait=True,
-            wait_timeout=60,
-            opts=child,
-        )
-
-    def _volume(self, suffix: str, child: pulumi.ResourceOptions) -> docker.Volume:
-        return docker.Volume(
-            f"{self._name}-{suffix}",
-            name=f"{self._instance}-{suffix}",
-            labels=[{"label": INSTANCE_LABEL, "value": self._instance}],
-            opts=child,
+            probe=_fetch(f"http://127.0.0.1:{_REGISTRY_PORT}/v2/"),
+            start_seconds=60,
         )
 
     def _node(
         self,
         role: str,
         *,
-        image: pulumi.Input[str],
         command: list[str],
         environment: list[pulumi.Input[str]],
         mirrors: str,
-        probe: list[str],
-        ports: list[docker.ContainerPortArgsDict],
-        after: list[docker.Container],
+        **more: Any,
     ) -> docker.Container:
-        child = pulumi.ResourceOptions(parent=self)
-        state = self._volume(role, child)
-        node = f"{self._instance}-{role}"
-        return docker.Container(
-            f"{self._name}-{role}",
-            name=node,
-            hostname=node,
-            image=image,
+        return self._container(
+            role,
             command=command,
             envs=environment,
-            labels=[{"label": INSTANCE_LABEL, "value": self._instance}],
-            restart="unless-stopped",
             # A node is a machine of its own: it mounts, routes and runs containers.
             privileged=True,
             cgroupns_mode="private",
-            networks_advanced=[{"name": self._network.id}],
-            ports=ports,
             tmpfs={"/run": "", "/tmp": ""},  # noqa: S108
             volumes=[
-                {"volume_name": state.name, "container_path": _STATE_FOLDER},
-                *_anonymous(_SCRATCH_FOLDERS),
+                self._volume(role, _STATE_FOLDER),
+                *({"container_path": folder} for folder in _SCRATCH_FOLDERS),
             ],
             uploads=[{"file": "/etc/rancher/k3s/registries.yaml", "content": mirrors}],
-            healthcheck=_healthcheck(probe),
-            wait=True,
-            wait_timeout=_START_SECONDS,
+            start_seconds=_START_SECONDS,
             destroy_grace_seconds=_GRACE_SECONDS,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=after),
+            **more,
         )
 
+    def _container(
+        self,
+        role: str,
+        *,
+        probe: list[str],
+        start_seconds: int,
+        after: Sequence[docker.Container] = (),
+        **more: Any,
+    ) -> docker.Container:
+        """A container that stays, and is waited for until it is healthy.
 
-def _anonymous(folders: Sequence[str]) -> list[docker.ContainerVolumeArgsDict]:
-    return [{"container_path": folder} for folder in folders]
+        :param more: other arguments of the Container
+        """
+        host = f"{self._instance}-{role}"
+        return docker.Container(
+            f"{self._name}-{role}",
+            name=host,
+            hostname=host,
+            labels=self._labels,
+            restart="unless-stopped",
+            networks_advanced=[{"name": self._network.id}],
+            healthcheck={"tests": probe, "interval": "3s", "timeout": "10s", "retries": 20},
+            wait=True,
+            wait_timeout=start_seconds,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*after]),
+            **more,
+        )
+
+    def _image(self, part: str, image: str) -> docker.RemoteImage:
+        return docker.RemoteImage(
+            f"{self._name}-{part}-image", name=image, keep_locally=True, opts=self._child
+        )
+
+    def _volume(self, suffix: str, folder: str) -> docker.ContainerVolumeArgsDict:
+        volume = docker.Volume(
+            f"{self._name}-{suffix}",
+            name=f"{self._instance}-{suffix}",
+            labels=self._labels,
+            opts=self._child,
+        )
+        return {"volume_name": volume.name, "container_path": folder}
 
 
-def _healthcheck(probe: list[str]) -> docker.ContainerHealthcheckArgsDict:
-    return {"tests": probe, "interval": "3s", "timeout": "10s", "retries": 20}
+def _published(internal: int, external: int) -> docker.ContainerPortArgsDict:
+    return {"internal": internal, "external": external, "ip": "127.0.0.1", "protocol": "tcp"}
 
 
-def _checked(where: str, name: str, args: ClusterArgs) -> ClusterArgs:
-    check_resource_name(where, name)
-    args = resolved(where, ClusterArgs, args)
-    if args["registry_port"] == args["api_port"]:
-        raise InputError(where, "registry_port", args["registry_port"], "must differ from api_port")
-    return args
+def _fetch(url: str) -> list[str]:
+    return ["CMD", "wget", "-q", "-O", "/dev/null", url]

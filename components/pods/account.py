@@ -3,10 +3,16 @@
 import dataclasses
 from typing import cast
 
-from pulumi_kubernetes.core.v1 import ContainerArgsDict, VolumeArgsDict, VolumeMountArgsDict
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgsDict,
+    DownwardAPIVolumeFileArgsDict,
+    KeyToPathArgsDict,
+    VolumeArgsDict,
+    VolumeMountArgsDict,
+)
 
 from components.pods.companion import Companion
-from components.values.names import child
+from components.values.names import LABEL_LIMIT, child
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where every client library looks for it."""
@@ -19,29 +25,20 @@ def token(name: str) -> tuple[VolumeArgsDict, VolumeMountArgsDict]:
 
     It is a projected one: bound to the pod, replaced by the kubelet before it ends.
     """
-    name = child(name, "token", limit=63)
+    name = child(name, "token", limit=LABEL_LIMIT)
+    authority: KeyToPathArgsDict = {"key": "ca.crt", "path": "ca.crt"}
+    namespace: DownwardAPIVolumeFileArgsDict = {
+        "path": "namespace",
+        "field_ref": {"field_path": "metadata.namespace"},
+    }
     volume: VolumeArgsDict = {
         "name": name,
         "projected": {
             "default_mode": 0o440,
             "sources": [
                 {"service_account_token": {"path": "token", "expiration_seconds": _TOKEN_SECONDS}},
-                {
-                    "config_map": {
-                        "name": "kube-root-ca.crt",
-                        "items": [{"key": "ca.crt", "path": "ca.crt"}],
-                    }
-                },
-                {
-                    "downward_api": {
-                        "items": [
-                            {
-                                "path": "namespace",
-                                "field_ref": {"field_path": "metadata.namespace"},
-                            }
-                        ]
-                    }
-                },
+                {"config_map": {"name": "kube-root-ca.crt", "items": [authority]}},
+                {"downward_api": {"items": [namespace]}},
             ],
         },
     }

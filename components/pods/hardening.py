@@ -11,23 +11,15 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 from pulumi_kubernetes.core.v1 import (
     ContainerArgsDict,
     PodSecurityContextArgsDict,
-    ResourceRequirementsArgsDict,
     VolumeArgsDict,
 )
 
-from components.arguments import (
-    DefaultsTo,
-    InputError,
-    is_deferred,
-    matching,
-    nearest,
-    one_of,
-)
+from components.arguments import DefaultsTo, is_deferred, matching, nearest, one_of
 from components.arguments.constraints import Constraint
 from components.arguments.names import DnsLabel
 from components.arguments.place import Place
-from components.arguments.quantities import amount
-from components.pods.resources import with_defaults, without_the_taken_away
+from components.arguments.quantities import NO_LIMIT, amount
+from components.pods.resources import with_defaults
 
 DEFAULT_USER = 10001
 """User and group of containers; above 10000 so that it is no user of the node."""
@@ -85,21 +77,15 @@ def validated_exceptions(
     """
     result = []
     for position, exception in enumerate(exceptions):
-        argument = f"exceptions[{position}]"
-        field = exception["field"]
-        container = exception.get("container", containers[0])
+        place = Place(where, "exceptions").entry(position)
+        container, values = exception.get("container", containers[0]), exception.get("values")
         if container not in containers:
-            raise InputError(
-                where,
-                f"{argument}.container",
-                container,
-                f"must be one of the pod's containers: {', '.join(containers)}",
+            place.key("container").refuse(
+                container, f"must be one of the pod's containers: {', '.join(containers)}"
             )
-        if (field == "capabilities") != bool(exception.get("values")):
-            raise InputError(
-                where,
-                f"{argument}.values",
-                exception.get("values"),
+        if (exception["field"] == "capabilities") != bool(values):
+            place.key("values").refuse(
+                values,
                 "must list capabilities for the field capabilities, and be left out for others",
             )
         result.append({**exception, "container": container})
@@ -160,11 +146,8 @@ def check_volume(where: str, volume: VolumeArgsDict) -> None:
     """Refuse volumes that reach into the node."""
     sources = [key for key in volume if key != "name"]
     if len(sources) != 1 or sources[0] not in _VOLUME_SOURCES:
-        raise InputError(
-            where,
-            f'volume "{volume["name"]}"',
-            sources,
-            f"must have one source of {', '.join(_VOLUME_SOURCES)}",
+        Place(where, f'volume "{volume["name"]}"').refuse(
+            sources, f"must have one source of {', '.join(_VOLUME_SOURCES)}"
         )
 
 
@@ -181,25 +164,20 @@ def check_mounts(
     mounts = container.get("volume_mounts")
     if mounts is None or is_deferred(mounts):
         return
+    argument = f'container "{container["name"]}".volume_mounts'
+    place = Place(where, argument)
     paths: dict[str, str] = {}
     for mount in cast(Sequence[Mapping[str, Any]], mounts):
-        argument = f'container "{container["name"]}".volume_mounts'
         name, path = mount["name"], mount["mount_path"]
         if name not in volumes:
-            raise InputError(
-                where, argument, name, f"must name a volume; {nearest(name, list(volumes))}"
-            )
+            place.refuse(name, f"must name a volume; {nearest(name, list(volumes))}")
         if path in paths:
-            raise InputError(
-                where, argument, path, f"must be one mount, {paths[path]} and {name} are there"
-            )
+            place.refuse(path, f"must be one mount, {paths[path]} and {name} are there")
         paths[path] = name
         by_part = mount.get("sub_path") or mount.get("sub_path_expr")
         replaced = name in reloading or any(s in volumes[name] for s in _RELOADING_SOURCES)
         if by_part and replaced:
-            raise InputError(
-                where,
-                f"{argument}: sub_path",
+            Place(where, f"{argument}: sub_path").refuse(
                 by_part,
                 f"must be left out: a file of {name} mounted so never sees an update; mount the "
                 "folder",
@@ -236,12 +214,11 @@ def _security_context(
     return context
 
 
-def _resources(
-    place: Place, given: Mapping[str, Any], storage: float
-) -> ResourceRequirementsArgsDict:
+def _resources(place: Place, given: Mapping[str, Any], storage: float) -> dict[str, dict[str, Any]]:
     # Temporary volumes count towards the limit; a pod above it is evicted.
     total = amount(_LIMITS["ephemeral-storage"]) + storage
     limits = {**_LIMITS, "ephemeral-storage": f"{-(-int(total) // 2**20)}Mi"}
-    return without_the_taken_away(
-        with_defaults(place.key("resources"), given, requests=_REQUESTS, limits=limits)
-    )
+    found = with_defaults(place.key("resources"), given, requests=_REQUESTS, limits=limits)
+    # For Kubernetes a limit that is taken away is one that is not there.
+    kept = {key: limit for key, limit in found["limits"].items() if limit != NO_LIMIT}
+    return {**found, "limits": kept}

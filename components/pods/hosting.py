@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, cast
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, DefaultsTo, Later, between, checked, one_of, resolved
@@ -29,21 +28,17 @@ SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 TRAFFIC_POLICIES = ("Cluster", "Local")
 
 
-class _NotOwn(Constraint):
-    """Labels beside those that are set already."""
-
-    def expected(self, value: Any) -> str:
-        """Names the one that must go."""
-        own = next(key for key in value if pod_labels.is_own(key))
-        return f"must leave out {own}: a component or a controller sets it"
+def _own(labels: Mapping[str, Any]) -> list[str]:
+    return [key for key in labels if pod_labels.is_own(key)]
 
 
 _Labels = Annotated[
     Labels,
-    _NotOwn(
+    Constraint(
         "none that a component or a controller sets",
-        lambda labels: not any(map(pod_labels.is_own, labels)),
+        lambda labels: not _own(labels),
         tuple({key: "x"} for key in (*pod_labels.OWN, "pod-template-hash")),
+        lambda labels: f"must leave out {_own(labels)[0]}: a component or a controller sets it",
     ),
 ]
 
@@ -226,10 +221,8 @@ def object_metadata(
 
 def marks(metadata: ObjectMetaArgsDict) -> ObjectMetaArgsDict:
     """The labels and annotations of it, for an object in another place."""
-    found: ObjectMetaArgsDict = {"labels": metadata["labels"]}
-    if "annotations" in metadata:
-        found["annotations"] = metadata["annotations"]
-    return found
+    found = {key: value for key, value in metadata.items() if key in ("labels", "annotations")}
+    return cast(ObjectMetaArgsDict, found)
 
 
 def narrowed(hosting: ObjectHosting, kind: type[T], *, without: Sequence[str] = ()) -> T:
@@ -275,12 +268,7 @@ def with_resources(
     if least_memory and "memory" in (of := resources.get("limits", {})):
         enough = _at_least(place.key("limits.memory"), *least_memory)
         resources = {**resources, "limits": {**of, "memory": checked(of["memory"], enough)}}
-    completed: ResourceRequirementsArgsDict = with_defaults(
-        place,
-        resources,
-        requests=requests or {},
-        limits=limits or {},
-    )
+    completed = with_defaults(place, resources, requests=requests or {}, limits=limits or {})
     return cast(T, {**given, "resources": completed})
 
 

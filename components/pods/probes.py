@@ -5,14 +5,15 @@ soon and gently. Liveness restarts the container, so it asks less and waits long
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from pulumi_kubernetes.core.v1 import ProbeArgsDict
 
-from components.arguments import DefaultsTo, InputError, Later, between
+from components.arguments import DefaultsTo, Later, between
 from components.arguments.addresses import HttpPath
 from components.arguments.containers import Command
 from components.arguments.names import PortName
+from components.arguments.place import Place
 from components.pods.companion import Listener
 
 
@@ -65,7 +66,7 @@ def probes(
     given = {"startup": startup, "readiness": readiness, "liveness": liveness}
     for kind, probe in given.items():
         if probe is not None:
-            _validate(where, kind, probe, listeners)
+            _validate(Place(where, kind), probe, listeners)
 
     if readiness is None and reachable:
         readiness = {}
@@ -85,68 +86,56 @@ def probes(
     }
 
 
-def _validate(where: str, kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> None:
+def _validate(place: Place, probe: ProbeArgs, listeners: Sequence[Listener]) -> None:
     if "path" in probe and "command" in probe:
-        raise InputError(where, kind, dict(probe), "must have path or command, not both")
+        place.refuse(dict(probe), "must have path or command, not both")
     if "command" in probe:
         return
     reachable = [listener.name for listener in listeners if not listener.local]
     if not reachable:
-        raise InputError(
-            where,
-            kind,
+        place.refuse(
             dict(probe),
             "needs a port that is not on loopback, or a command: the kubelet connects from outside "
             "the pod",
         )
     if "port" in probe and probe["port"] not in reachable:
-        raise InputError(
-            where, f"{kind}.port", probe["port"], f"must be one of {', '.join(reachable)}"
-        )
+        place.key("port").refuse(probe["port"], f"must be one of {', '.join(reachable)}")
 
 
 def _differ(
     where: str, readiness: ProbeArgs, liveness: ProbeArgs, reachable: Sequence[Listener]
 ) -> None:
+    place = Place(where, "liveness")
     if _handler(readiness, reachable) == _handler(liveness, reachable):
-        raise InputError(
-            where,
-            "liveness",
-            dict(liveness),
-            "must not ask what readiness asks: what is only busy would be restarted",
+        place.refuse(
+            dict(liveness), "must not ask what readiness asks: what is only busy would be restarted"
         )
-    patience = {
-        kind: _setting(kind, probe, "period_seconds") * _setting(kind, probe, "failure_threshold")
-        for kind, probe in (("readiness", readiness), ("liveness", liveness))
-    }
-    if patience["liveness"] <= patience["readiness"]:
-        raise InputError(
-            where,
-            "liveness",
-            f"{patience['liveness']} s",
+    least, given = _patience("readiness", readiness), _patience("liveness", liveness)
+    if given <= least:
+        place.refuse(
+            f"{given} s",
             "must be more patient (period_seconds x failure_threshold) than readiness with its "
-            f"{patience['readiness']} s",
+            f"{least} s",
         )
 
 
 def _question(probe: ProbeArgs) -> ProbeArgs:
-    question: ProbeArgs = {}
-    if "path" in probe:
-        question["path"] = probe["path"]
-    if "command" in probe:
-        question["command"] = probe["command"]
-    if "port" in probe:
-        question["port"] = probe["port"]
-    return question
+    """The same without its times."""
+    asked = {key: value for key, value in probe.items() if key in ("path", "command", "port")}
+    return cast(ProbeArgs, asked)
 
 
 def _is_tcp(probe: ProbeArgs) -> bool:
     return "path" not in probe and "command" not in probe
 
 
-def _setting(kind: str, probe: Mapping[str, Any], setting: str) -> int:
-    value: int = probe.get(setting, _DEFAULTS[kind][setting])
-    return value
+def _times(kind: str, probe: Mapping[str, Any]) -> dict[str, int]:
+    return {key: probe.get(key, default) for key, default in _DEFAULTS[kind].items()}
+
+
+def _patience(kind: str, probe: ProbeArgs) -> int:
+    times = _times(kind, probe)
+    return times["period_seconds"] * times["failure_threshold"]
 
 
 def _handler(probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
@@ -165,9 +154,5 @@ def as_probe(kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> Prob
     :param kind: ``startup``, ``readiness`` or ``liveness``, of which the defaults are
     :param listeners: of its container
     """
-    return {
-        **_handler(probe, [listener for listener in listeners if not listener.local]),
-        "period_seconds": _setting(kind, probe, "period_seconds"),
-        "timeout_seconds": _setting(kind, probe, "timeout_seconds"),
-        "failure_threshold": _setting(kind, probe, "failure_threshold"),
-    }
+    handler = _handler(probe, [listener for listener in listeners if not listener.local])
+    return cast(ProbeArgsDict, {**handler, **_times(kind, probe)})

@@ -1,9 +1,7 @@
 """The resources of a container: what is given, and defaults for the rest."""
 
 from collections.abc import Mapping
-from typing import Any, cast
-
-from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
+from typing import Any
 
 from components.arguments.place import Place
 from components.arguments.quantities import NO_LIMIT, amount
@@ -15,7 +13,7 @@ def with_defaults(
     *,
     requests: Mapping[str, str],
     limits: Mapping[str, str],
-) -> ResourceRequirementsArgsDict:
+) -> dict[str, dict[str, Any]]:
     """What is given, completed by the defaults of a container.
 
     A default follows what is given on the other side: no request is above its limit. A limit that is
@@ -41,12 +39,3 @@ def with_defaults(
             else:
                 found_requests[resource] = limit
     return {"requests": found_requests, "limits": found_limits}
-
-
-def without_the_taken_away(resources: ResourceRequirementsArgsDict) -> ResourceRequirementsArgsDict:
-    """The same as Kubernetes takes it: a limit that is taken away is not there."""
-    limits = cast(Mapping[str, Any], resources.get("limits", {}))
-    return {
-        **resources,
-        "limits": {key: limit for key, limit in limits.items() if limit != NO_LIMIT},
-    }

@@ -5,7 +5,8 @@ from typing import Annotated, NotRequired, TypedDict
 
 from pulumi_kubernetes.core.v1 import TopologySpreadConstraintArgsDict
 
-from components.arguments import Default, InputError, between, one_of
+from components.arguments import Default, between, one_of
+from components.arguments.place import Place
 
 SPREADS = ("soft", "even", "strict", "none")
 """As far as possible, by at most one pod more than elsewhere, one pod each, not at all."""
@@ -36,9 +37,7 @@ class SpreadArgs(TypedDict):
 def check_spread(where: str, spread: SpreadArgs) -> None:
     """Refuse a number of zones that nothing counts."""
     if "min_zones" in spread and spread["zones"] != "even":
-        raise InputError(
-            where,
-            "hosting.spread.min_zones",
+        Place(where, "hosting.spread.min_zones").refuse(
             spread["min_zones"],
             f'must be left out: zones is {spread["zones"]!r}, and only "even" counts them',
         )

@@ -1,7 +1,8 @@
 """The pod template: the one place where pods are put together and hardened."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, TypeVar, cast
 
 import pulumi
 from pulumi_kubernetes.core.v1 import (
@@ -10,11 +11,12 @@ from pulumi_kubernetes.core.v1 import (
     VolumeArgsDict,
 )
 
-from components.arguments import InputError, is_deferred
+from components.arguments import is_deferred
 from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.names import DnsLabel
 from components.arguments.place import Place
+from components.arguments.plain import filled
 from components.arguments.quantities import amount
 from components.pods import hardening
 from components.pods.account import with_token
@@ -22,12 +24,10 @@ from components.pods.companion import Companion, Listener
 from components.pods.hosting import PodHosting
 from components.pods.spread import SpreadArgs, spread_constraints
 
+T = TypeVar("T")
+Named = TypeVar("Named", ContainerArgsDict, VolumeArgsDict)
+
 _NAME = read(DnsLabel)
-
-
-class _Bound(NamedTuple):
-    owner: str
-    listener: Listener
 
 
 def pod_template(
@@ -75,13 +75,17 @@ def pod_template(
         one name, a volume that reaches into the node, a mount that never sees an update
     """
     companions = [with_token(companion) for companion in companions]
-    names = _container_names(where, [*containers, *preparations], companions)
+    owned = _owned([*containers, *preparations], companions, lambda each: each.containers)
+    names = list(_by_name(where, "container", owned))
     excepted = hardening.validated_exceptions(where, exceptions, names)
     _refuse_collisions(where, containers, companions, listeners)
     claimed: list[VolumeArgsDict] = [
         {"name": name, "persistent_volume_claim": {"claim_name": name}} for name in claims
     ]
-    all_volumes = _volumes(where, [*claimed, *volumes], companions)
+    owned_volumes = _owned([*claimed, *volumes], companions, lambda each: each.volumes)
+    for _, volume in owned_volumes:
+        hardening.check_volume(where, volume)
+    all_volumes = _by_name(where, "volume", owned_volumes)
 
     reloading = {name for companion in companions for name in companion.reloading}
 
@@ -96,7 +100,8 @@ def pod_template(
     mains = [_drained(harden(container), drain_seconds) for container in containers]
 
     token = any(e["field"] == "service_account_token" for e in excepted)
-    spec: dict[str, Any] = {
+    constraints = spread_constraints(spread, selector or {}, match_label) if spread else []
+    spec = {
         "containers": mains,
         "security_context": hardening.pod_security_context(user, user if group is None else group),
         "automount_service_account_token": token,
@@ -105,33 +110,22 @@ def pod_template(
         "restart_policy": restart_policy,
         # The time in preStop counts towards the grace period.
         "termination_grace_period_seconds": grace_seconds + drain_seconds,
+        "init_containers": first,
+        "volumes": [volume for name, volume in all_volumes.items() if name not in claims],
+        "service_account_name": service_account,
+        **_scheduling(hosting),
+        "share_process_namespace": any(c.share_process_namespace for c in companions) or None,
+        "topology_spread_constraints": constraints,
     }
-    if first:
-        spec["init_containers"] = first
-    own_volumes = [volume for name, volume in all_volumes.items() if name not in claims]
-    if own_volumes:
-        spec["volumes"] = own_volumes
-    if service_account is not None:
-        spec["service_account_name"] = service_account
-    spec |= _scheduling(hosting)
-    if any(companion.share_process_namespace for companion in companions):
-        spec["share_process_namespace"] = True
-    if spread is not None and (
-        constraints := spread_constraints(spread, selector or {}, match_label)
-    ):
-        spec["topology_spread_constraints"] = constraints
-
     all_labels = {**labels, **hosting["labels"], **hosting["pod_labels"]}
-    metadata: dict[str, Any] = {"labels": _labels(where, all_labels, companions)}
-    merged = {
+    annotations = {
         **{k: v for companion in companions for k, v in companion.pod_annotations.items()},
         **hosting["annotations"],
         **hosting["pod_annotations"],
         **hardening.exceptions_annotation(excepted),
     }
-    if merged:
-        metadata["annotations"] = merged
-    return cast(PodTemplateSpecArgsDict, {"metadata": metadata, "spec": spec})
+    metadata = {"labels": _labels(where, all_labels, companions), "annotations": annotations}
+    return cast(PodTemplateSpecArgsDict, {"metadata": filled(metadata), "spec": filled(spec)})
 
 
 def _sidecar(container: ContainerArgsDict) -> ContainerArgsDict:
@@ -145,31 +139,28 @@ def _drained(container: ContainerArgsDict, seconds: int) -> ContainerArgsDict:
     return container
 
 
-def _container_names(
-    where: str, containers: Sequence[ContainerArgsDict], companions: Sequence[Companion]
-) -> list[str]:
-    owners: dict[str, str] = {}
-    for owner, container in _owned_containers(containers, companions):
-        place = Place(where, f"the name of a container of {owner}")
-        name = resolve(place, _NAME, container["name"])
-        if name in owners:
-            raise InputError(
-                where,
-                "containers.name",
-                name,
-                f"must be unique in the pod, {owners[name]} and {owner} have it",
-            )
-        owners[name] = owner
-    return list(owners)
-
-
-def _owned_containers(
-    containers: Sequence[ContainerArgsDict], companions: Sequence[Companion]
-) -> list[tuple[str, ContainerArgsDict]]:
-    owned = [("the application", container) for container in containers]
+def _owned(
+    own: Sequence[T], companions: Sequence[Companion], of: Callable[[Companion], Sequence[T]]
+) -> list[tuple[str, T]]:
+    """The application's and the companions', each with what has it, for messages."""
+    owned = [("the application", each) for each in own]
     for companion in companions:
-        owned += [(f'companion "{companion.name}"', c) for c in companion.containers]
+        owned += [(f'companion "{companion.name}"', each) for each in of(companion)]
     return owned
+
+
+def _by_name(where: str, kind: str, owned: Sequence[tuple[str, Named]]) -> dict[str, Named]:
+    """Containers or volumes by their names, which are unique in the pod."""
+    owners: dict[str, str] = {}
+    found: dict[str, Named] = {}
+    for owner, each in owned:
+        name = resolve(Place(where, f"the name of a {kind} of {owner}"), _NAME, each["name"])
+        if name in owners:
+            Place(where, f"{kind}s.name").refuse(
+                name, f"must be unique in the pod, {owners[name]} and {owner} have it"
+            )
+        owners[name], found[name] = owner, each
+    return found
 
 
 def _refuse_collisions(
@@ -178,67 +169,35 @@ def _refuse_collisions(
     companions: Sequence[Companion],
     listeners: Sequence[Listener],
 ) -> None:
-    bound = [_Bound("the application", listener) for listener in listeners]
-    for companion in companions:
-        owner = f'companion "{companion.name}"'
-        bound += [_Bound(owner, listener) for listener in companion.listeners]
-    stated = {(b.owner, b.listener.port, b.listener.protocol) for b in bound}
-    for owner, container in _owned_containers(containers, companions):
+    bound = _owned(listeners, companions, lambda each: each.listeners)
+    stated = {(owner, listener.port, listener.protocol) for owner, listener in bound}
+    for owner, container in _owned(containers, companions, lambda each: each.containers):
         for listener in _declared(where, container):
             # A declared port repeats a listener of the same owner, which knows its address.
             if (owner, listener.port, listener.protocol) not in stated:
-                bound.append(_Bound(f'{owner}, container "{container["name"]}"', listener))
-    for position, first in enumerate(bound):
-        for second in bound[position + 1 :]:
-            if first.listener.collides(second.listener):
-                raise InputError(
-                    where,
-                    "companions",
-                    f"{second.listener.address}:{second.listener.port}",
-                    f"must be free, but {first.owner} listens on "
-                    f"{first.listener.address}:{first.listener.port} ({first.listener.name}) and "
-                    f"{second.owner} on the same port ({second.listener.name}) in one pod",
-                )
+                bound.append((f'{owner}, container "{container["name"]}"', listener))
+    for (owner, first), (other, second) in combinations(bound, 2):
+        if first.collides(second):
+            Place(where, "companions").refuse(
+                f"{second.address}:{second.port}",
+                f"must be free, but {owner} listens on {first.address}:{first.port} "
+                f"({first.name}) and {other} on the same port ({second.name}) in one pod",
+            )
 
 
 def _declared(where: str, container: ContainerArgsDict) -> list[Listener]:
     ports = container.get("ports") or []
     listeners = []
     for port in [] if is_deferred(ports) else cast(Sequence[Mapping[str, Any]], ports):
-        argument = f'container "{container["name"]}".ports'
+        place = Place(where, f'container "{container["name"]}".ports')
         for key in ("host_port", "host_ip"):
             if key in port:
-                raise InputError(
-                    where, f"{argument}.{key}", port[key], "must be left out: it binds to the node"
-                )
+                place.key(key).refuse(port[key], "must be left out: it binds to the node")
         number = port["container_port"]
         if not is_deferred(number):
             name = port.get("name") or f"port-{number}"
             listeners.append(Listener(number, name, protocol=port.get("protocol") or "TCP"))
     return listeners
-
-
-def _volumes(
-    where: str, volumes: Sequence[VolumeArgsDict], companions: Sequence[Companion]
-) -> dict[str, VolumeArgsDict]:
-    owned = [("the application", volume) for volume in volumes]
-    for companion in companions:
-        owned += [(f'companion "{companion.name}"', volume) for volume in companion.volumes]
-    owners: dict[str, str] = {}
-    result: dict[str, VolumeArgsDict] = {}
-    for owner, volume in owned:
-        hardening.check_volume(where, volume)
-        name = resolve(Place(where, f"the name of a volume of {owner}"), _NAME, volume["name"])
-        if name in owners:
-            raise InputError(
-                where,
-                "volumes.name",
-                name,
-                f"must be unique in the pod, {owners[name]} and {owner} have it",
-            )
-        owners[name] = owner
-        result[name] = volume
-    return result
 
 
 def _temporary_bytes(container: ContainerArgsDict, volumes: Mapping[str, VolumeArgsDict]) -> float:
@@ -261,28 +220,19 @@ def _labels(
     for companion in companions:
         for key, value in companion.pod_labels.items():
             if merged.setdefault(key, value) != value:
-                raise InputError(
-                    where,
-                    f'companion "{companion.name}".pod_labels',
-                    f"{key}={value}",
-                    "must not change a label that the pod already has",
+                Place(where, f'companion "{companion.name}".pod_labels').refuse(
+                    f"{key}={value}", "must not change a label that the pod already has"
                 )
     return merged
 
 
 def _scheduling(hosting: PodHosting) -> dict[str, Any]:
     """Which nodes take the pod, what goes first, and how its images are pulled."""
-    found: dict[str, Any] = {}
-    if hosting["node_selector"]:
-        found["node_selector"] = dict(hosting["node_selector"])
-    if hosting["tolerations"]:
-        found["tolerations"] = list(hosting["tolerations"])
-    if "affinity" in hosting:
-        found["affinity"] = hosting["affinity"]
-    if "priority_class" in hosting:
-        found["priority_class_name"] = hosting["priority_class"]
-    if "runtime_class" in hosting:
-        found["runtime_class_name"] = hosting["runtime_class"]
-    if hosting["pull_secrets"]:
-        found["image_pull_secrets"] = [{"name": name} for name in hosting["pull_secrets"]]
-    return found
+    return {
+        "node_selector": dict(hosting["node_selector"]),
+        "tolerations": list(hosting["tolerations"]),
+        "affinity": hosting.get("affinity"),
+        "priority_class_name": hosting.get("priority_class"),
+        "runtime_class_name": hosting.get("runtime_class"),
+        "image_pull_secrets": [{"name": name} for name in hosting["pull_secrets"]],
+    }

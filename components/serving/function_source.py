@@ -109,7 +109,7 @@ def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str])
         return Source(_MAIN, {_MAIN: code})
     if source is None:
         raise MissingArgumentError(
-            where, "code", "give the text as code, or a file or folder as source"
+            where, "code", None, "give the text as code, or a file or folder as source"
         )
     path = Path(source)
     # Path's own methods pass on the error of a name that is too long.

@@ -10,13 +10,13 @@ from pulumi_kubernetes.apps.v1 import (
 )
 from pulumi_kubernetes.core.v1 import Service, ServiceSpecArgsDict
 
-from components.arguments import Default, InputError, resolved
+from components.arguments import Default, resolved
+from components.arguments.place import Place
 from components.pods.hosting import ApplicationHosting, RolloutArgs
 from components.values.names import AUTONAME
-from components.values.reach import Reach
 from components.workloads.arguments import ServingArgs
 from components.workloads.pod import make_pod_resources
-from components.workloads.serving import Reaches, ServingPlan, plan_serving
+from components.workloads.serving import Served, ServingPlan, plan_serving
 
 # The ReplicaSet and the pod add to the Deployment's name, but are not bound to a label's length.
 _RESERVE = AUTONAME
@@ -32,7 +32,7 @@ class ApplicationArgs(ServingArgs):
     """Namespace, labels, nodes, resources, spread, Service and rollout."""
 
 
-class Application(pulumi.ComponentResource):
+class Application(Served, pulumi.ComponentResource):
     """A stateless program: replicas that are all alike, behind one Service.
 
     Registers a Deployment, a ServiceAccount and a NetworkPolicy that lets nothing through but what
@@ -40,14 +40,10 @@ class Application(pulumi.ComponentResource):
     are ports; a PodDisruptionBudget from two replicas on.
     """
 
-    labels: dict[str, str]
-    """Labels that select the pods."""
     deployment: Deployment
     """The Deployment."""
     service: Service | None
     """The Service, if there are ports."""
-    endpoint: pulumi.Output[str] | None
-    """``host:port`` of the Service's first port, from anywhere in the cluster."""
 
     def __init__(
         self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None
@@ -98,7 +94,7 @@ class Application(pulumi.ComponentResource):
                 custom_timeouts=plan.timeouts(),
             ),
         )
-        self._reaches = Reaches(plan.pod.where, {})
+        self._where, self._reaches = plan.pod.where, {}
         if self.service is not None:
             self._reaches = plan.reaches(self.service, (self.deployment,))
             # What uses it comes after the pods, which are ready then.
@@ -106,15 +102,6 @@ class Application(pulumi.ComponentResource):
                 self.reach.endpoint, self.deployment.metadata["name"]
             ).apply(lambda known: str(known[0]))
         self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
-
-    @property
-    def reach(self) -> Reach:
-        """How clients reach the Service's first port; InputError without any."""
-        return self._reaches.first()
-
-    def port(self, name: str) -> Reach:
-        """The same for another port of the Service, by its name."""
-        return self._reaches.named(name)
 
     @staticmethod
     def validate(where: str, name: str, args: ApplicationArgs) -> None:
@@ -171,33 +158,24 @@ def _plan(name: str, args: ApplicationArgs, where: str) -> tuple[ApplicationArgs
 
 
 def _check_service(where: str, hosting: ApplicationHosting, plan: ServingPlan) -> None:
-    kind = hosting["service_type"]
+    place, kind = Place(where, "hosting"), hosting["service_type"]
     if kind == "ClusterIP":
         if "external_traffic_policy" in hosting:
-            raise InputError(
-                where,
-                "hosting.external_traffic_policy",
+            place.key("external_traffic_policy").refuse(
                 hosting["external_traffic_policy"],
                 "must be left out: a Service of type ClusterIP is not reached from outside",
             )
     elif not plan.exposed:
-        raise InputError(where, "hosting.service_type", kind, "needs ports that clients can reach")
+        place.key("service_type").refuse(kind, "needs ports that clients can reach")
 
 
 def _check_rollout(where: str, rollout: RolloutArgs, made: DeploymentStrategyArgsDict) -> None:
     given = {key: rollout[key] for key in ("max_surge", "max_unavailable") if key in rollout}
+    place = Place(where, "hosting.rollout")
     for key, value in given.items():
         if made["type"] == "Recreate":
-            raise InputError(
-                where,
-                f"hosting.rollout.{key}",
-                value,
-                "must be left out: with recreate all old pods end first",
-            )
+            place.key(key).refuse(value, "must be left out: with recreate all old pods end first")
     if given == {"max_surge": 0, "max_unavailable": 0}:
-        raise InputError(
-            where,
-            "hosting.rollout.max_unavailable",
-            0,
-            "must be at least 1 with max_surge 0: no pod could be replaced",
+        place.key("max_unavailable").refuse(
+            0, "must be at least 1 with max_surge 0: no pod could be replaced"
         )

@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 from pulumi_kubernetes.core.v1 import (
@@ -20,7 +20,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-from components.arguments import InputError
+from components.arguments.place import Place
 from components.values.names import LABEL_LIMIT, child
 
 _SYSTEM_FOLDERS = (
@@ -46,38 +46,23 @@ class FileSet:
     """Checked files of one kind."""
 
     kind: str
+    """``files`` or ``secret_files``."""
     contents: Mapping[str, pulumi.Input[str]]
     """By path."""
     keys: Mapping[str, str]
     """Key in the object, by path."""
 
-    def config_map(
+    def register(
         self, name: str, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
-    ) -> ConfigMap:
-        """The object for ``files``."""
-        return ConfigMap(
-            name,
-            metadata=metadata,
-            data={self.keys[path]: content for path, content in self.contents.items()},
-            # A change is a new object; the kubelet need not watch this one.
-            immutable=True,
-            opts=opts,
-        )
-
-    def secret(
-        self, name: str, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
-    ) -> Secret:
-        """The object for ``secret_files``."""
+    ) -> ConfigMap | Secret:
+        """The object that holds them."""
+        data = {self.keys[path]: content for path, content in self.contents.items()}
+        # A change is a new object; the kubelet need not watch this one.
+        if self.kind == "files":
+            return ConfigMap(name, metadata=metadata, data=data, immutable=True, opts=opts)
+        hidden = {key: pulumi.Output.secret(content) for key, content in data.items()}
         return Secret(
-            name,
-            metadata=metadata,
-            type="Opaque",
-            string_data={
-                self.keys[path]: pulumi.Output.secret(content)
-                for path, content in self.contents.items()
-            },
-            immutable=True,
-            opts=opts,
+            name, metadata=metadata, type="Opaque", string_data=hidden, immutable=True, opts=opts
         )
 
     def mounted(self, object_name: pulumi.Input[str], owner: str = "") -> Mounted:
@@ -95,21 +80,12 @@ class FileSet:
             items: Any = [
                 {"key": self.keys[path], "path": posixpath.basename(path)} for path in sorted(paths)
             ]
-            if self.kind == "files":
-                volumes.append(
-                    {"name": volume, "config_map": {"name": object_name, "items": items}}
-                )
-            else:
-                volumes.append(
-                    {
-                        "name": volume,
-                        "secret": {
-                            "secret_name": object_name,
-                            "items": items,
-                            "default_mode": 0o440,
-                        },
-                    }
-                )
+            source: dict[str, Any] = {"config_map": {"name": object_name, "items": items}}
+            if self.kind == "secret_files":
+                source = {
+                    "secret": {"secret_name": object_name, "items": items, "default_mode": 0o440}
+                }
+            volumes.append(cast(VolumeArgsDict, {"name": volume, **source}))
             mounts.append({"name": volume, "mount_path": folder, "read_only": True})
         return Mounted(tuple(volumes), tuple(mounts))
 
@@ -121,25 +97,24 @@ def file_set(
 
     :param taken: folders that something else is mounted on, with what that is
     """
+    place = Place(where, kind)
     keys: dict[str, str] = {}
     names = [posixpath.basename(path) for path in contents]
     for path in contents:
         folder = posixpath.dirname(path)
         if folder in _SYSTEM_FOLDERS:
-            raise InputError(
-                where,
-                kind,
+            place.refuse(
                 path,
                 f"must lie in a folder of its own, a mount would hide what the image has in "
                 f"{folder}",
             )
         if folder in taken:
-            raise InputError(where, kind, path, f"must lie in another folder than {taken[folder]}")
+            place.refuse(path, f"must lie in another folder than {taken[folder]}")
         name = posixpath.basename(path)
         own = name if names.count(name) == 1 else path.strip("/")
         key = re.sub(r"[^-._A-Za-z0-9]", "_", own)[-_KEY_LIMIT:]
         if key in keys.values():
-            raise InputError(where, kind, path, "must differ from the others in its letters")
+            place.refuse(path, "must differ from the others in its letters")
         keys[path] = key
     return FileSet(kind, contents, keys)
 

@@ -51,10 +51,7 @@ class Connections:
         for admission in self.admissions:
             if not admission.clients:
                 continue
-            port: NetworkPolicyPortArgsDict = {
-                "port": admission.port,
-                "protocol": admission.protocol,
-            }
+            port = _port(admission.port, admission.protocol)
             if admission.clients in peers:
                 ports = rules[peers.index(admission.clients)]["ports"]
                 cast(list[NetworkPolicyPortArgsDict], ports).append(port)
@@ -66,13 +63,13 @@ class Connections:
     def egress(self) -> list[NetworkPolicyEgressRuleArgsDict]:
         """The rules for what goes out."""
         network = self.network
-        dns = [(port, protocol) for port in network["dns_ports"] for protocol in ("UDP", "TCP")]
+        dns = [_port(port, kind) for port in network["dns_ports"] for kind in ("UDP", "TCP")]
         rules = [_out(dns, network["dns"])]
         if self.api_server:
-            ports = [(port, "TCP") for port in network["api_server_ports"]]
+            ports = [_port(port) for port in network["api_server_ports"]]
             rules.append(_out(ports, network.get("api_server", ())))
         for reach in self.reaches:
-            rule = _out([(port, reach.protocol) for port in reach.ports], _ends(reach))
+            rule = _out(_ports(reach), _ends(reach))
             if rule not in rules:
                 rules.append(rule)
         return rules
@@ -117,31 +114,21 @@ class Connections:
             },
             opts=opts,
         )
-        client: PeerArgs = {"pods": selector, "namespace": namespace}
+        clients = _peers([{"pods": selector, "namespace": namespace}])
         policies = [own]
         names = {name}
         for reach in self.isolated():
             # A policy's name may have 253 characters.
             there = _free(f"{name}-to-{reach.name}", names)
+            target = namespace if reach.namespace is None else reach.namespace
             policies.append(
                 NetworkPolicy(
                     there,
-                    metadata={
-                        **marks(metadata),
-                        "namespace": namespace if reach.namespace is None else reach.namespace,
-                    },
+                    metadata={**marks(metadata), "namespace": target},
                     spec={
                         "pod_selector": {"match_labels": dict(reach.pods or {})},
                         "policy_types": ["Ingress"],
-                        "ingress": [
-                            {
-                                "ports": [
-                                    {"port": port, "protocol": reach.protocol}
-                                    for port in reach.ports
-                                ],
-                                "from_": _peers([client]),
-                            }
-                        ],
+                        "ingress": [{"ports": _ports(reach), "from_": clients}],
                     },
                     opts=opts,
                 )
@@ -168,12 +155,18 @@ def _ends(reach: Reach) -> list[PeerArgs]:
     return [end]
 
 
+def _port(port: int, protocol: str = "TCP") -> NetworkPolicyPortArgsDict:
+    return {"port": port, "protocol": protocol}
+
+
+def _ports(reach: Reach) -> list[NetworkPolicyPortArgsDict]:
+    return [_port(port, reach.protocol) for port in reach.ports]
+
+
 def _out(
-    ports: Sequence[tuple[int, str]], peers: Sequence[PeerArgs]
+    ports: Sequence[NetworkPolicyPortArgsDict], peers: Sequence[PeerArgs]
 ) -> NetworkPolicyEgressRuleArgsDict:
-    rule: NetworkPolicyEgressRuleArgsDict = {
-        "ports": [{"port": port, "protocol": protocol} for port, protocol in ports]
-    }
+    rule: NetworkPolicyEgressRuleArgsDict = {"ports": ports}
     if peers:
         rule["to"] = _peers(peers)
     return rule

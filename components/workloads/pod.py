@@ -16,6 +16,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments.names import check_name
+from components.arguments.plain import filled
 from components.arguments.together import unique
 from components.pods import labels as pod_labels
 from components.pods.account import token
@@ -123,42 +124,38 @@ class PodPlan:
 
     def _container(self, mounts: Sequence[VolumeMountArgsDict]) -> ContainerArgsDict:
         args = self.args
-        container: dict[str, Any] = {
-            "name": self.selector["app.kubernetes.io/name"],
-            "image": args["image"],
-            "resources": self.hosting["resources"],
-            **self.probes,
-        }
-        if "command" in args:
-            container["command"] = args["command"]
-        if "args" in args:
-            container["args"] = args["args"]
         env: list[Any] = [{"name": key, "value": value} for key, value in args["env"].items()]
         if self.rank.variable:
             number = {"field_path": f"metadata.labels['{pod_labels.POD_INDEX}']"}
             env.append({"name": self.rank.variable, "value_from": {"field_ref": number}})
-        if env:
-            container["env"] = env
-        if self.listeners:
-            container["ports"] = [
+        more = {
+            "env": env,
+            "ports": [
                 {"name": p.name, "container_port": p.port, "protocol": p.protocol}
                 for p in self.listeners
-            ]
-        if mounts:
-            container["volume_mounts"] = list(mounts)
+            ],
+            "volume_mounts": list(mounts),
+        }
+        container = {
+            "name": self.selector["app.kubernetes.io/name"],
+            "image": args["image"],
+            "resources": self.hosting["resources"],
+            **self.probes,
+            **{key: value for key, value in args.items() if key in ("command", "args")},
+            **filled(more),
+        }
         return cast(ContainerArgsDict, container)
 
     def _preparation(
         self, args: PreparationArgs, mounts: Sequence[VolumeMountArgsDict]
     ) -> ContainerArgsDict:
-        container: dict[str, Any] = {
+        container = {
             "name": args["name"],
             "image": args.get("image", self.args["image"]),
             "command": args["command"],
             "resources": args["resources"],
+            **filled({"volume_mounts": list(mounts)}),
         }
-        if mounts:
-            container["volume_mounts"] = list(mounts)
         return cast(ContainerArgsDict, container)
 
 
@@ -264,12 +261,10 @@ def make_pod_resources(plan: PodPlan, parent: pulumi.Resource) -> PodResources:
         opts=opts,
     )
     names: dict[str, pulumi.Input[str]] = {"service_account": account.metadata["name"]}
-    if plan.files.contents:
-        config_map = plan.files.config_map(f"{plan.name}-files", plan.metadata(), opts)
-        names["files"] = config_map.metadata["name"]
-    if plan.secret_files.contents:
-        secret = plan.secret_files.secret(f"{plan.name}-secret-files", plan.metadata(), opts)
-        names["secret_files"] = secret.metadata["name"]
+    for files in (plan.files, plan.secret_files):
+        if files.contents:
+            name = f"{plan.name}-{files.kind.replace('_', '-')}"
+            names[files.kind] = files.register(name, plan.metadata(), opts).metadata["name"]
     companions = plan.companions
     policies = plan.connections.register(
         plan.name,

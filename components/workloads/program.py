@@ -118,18 +118,15 @@ class Program:
     def companion(self, opts: pulumi.ResourceOptions) -> Companion:
         """Register its files, and give what a workload takes in ``companions``."""
         mounted, depends_on = [self._written(), self.mounted], [*self.depends_on]
-        files, secrets = (
+        sets = [
             file_set(self.where, kind, contents, {})
             for kind, contents in (("files", self.files), ("secret_files", self.secret_files))
-        )
-        if files.contents:
-            config = files.config_map(self.name, self.metadata, opts)
-            mounted.append(files.mounted(config.metadata["name"], self.name))
-            depends_on.append(config)
-        if secrets.contents:
-            secret = secrets.secret(self.name, self.metadata, opts)
-            mounted.append(secrets.mounted(secret.metadata["name"], self.name))
-            depends_on.append(secret)
+        ]
+        for files in sets:
+            if files.contents:
+                made = files.register(self.name, self.metadata, opts)
+                mounted.append(files.mounted(made.metadata["name"], self.name))
+                depends_on.append(made)
         container: dict[str, Any] = {
             "name": self.container or self.name,
             "image": self.image,

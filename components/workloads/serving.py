@@ -42,24 +42,28 @@ class Exposed(NamedTuple):
     app_protocol: str
 
 
-@dataclass(frozen=True)
-class Reaches:
-    """How the ports of a Service are reached, by their names."""
+class Served:
+    """A workload with a Service before its pods."""
 
-    where: str
-    ports: Mapping[str, Reach]
+    labels: dict[str, str]
+    """Labels that select the pods."""
+    endpoint: pulumi.Output[str] | None
+    """``host:port`` of the Service's first port, from anywhere in the cluster; None without ports."""
+    _where: str
+    _reaches: Mapping[str, Reach]
 
-    def first(self) -> Reach:
-        """That of the first port; InputError without any."""
-        if not self.ports:
-            raise InputError(self.where, "ports", [], "must have one to be reached at")
-        return next(iter(self.ports.values()))
+    @property
+    def reach(self) -> Reach:
+        """How clients reach the Service's first port; InputError without any."""
+        if not self._reaches:
+            raise InputError(self._where, "ports", [], "must have one to be reached at")
+        return next(iter(self._reaches.values()))
 
-    def named(self, name: str) -> Reach:
-        """That of a port; InputError where the Service does not offer it."""
-        if name not in self.ports:
-            raise InputError(self.where, "ports", name, nearest(name, self.ports))
-        return self.ports[name]
+    def port(self, name: str) -> Reach:
+        """The same for another port of the Service, by its name."""
+        if name not in self._reaches:
+            raise InputError(self._where, "ports", name, nearest(name, self._reaches))
+        return self._reaches[name]
 
 
 @dataclass(frozen=True)
@@ -84,27 +88,26 @@ class ServingPlan:
             probes=self.pod.probes,
         )
 
-    def reaches(self, service: Service, depends_on: tuple[pulumi.Resource, ...]) -> Reaches:
-        """How clients reach each port of the Service.
+    def reaches(
+        self, service: Service, depends_on: tuple[pulumi.Resource, ...]
+    ) -> Mapping[str, Reach]:
+        """How clients reach the ports of the Service, by their names.
 
         :param depends_on: what is ready then
         """
-        return Reaches(
-            self.pod.where,
-            {
-                listener.name: service_reach(
-                    self.pod.name,
-                    [service],
-                    port,
-                    pods=self.pod.selector,
-                    target_port=listener.port,
-                    protocol=listener.protocol,
-                    app_protocol=app_protocol,
-                    depends_on=depends_on,
-                )
-                for listener, port, app_protocol in self.exposed
-            },
-        )
+        return {
+            listener.name: service_reach(
+                self.pod.name,
+                [service],
+                port,
+                pods=self.pod.selector,
+                target_port=listener.port,
+                protocol=listener.protocol,
+                app_protocol=app_protocol,
+                depends_on=depends_on,
+            )
+            for listener, port, app_protocol in self.exposed
+        }
 
     def service_metadata(self, *, awaited: bool = False) -> ObjectMetaArgsDict:
         """Metadata of the Service.

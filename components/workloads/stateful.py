@@ -14,21 +14,15 @@ from pulumi_kubernetes.core.v1 import (
 
 from components.arguments import Default, InputError, is_deferred, resolved
 from components.arguments.files import MountPath
-from components.pods.hosting import (
-    ReplicaHosting,
-    StatefulHosting,
-    object_metadata,
-    storage_of,
-)
+from components.pods.hosting import ReplicaHosting, StatefulHosting, object_metadata, storage_of
 from components.pods.labels import POD_INDEX
 from components.values.names import child
-from components.values.reach import Reach
 from components.workloads.arguments import ReachedArgs, ServingArgs
 from components.workloads.claims import CLAIM, SIZE_OF_TEMPLATE, claim_template, make_claims
 from components.workloads.files import NOTHING_MOUNTED, Mounted
 from components.workloads.pod import make_pod_resources
 from components.workloads.rank import ALONE, Rank
-from components.workloads.serving import NOT_AWAITED, ServingPlan, plan_serving
+from components.workloads.serving import NOT_AWAITED, Served, ServingPlan, plan_serving
 
 RESERVE = 11
 """Characters that a pod's label controller-revision-hash adds to the name: a dash and ten."""
@@ -51,7 +45,7 @@ class StatefulApplicationArgs(ServingArgs, StatefulArgs):
     """Arguments of StatefulApplication."""
 
 
-class StatefulApplication(pulumi.ComponentResource):
+class StatefulApplication(Served, pulumi.ComponentResource):
     """A program whose replicas have names that stay, and data of their own.
 
     Registers a StatefulSet and its headless Service (both named ``name``, since the names of the
@@ -66,15 +60,10 @@ class StatefulApplication(pulumi.ComponentResource):
     the StatefulSet makes, and another size replaces it.
     """
 
-    labels: dict[str, str]
-    """Labels that select the pods."""
     stateful_set: StatefulSet
     """The StatefulSet."""
     service: Service
-    """The headless Service."""
-    endpoint: pulumi.Output[str] | None
-    """``host:port`` that resolves to all replicas, from anywhere in the cluster; None without
-    ports."""
+    """The headless Service, whose name resolves to all replicas."""
 
     def __init__(
         self,
@@ -100,6 +89,7 @@ class StatefulApplication(pulumi.ComponentResource):
             opts,
         )
         self._name = name
+        below = pulumi.ResourceOptions(parent=self)
         self.labels = dict(plan.pod.selector)
         service: ServiceSpecArgsDict = {
             "cluster_ip": "None",
@@ -112,10 +102,10 @@ class StatefulApplication(pulumi.ComponentResource):
             name,
             metadata={**plan.service_metadata(awaited=True), "name": name},
             spec=service,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=below,
         )
         resources = make_pod_resources(plan.pod, self)
-        plan.disruption_budget(pulumi.ResourceOptions(parent=self))
+        plan.disruption_budget(below)
         spec: StatefulSetSpecArgsDict = {
             "replicas": plan.replicas,
             "service_name": self.service.metadata["name"],
@@ -129,12 +119,7 @@ class StatefulApplication(pulumi.ComponentResource):
         if "storage_path" in args:
             storage = storage_of(hosting)
             if not is_deferred(plan.replicas):
-                claims = make_claims(
-                    plan.pod,
-                    storage,
-                    cast(int, plan.replicas),
-                    pulumi.ResourceOptions(parent=self),
-                )
+                claims = make_claims(plan.pod, storage, cast(int, plan.replicas), below)
             spec["volume_claim_templates"] = [claim_template(plan.pod.selector, storage)]
             spec["persistent_volume_claim_retention_policy"] = {
                 "when_deleted": "Delete" if storage["delete_with_workload"] else "Retain",
@@ -152,18 +137,10 @@ class StatefulApplication(pulumi.ComponentResource):
                 custom_timeouts=plan.timeouts(),
             ),
         )
+        self._where = plan.pod.where
         self._reaches = plan.reaches(self.service, (self.stateful_set,))
         self.endpoint = self.reach.endpoint if plan.exposed else None
         self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
-
-    @property
-    def reach(self) -> Reach:
-        """How clients reach the first port, of any replica; InputError without any."""
-        return self._reaches.first()
-
-    def port(self, name: str) -> Reach:
-        """The same for another port, by its name."""
-        return self._reaches.named(name)
 
     @staticmethod
     def validate(
