@@ -181,7 +181,10 @@ EXAMPLES: dict[str, Example] = {
         {"store": SHARDS, "image": IMAGE},
         lambda: {
             **_proxy(),
-            "role": "store",
+            "role": "cache",
+            "server_failure_limit": 2,
+            "server_retry_timeout_ms": 2000,
+            "client_retries": 4,
             "replicas": 3,
             "companions": [companion("exporter", 9151)],
             "clients": [{"pods": {"role": "tool"}}],
