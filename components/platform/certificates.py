@@ -40,9 +40,7 @@ from components.arguments.addresses import IpAddress
 from components.arguments.constraints import Constraint
 from components.arguments.names import check_resource_name
 
-USAGES = ("server", "client")
-"""What a certificate may be used for: to be connected to, to connect."""
-
+# What a certificate may be used for: to be connected to, to connect.
 _PURPOSES = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
@@ -217,7 +215,7 @@ class CertificateArgs(TypedDict):
     """Name of its holder. Hosts are compared with ``dns_names`` only."""
     usages: NotRequired[
         Annotated[
-            Sequence[Annotated[str, one_of(*USAGES)]], NOT_EMPTY, DISTINCT, Default(("server",))
+            Sequence[Annotated[str, one_of(*_PURPOSES)]], NOT_EMPTY, DISTINCT, Default(("server",))
         ]
     ]
     """``server``, ``client`` or both."""
