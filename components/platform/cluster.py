@@ -70,7 +70,7 @@ class Cluster(pulumi.ComponentResource):
         args = resolved(where, ClusterArgs, args)
         instance = args["instance"]
         api_port, registry_port = args["api_port"], args["registry_port"]
-        different(where, {"api_port": api_port, "registry_port": registry_port})
+        different(where, args, "api_port", "registry_port")
         super().__init__("dds:index:Cluster", name, {**args}, opts)
         self._name, self._instance = name, instance
         self._labels: list[Any] = [{"label": INSTANCE_LABEL, "value": instance}]

@@ -229,7 +229,7 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
             margin,
             f"must be from {least} to {most} with ttl_seconds {ttl}",
         )
-    different(where, {"port": args["port"], "metrics_port": args["metrics_port"]})
+    different(where, args, "port", "metrics_port")
     if "on_change" in args:
         check_change(where, args["on_change"])
     args["hosting"] = with_resources(where, args["hosting"], requests={"memory": "48Mi"})
