@@ -1,7 +1,8 @@
 """Every component, its arguments, and the values that pass between components.
 
-`__init__.pyi` lists them. They are loaded when they are first used: a program pays for those that it
-deploys, and what only one of them needs (such as the Docker SDK) need not be there for the others.
+`__init__.pyi` lists them. They are loaded lazily, when they are first used: a program imports only
+those that it deploys, and a dependency of one of them (such as the Docker SDK) need not be installed
+for the others.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The compositions: one module each, and the table from name to what deploys it and what it reads."""
+"""The compositions: one module each, and a table of their deploy functions and configuration keys."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -19,18 +19,18 @@ class Composition:
     reads: tuple[str, ...] = ()
     """Keys of the configuration that it reads; every other one is refused."""
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """Arguments of its components that come from a key of another name, and that key."""
+    """Arguments of its components that are set by a key of another name, and that key."""
 
 
 def _deferred(name: str) -> Callable[[Settings], None]:
-    # Imported only when deployed: a program pays for the one composition that it runs.
+    # Lazy import: a program imports only the composition that it deploys.
     def deploy(settings: Settings) -> None:
         importlib.import_module(f"stacks.{name}").deploy(settings)
 
     return deploy
 
 
-# What a cluster, a namespace and the images there are made of.
+# Keys for the cluster, its namespace and the images.
 _TARGET = ("kubecontext", "registry", "images", "network")
 
 COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
@@ -58,7 +58,7 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
                 "database_authority",
             ),
             {
-                # Of the reach that is made of them, and of the broker.
+                # Arguments of the reach that is created from them, and of the broker.
                 "endpoints": "database",
                 "namespace": "database",
                 "authority": "database_authority",
@@ -76,7 +76,7 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
         "topz": Composition(_deferred("topz"), ("registry", "images", "instance", "topz_port")),
     }
 )  # fmt: skip
-"""Name of each composition, and what it is."""
+"""The compositions by name."""
 
 
 def deploy(settings: Settings) -> None:

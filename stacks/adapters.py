@@ -1,9 +1,9 @@
-"""Composition ``adapters``: five programs that speak five dialects, and adapters that make them alike.
+"""Composition ``adapters``: five programs with five formats, and adapters to a uniform interface.
 
-A redis, a memcached, an nginx and a twemproxy have metrics, which a real Prometheus scrapes and
-raises alarms from; a database's health decides whether its pod is ready; the slow logs of redis and
-the database and nginx' access log come out in one form. ``make`` is what is deployed, apart from
-where: the live tests deploy the same.
+Prometheus scrapes metrics of redis, memcached, nginx and twemproxy, and evaluates alerting rules; a
+database's health decides the readiness of its pod; the slow logs of redis and the database and nginx'
+access log are written in one format. ``make`` registers the resources on any cluster: the live tests
+deploy the same.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ IMAGES = (
     "companions", "mariadb", "memcached", "nginx", "prometheus", "redis", "redis-exporter",
     "toolbox", "twemproxy",
 )  # fmt: skip
-"""The images that ``make`` wants."""
+"""The images that ``make`` needs."""
 
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "adapters_check.py"
 _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
@@ -58,7 +58,7 @@ class Adapters:
     database: StatefulApplication
     prometheus: Prometheus
     jobs: Mapping[str, ScrapeJob]
-    """What is scraped, by the adapter's name."""
+    """Scrape jobs, by the adapter's name."""
     dashboards: Mapping[str, str]
 
 
@@ -73,9 +73,9 @@ def make(
 
     :param images: references by the names in IMAGES
     :param scrape_interval: seconds between two scrapes
-    :param slow_ms: milliseconds from which on a command or query is logged as slow
+    :param slow_ms: threshold of the slow logs in milliseconds
     """
-    # Who waits longer than Prometheus does is taken for dead instead of its program.
+    # An exporter whose timeout is longer than Prometheus' is reported as down instead of its program.
     patience = min(3.0, 0.8 * scrape_interval)
     store_metrics = RedisExporter(
         "redis-metrics",
@@ -251,13 +251,13 @@ def make(
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the programs, their adapters and the check; export what a user wants to know."""
+    """Deploy the programs, their adapters and the check; export outputs for the user."""
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
     made = make(images, here.hosting, settings.scrape_interval, settings.slow_ms, here.opts)
     health = made.jobs["database-health"].reach
-    # Name resolution, a scrape of each and an evaluation of the rules.
+    # For DNS, a scrape of each and an evaluation of the rules.
     seconds = 100 + 6 * settings.scrape_interval
     SmokeTest(
         "adapters-check",
@@ -322,7 +322,7 @@ def _database(
                 f"--long-query-time={slow_ms / 1000:g}",
             ],
             "secret_files": {_SETUP: setup},
-            # The data goes with the pod: this one is there to be looked at.
+            # The data is deleted with the pod: this database is for demonstration only.
             "writable": ["/data", "/tmp"],  # noqa: S108
             "writable_size": "512Mi",
             "ports": [{"name": "mysql", "port": 3306}],
@@ -359,7 +359,7 @@ def _nginx_conf() -> str:
 
 
 def _known(value: T | None) -> T:
-    """What is there because of the arguments."""
+    """A value that is not None with the given arguments."""
     if value is None:
         raise RuntimeError("the arguments above ask for it")
     return value
@@ -377,7 +377,7 @@ def _export(settings: Settings, made: Adapters) -> None:
         "is redis up": f"{ask} redis_up",
         "stop redis": f"kubectl -n {namespace} exec redis-0 -c redis -- sh -c 'kill 1'",
         "dashboards, for Grafana": f"kubectl -n {namespace} get configmaps -l grafana_dashboard=1",
-        "logs of everybody": f"kubectl -n {namespace} logs redis-0 -c redis-logs && "
+        "logs of all adapters": f"kubectl -n {namespace} logs redis-0 -c redis-logs && "
         f"kubectl -n {namespace} logs database-0 -c database-logs && "
         f"kubectl -n {namespace} logs -l app.kubernetes.io/instance=web -c web-logs",
         "alarms": f"{ask} 'ALERTS'",

@@ -1,7 +1,7 @@
-"""Composition ``ambassadors``: a sharded Redis, and an application that knows localhost only.
+"""Composition ``ambassadors``: a sharded Redis, and an application that connects to localhost only.
 
-The application is a small counter service; its ambassador finds the shard of each key. A smoke
-test, with the same ambassador, checks from inside the cluster that keys are where the plan says.
+The application is a small counter service; its ambassador routes each key to its shard. A smoke
+test, with the same ambassador, checks from inside the cluster that keys are on the planned shards.
 """
 
 import json
@@ -26,7 +26,7 @@ _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the store, the example and the check; export what a user wants to know."""
+    """Deploy the store, the example and the check; export outputs for the user."""
     here = target(settings, ["redis", "twemproxy", "toolbox"])
     images = here.images
     store_args: ShardedRedisArgs = {
@@ -58,7 +58,7 @@ def deploy(settings: Settings) -> None:
         "env": {"REDIS": ambassador.endpoint, **environment},
         "secret_files": secret_files,
         "ports": [{"name": "http", "port": 8080}],
-        # Every pod of the namespace may ask.
+        # Every pod of the namespace may connect.
         "clients": [{}],
         "replicas": 2,
         "readiness": {"path": "/readyz"},
@@ -84,7 +84,7 @@ def deploy(settings: Settings) -> None:
 
 
 def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output[str]:
-    """What the check needs to know: where each of its keys must be."""
+    """The plan for the check: the shard of each of its keys."""
 
     def text(known: Sequence[Any]) -> str:
         ring, statistics, *addresses = known
@@ -109,7 +109,7 @@ def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output
 
 
 def _announce_change(shards: int) -> None:
-    """Say what a changed number of shards moves, from the number that is deployed."""
+    """Warn how many keys a changed number of shards remaps."""
     own = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     # The outputs of the last update; none before the first.
     previous = pulumi.StackReference("previous", stack_name=own).get_output("shards")

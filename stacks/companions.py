@@ -1,9 +1,9 @@
 """Composition ``companions``: four companions of different patterns on one pod.
 
-A counter knows nothing but a Redis on localhost, over plain HTTP on loopback. Beside it an ambassador
-finds the shard of each key, an adapter gives the ambassador's statistics to Prometheus, one sidecar
-adds HTTPS and another lists who is busy. ``make`` is what is deployed, apart from where: the live
-tests deploy the same.
+A counter serves plain HTTP on loopback and uses a Redis on localhost. An ambassador routes each key to
+its shard, an adapter exports the ambassador's statistics to Prometheus, one sidecar adds HTTPS and
+another lists the busiest processes. ``make`` registers the resources on any cluster: the live tests
+deploy the same.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from stacks.settings import Settings
 from stacks.target import target
 
 IMAGES = ("companions", "nginx", "redis", "toolbox", "twemproxy")
-"""The images that ``make`` wants."""
+"""The images that ``make`` needs."""
 
 APPLICATION_PORT = 8080
 HTTPS_PORT = 8443
@@ -91,7 +91,7 @@ def make(
         "counter",
         {
             "authority": authority,
-            # Every Service of the namespace: their names are known only when they are made.
+            # Every Service of the namespace: auto-naming makes their names unknown here.
             "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
         },
         opts,
@@ -120,7 +120,7 @@ def make(
         "secret_files": {_PASSWORD_FILE: store.password},
         "ports": [{"name": "http", "port": APPLICATION_PORT}],
         "expose": ["https", "topz"],
-        # Every pod of the namespace may ask.
+        # Every pod of the namespace may connect.
         "clients": [{}],
         "replicas": 2,
         "readiness": {"path": "/readyz"},
@@ -137,7 +137,7 @@ def check(
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
 ) -> SmokeTest:
-    """A check that what is counted over HTTPS went through all of them."""
+    """A check that hits counted over HTTPS went through all companions."""
     metrics = made.exporter.job.reach
     plan = {"endpoint": made.application.endpoint, "ca": _CA_FILE, "metrics": metrics.endpoint}
     return SmokeTest(
@@ -156,7 +156,7 @@ def check(
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the application and the check; export what a user wants to know."""
+    """Deploy the application and the check; export outputs for the user."""
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
@@ -182,7 +182,7 @@ def deploy(settings: Settings) -> None:
                     f"{tries.CURL} --cacert ca.crt https://localhost:{HTTPS_PORT}/hits/me",
                 ),
             ),
-            "see who is busy": forwarded(
+            "see the busiest processes": forwarded(
                 TOPZ_PORT, f"{tries.CURL} localhost:{TOPZ_PORT}/topz.json"
             ),
             "metrics of the ambassador": forwarded(

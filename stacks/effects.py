@@ -1,4 +1,4 @@
-"""What settings mean together, said before the first resource; one without effect is refused."""
+"""Checks of settings against each other, before the first resource; one without effect is refused."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from components.arguments.addresses import is_ip_host
 from stacks.settings import Settings, place
 
-# Key, and what another one must not be for it to have an effect.
+# Key, another key, and its value with which the first has no effect.
 _NONE_WITH: tuple[tuple[str, str, Any], ...] = (
     ("persistence", "role", "cache"),
     ("percent", "policy", "seed"),
@@ -20,7 +20,7 @@ _NONE_WITH: tuple[tuple[str, str, Any], ...] = (
 
 
 def check(settings: Settings, reads: Collection[str]) -> None:
-    """Refuse what one key does not allow another one, and what would change nothing.
+    """Refuse keys that contradict each other, and keys without effect.
 
     :param reads: keys that the composition reads
     :raises InputError: naming the key
@@ -41,7 +41,7 @@ def check(settings: Settings, reads: Collection[str]) -> None:
     host = settings.database.rpartition(":")[0]
     if settings.database_tls and is_ip_host(host) and not settings.database_server_name:
         place("database_server_name").refuse(
-            None, f"must be given with dds:database_tls: {host} is no name that a certificate has"
+            None, f"must be given with dds:database_tls: {host} is not a name in a certificate"
         )
 
 

@@ -1,8 +1,8 @@
-"""Composition ``election``: of three replicas one counts, in a store that refuses older tokens.
+"""Composition ``election``: one of three replicas counts, in a store that checks fencing tokens.
 
-Beside it a singleton counts too, which needs no election, and is away for longer. A smoke test sees
-from inside the cluster that exactly one leads, that the counter grows, and that an older token is
-refused.
+A singleton counts too: it needs no leader election, but has a longer downtime. A smoke test checks
+from inside the cluster that exactly one replica leads, that the counter grows, and that the store
+refuses an older token.
 """
 
 import json
@@ -28,8 +28,8 @@ _STORE = "/opt/examples/fenced_store.py"
 _TICKER = "/opt/examples/ticker.py"
 _USER = "elections"
 _REPLICAS = 3
-# Between the question and the write, which in any application is longer than nothing, and from one
-# write to the next question. A pause most likely begins in the former.
+# From the query of the elector to the write (in any application that takes time), and from one write
+# to the next query. A pause most likely begins in the former.
 _GAP_SECONDS, _PERIOD_SECONDS = 0.4, 0.1
 _WORKER_SECONDS = 10
 
@@ -56,7 +56,7 @@ def fenced_store(
 def ticker(
     image: pulumi.Input[str], store: Singleton, environment: Mapping[str, pulumi.Input[str]]
 ) -> Any:
-    """What counts in it: arguments for an Application with an elector, or for a Singleton."""
+    """The counting program: arguments for an Application with an elector, or for a Singleton."""
     return {
         "image": image,
         "application": "ticker",
@@ -67,14 +67,14 @@ def ticker(
         "reaches": [store.reach],
         "readiness": {"path": "/readyz"},
         "liveness": {"path": "/livez"},
-        # Nobody depends on its Service; told to stop, it should hand over at once.
+        # No client depends on its Service; at its termination it should hand over at once.
         "drain_seconds": 0,
         "grace_seconds": 10,
     }
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy it all; export what a user wants to try."""
+    """Deploy the election, the store and the check; export outputs for the user."""
     etcd = ["etcd"] if settings.backend == "etcd" else []
     here = target(settings, [*etcd, "elector", "toolbox"])
     images = here.images
@@ -82,12 +82,12 @@ def deploy(settings: Settings) -> None:
         "image": images.reference("elector"),
         "backend": settings.backend,
         "ttl_seconds": settings.ttl_seconds,
-        # The ticker asks more often than once in two seconds; a write that its store does not
-        # answer makes it five.
+        # The ticker queries its elector at least every two seconds, or every five if a write to its
+        # store times out.
         "worker_seconds": _WORKER_SECONDS,
-        # The ticker would hear of changes without it too; with it the pod's processes see each
-        # other, and a reader can pause and kill them. This signal harms no process that has not
-        # said yet what to do with it.
+        # The ticker learns of changes without it too; with it the pod shares a process namespace, and
+        # a user can pause and kill processes. This signal is ignored by default, so it cannot end a
+        # process that has no handler yet.
         "on_change": {"signal": "WINCH", "process": "ticker.py"},
         "hosting": here.hosting,
     }

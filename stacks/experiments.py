@@ -1,8 +1,8 @@
 """Composition ``experiments``: a front whose users take part in an experiment, and a counter whose
 database is in the cluster or outside of it.
 
-Both know localhost only. Which users see the experiment is the splitter's business, and where the
-database is the broker's: with ``dds:database`` the same application has another one.
+Both connect to localhost only. The splitter decides which users see the experiment, and the broker
+connects to the database: with ``dds:database`` the unchanged application uses another one.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from stacks.settings import Settings
 from stacks.target import target
 
 IMAGES = ("companions", "haproxy", "nginx", "redis", "toolbox")
-"""The images that ``make`` wants."""
+"""The images that ``make`` needs."""
 
 FRONT_PORT = 8000
 COUNTER_PORT = 8080
@@ -66,8 +66,8 @@ def make(
     """Deploy the arms, the front, the counter and its database.
 
     :param images: references by the names in IMAGES
-    :param database: a Redis; by default one is made
-    :param tls: how that is spoken to over TLS; by default in plain
+    :param database: a Redis; by default one is deployed
+    :param tls: settings of TLS to it; by default without TLS
     """
     control = page("control", images["nginx"], opts, replicas=2, hosting=hosting)
     experiment = page("experiment", images["nginx"], opts, replicas=2, hosting=hosting)
@@ -99,7 +99,7 @@ def make(
             "command": ["python3", "/opt/examples/front.py"],
             "env": {"PAGES": splitter.endpoint},
             "ports": [{"name": "http", "port": FRONT_PORT}],
-            # Every pod of the namespace may ask.
+            # Every pod of the namespace may connect.
             "clients": [{}],
             "replicas": 2,
             "readiness": {"path": "/readyz"},
@@ -161,7 +161,7 @@ def _given(settings: Settings) -> Reach | None:
         return None
     endpoint, authority = Endpoint.parse(settings.database), settings.database_authority or None
     if endpoint.namespace is not None:
-        # Which of the namespace's pods are behind it is not known here.
+        # The labels of the pods behind the Service are unknown here.
         return Reach(
             "database",
             (settings.database,),
@@ -169,7 +169,7 @@ def _given(settings: Settings) -> Reach | None:
             namespace=endpoint.namespace or None,
             authority=authority,
         )
-    # Nor are the addresses of a name.
+    # The addresses of a name are unknown too.
     cidrs = ["0.0.0.0/0", "::/0"]
     if is_ip_host(endpoint.host):
         cidrs = [str(ipaddress.ip_network(endpoint.host.strip("[]")))]
@@ -186,7 +186,7 @@ def _tls(settings: Settings) -> BrokerTlsArgs | None:
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the experiment, the counter and the check; export what a user wants to know."""
+    """Deploy the experiment, the counter and the check; export outputs for the user."""
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}

@@ -1,7 +1,7 @@
-"""Composition ``functions``: an API with a decorator before it, and functions that events call.
+"""Composition ``functions``: an API behind a decorator, and functions that events call.
 
-The API refuses an order without a name and a colour; the decorator, the book's own handler, fills
-both in. A smoke test checks from inside the cluster what reaches the API. Beside them are the
+The API refuses an order without a name and a colour; the decorator, the book's own handler, adds
+both. A smoke test checks from inside the cluster which requests reach the API. It also deploys the
 events of ``stacks/signup.py``.
 """
 
@@ -44,7 +44,7 @@ def deploy(settings: Settings) -> None:
             "image": function,
             "upstream": api.reach,
             "on_failure": settings.on_failure,
-            # Every pod of the namespace may ask.
+            # Every pod of the namespace may call it.
             "clients": [{}],
             "min_scale": settings.min_scale,
             "max_scale": settings.max_scale,
@@ -71,7 +71,7 @@ def deploy(settings: Settings) -> None:
     signup = deploy_events(here, images)
     pulumi.export("on_failure", settings.on_failure)
     pulumi.export("endpoint", defaults.endpoint)
-    # Where requests come to; without a warm pod that is what is always there.
+    # The pods that get the requests; with scale to zero only the activator always runs.
     front = defaults.activator or defaults.application
     container = "activator" if defaults.activator else _DECORATOR
     inside = f"kubectl -n {settings.composition} exec deploy/{{}} -c {container} --"
@@ -87,7 +87,7 @@ def deploy(settings: Settings) -> None:
             ),
             "its log": f"kubectl -n {settings.composition} logs "
             f"-l app.kubernetes.io/instance={_DECORATOR} --tail=5",
-            # From where the way to it is open: the pods of the decorator have none.
+            # From its own pods: the decorator's NetworkPolicy allows no egress to it.
             "let somebody sign up": pulumi.Output.concat(
                 f"kubectl -n {settings.composition} exec deploy/",
                 signup.application.deployment.metadata["name"],

@@ -1,4 +1,4 @@
-"""Parts that several compositions have."""
+"""Parts that several compositions share."""
 
 import pulumi
 

@@ -1,4 +1,4 @@
-"""Everything that a composition takes from the stack's configuration, read and checked at once."""
+"""A composition's settings from the stack's configuration, all read and checked first."""
 
 import dataclasses
 import hashlib
@@ -27,9 +27,9 @@ _NAMESPACE = "dds"
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 _FIRST_PORT = 20000
 _PORT_PAIRS = 5000
-# Up to where the kernel chooses ports by itself.
+# They end below the kernel's ephemeral ports.
 _TOPZ_PORTS = 2500
-# 0 is worked out from the checkout's path.
+# 0 is derived from the checkout's path.
 _Port = Annotated[
     int,
     Constraint(
@@ -39,7 +39,7 @@ _Port = Annotated[
     ),
 ]
 _ENTRIES = 'must be an array of "name=reference"'
-# What stands in for a setting that the configuration does not have.
+# Environment variables for settings that the configuration does not have.
 _VARIABLES = {
     "kubecontext": "KUBECONTEXT",
     "node_image": "DDS_NODE_IMAGE",
@@ -48,7 +48,7 @@ _VARIABLES = {
 
 
 def instance_of(checkout: pathlib.Path) -> str:
-    """The name that keeps one checkout's containers apart from another's on the same machine."""
+    """A name that makes this checkout's container names unique on the machine."""
     return f"dds-{_mark(checkout)}"
 
 
@@ -87,67 +87,67 @@ class Settings:
     """Image of the cluster's registry. Defaults to the environment's DDS_REGISTRY_IMAGE, and
     without that to the one that Cluster pins."""
     api_port: _Port = 0
-    """Port of the API server on 127.0.0.1. 0 is worked out from the checkout's path."""
+    """Port of the API server on 127.0.0.1. 0 is derived from the checkout's path."""
     registry_port: _Port = 0
-    """Port of the registry on 127.0.0.1. 0 is worked out from the checkout's path."""
+    """Port of the registry on 127.0.0.1. 0 is derived from the checkout's path."""
     instance: Annotated[str, dns_label(49)] = ""
-    """First part of the names of the cluster's containers. By default worked out likewise."""
+    """Prefix of the names of the cluster's containers. By default derived likewise."""
     images: Mapping[DnsLabel, Image] = dataclasses.field(default_factory=dict)
     """Images that replace the project's own, by name; an array of ``name=reference``."""
     network: NetworkArgs = dataclasses.field(default_factory=NetworkArgs)
-    """Where the cluster's name service and API server are; components read it themselves."""
+    """Location of the cluster's DNS and API server; components read it themselves."""
     shards: Annotated[int, between(1, 64)] = 3
     """Shards of the store in ``ambassadors``."""
     role: Annotated[str, one_of("cache", "store")] = "cache"
-    """``cache`` (a dead shard is ejected) or ``store`` (a dead shard's keys answer errors)."""
+    """``cache`` (a dead shard is ejected) or ``store`` (requests for a dead shard's keys fail)."""
     policy: Annotated[str, one_of("default", "seed")] = "default"
     """``default``, or ``seed`` for the book's own proxy settings with their lost write."""
     persistence: bool | None = None
     """Whether the shards of a ``store`` write to persistent volumes. By default they do."""
     backend: Annotated[str, one_of("etcd", "lease")] = "etcd"
-    """Where ``election`` keeps who leads: ``etcd``, or ``lease`` for a Kubernetes Lease."""
+    """The store of ``election``: ``etcd``, or ``lease`` for a Kubernetes Lease."""
     members: Annotated[
         int, Constraint("1, 3 or 5", lambda number: number in (1, 3, 5), (0, 2, 4, 7))
     ] = 3
     """Members of the etcd cluster in ``election``."""
     ttl_seconds: Annotated[int, between(2, 3600)] = 5
-    """Seconds after which a leader in ``election`` that is not heard of has lost."""
+    """Seconds without a renewal after which a leader in ``election`` loses its lease."""
     fenced: bool = True
-    """Whether the store in ``election`` refuses older tokens; without, a late write is seen to
-    undo others."""
+    """Whether the store in ``election`` refuses older fencing tokens; otherwise a late write can
+    overwrite newer ones."""
     percent: Percent = 10
     """Share of the users in the experiment of ``experiments``."""
     database: Endpoint = ""
     """``host:port`` of a Redis outside, or of a Service of another namespace, for ``experiments``.
-    By default one in the cluster is made."""
+    By default one is deployed in the cluster."""
     database_tls: bool = False
-    """Whether that Redis is spoken to over TLS, its certificate verified."""
+    """Whether to connect to that Redis over TLS, and verify its certificate."""
     database_server_name: ServerName = ""
     """Name that its certificate must have. Defaults to the host of ``database``."""
     database_authority: Certificates = ""
-    """Certificates of the authorities that are believed, PEM. By default the public ones."""
+    """Certificates of the trusted authorities, PEM. By default the public ones."""
     topz_port: _Port = 0
-    """Port of the composition ``topz`` on 127.0.0.1. 0 is worked out from the checkout's path."""
+    """Port of the composition ``topz`` on 127.0.0.1. 0 is derived from the checkout's path."""
     scrape_interval: Annotated[int, between(1, 300)] = 5
     """Seconds between two scrapes of Prometheus in ``adapters``."""
     slow_ms: Annotated[int, between(0, 3_600_000)] = 10
-    """Milliseconds from which on a command or query is logged as slow in ``adapters``."""
+    """Threshold in milliseconds of the slow logs in ``adapters``."""
     certificate_generation: Annotated[int, between(1, 1_000_000)] = 1
-    """Another number rotates the certificate in ``sidecars``."""
+    """A changed number rotates the certificate in ``sidecars``."""
     on_failure: Annotated[str, one_of("closed", "open")] = "closed"
-    """What becomes of a request whose decorator fails, in ``functions``."""
+    """What happens to a request whose decorator fails, in ``functions``."""
     min_scale: Annotated[int, between(0, 1000)] = 1
-    """Fewest pods of the decorator in ``functions``."""
+    """Minimum number of pods of the decorator in ``functions``."""
     max_scale: Annotated[int, between(1, 1000)] = 3
-    """Most pods of it."""
+    """Maximum number of pods of it."""
     given: tuple[str, ...] = dataclasses.field(default=(), compare=False)
-    """Keys that the configuration sets to something else than their defaults."""
+    """Keys that the configuration sets to another value than their default."""
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the configuration of the running stack, and hold every key against what is declared.
+        """Read the configuration of the running stack, and check every key.
 
-        :raises InputError: a key that is not known, a value that cannot be right
+        :raises InputError: an unknown key, an invalid value
         """
         configured = _configured()
         for key in configured:
@@ -159,7 +159,7 @@ class Settings:
         for key, declared in KEYS.items():
             if text := configured.get(key):
                 parsed = _parsed(key, declared, text)
-                # Empty, as the project has it, an object or array says nothing.
+                # An empty object or array, as in the project's file, counts as not given.
                 if parsed in ([], {}):
                     continue
                 values[key] = resolve(place(key), declared, parsed)
@@ -183,17 +183,17 @@ class Settings:
 KEYS: Mapping[str, Declared] = {
     key: declared for key, declared in arguments_of(Settings).items() if key != "given"
 }
-"""What each key of the configuration may be."""
+"""Type and constraints of each configuration key."""
 
 
 def place(key: str) -> Place:
-    """Where a key stands, for the message that refuses its value."""
+    """The place of a key, for error messages."""
     name = f"{_NAMESPACE}:{key}"
     return Place(_WHERE, name, secret=pulumi_config.is_config_secret(name))
 
 
 def _configured() -> dict[str, str]:
-    # pulumi.Config reads single keys only; the two places it reads them from are these.
+    # pulumi.Config reads single keys only; these are its two sources.
     everything: dict[str, Any] = {
         **pulumi_config.get_config_env(),
         **pulumi_config.CONFIG.get(),
@@ -207,7 +207,7 @@ def _configured() -> dict[str, str]:
 
 
 def _parsed(key: str, declared: Declared, text: str) -> Any:
-    """What the engine's text stands for; what it is not is left for the declaration to refuse."""
+    """The parsed text of the engine; unparsable text is returned for the declaration to refuse."""
     if declared.form == "mapping":
         return _entries(place(key), text)
     if declared.type is str:

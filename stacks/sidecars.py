@@ -1,7 +1,8 @@
-"""Composition ``sidecars``: an old server that nobody changes, and what its sidecars add to it.
+"""Composition ``sidecars``: an unchanged legacy server, and what its sidecars add to it.
 
-It speaks plain HTTP on loopback only; one sidecar gives it HTTPS, another keeps its files like the
-ConfigMaps with a label, a third lists the pod's processes. ``make`` is what is deployed, apart from where: the live tests deploy the same.
+The server speaks plain HTTP on loopback only; one sidecar adds HTTPS (TLS termination), another syncs
+its files with labelled ConfigMaps, a third lists the pod's processes. ``make`` registers the resources
+on any cluster: the live tests deploy the same.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from stacks.settings import Settings
 from stacks.target import target
 
 IMAGES = ("companions", "nginx", "toolbox")
-"""The images that ``make`` wants."""
+"""The images that ``make`` needs."""
 
 APPLICATION_PORT = 8080
 HTTPS_PORT = 8443
@@ -40,7 +41,7 @@ SETTINGS = "legacy-settings"
 SETTINGS_LABEL = {"dds/settings-of": "legacy"}
 """Label of every such ConfigMap."""
 FOLDER = "/etc/legacy"
-"""Where the server reads its files."""
+"""Folder of the server's files."""
 
 _CHECK = pathlib.Path(__file__).parent / "scripts" / "sidecars_check.py"
 _CA_FILE = "/etc/check-ca/ca.crt"
@@ -49,7 +50,7 @@ _ASK = (
     f"exec 3<>/dev/tcp/127.0.0.1/{APPLICATION_PORT} && "
     r"printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && read -r -t 2 line <&3 && [[ $line == *' 200 '* ]]"
 )
-# What is no JSON never gets to the server.
+# Files that are not valid JSON never reach the server.
 _READ_ALL = """\
 import json, pathlib, sys
 for file in pathlib.Path(sys.argv[1]).glob("*.json"):
@@ -88,7 +89,7 @@ def make(
     :param images: references by the names in IMAGES
     :param certificate_generation: any other number rotates the certificate
     :param greeting: what the ConfigMap says at first; it is changed with kubectl
-    :param sync_interval: seconds after which the ConfigMaps are read again, whatever the watch said
+    :param sync_interval: seconds between two resyncs of the ConfigMaps, in addition to the watch
     :param env: more of the server's environment
     """
     authority = Authority("sidecars-ca", {}, opts)
@@ -96,7 +97,7 @@ def make(
         "legacy",
         {
             "authority": authority,
-            # Every Service of the namespace: their names are known only when they are made.
+            # Every Service of the namespace: auto-naming makes their names unknown here.
             "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
             "generation": certificate_generation,
         },
@@ -141,7 +142,7 @@ def make(
             **server(images, [sync.companion, tls.companion, topz.companion]),
             "volume_mounts": [sync.mount(FOLDER)],
             "expose": ["https", "http-redirect", "topz"],
-            # Every pod of the namespace may ask.
+            # Every pod of the namespace may connect.
             "clients": [{}],
             "replicas": replicas,
             "drain_seconds": drain_seconds,
@@ -156,13 +157,13 @@ def make(
 def server(
     images: Mapping[str, pulumi.Input[str]], companions: Sequence[Companion]
 ) -> ApplicationArgs:
-    """The old server: arguments of a workload."""
+    """The legacy server: arguments of a workload."""
     return {
         "image": images["toolbox"],
         "command": ["python3", _SERVER],
         "ports": [{"name": "http", "port": APPLICATION_PORT, "address": "127.0.0.1"}],
-        # The kubelet does not get to loopback, so the question is asked inside; a command costs
-        # more than a request, so it is asked seldom.
+        # The kubelet cannot connect to loopback, so the probes are commands in the container; a command
+        # costs more than a request, so the period is long.
         "readiness": {"command": ["bash", "-c", _ASK], "period_seconds": 15},
         "liveness": {"command": ["bash", "-c", _CONNECT], "period_seconds": 30},
         "companions": list(companions),
@@ -170,7 +171,7 @@ def server(
 
 
 def deploy(settings: Settings) -> None:
-    """Deploy the server, its sidecars and the check; export what a user wants to know."""
+    """Deploy the server, its sidecars and the check; export outputs for the user."""
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
@@ -182,7 +183,7 @@ def deploy(settings: Settings) -> None:
     )
     endpoint = made.legacy.reach.endpoint
     host = endpoint.apply(lambda found: found.rpartition(":")[0])
-    # The way out to it is open, so that it is the other side that lets nobody in.
+    # The check's egress to it is allowed, so that it tests the server's side, which refuses.
     plain = Reach(
         "plain",
         (pulumi.Output.concat(host, f":{APPLICATION_PORT}"),),
@@ -211,7 +212,7 @@ def deploy(settings: Settings) -> None:
                 *(made.legacy.port(name) for name in ("https", "http-redirect", "topz")),
                 plain,
             ],
-            # A rotated certificate comes with the kubelet's next look at the pod.
+            # A rotated certificate arrives with the kubelet's next sync of the pod.
             "timeout_seconds": 240,
             "covers": [made.legacy.deployment.spec, made.certificate.serial],
             "hosting": here.hosting,
@@ -234,7 +235,7 @@ def _export(settings: Settings, made: Sidecars) -> None:
     pulumi.export(
         "try",
         {
-            "ask over HTTPS": pulumi.Output.concat(
+            "send a request over HTTPS": pulumi.Output.concat(
                 tries.output(settings.composition, "authority", "ca.crt"),
                 " && ",
                 forwarded(

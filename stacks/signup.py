@@ -1,7 +1,7 @@
 """The events of the composition ``functions``: the signup pipeline, and two-factor.
 
-A bus carries both. A smoke test lets a user sign up and one log in, and waits until each of their
-events is at its end.
+Both use one bus. A smoke test publishes a signup and a login, and waits until both events have been
+processed.
 """
 
 import json
@@ -40,13 +40,13 @@ _CODE_SECONDS = 300
 
 
 def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
-    """Deploy bus, pipeline, two-factor and their check; the pipeline, where a user signs up."""
+    """Deploy bus, pipeline, two-factor and their check; return the signup pipeline."""
     bus = EventBus(
         "bus",
         {
             "image": images.reference("nats"),
             "tools_image": images.reference("events"),
-            # Longer than a code lasts, so that what is delivered again finds what it was given.
+            # Longer than a code is valid, so that a redelivered event gets the same code.
             "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
         },
@@ -79,7 +79,7 @@ def _step(here: Target, images: ImageCatalog, step: str) -> Function:
         "image": images.reference("function"),
         "source": str(_HERE / "sources" / "signup.py"),
         "target": step.replace("-", "_"),
-        # It remembers in memory which keys it has seen; a second pod would not know them.
+        # It keeps the idempotency keys in memory; a second pod would not have them.
         "max_scale": 1,
         "hosting": here.hosting,
     }

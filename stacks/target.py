@@ -1,4 +1,4 @@
-"""Where a composition goes: which cluster, which namespace, which registry."""
+"""The target of a composition: cluster, namespace and registry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CLUSTER_STACK = "organization/dds/cluster"
 
 @dataclass(frozen=True)
 class Target:
-    """A namespace of its own on a cluster, and the way to bring images there."""
+    """A namespace on a cluster, and the images for it."""
 
     provider: kubernetes.Provider
     """Provider for everything on the cluster; give ``opts`` to components."""
@@ -40,11 +40,11 @@ class Target:
 
 
 def target(settings: Settings, names: Sequence[str]) -> Target:
-    """The cluster that the settings name, or the project's own, with a new namespace on it.
+    """The cluster in the settings, or the project's own, with a new namespace on it.
 
     :param names: the composition's images, folders below ``images``
     :raises InputError: a name in ``dds:images`` that the composition does not use; an image that
-        must be built where no registry is known
+        must be built without a known registry
     """
     check_images(settings, names)
     missing = [name for name in names if name not in settings.images]

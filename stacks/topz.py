@@ -1,7 +1,7 @@
 """Composition ``topz``: the book's demonstration with plain Docker, two containers and no cluster.
 
-The second container is started in the first one's process namespace (``--pid=container:...``), and
-so lists its processes.
+The second container shares the first one's process namespace (``--pid=container:...``), and so lists
+its processes.
 """
 
 import pulumi
@@ -23,7 +23,7 @@ _CHECK = (
 
 
 def deploy(settings: Settings) -> None:
-    """Run a redis, and beside it topz on 127.0.0.1."""
+    """Run a redis, and topz on 127.0.0.1."""
     check_images(settings, _IMAGES)
     registry: pulumi.Input[str]
     if settings.registry is not None:
@@ -71,7 +71,7 @@ def deploy(settings: Settings) -> None:
             "retries": 6,
         },
         wait=True,
-        # It has its process namespace from the other, so it goes with it.
+        # It uses the process namespace of the other, so it is deleted first.
         opts=pulumi.ResourceOptions(depends_on=[application]),
     )
     url = f"http://127.0.0.1:{settings.topz_port}/topz"

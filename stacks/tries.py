@@ -1,15 +1,15 @@
-"""Shapes of the commands with which a reader tries a composition out, its output ``try``."""
+"""Commands for a user to try a composition, in its output ``try``."""
 
 import pulumi
 
 CURL = "curl -s --retry 20 --retry-connrefused"
-"""Asks until the forwarded port is there."""
+"""Retries until the port is forwarded."""
 
 
 def forwarded(
     namespace: str, target: pulumi.Input[str], port: int, command: str
 ) -> pulumi.Output[str]:
-    """A command that finds a port of the cluster at localhost while it runs.
+    """A command that runs with a port of the cluster forwarded to localhost.
 
     :param target: ``deploy/<name>`` or a pod's name
     """
@@ -19,12 +19,12 @@ def forwarded(
 
 
 def output(stack: str, name: str, file: str) -> str:
-    """Writes an output of the stack to a file."""
+    """A command that writes an output of the stack to a file."""
     return f"pulumi stack output {name} --stack {stack} > {file}"
 
 
 def reconfigured(stack: str, setting: str, value: object) -> str:
-    """Changes a setting of the stack and brings it up to date."""
+    """A command that changes a setting of the stack and updates it."""
     return (
         f"pulumi config set dds:{setting} {value} --stack {stack} && "
         f"pulumi up --yes --stack {stack}"

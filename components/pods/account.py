@@ -1,4 +1,4 @@
-"""A token of the ServiceAccount, for those containers only that have something to do with it."""
+"""A token of the ServiceAccount, only for containers with RBAC rules."""
 
 import dataclasses
 from typing import cast
@@ -15,7 +15,7 @@ from components.pods.companion import Companion
 from components.values.names import LABEL_LIMIT, child
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""Where every client library looks for it."""
+"""Where client libraries read it."""
 
 _TOKEN_SECONDS = 3600
 
@@ -23,7 +23,7 @@ _TOKEN_SECONDS = 3600
 def token(name: str) -> tuple[VolumeArgsDict, VolumeMountArgsDict]:
     """A token for one container, as a volume and its mount, for ``<name>-token``.
 
-    It is a projected one: bound to the pod, replaced by the kubelet before it ends.
+    It is a projected token: bound to the pod, and renewed by the kubelet before it expires.
     """
     name = child(name, "token", limit=LABEL_LIMIT)
     authority: KeyToPathArgsDict = {"key": "ca.crt", "path": "ca.crt"}

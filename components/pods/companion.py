@@ -25,7 +25,7 @@ from components.values.reach import Reach
 ANYWHERE = "0.0.0.0"  # noqa: S104
 _WILDCARDS = (ANYWHERE, "::")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
-"""What may be done at the cluster's API."""
+"""Verbs of RBAC rules."""
 
 _Resource = Annotated[
     str,
@@ -39,7 +39,7 @@ _Group = Annotated[
 
 
 def check_clients(where: str, argument: str, address: str, clients: Sequence[PeerArgs]) -> None:
-    """Refuse clients of what listens for its own pod only."""
+    """Refuse clients of a port that listens on loopback."""
     if clients and is_loopback(address):
         raise InputError(where, argument, clients, f"cannot reach {address}: it is the pod's own")
 
@@ -53,11 +53,11 @@ class Listener:
     name: PortName
     """Name of the port."""
     address: IpAddress = ANYWHERE
-    """IP address it is bound to. A loopback address is for containers of the same pod only."""
+    """IP address that it is bound to. A loopback address is for containers of the same pod only."""
     protocol: Protocol = "TCP"
-    """Protocol of the transport layer."""
+    """Transport protocol."""
     clients: tuple[Peer, ...] = ()
-    """Who may connect, beside what has a reach of it."""
+    """Clients that may connect, besides workloads with a reach of it."""
 
     def __post_init__(self) -> None:
         where = f'Listener "{self.name}"'
@@ -66,7 +66,7 @@ class Listener:
 
     @property
     def local(self) -> bool:
-        """Whether only containers of the same pod reach it."""
+        """Whether only containers of the same pod can connect."""
         return is_loopback(self.address)
 
     def collides(self, other: "Listener") -> bool:
@@ -81,18 +81,18 @@ class Listener:
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that a companion may do at the cluster's API, in the workload's namespace."""
+    """RBAC rule: what a workload or companion may do with the cluster's API, in its namespace."""
 
     GIVEN_BY: ClassVar[str] = 'Rule(resources=("configmaps",), verbs=("get",))'
 
     resources: Annotated[tuple[_Resource, ...], NOT_EMPTY]
-    """Kinds, as in the API's paths: ``leases``."""
+    """Resources, as in the API's paths: ``leases``."""
     verbs: Annotated[tuple[Annotated[str, one_of(*VERBS)], ...], NOT_EMPTY]
-    """What may be done with them."""
+    """Verbs that are allowed for them."""
     group: _Group = ""
-    """API group, for example ``coordination.k8s.io``. Empty for the core's."""
+    """API group, for example ``coordination.k8s.io``. Empty for the core group."""
     names: tuple[Later[ObjectName], ...] = ()
-    """The objects, by name; empty for all. Creating cannot be bound to a name."""
+    """Names of the objects; empty for all. ``create`` cannot be restricted by name."""
 
     def __post_init__(self) -> None:
         check_fields("Rule", self)
@@ -105,7 +105,7 @@ class Companion:
     """Containers, volumes and pod settings that a single-node pattern adds to a workload.
 
     The containers become native sidecars in the given order: they start before the application,
-    stop after it, and let a Job end. The pod template hardens them like the application.
+    stop after it, and let a Job complete. The pod template hardens them like the application.
     """
 
     GIVEN_BY: ClassVar[str] = "proxy.companion"
@@ -119,8 +119,8 @@ class Companion:
     volumes: tuple[VolumeArgsDict, ...] = ()
     """Volumes of the pod; their names must differ from those of the other companions."""
     reloading: tuple[DnsLabel, ...] = ()
-    """Those of its volumes whose files are replaced while the pod runs, by a new folder and a
-    renamed link. Others mount the whole folder: ``sub_path`` would keep the first files for ever."""
+    """Names of its volumes whose files are replaced while the pod runs, by a new folder and a renamed
+    link. Containers must mount the whole folder: a ``sub_path`` never sees the update."""
     pod_labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
     """Labels added to the pod, for example those by which Prometheus finds it."""
     pod_annotations: Annotations = field(default_factory=dict)
@@ -130,18 +130,18 @@ class Companion:
     share_process_namespace: bool = False
     """Whether the pod's containers see each other's processes."""
     rules: tuple[Rule, ...] = ()
-    """What its containers may do at the cluster's API. With any, they (and no other container of
-    the pod) get a token of the workload's ServiceAccount, and the way to the API server is open
-    for the pod. By default nothing and no token."""
+    """RBAC rules: what its containers may do with the cluster's API. With any, they (and no other
+    container of the pod) get a token of the workload's ServiceAccount, and the NetworkPolicy allows
+    egress to the API server. By default they have no permissions and no token."""
     depends_on: tuple[pulumi.Resource, ...] = ()
-    """Resources that must be there before the pod."""
+    """Dependencies of the pod."""
 
     def __post_init__(self) -> None:
         check_fields(f'Companion "{self.name}"', self)
 
 
 def joined(name: str, *companions: Companion) -> Companion:
-    """One companion of several, whose containers start in the given order."""
+    """Several companions as one, whose containers start in the given order."""
     fields: dict[str, Any] = {}
     for each in dataclasses.fields(Companion):
         values = [getattr(companion, each.name) for companion in companions]

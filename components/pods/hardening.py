@@ -1,4 +1,4 @@
-"""What a hardened container and pod are, and how an exception is made.
+"""Hardening of containers and pods, and exceptions from it.
 
 The rules are those of the Pod Security Standard *restricted*, with a read-only root filesystem, no
 service account token and bounded resources on top.
@@ -22,7 +22,7 @@ from components.arguments.quantities import NO_LIMIT, amount
 from components.pods.resources import with_defaults
 
 DEFAULT_USER = 10001
-"""User and group of containers; above 10000 so that it is no user of the node."""
+"""User and group of containers; above 10000 to differ from the node's users."""
 
 EXCEPTIONS_ANNOTATION = "dds/exceptions"
 """Annotation of a pod that lists its exceptions with their reasons, as JSON."""
@@ -44,18 +44,18 @@ _CAPABILITY = matching(
 
 
 class ExceptionArgs(TypedDict):
-    """One hardening rule that a container does not keep, and why."""
+    """An exception: one hardening rule that a container breaks, and the reason."""
 
     field: Annotated[str, one_of(*_FIELDS)]
-    """The rule; ``service_account_token`` is one of the whole pod. A namespace that enforces
+    """The rule; ``service_account_token`` applies to the whole pod. A namespace that enforces
     *restricted* admits only exceptions from ``read_only_root_filesystem`` and
     ``service_account_token``, and of ``capabilities`` only NET_BIND_SERVICE."""
     reason: Annotated[str, _SAID]
-    """Why, for the reviewer."""
+    """The reason, for the reviewer."""
     container: NotRequired[Annotated[DnsLabel, DefaultsTo("the application's")]]
     """Name of the container."""
     values: NotRequired[Sequence[Annotated[str, _CAPABILITY]]]
-    """For ``capabilities``: those to add back."""
+    """For ``capabilities``: the capabilities to add."""
 
 
 _REQUESTS = {"cpu": "25m", "memory": "32Mi", "ephemeral-storage": "32Mi"}
@@ -93,7 +93,7 @@ def validated_exceptions(
 
 
 def exceptions_annotation(exceptions: Sequence[ExceptionArgs]) -> dict[str, str]:
-    """The annotation that keeps the reasons where the pod is."""
+    """The pod's annotation with the exceptions and their reasons."""
     if not exceptions:
         return {}
     return {EXCEPTIONS_ANNOTATION: json.dumps(list(exceptions), sort_keys=True)}
@@ -105,7 +105,7 @@ def hardened(
     exceptions: Sequence[ExceptionArgs],
     storage: float = 0,
 ) -> ContainerArgsDict:
-    """The container with everything set that the rules ask for.
+    """The container with all fields that the rules require.
 
     :param storage: bytes that it may write to temporary volumes, added to its storage limit
     """
@@ -118,7 +118,7 @@ def hardened(
         ContainerArgsDict,
         {
             "image_pull_policy": "IfNotPresent",
-            # What a failed container said last is then part of the pod's status.
+            # The last log lines of a failed container become part of the pod's status.
             "termination_message_policy": "FallbackToLogsOnError",
             **given,
             "security_context": _security_context(
@@ -130,20 +130,20 @@ def hardened(
 
 
 def pod_security_context(user: int, group: int) -> PodSecurityContextArgsDict:
-    """The pod's part of the rules. Volumes belong to the group, so files in them are readable."""
+    """The pod's security context. Volumes belong to the group, so files in them are readable."""
     return {
         "run_as_non_root": True,
         "run_as_user": user,
         "run_as_group": group,
         "fs_group": group,
-        # Without this every start of a pod walks its whole volume.
+        # Without this the kubelet changes the owner of every file at each start of a pod.
         "fs_group_change_policy": "OnRootMismatch",
         "seccomp_profile": {"type": "RuntimeDefault"},
     }
 
 
 def check_volume(where: str, volume: VolumeArgsDict) -> None:
-    """Refuse volumes that reach into the node."""
+    """Refuse volumes of the node, such as hostPath."""
     sources = [key for key in volume if key != "name"]
     if len(sources) != 1 or sources[0] not in _VOLUME_SOURCES:
         Place(where, f'volume "{volume["name"]}"').refuse(
@@ -159,7 +159,7 @@ def check_mounts(
 ) -> None:
     """Refuse mounts of unknown volumes, two at one path, and ``subPath`` of reloading files.
 
-    :param reloading: volumes whose files are replaced, beside those that the kubelet updates
+    :param reloading: volumes whose files are replaced, besides those that the kubelet updates
     """
     mounts = container.get("volume_mounts")
     if mounts is None or is_deferred(mounts):
@@ -172,15 +172,15 @@ def check_mounts(
         if name not in volumes:
             place.refuse(name, f"must name a volume; {nearest(name, list(volumes))}")
         if path in paths:
-            place.refuse(path, f"must be one mount, {paths[path]} and {name} are there")
+            place.refuse(path, f"must be unique: {paths[path]} and {name} are mounted there")
         paths[path] = name
         by_part = mount.get("sub_path") or mount.get("sub_path_expr")
         replaced = name in reloading or any(s in volumes[name] for s in _RELOADING_SOURCES)
         if by_part and replaced:
             Place(where, f"{argument}: sub_path").refuse(
                 by_part,
-                f"must be left out: a file of {name} mounted so never sees an update; mount the "
-                "folder",
+                f"must be left out: a file of {name} mounted by sub_path never sees an update; mount "
+                "the folder",
             )
 
 
@@ -209,7 +209,7 @@ def _security_context(
         elif context.get(field) != value:
             place.key(f"security_context.{field}").refuse(
                 value,
-                "must be left to the template; to relax a rule give it in exceptions with a reason",
+                "must be left to the template; to relax a rule, add an exception with a reason",
             )
     return context
 
@@ -219,6 +219,6 @@ def _resources(place: Place, given: Mapping[str, Any], storage: float) -> dict[s
     total = amount(_LIMITS["ephemeral-storage"]) + storage
     limits = {**_LIMITS, "ephemeral-storage": f"{-(-int(total) // 2**20)}Mi"}
     found = with_defaults(place.key("resources"), given, requests=_REQUESTS, limits=limits)
-    # For Kubernetes a limit that is taken away is one that is not there.
+    # Kubernetes has no value for "no limit": it is left out.
     kept = {key: limit for key, limit in found["limits"].items() if limit != NO_LIMIT}
     return {**found, "limits": kept}

@@ -1,7 +1,7 @@
-"""``hosting``: what the owner of a cluster decides of a component, in one nested argument.
+"""``hosting``: a component's settings for its cluster, in one nested argument.
 
-Each kind of component takes what has an effect on it and refuses the rest. A component that is made of
-others hands the argument on as it is.
+Each kind of component takes the keys that have an effect on it and refuses the rest. A component that
+consists of others passes the argument on unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,42 +44,40 @@ _Labels = Annotated[
 
 
 class ObjectHosting(TypedDict):
-    """For every component: of all its objects on the cluster."""
+    """For every component: settings of all its objects on the cluster."""
 
     namespace: NotRequired[Annotated[Later[Namespace], DefaultsTo("the provider's")]]
-    """Namespace of all objects; of a companion the one of the pods that it is part of."""
+    """Namespace of all objects; for a companion, that of its pods."""
     labels: NotRequired[Annotated[_Labels, Default({})]]
-    """More labels for all objects, pods and the claims of their volumes included."""
+    """More labels for all objects, including pods and volume claims."""
     annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations of all objects, pods and the claims of their volumes included."""
+    """Annotations of all objects, including pods and volume claims."""
 
 
 class CompanionHosting(ObjectHosting):
-    """For a companion: its container as well. The rest of the pod is the workload's."""
+    """For a companion: also its container. The workload's hosting sets the rest of the pod."""
 
     resources: NotRequired[Annotated[Resources, Default({})]]
     """Requests and limits; what is left out keeps its default. Default requests: cpu 25m, memory
-    32Mi, ephemeral-storage 32Mi. Default limits: cpu 1, memory 128Mi, ephemeral-storage 64Mi and
-    the writable folders. Without a limit of cpu (``none``) it may take whatever is idle on its
-    node."""
+    32Mi, ephemeral-storage 32Mi. Default limits: cpu 1, memory 128Mi, ephemeral-storage 64Mi plus
+    the writable folders. Without a cpu limit (``none``) it may use all idle cpu of its node."""
 
 
 class PodHosting(CompanionHosting):
-    """For whatever has pods: where they run and how."""
+    """For every workload: where and how its pods run."""
 
     pod_labels: NotRequired[Annotated[_Labels, Default({})]]
-    """More labels for the pods alone."""
+    """More labels for the pods only."""
     pod_annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations for the pods alone."""
+    """Annotations for the pods only."""
     node_selector: NotRequired[Annotated[Labels, Default({})]]
-    """Labels a node must have."""
+    """Labels that a node must have."""
     tolerations: NotRequired[Annotated[Tolerations, Default(())]]
     """Taints of nodes that the pods tolerate."""
     affinity: NotRequired[Affinity]
-    """Rules for nodes, and for other pods to be near to or away from. Replicas are kept apart by
-    ``spread``."""
+    """Node affinity, and affinity and anti-affinity to other pods. For replicas use ``spread``."""
     priority_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
-    """PriorityClass, for who goes first when room is short."""
+    """PriorityClass, for scheduling order and preemption."""
     runtime_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the nodes' default")]]
     """RuntimeClass, such as one with a sandbox."""
     pull_secrets: NotRequired[Annotated[Sequence[Later[ObjectName]], Default(())]]
@@ -87,19 +85,19 @@ class PodHosting(CompanionHosting):
 
 
 class ServerHosting(PodHosting):
-    """For pods that are there at all times, behind a Service."""
+    """For long-running pods behind a Service."""
 
     min_ready_seconds: NotRequired[Annotated[int, between(0, 3600), Default(0)]]
-    """Seconds that a new pod must be ready before a rollout goes on."""
+    """Seconds that a new pod must be ready before a rollout continues."""
     service_annotations: NotRequired[Annotated[Annotations, Default({})]]
-    """Annotations for the Service alone."""
+    """Annotations for the Service only."""
 
 
 class ReplicaHosting(ServerHosting):
-    """For as many of them as are wanted."""
+    """For any number of replicas of them."""
 
     spread: NotRequired[Annotated[SpreadArgs, Default({})]]
-    """How replicas are kept apart, over nodes and zones."""
+    """Topology spread of the replicas, over nodes and zones."""
 
 
 class RolloutArgs(TypedDict):
@@ -115,71 +113,72 @@ class RolloutArgs(TypedDict):
             ),
         ]
     ]
-    """``rolling``: old pods go as new ones get ready. ``recreate``: all old ones end before the first
-    new one starts, and nobody answers meanwhile. A claim that one node mounts at a time
-    (ReadWriteOnce) would keep a new pod waiting for the old one for ever; with one that all nodes
-    mount, ``rolling`` is right."""
+    """``rolling``: old pods are terminated as new ones get ready. ``recreate``: all old ones are
+    terminated before the first new one starts, which is a downtime. With a ReadWriteOnce claim,
+    which one node mounts at a time, a rolling update would be a deadlock; with a claim that all
+    nodes can mount, ``rolling`` is right."""
     max_surge: NotRequired[
         Annotated[int, between(0, 10_000), DefaultsTo("1, or 0 with ``max_unavailable``")]
     ]
-    """With ``rolling``: pods more than ``replicas`` at a time."""
+    """With ``rolling``: maximum number of pods above ``replicas``."""
     max_unavailable: NotRequired[
         Annotated[int, between(0, 10_000), DefaultsTo("0, or 1 with ``max_surge: 0``")]
     ]
-    """With ``rolling``: pods fewer than ``replicas`` that are ready at a time."""
+    """With ``rolling``: maximum number of ``replicas`` that are not ready."""
 
 
 class ApplicationHosting(ReplicaHosting):
-    """For pods that are all alike."""
+    """For interchangeable pods."""
 
     rollout: NotRequired[Annotated[RolloutArgs, Default({})]]
     """How an update replaces the pods."""
     service_type: NotRequired[Annotated[str, one_of(*SERVICE_TYPES), Default("ClusterIP")]]
-    """Type of the Service. What connects from outside must be among the ``clients`` as well, by its
-    address or that of the nodes (see ``external_traffic_policy``). A LoadBalancer is waited for."""
+    """Type of the Service. Clients outside the cluster must be in ``clients`` as well, by their
+    addresses or those of the nodes (see ``external_traffic_policy``). The update waits for a
+    LoadBalancer."""
     external_traffic_policy: NotRequired[
         Annotated[str, one_of(*TRAFFIC_POLICIES), DefaultsTo("``Cluster``")]
     ]
-    """With a NodePort or LoadBalancer: ``Cluster`` reaches the pods from every node, and clients'
-    addresses may be replaced by that of a node; ``Local`` keeps them, and only nodes with a pod
+    """With a NodePort or LoadBalancer: with ``Cluster`` every node routes to the pods, and may replace
+    a client's address by its own; ``Local`` keeps client addresses, and only nodes with a pod
     answer."""
 
 
 class StorageArgs(TypedDict):
-    """A volume of its own for each replica, which outlives the pod."""
+    """A persistent volume for each replica, which outlives the pod."""
 
     size: NotRequired[Annotated[Later[VolumeSize], Default("2Gi")]]
-    """Its size. More than before grows the volumes while their pods run, if the StorageClass has
-    ``allowVolumeExpansion``; less is refused by the cluster. So it follows no other argument. Where
-    ``replicas`` are an Output, another size replaces the StatefulSet and grows nothing."""
+    """Its size. A larger one expands the volumes while their pods run, if the StorageClass has
+    ``allowVolumeExpansion``; the cluster refuses a smaller one. So it follows no other argument. If
+    ``replicas`` is an Output, a changed size replaces the StatefulSet and expands nothing."""
     storage_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the cluster's default")]]
-    """StorageClass. The cluster refuses another one while the volumes are there."""
+    """StorageClass. The cluster refuses a change while the volumes exist."""
     delete_with_workload: NotRequired[Annotated[bool, Default(False)]]
     """Whether destroying the workload deletes the data. Otherwise the claims stay until they or
     their namespace are deleted."""
 
 
 class SingletonHosting(ServerHosting):
-    """For the only pod, with a name, and a volume if it has one."""
+    """For a single pod with a stable name, and a volume if it has one."""
 
     storage: NotRequired[StorageArgs]
     """The pod's volume."""
 
 
 class StatefulHosting(ReplicaHosting):
-    """For pods with names, and volumes if they have any."""
+    """For pods with stable names, and volumes if they have any."""
 
     storage: NotRequired[StorageArgs]
     """The volume of each pod."""
 
 
 class Hosting(ApplicationHosting):
-    """All keys, for a variable of a program that is handed to components of several kinds. Each of
-    them refuses a key that has no effect on it.
+    """All keys, for a variable that a program passes to components of several kinds. Each of them
+    refuses a key that has no effect on it.
     """
 
     storage: NotRequired[StorageArgs]
-    """The volume of each pod of what has one."""
+    """The volume of each pod, for workloads with volumes."""
 
 
 KINDS: tuple[type, ...] = (
@@ -193,7 +192,7 @@ KINDS: tuple[type, ...] = (
     StatefulHosting,
     Hosting,
 )
-"""What ``hosting`` may be declared as; each is described in docs/hosting.md."""
+"""The types of ``hosting``; docs/hosting.md describes each."""
 
 
 def object_metadata(
@@ -220,22 +219,22 @@ def object_metadata(
 
 
 def marks(metadata: ObjectMetaArgsDict) -> ObjectMetaArgsDict:
-    """The labels and annotations of it, for an object in another place."""
+    """Its labels and annotations, for an object in another namespace or in a template."""
     found = {key: value for key, value in metadata.items() if key in ("labels", "annotations")}
     return cast(ObjectMetaArgsDict, found)
 
 
 def narrowed(hosting: ObjectHosting, kind: type[T], *, without: Sequence[str] = ()) -> T:
-    """What of it another kind of component takes.
+    """The keys of it that another kind of component takes.
 
-    :param without: keys that are meant for the first one only, such as its ``resources``
+    :param without: keys for the first component only, such as its ``resources``
     """
     known = arguments_of(cast(type, kind))
     return cast(T, {k: v for k, v in hosting.items() if k in known and k not in without})
 
 
 def without_service(hosting: ApplicationHosting) -> ApplicationHosting:
-    """The same for pods that another workload's Service stands before."""
+    """The same for pods without a Service, such as those behind another workload's."""
     return narrowed(
         hosting,
         ApplicationHosting,
@@ -244,7 +243,7 @@ def without_service(hosting: ApplicationHosting) -> ApplicationHosting:
 
 
 def with_pod_annotations(hosting: T, annotations: Mapping[str, pulumi.Input[str]]) -> T:
-    """The same with annotations of a component's own for the pods."""
+    """The same with a component's own annotations for the pods."""
     given = cast(PodHosting, hosting)
     return cast(T, {**given, "pod_annotations": {**given["pod_annotations"], **annotations}})
 
@@ -259,7 +258,7 @@ def with_resources(
 ) -> T:
     """The same with a component's own defaults of requests and limits.
 
-    :param least_memory: lowest limit of memory, and what needs it as a clause
+    :param least_memory: minimum memory limit, and the reason as a clause
     :raises InputError: a request above its limit, or too little memory
     """
     given = cast(Mapping[str, Any], hosting)
@@ -273,30 +272,30 @@ def with_resources(
 
 
 def storage_of(hosting: StatefulHosting) -> StorageArgs:
-    """The volume of each pod, where there is one."""
+    """The volume settings of each pod, given or default."""
     return hosting["storage"] if "storage" in hosting else resolved("hosting", StorageArgs, {})
 
 
 def with_storage(where: str, hosting: T, least_mib: int, because: str) -> T:
     """The same with a volume for each pod, of the default size unless another is given.
 
-    :param least_mib: what the component's other arguments need
-    :param because: what for, as a clause
-    :raises InputError: a size below that
+    :param least_mib: minimum size, from the component's other arguments
+    :param because: the reason, as a clause
+    :raises InputError: a smaller size
     """
     given = cast(StatefulHosting, hosting)
     storage = storage_of(given)
     enough = _at_least(
         Place(where, "hosting.storage.size"),
         f"{least_mib}Mi",
-        f"{because}; it follows no other argument, since no volume shrinks again",
+        f"{because}; it follows no other argument, since a volume cannot shrink",
     )
     roomy: StorageArgs = {**storage, "size": checked(storage["size"], enough)}
     return cast(T, {**given, "storage": roomy})
 
 
 def _at_least(place: Place, least: str, because: str) -> Callable[[str], str]:
-    """What refuses a smaller quantity."""
+    """A check that refuses a smaller quantity."""
 
     def enough(quantity: str) -> str:
         if amount(quantity) < amount(least):

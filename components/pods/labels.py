@@ -10,14 +10,14 @@ MANAGED_BY = "pulumi"
 _PREFIX = "app.kubernetes.io"
 
 SHARDS_OF = "dds/shards-of"
-"""Key of the label that all pods of a shard set have in common; its value is the set's name."""
+"""Key of the label of all pods of a shard set; its value is the set's name."""
 POD_INDEX = "apps.kubernetes.io/pod-index"
 """Key of the label with a pod's number in its StatefulSet, from 0 (Kubernetes 1.28)."""
 OWN = (
     *(f"{_PREFIX}/{key}" for key in ("name", "instance", "component", "version", "managed-by")),
     SHARDS_OF,
 )
-"""Keys that a component sets and nobody else: the first three select its pods."""
+"""Keys that only a component may set: the first three select its pods."""
 _OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "controller-uid", "job-name")
 _PREFIXES_OF_CONTROLLERS = (
     "apps.kubernetes.io/",
@@ -27,16 +27,16 @@ _PREFIXES_OF_CONTROLLERS = (
 
 
 def is_own(key: str) -> bool:
-    """Whether a label is set by a component, or by a controller on the pods that it makes."""
+    """Whether a component sets a label, or a controller on the pods that it creates."""
     return key in OWN or key in _OF_CONTROLLERS or key.startswith(_PREFIXES_OF_CONTROLLERS)
 
 
 def selector(application: str, instance: str, component: str) -> dict[str, str]:
     """The labels that select a workload's pods. They never change during its life.
 
-    :param application: what runs, for example ``redis``
-    :param instance: the workload's name, which tells several of the same application apart
-    :param component: the part it plays, for example ``shard``
+    :param application: the program, for example ``redis``
+    :param instance: the workload's name, unique among those of the same application
+    :param component: its role, for example ``shard``
     """
     return {
         f"{_PREFIX}/name": application,

@@ -1,4 +1,4 @@
-"""How a companion tells the application of a change: by a signal or by a request."""
+"""How a companion notifies the application of a change: by a signal or by an HTTP request."""
 
 from typing import Annotated, NotRequired, TypedDict
 
@@ -11,12 +11,12 @@ _IN_THE_POD = "of the application in the same pod, such as http://localhost:8080
 
 
 class OnChangeArgs(TypedDict):
-    """How the application hears of a change: by a signal or by a request, not both."""
+    """How the application is notified of a change: by a signal or by an HTTP request, not both."""
 
     signal: NotRequired[Annotated[str, one_of(*SIGNALS)]]
-    """Sent to every process named ``process`` in the pod. The containers of the pod then see each
-    other's processes. All but INT, QUIT and TERM are sent only to a process that catches, blocks or
-    awaits them; one that is starting is told later."""
+    """Sent to every process named ``process`` in the pod. The pod's containers then share a process
+    namespace. All but INT, QUIT and TERM are sent only to a process that catches, blocks or awaits
+    them; a process that is starting gets it later."""
     process: NotRequired[
         Annotated[
             str,
@@ -28,7 +28,7 @@ class OnChangeArgs(TypedDict):
             ),
         ]
     ]
-    """Name of the program's file, or of the script that an interpreter runs."""
+    """File name of the program, or of the script that an interpreter runs."""
     url: NotRequired[
         Annotated[
             str,
@@ -41,11 +41,11 @@ class OnChangeArgs(TypedDict):
             ),
         ]
     ]
-    """URL of the application, which gets a POST."""
+    """URL of the application that gets a POST request."""
 
 
 def check_change(where: str, change: OnChangeArgs) -> None:
-    """Refuse what is neither of the two, or not complete."""
+    """Refuse both or neither of signal and url, and a signal without its process."""
     if ("url" in change) == ("signal" in change):
         raise InputError(where, "on_change", change, "must have signal or url, one of them")
     if ("signal" in change) != ("process" in change):

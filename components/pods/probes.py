@@ -1,7 +1,8 @@
-"""Startup, readiness and liveness: three questions, three different probes.
+"""Startup, readiness and liveness: three different probes.
 
-Startup holds the other two back until the program is up. Readiness takes a pod out of its Service
-soon and gently. Liveness restarts the container, so it asks less and waits longer.
+The startup probe delays the other two until the program has started. A failed readiness probe soon
+removes a pod from its Service. A failed liveness probe restarts the container, so it checks less and
+tolerates failures for longer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,21 +24,21 @@ class ProbeArgs(TypedDict):
     path: NotRequired[Later[HttpPath]]
     """HTTP path that must answer with a status from 200 to 399."""
     command: NotRequired[Command]
-    """Command that must end with 0 inside the container."""
+    """Command in the container that must exit with 0."""
     port: NotRequired[Annotated[PortName, DefaultsTo("the first that is not on loopback")]]
-    """Name of the port for HTTP and TCP."""
+    """Name of the port to probe by HTTP or TCP."""
     period_seconds: NotRequired[
         Annotated[int, between(1, 3600), DefaultsTo("startup 1, readiness 5, liveness 10")]
     ]
-    """Seconds between two tries."""
+    """Seconds between two probes."""
     timeout_seconds: NotRequired[
         Annotated[int, between(1, 3600), DefaultsTo("startup 5, readiness 3, liveness 5")]
     ]
-    """Seconds for an answer."""
+    """Timeout of a probe in seconds."""
     failure_threshold: NotRequired[
         Annotated[int, between(1, 10_000), DefaultsTo("startup 120, readiness 2, liveness 6")]
     ]
-    """Tries in a row that must fail."""
+    """Failures in a row after which the probe counts as failed."""
 
 
 _DEFAULTS: dict[str, dict[str, int]] = {
@@ -58,9 +59,9 @@ def probes(
     """The probes of a container, as its ``startup_probe``, ``readiness_probe``, ``liveness_probe``.
 
     Without ``readiness`` a container with ports is ready when the first one accepts a connection.
-    Without ``startup`` the readiness question is asked more often. Without ``liveness`` the port
-    must accept a connection, unless that is already the readiness question: the same question for
-    both would restart what is only busy.
+    Without ``startup`` the readiness probe runs with a shorter period. Without ``liveness`` the port
+    must accept a connection, unless that is already the readiness probe: the same probe for both
+    would restart a container that is only busy.
     """
     reachable = [listener for listener in listeners if not listener.local]
     given = {"startup": startup, "readiness": readiness, "liveness": liveness}
@@ -108,19 +109,20 @@ def _differ(
     place = Place(where, "liveness")
     if _handler(readiness, reachable) == _handler(liveness, reachable):
         place.refuse(
-            dict(liveness), "must not ask what readiness asks: what is only busy would be restarted"
+            dict(liveness),
+            "must not be the probe of readiness: a busy container would be restarted",
         )
     least, given = _patience("readiness", readiness), _patience("liveness", liveness)
     if given <= least:
         place.refuse(
             f"{given} s",
-            "must be more patient (period_seconds x failure_threshold) than readiness with its "
-            f"{least} s",
+            "must tolerate failures for longer (period_seconds x failure_threshold) than readiness, "
+            f"which fails after {least} s",
         )
 
 
 def _question(probe: ProbeArgs) -> ProbeArgs:
-    """The same without its times."""
+    """The same probe without its timing."""
     asked = {key: value for key, value in probe.items() if key in ("path", "command", "port")}
     return cast(ProbeArgs, asked)
 
@@ -141,7 +143,7 @@ def _patience(kind: str, probe: ProbeArgs) -> int:
 def _handler(probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
     if "command" in probe:
         return {"exec_": {"command": list(probe["command"])}}
-    # The number, since a companion's container declares no port by name.
+    # By number, since a companion's container need not name its port.
     port = next(p.port for p in reachable if p.name == probe.get("port", reachable[0].name))
     if "path" in probe:
         return {"http_get": {"path": probe["path"], "port": port}}
@@ -151,7 +153,7 @@ def _handler(probe: ProbeArgs, reachable: Sequence[Listener]) -> ProbeArgsDict:
 def as_probe(kind: str, probe: ProbeArgs, listeners: Sequence[Listener]) -> ProbeArgsDict:
     """The probe as Kubernetes has it.
 
-    :param kind: ``startup``, ``readiness`` or ``liveness``, of which the defaults are
+    :param kind: ``startup``, ``readiness`` or ``liveness``, for the defaults
     :param listeners: of its container
     """
     handler = _handler(probe, [listener for listener in listeners if not listener.local])

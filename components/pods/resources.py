@@ -1,4 +1,4 @@
-"""The resources of a container: what is given, and defaults for the rest."""
+"""Requests and limits of a container: the given ones, and defaults for the rest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ def with_defaults(
     requests: Mapping[str, str],
     limits: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """What is given, completed by the defaults of a container.
+    """The given requests and limits, completed with a container's defaults.
 
-    A default follows what is given on the other side: no request is above its limit. A limit that is
-    taken away stays ``NO_LIMIT``, so that no later default takes its place.
+    A default follows the given value of the other kind: no request is above its limit. A removed
+    limit stays ``NO_LIMIT``, so that no later default replaces it.
 
     :param place: where they are given
-    :raises InputError: a request and a limit below it, both given
+    :raises InputError: a given request above a given limit
     """
     given_requests, given_limits = given.get("requests", {}), given.get("limits", {})
     found_requests: dict[str, Any] = {**requests, **given_requests}

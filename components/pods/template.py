@@ -1,4 +1,4 @@
-"""The pod template: the one place where pods are put together and hardened."""
+"""The pod template: the only code that assembles and hardens pods."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -57,22 +57,22 @@ def pod_template(
     :param where: the component in messages, ``Application "web"``
     :param containers: the application's containers
     :param companions: in the order in which they start
-    :param preparations: containers that run to their end, one after the other, before all others
-    :param listeners: where the application listens; those of companions come with them
+    :param preparations: init containers, which run one after the other before all others
+    :param listeners: ports on which the application listens; companions have their own
     :param labels: labels of the pod; companions may add to them but not change them
-    :param hosting: as it was resolved; but for its resources, which are those of a container
-    :param volumes: volumes beside those of the companions
-    :param claims: names of volumes that a StatefulSet's claim templates bring
+    :param hosting: as it was resolved; its resources are not used here, the containers have them
+    :param volumes: volumes besides those of the companions
+    :param claims: names of volumes from a StatefulSet's claim templates
     :param user: numeric user of all containers that name no other; at least 1
     :param group: their group, also of the files in volumes. Defaults to ``user``
     :param restart_policy: ``Always``, ``OnFailure`` or ``Never``
     :param grace_seconds: seconds from SIGTERM to SIGKILL
-    :param drain_seconds: seconds before SIGTERM in which endpoints leave the load balancers
-    :param spread: how the pods that ``selector`` selects are kept apart
-    :param match_label: key of the label that tells which of them are kept apart; by default all
-    :param exceptions: hardening rules not kept, each with its reason
+    :param drain_seconds: seconds before SIGTERM in which load balancers remove the endpoint
+    :param spread: how the pods that ``selector`` selects are distributed
+    :param match_label: key of a label, if only pods with the same value count for the spread
+    :param exceptions: hardening rules that the pod breaks, each with its reason
     :raises InputError: two containers that listen on the same port, two volumes or containers of
-        one name, a volume that reaches into the node, a mount that never sees an update
+        one name, a volume of the node, a mount that never sees an update
     """
     companions = [with_token(companion) for companion in companions]
     owned = _owned([*containers, *preparations], companions, lambda each: each.containers)
@@ -105,7 +105,7 @@ def pod_template(
         "containers": mains,
         "security_context": hardening.pod_security_context(user, user if group is None else group),
         "automount_service_account_token": token,
-        # Otherwise every Service of the namespace becomes environment variables of the pod.
+        # Otherwise the pod gets environment variables for every Service of the namespace.
         "enable_service_links": False,
         "restart_policy": restart_policy,
         # The time in preStop counts towards the grace period.
@@ -142,7 +142,7 @@ def _drained(container: ContainerArgsDict, seconds: int) -> ContainerArgsDict:
 def _owned(
     own: Sequence[T], companions: Sequence[Companion], of: Callable[[Companion], Sequence[T]]
 ) -> list[tuple[str, T]]:
-    """The application's and the companions', each with what has it, for messages."""
+    """The application's and the companions', each with its owner, for messages."""
     owned = [("the application", each) for each in own]
     for companion in companions:
         owned += [(f'companion "{companion.name}"', each) for each in of(companion)]
@@ -227,7 +227,7 @@ def _labels(
 
 
 def _scheduling(hosting: PodHosting) -> dict[str, Any]:
-    """Which nodes take the pod, what goes first, and how its images are pulled."""
+    """Nodes, priority, runtime class and pull secrets of the pod."""
     return {
         "node_selector": dict(hosting["node_selector"]),
         "tolerations": list(hosting["tolerations"]),

@@ -1,9 +1,9 @@
-"""Election: of all replicas of an application, one leads at a time (chapter 9).
+"""Leader election: of all replicas of an application, one leads at a time (chapter 9).
 
-The application runs beside an elector, asks it on localhost who leads, and gives the token that it
-gets with every write that only the leader may make. What the elector believes ends before what the
-store has granted, but only a store that refuses older tokens is safe from a leader that was paused
-between asking and writing.
+An elector runs as a sidecar. The application queries it on localhost for the leader, and sends the
+fencing token from the answer with every write that only the leader may make. The elector gives
+leadership up before its lease in the store expires, but only a store that refuses older tokens is
+safe from a leader that was paused between the query and the write.
 """
 
 import dataclasses
@@ -35,10 +35,10 @@ SHORTEST_TTL = 2
 _LOOPBACK = "127.0.0.1"
 _CA, _PASSWORD = "/etc/elector/ca.crt", "/etc/elector/password"
 _LONGEST_TTL = 3600
-# Two clocks that run at different speeds, and the answer's way to the application.
+# For clock drift, and for the time that the answer takes to the application.
 _LEAST_MARGIN = 0.1
 _LEAST_MARGIN_PART = 0.02
-# A busy machine stops any process for about so long.
+# A busy machine can pause any process for about as long.
 _SHORTEST_SILENCE = 1
 
 
@@ -51,10 +51,10 @@ class ElectionArgs(ScrapedArgs):
     """``etcd``, or ``lease`` for a Kubernetes Lease, which needs no etcd beside the cluster's own.
     They differ in the token and in who measures the time: see docs/patterns/election.md."""
     store: NotRequired[Annotated[Reach, speaking("etcd")]]
-    """With etcd: how a user reaches it, most often ``EtcdCluster.user(...)``. It must have the user's
-    credentials, the authority, and as its path the beginning of the keys."""
+    """With etcd: the reach of one of its users, most often ``EtcdCluster.user(...)``. It must have the
+    user's credentials, the authority, and the key prefix as its path."""
     ttl_seconds: NotRequired[Annotated[int, between(SHORTEST_TTL, _LONGEST_TTL), Default(15)]]
-    """Seconds after which a leader that is not heard of has lost."""
+    """Seconds without a renewal after which a leader loses its lease."""
     renew_seconds: NotRequired[
         Annotated[float, between(0.1, _LONGEST_TTL // 2), DefaultsTo("a third of the TTL")]
     ]
@@ -66,31 +66,32 @@ class ElectionArgs(ScrapedArgs):
             DefaultsTo("a tenth of the TTL, at least 0.2"),
         ]
     ]
-    """Seconds by which the leader stops believing before the store lets go: at least 2 % of the TTL,
-    at most a quarter of it."""
+    """Seconds before the lease expires in the store at which the elector gives leadership up: from 2 %
+    to a quarter of the TTL."""
     worker_seconds: NotRequired[Annotated[float, between(_SHORTEST_SILENCE, _LONGEST_TTL)]]
-    """Seconds without a question of the application (``GET /``, ``POST /resign`` or ``/campaign``)
-    after which it counts as gone: its elector gives leadership up and does not campaign until it is
-    asked again, nor before it is asked at all. No answer is good for longer. By default an
-    application may be silent, for one that waits for ``on_change`` or listens to ``/events`` may ask
-    nothing for as long as nothing changes, and neither shows that it works."""
+    """Seconds without a request from the application (``GET /``, ``POST /resign`` or ``/campaign``)
+    after which it counts as dead: its elector gives leadership up, and campaigns only after the next
+    request. It also waits for the first one. No answer is valid for longer. By default no requests
+    are needed: an application that relies on ``on_change`` or ``/events`` may send none while
+    nothing changes, and neither proves that it is alive."""
     on_change: NotRequired[OnChangeArgs]
-    """By default the application is not told, it asks or listens to ``/events``."""
+    """How the elector notifies the application. By default it does not: the application polls or
+    listens to ``/events``."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(4040)]]
     """Port on 127.0.0.1 for the application."""
     metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(4041)]]
-    """Port for the kubelet and Prometheus, where nothing can be changed."""
+    """Read-only port for the kubelet and Prometheus."""
     hosting: NotRequired[Annotated[CompanionHosting, Default({})]]
-    """Namespace, labels and resources, of which the default request of memory is 48Mi."""
+    """Namespace, labels and resources; the default memory request is 48Mi."""
 
 
 class Election(pulumi.ComponentResource):
-    """An election, and the companion with which the pods of a workload take part.
+    """A leader election, and the companion with which the pods of a workload take part.
 
     Registers, for etcd, a Secret with the authority's certificate and the user's password; for a
-    Lease, the Lease, for which the workload's ServiceAccount gets a Role that covers it alone; and a
-    headless Service by which Prometheus finds every pod that takes part. All
-    replicas of one workload should take part, and no other workload.
+    Lease, the Lease, and a Role for the workload's ServiceAccount that covers it alone; and a
+    headless Service by which Prometheus finds every candidate. All replicas of one workload should
+    be candidates, and no other workload.
     """
 
     companion: Companion
@@ -132,7 +133,7 @@ class Election(pulumi.ComponentResource):
             secrets = {_CA: store.authority, _PASSWORD: credentials.password}
             access = {"secret_files": secrets, "reaches": (store,)}
         else:
-            # Only its metadata is ours: the electors own the rest.
+            # Only its metadata is declared here: the electors own the rest.
             lease = Lease(name, metadata=program.metadata, opts=own)
             self.key = lease.metadata["name"]
             rule = Rule(
@@ -164,10 +165,10 @@ def _program(where: str, name: str, args: ElectionArgs) -> Program:
                 "clients": args["metrics_clients"],
             },
         ],
-        # The application may start as soon as it can be told that no leader is known.
+        # The application may start as soon as the elector answers, even if it knows no leader.
         startup={"path": "/healthz"},
-        # A follower is ready. So is an elector that has lost touch with the store: it knows that it
-        # does not lead, and a store that is gone must not take the whole service with it.
+        # A follower is ready. So is an elector that cannot reach the store: it knows that it does not
+        # lead, and an outage of the store must not make every replica unready.
         readiness={"path": "/readyz"},
         liveness={"path": "/healthz"},
         scraped="elector-metrics",
@@ -217,8 +218,8 @@ def _checked(where: str, name: str, args: ElectionArgs) -> ElectionArgs:
             where,
             "renew_seconds",
             renew,
-            f"must be at most {ttl / 2:g}, half of ttl_seconds: a renewal that fails must be tried "
-            "again in time",
+            f"must be at most {ttl / 2:g}, half of ttl_seconds: a failed renewal must be retried "
+            "before the lease expires",
         )
     margin = args.setdefault("margin_seconds", max(_rounded(ttl / 10), 2 * _LEAST_MARGIN))
     least, most = max(_LEAST_MARGIN, _rounded(ttl * _LEAST_MARGIN_PART)), ttl / 4
@@ -241,7 +242,7 @@ def _rounded(seconds: float) -> float:
 
 
 def _digits(seconds: float) -> str:
-    """All of them: ``:g`` would keep six."""
+    """The number with all its digits: ``:g`` would keep six."""
     return str(int(seconds)) if seconds == int(seconds) else repr(float(seconds))
 
 
@@ -265,15 +266,15 @@ def _check_store(where: str, args: ElectionArgs) -> None:
             where,
             "store.credentials",
             None,
-            "must be there, with the name of a user, as cluster.user(...) gives them",
+            "must be given, with a username, as in cluster.user(...)",
         )
     if store.authority is None:
         raise InputError(
-            where, "store.authority", None, "must be given: the members' certificates are its own"
+            where, "store.authority", None, "must be given: it issued the members' certificates"
         )
     resolve(Place(where, "store.path"), read(KeyPrefix), store.path)
 
 
 def _known(args: ElectionArgs) -> tuple[Reach, Credentials]:
-    """The store and who may write there, as they were checked."""
+    """The store and the credentials for it, as they were checked."""
     return args["store"], cast(Credentials, args["store"].credentials)

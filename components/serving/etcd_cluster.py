@@ -1,8 +1,8 @@
-"""EtcdCluster: the consistent store that ownership is kept in (chapter 9).
+"""EtcdCluster: the consistent store for leader election and locks (chapter 9).
 
 Members are StatefulSet pods with a volume each. Before etcd starts, a small program of the project
-(``images/etcd``) completes its configuration and brings an empty volume into the cluster: as a
-member of a new cluster if all are empty, as a replacement if others have data.
+(``images/etcd``) completes its configuration. A member with an empty volume joins: as a member of
+a new cluster if all volumes are empty, as a replacement if others have data.
 """
 
 import dataclasses
@@ -32,27 +32,27 @@ from components.workloads.task import Task
 
 
 class EtcdCluster(pulumi.ComponentResource):
-    """Members of an etcd cluster with TLS, users, upkeep and a way back.
+    """An etcd cluster with TLS, users, defragmentation, snapshots and restore.
 
     Registers a StatefulSet with volumes and all that belongs to it (with a PodDisruptionBudget that
-    takes one member at a time), a Service with an address of its own for each member, two
-    authorities with their certificates, a Job that enables authentication and makes the users what
-    is declared, a CronJob for defragmentation, and one for snapshots if they are wanted. The update
-    is done when authentication is on and the users are there.
+    allows one eviction at a time), a Service with a stable address for each member, two
+    certificate authorities with their certificates, a Job that enables authentication and reconciles
+    the users, a CronJob for defragmentation, and one for snapshots if ``snapshots`` is given. The
+    update is complete when authentication is enabled and the users exist.
     """
 
     reach: Reach
-    """How clients reach the members, by TLS. ``user`` gives the same with a user's credentials."""
+    """How clients reach the members, over TLS. ``user`` returns it with a user's credentials."""
     job: ScrapeJob
-    """What Prometheus scrapes the members with."""
+    """The scrape job of the members."""
     application: StatefulApplication
     """The members."""
     root_password: pulumi.Output[str]
     """Password of the user ``root``; a secret."""
     snapshot: ScheduledTask | None
-    """What takes snapshots, if they are wanted."""
+    """The CronJob that takes snapshots, if ``snapshots`` is given."""
     defragmentation: ScheduledTask
-    """What defragments."""
+    """The CronJob that defragments."""
 
     def __init__(
         self, name: str, args: EtcdClusterArgs, opts: pulumi.ResourceOptions | None = None
@@ -101,7 +101,7 @@ class EtcdCluster(pulumi.ComponentResource):
             plan.members({**keys.member, **passwords.root_file()}, keys.created, snapshot),
             pulumi.ResourceOptions(parent=self, depends_on=services),
         )
-        # What waited for a member to be ready would never see why it is not.
+        # Prometheus must not wait for ready members: its metrics show why one is not ready.
         self.job = ScrapeJob(
             name, dataclasses.replace(self.application.port("metrics"), depends_on=())
         )
@@ -126,13 +126,13 @@ class EtcdCluster(pulumi.ComponentResource):
                 plan.snapshot(args["snapshots"], members, passwords),
                 own,
             )
-        # Whatever logs in as root knows the other password before it is set.
+        # Every pod that logs in as root has the new password before it is set.
         crons = [task.cron_job for task in (self.defragmentation, self.snapshot) if task]
         first = dataclasses.replace(members, depends_on=(*members.depends_on, *crons))
         access = Task(child(name, "access", limit=TASK_LIMIT), plan.access(first, passwords), own)
         self.reach = dataclasses.replace(members, depends_on=(*members.depends_on, access.job))
-        # Credentials come from the passwords and not from the Job, which may be replaced: what has
-        # them is then no other in a preview.
+        # Credentials come from the passwords and not from the Job: a replaced Job then shows no
+        # change of its clients in a preview.
         self._users = {
             user.name: dataclasses.replace(
                 self.reach,
@@ -147,8 +147,8 @@ class EtcdCluster(pulumi.ComponentResource):
     def user(self, name: str) -> Reach:
         """How one of ``users`` reaches the members.
 
-        :returns: with its credentials, its prefix as ``path``, and ready when the user is there
-        :raises InputError: for a name that is not declared
+        :returns: with its credentials and its prefix as ``path``; it waits until the user exists
+        :raises InputError: for a user that is not declared
         """
         if name not in self._users:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The workloads of an etcd cluster: its members, and what works for them."""
+"""The workloads of an etcd cluster: its members, and the Jobs and CronJobs for them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -41,20 +41,21 @@ ROOT_PASSWORDS = f"{ROOT}/passwords"
 _ACCESS = "/etc/etcd/access/access.json"
 _MAINTENANCE = "/etc/etcd/maintenance/maintenance.json"
 _SNAPSHOTS = "/var/lib/etcd-snapshots"
-# Until then after its first update a cluster may begin empty; later, empty means lost.
+# For so long after its first update a cluster may bootstrap with empty volumes; later, empty
+# volumes mean lost data.
 _FOUND_MINUTES = 60
 _OF_MEMBERS = ("resources", "min_ready_seconds", "service_annotations")
 SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
 
 
-# A cluster whose certificates have ended cannot be mended by an update that needs its members, so
-# theirs live longer than the 90 days that others do.
+# An update needs the members, so it cannot repair a cluster whose certificates have expired.
+# Therefore they are valid for longer than the usual 90 days.
 _VALIDITY_DAYS = 365
 
 NO_KEYS: Mapping[str, pulumi.Input[str]] = {
     f"{folder}/x": "" for folder in (PEER, CLIENT, TOKENS, ROOT)
 }
-"""Stands for the keys where only the rest of the arguments is checked."""
+"""Placeholder for the keys where only the other arguments are checked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class EtcdKeys:
     """Certificates and keys, as files by their paths."""
 
     peer: Mapping[str, pulumi.Input[str]]
-    """What members know each other by."""
+    """What members authenticate each other with."""
     member: Mapping[str, pulumi.Input[str]]
     """All that a member has."""
     authority: pulumi.Output[str]
@@ -105,7 +106,7 @@ class EtcdKeys:
                 "ip_addresses": ["127.0.0.1"],
             },
         )
-        # A pair of keys for tokens; nobody connects with it.
+        # A key pair that signs tokens; no connection uses it.
         tokens = issued(
             "tokens", {"authority": peers, "common_name": "etcd tokens", "usages": ["client"]}
         )
@@ -125,7 +126,7 @@ def _pair(folder: str, certificate: Certificate) -> dict[str, pulumi.Input[str]]
 
 @dataclasses.dataclass(frozen=True)
 class EtcdUser:
-    """A declared user: what etcd knows it by."""
+    """A declared user of etcd."""
 
     name: str
     """As it is declared."""
@@ -138,21 +139,22 @@ class EtcdPasswords:
     """The passwords of a cluster."""
 
     root: pulumi.Output[str]
-    """The present one; a secret."""
+    """The current one; a secret."""
     root_known: pulumi.Output[list[str]]
-    """That and those which root may still have, in the order in which they are tried."""
+    """The current one and those that may still be set for root, in the order of the attempts."""
     users: Mapping[str, EtcdUser]
     """By the declared names."""
 
     @classmethod
     def made(cls, plan: "EtcdPlan", opts: pulumi.ResourceOptions) -> "EtcdPasswords":
-        """Register those that are generated."""
+        """Register the generated passwords."""
         args = plan.args
         rotation = args["rotation"]
         if "root_password" in args:
             root = given(args["root_password"])
         else:
-            # The former one is not good beside the other, but what sets that logs in with it.
+            # etcd accepts one password for root, but the Job that sets the new one logs in with the
+            # former one.
             root = rotated(f"{plan.name}-root", {**rotation, "keep_former": True}, opts)
         users = {}
         for name, user in args["users"].items():
@@ -169,7 +171,7 @@ class EtcdPasswords:
         return cls(root.value, known, users)
 
     def root_file(self) -> dict[str, pulumi.Input[str]]:
-        """What a pod that logs in as root mounts: a password in each line."""
+        """What a pod that logs in as root mounts: one password per line."""
         return {ROOT_PASSWORDS: _lines(self.root_known)}
 
     def user_files(self) -> dict[str, pulumi.Input[str]]:
@@ -192,12 +194,12 @@ class EtcdPlan:
 
     @property
     def where(self) -> str:
-        """What errors name."""
+        """The component, in error messages."""
         return f'EtcdCluster "{self.name}"'
 
     @property
     def pods(self) -> list[str]:
-        """The members' names, each also of its Service."""
+        """The members' names, which are also those of their Services."""
         return [f"{self.name}-{ordinal}" for ordinal in range(self.args["members"])]
 
     @property
@@ -206,7 +208,7 @@ class EtcdPlan:
         return pod_labels.selector("etcd", self.name, "member")
 
     def hosts(self, namespace: pulumi.Input[str]) -> list[pulumi.Input[str]]:
-        """Every name under which a member is reached."""
+        """Every DNS name of a member."""
         return [
             *self.pods,
             *(
@@ -224,7 +226,7 @@ class EtcdPlan:
     ) -> StatefulApplicationArgs:
         """The members themselves.
 
-        :param snapshot: what hands it to them
+        :param snapshot: the server that they download the snapshot from
         """
         args = self.args
         peers = Reach(
@@ -269,11 +271,11 @@ class EtcdPlan:
             "reaches": [peers] if snapshot is None else [peers, snapshot],
             "replicas": args["members"],
             "hosting": args["hosting"],
-            # Alive without a quorum; ready with one only. A long log takes its time at the start.
+            # Liveness needs no quorum, readiness does. Replaying a long log delays the start.
             "startup": {"path": "/livez", "port": "metrics", "failure_threshold": 300},
             "readiness": {"path": "/readyz", "port": "metrics", "period_seconds": 3},
             "liveness": {"path": "/livez", "port": "metrics"},
-            # Clients try the other members, so waiting before the end helps nobody.
+            # Clients fail over to the other members, so no drain time is needed.
             "drain_seconds": 0,
             "grace_seconds": 20,
         }
@@ -293,7 +295,7 @@ class EtcdPlan:
         return pulumi.Output.json_dumps(document, indent=1)
 
     def restore_server(self, restore: RestoreArgs, keys: EtcdKeys) -> ApplicationArgs:
-        """What hands the snapshot to members."""
+        """The server that members download the snapshot from."""
         return {
             "image": self.args["tools_image"],
             "application": "etcd-restore",
@@ -313,7 +315,7 @@ class EtcdPlan:
         }
 
     def access(self, members: Reach, passwords: EtcdPasswords) -> TaskArgs:
-        """What enables authentication, and makes root and the users what they are to be."""
+        """The Job that enables authentication, and reconciles root and the users."""
         users = [
             {
                 "name": user.name,
@@ -326,14 +328,14 @@ class EtcdPlan:
         task = self._tools("access", members, passwords, _ACCESS, {"users": users}, 240)
         task["secret_files"] = {**task["secret_files"], **passwords.user_files()}
         if "restore" in self.args:
-            # A restored cluster has the users of its snapshot.
+            # A restored cluster has the users of its snapshot, so the Job runs again.
             task["hosting"] = with_pod_annotations(
                 task["hosting"], {"dds/restored": self.args["restore"]["file"]}
             )
         return {**task}
 
     def defragment(self, members: Reach, passwords: EtcdPasswords) -> ScheduledTaskArgs:
-        """What gives free pages back."""
+        """The CronJob that defragments."""
         defragmentation = self.args["defragmentation"]
         plan = {
             "free_fraction": defragmentation["free_percent"] / 100,
@@ -347,7 +349,7 @@ class EtcdPlan:
     def snapshot(
         self, snapshots: SnapshotsArgs, members: Reach, passwords: EtcdPasswords
     ) -> ScheduledTaskArgs:
-        """What takes snapshots."""
+        """The CronJob that takes snapshots."""
         plan = {"name": self.name, "keep": snapshots["keep"]}
         return {
             **self._tools("snapshot", members, passwords, _MAINTENANCE, plan, 900),
@@ -367,9 +369,9 @@ class EtcdPlan:
         plan: Mapping[str, Any],
         timeout: int,
     ) -> JobArgs:
-        """A pod of the project's program that talks to the members as root.
+        """A pod of the project's program that connects to the members as root.
 
-        :param file: where it reads the plan, with the members' addresses
+        :param file: path of the plan, with the members' addresses
         """
         told = {"endpoints": member_urls(members), **plan}
         return {
@@ -389,7 +391,7 @@ class EtcdPlan:
 
 
 def member_urls(members: Reach) -> pulumi.Output[list[str]]:
-    """Where each member is asked, a URL."""
+    """The URL of each member."""
     return pulumi.Output.all(*members.endpoints).apply(
         lambda known: [f"https://{endpoint}" for endpoint in known]
     )

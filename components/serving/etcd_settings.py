@@ -1,4 +1,4 @@
-"""What an etcd cluster is told: its arguments, checked, and the configuration file made of them."""
+"""Arguments of an etcd cluster, their checks, and the configuration file generated from them."""
 
 from collections.abc import Mapping
 from typing import Annotated, NotRequired, TypedDict
@@ -24,7 +24,7 @@ from components.values.peers import Clients
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382
 SIZES = (1, 3, 5)
-"""Members: an even number bears no more losses than the odd one below it."""
+"""Members: an even number tolerates no more failures than the odd one below it."""
 
 STORAGE = "/var/lib/etcd"
 PEER, CLIENT, TOKENS = "/etc/etcd/peer", "/etc/etcd/client", "/etc/etcd/tokens"
@@ -33,13 +33,13 @@ _TOKEN = f"jwt,pub-key={TOKENS}/tls.crt,priv-key={TOKENS}/tls.key,sign-method=ES
 MIB = 2**20
 # A write-ahead log of five files of 64 MB, and a snapshot beside it.
 _LOG_MB = 512
-# Beyond it etcd warns when it starts.
+# Above it etcd logs a warning at its start.
 _MOST_MB = 8192
 
 
 KeyPrefix = Annotated[
     str,
-    # It begins an argument of the elector, where Kubernetes would replace $(NAME).
+    # It is the start of an argument of the elector, where Kubernetes would expand $(NAME).
     matching(
         r"(?!-)[!-#%-~]{1,256}",
         "from 1 to 256 printable characters without blanks and $, not beginning with a dash, "
@@ -47,18 +47,18 @@ KeyPrefix = Annotated[
         odd=("/a b/", "/ä/", "-a", "/$(HOME)/", "/a/\n", "/" * 257),
     ),
 ]
-"""Beginning of the keys that are for one user."""
+"""Prefix of the keys of one user."""
 UserName = Annotated[
     str,
     matching(
-        # A dash and digits tell the generations of a user apart.
+        # A suffix of a dash and digits is the generation of a user.
         r"(?!root$)(?!.*-[0-9]+$)[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?",
         "a user's name: from 1 to 32 lower-case letters, digits and dashes, no dash at either end, "
         "no dash and digits at the end, and not root",
         odd=("root", "Shop", "a" * 33, "-a", "a-", "a b", "a\n", "a/b", "a-2", "a--10"),
     ),
 ]
-"""What a user is called in the declaration."""
+"""Name of a user as it is declared."""
 _Password = Secret[Annotated[str, password(16)]]
 
 
@@ -66,38 +66,38 @@ class EtcdUserArgs(TypedDict):
     """A user of the cluster."""
 
     prefix: KeyPrefix
-    """Beginning of the keys that it may read and write, such as ``/shop/``; it may use no others."""
+    """Prefix of the keys that it may read and write, such as ``/shop/``; it may use no others."""
     password: NotRequired[
         Annotated[_Password, DefaultsTo("generated, and replaced as ``rotation`` says")]
     ]
-    """Its password, from outside. Another one takes the place of the one before at once: clients that
-    have not been replaced yet are refused until they are."""
+    """Its password, from outside. A changed one replaces the former one at once: pods that have not
+    been replaced yet cannot log in."""
 
 
 class DefragmentationArgs(TypedDict):
-    """When members give free pages of their files back to the disk, one after the other."""
+    """Defragmentation: members return free pages of their files to the disk, one after the other."""
 
     schedule: NotRequired[Annotated[Schedule, Default("17 3 * * *")]]
     """Five fields of cron, in UTC."""
     free_percent: NotRequired[Annotated[float, between(0, 100), Default(50)]]
-    """Part of the file that must be free for it to be worth a pause."""
+    """Percent of the file that must be free. A member does not answer while it defragments."""
     least_mb: NotRequired[Annotated[int, between(0, _MOST_MB), Default(64)]]
     """Size of the file in MiB below which nothing is done."""
 
 
 class SnapshotsArgs(TypedDict):
-    """Regular snapshots on a volume of their own, which outlives the cluster."""
+    """Regular snapshots on a separate volume, which outlives the cluster."""
 
     claim: Later[ObjectName]
     """Name of a PersistentVolumeClaim in the namespace."""
     schedule: NotRequired[Annotated[Schedule, Default("47 * * * *")]]
     """Five fields of cron, in UTC."""
     keep: NotRequired[Annotated[int, between(1, 1000), Default(24)]]
-    """Snapshots that are kept."""
+    """Number of snapshots to keep."""
 
 
 class RestoreArgs(TypedDict):
-    """What a cluster begins with whose members are all empty. Others take no notice of it."""
+    """The snapshot that a cluster restores if all its volumes are empty; otherwise it is ignored."""
 
     claim: Later[ObjectName]
     """Name of the PersistentVolumeClaim with the snapshot."""
@@ -119,7 +119,7 @@ class EtcdClusterArgs(TypedDict):
     image: Later[Image]
     """Image with etcd 3.6: the project's, or the upstream one."""
     tools_image: NotRequired[Annotated[Later[Image], DefaultsTo("``image``")]]
-    """The project's image ``etcd``, for all that is not etcd itself."""
+    """The project's image ``etcd``, for everything but the etcd server."""
     members: NotRequired[
         Annotated[
             int,
@@ -127,62 +127,62 @@ class EtcdClusterArgs(TypedDict):
             Default(3),
         ]
     ]
-    """Members. Of 3 one may be lost; of 5, two."""
+    """Number of members. A quorum of 3 tolerates one failure, of 5 two."""
     quota_mb: NotRequired[Annotated[int, between(16, _MOST_MB), Default(512)]]
-    """Most that the data may take in MiB; beyond it writes are refused."""
+    """Maximum size of the data in MiB; above it etcd refuses writes."""
     heartbeat_ms: NotRequired[Annotated[int, between(20, 5000), Default(100)]]
-    """Milliseconds between two heartbeats of the leader. About the time of a round trip and a write
-    to disk, or more."""
+    """Milliseconds between two heartbeats of the leader: at least about one round trip and one write
+    to disk."""
     election_ms: NotRequired[Annotated[int, between(100, 50_000), DefaultsTo("ten heartbeats")]]
-    """Milliseconds without one after which the others elect, at least five heartbeats."""
+    """Election timeout: milliseconds without a heartbeat after which the other members elect a leader;
+    at least five heartbeats."""
     compaction_minutes: NotRequired[Annotated[int, between(1, 10_080), Default(60)]]
-    """Minutes for which former versions of keys are kept."""
+    """Minutes for which old revisions of keys are kept."""
     defragmentation: NotRequired[Annotated[DefragmentationArgs, Default({})]]
-    """When files are made smaller: each night, where half of a file is free, unless told
-    otherwise."""
+    """When members defragment their files; by default each night, if half of a file is free."""
     snapshots: NotRequired[SnapshotsArgs]
-    """By default there are none."""
+    """Regular snapshots. By default none are taken."""
     restore: NotRequired[RestoreArgs]
-    """The snapshot to begin with. Leave it there afterwards, or take it away: both change nothing
-    in the data."""
+    """The snapshot to restore at first. Removing the argument afterwards, or leaving it, changes no
+    data."""
     users: NotRequired[Annotated[Mapping[UserName, EtcdUserArgs], Default({})]]
-    """Users by their names. ``user(name)`` gives the reach of one. One that is taken away is removed,
-    with its role; what an operator made by hand stays."""
+    """Users by their names. ``user(name)`` returns the reach of one. A user that is no longer declared
+    is deleted with its role; users that an operator created by hand stay."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
-    """How generated passwords are replaced: root's, and those of users. Root has one password at any
-    time, so ``keep_former`` is about the others."""
+    """Rotation of generated passwords: root's, and those of users. Root has one valid password at any
+    time, so ``keep_former`` concerns the users only."""
     root_password: NotRequired[
         Annotated[
             _Password,
             DefaultsTo(
-                "generated with the cluster, replaced as ``rotation`` says, and gone with it"
+                "generated with the cluster, replaced as ``rotation`` says, and deleted with it"
             ),
         ]
     ]
     """Password of the user ``root``. A snapshot holds root's password: to restore it into another
     cluster, keep the password outside and give it here."""
     former_root_password: NotRequired[_Password]
-    """What root's password was, if that is not known here: where ``root_password`` is another one than
-    before, or is no longer given, and where a snapshot is restored that is older. With it root's
-    password is set to the present one. Of a generated one the generation before is known."""
+    """Root's former password, with which the Job logs in to set the current one. Needed if
+    ``root_password`` has changed or is no longer given, or if a restored snapshot is older. Of a
+    generated password the previous generation is known."""
     authority: NotRequired[Annotated[Authority, DefaultsTo("one of its own")]]
-    """Issues the certificate that clients verify. That between members is always the cluster's
-    own."""
+    """Authority that issues the certificate that clients verify. Certificates between members are
+    always issued by the cluster's own."""
     clients: NotRequired[Clients]
-    """Who may connect to the members, beside what has ``reach`` or a user's among its ``reaches``;
-    ``{}`` is every pod of the namespace."""
+    """Clients that may connect to the members, besides workloads with ``reach`` or a user's reach in
+    ``reaches``; ``{}`` is every pod of the namespace."""
     metrics_clients: NotRequired[Clients]
-    """Who may scrape port 2381, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
-    namespace."""
+    """Clients that may scrape port 2381, besides a Prometheus that has the ``job``; ``{}`` is every pod
+    of the namespace."""
     hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
-    """Namespace, labels, nodes, spread and resources, of which default requests are cpu 100m and
-    memory 128Mi, and the default limit of memory is the quota and 256Mi. ``storage.size`` is at least
-    twice the quota, which a defragmentation needs, and 512Mi for the log. ``resources``, ``storage``
-    and ``spread`` are those of the members."""
+    """Namespace, labels, nodes, spread and resources. Default requests are cpu 100m and memory 128Mi;
+    the default memory limit is the quota plus 256Mi. ``storage.size`` is at least twice the quota,
+    which a defragmentation needs, plus 512Mi for the log. ``resources``, ``storage`` and ``spread``
+    apply to the members only."""
 
 
 def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
-    """The arguments of a cluster, checked and with all that is not given.
+    """The arguments of a cluster, checked and completed with defaults.
 
     :raises InputError: an argument that cannot be right
     """
@@ -207,13 +207,13 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
         limits={"memory": f"{quota + 256}Mi"},
     )
     args["hosting"] = with_storage(
-        where, hosting, least, "twice the quota for a defragmentation, and the log"
+        where, hosting, least, "twice the quota for a defragmentation, plus the log"
     )
     return args
 
 
 def etcd_yaml(token: str, args: EtcdClusterArgs) -> str:
-    """The configuration file, but for what differs between members."""
+    """The configuration file, without what differs between members."""
     return f"""\
 # etcd. Generated; the names and addresses of each member are added where it starts.
 data-dir: {STORAGE}/data

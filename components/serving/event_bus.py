@@ -1,7 +1,7 @@
-"""EventBus: events that are kept until they are delivered (chapter 8).
+"""EventBus: events that are persisted until they are delivered (chapter 8).
 
 The bus is NATS with JetStream: streams on a volume. A Job with the project's own program
-(``images/events``) makes them. Who takes events from them is a ``Subscriber``.
+(``images/events``) creates them. A ``Subscriber`` consumes events from them.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ from components.workloads.task import Task, TaskArgs
 
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
 PASSWORD_FILE = "/etc/events-bus/password"  # noqa: S105 (a path)
-"""Where the project's programs look for the password."""
+"""Where the project's programs read the password."""
 
 _DATA = "/data"
 _CONFIG = "/etc/nats/nats.conf"
@@ -53,7 +53,7 @@ _PLAN = "/etc/events/setup.json"
 _TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
 _PASSWORDS = {_USER: "password", _ADMIN: "admin_password"}
-# Stands for the server, which is made only after the arguments are checked.
+# Placeholder for the server, which is registered after the arguments are checked.
 _NOT_YET = dataclasses.replace(
     Reach.local(CLIENT_PORT, app_protocol="nats"), credentials=Credentials("not-known-yet", _ADMIN)
 )
@@ -62,14 +62,14 @@ _PLANNED = (
 )  # fmt: skip
 _YEAR_SECONDS = 365 * 24 * 3600
 
-# What a client may do: publish, take and acknowledge, look at what is stored, make and delete places
-# to take from. Not make, change or empty a stream.
+# What a client may do: publish, consume and acknowledge, read what is stored, create and delete
+# consumers. It may not create, change or purge a stream.
 _CLIENT_MAY = (
     "events.>", "records.>", "dead.>", "$KV.>", "$JS.ACK.>",
     "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>",
     "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.API.CONSUMER.INFO.>",
     "$JS.API.CONSUMER.MSG.NEXT.>", "$JS.API.CONSUMER.LIST.events",
-    # A subscriber deletes the place of a subscription that it has no more.
+    # A subscriber deletes the durable consumer of a subscription that is no longer declared.
     "$JS.API.CONSUMER.DELETE.events.>",
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ _Hours = Annotated[int, between(1, 8760)]
 
 
 class BucketArgs(TypedDict):
-    """Keys with values that end by themselves, for services that need a small store."""
+    """A key-value bucket whose values expire, for services that need a small store."""
 
     name: Annotated[
         str,
@@ -91,37 +91,37 @@ class BucketArgs(TypedDict):
             odd=("Codes", "-a", "a.b", "a_b", "a>", "a\n"),
         ),
     ]
-    """What clients call it."""
+    """Name by which clients use it."""
     seconds: Annotated[int, between(1, _YEAR_SECONDS)]
-    """Seconds for which a value is kept."""
+    """Seconds after which a value expires."""
     size_mb: NotRequired[Annotated[_Megabytes, Default(16)]]
-    """Most that it takes in MiB."""
+    """Maximum size in MiB."""
 
 
 class EventBusArgs(TypedDict):
     """Arguments of EventBus."""
 
     image: Later[Image]
-    """Image with nats-server, the project's ``nats`` or the upstream one; proven with 2.15. Not 2.9.10,
-    which after a restart delivers an event that waits for another try twice, or not at all."""
+    """Image with nats-server, the project's ``nats`` or the upstream one; tested with 2.15. Not 2.9.10,
+    which after a restart delivers an event that waits for a retry twice, or not at all."""
     tools_image: Later[Image]
-    """The project's image ``events``, which makes the streams."""
+    """The project's image ``events``, which creates the streams."""
     events_mb: NotRequired[Annotated[_Megabytes, Default(256)]]
-    """Most that published events take in MiB. When it is reached, publishing is refused until some
-    are delivered; nothing is overwritten. A quarter more, at least 1 MiB, is kept for what steps
-    pass on."""
+    """Maximum size of published events in MiB. At the limit the bus refuses to publish more until some
+    are delivered (back-pressure); nothing is overwritten. A quarter more, at least 1 MiB, is reserved
+    for events that steps pass on."""
     keep_hours: NotRequired[Annotated[_Hours, Default(72)]]
-    """Hours for which the records of an event's way are kept, and the event itself until every
-    subscription has acknowledged it: no step may be away for longer."""
+    """Hours for which the trace records of an event are kept, and the event itself unless every
+    subscription has acknowledged it before: no step may be down for longer."""
     dead_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
-    """Most that dead letters take in MiB. When it is reached, an event that cannot be delivered
-    stays where it is and is tried again."""
+    """Maximum size of dead letters in MiB. At the limit an event that cannot be delivered stays in its
+    stream and is retried."""
     keep_dead_hours: NotRequired[Annotated[_Hours, Default(720)]]
     """Hours for which a dead letter is kept."""
     records_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
-    """Most that the records of steps take in MiB; the oldest go first."""
+    """Maximum size of the trace records in MiB; the oldest are deleted first."""
     duplicate_seconds: NotRequired[Annotated[int, between(1, 3600), Default(600)]]
-    """Seconds within which an event that is published again with the same id is known."""
+    """Deduplication window: seconds within which an event with the same id is stored once."""
     buckets: NotRequired[
         Annotated[
             Sequence[BucketArgs],
@@ -133,39 +133,39 @@ class EventBusArgs(TypedDict):
             Default(()),
         ]
     ]
-    """Buckets of keys and values."""
+    """Key-value buckets."""
     password: NotRequired[Annotated[Secret[_Password], DefaultsTo("generated")]]
-    """The clients' password. Another one is refused to those that have not been replaced yet."""
+    """The clients' password. After a change, pods that have not been replaced yet cannot log in."""
     admin_password: NotRequired[Annotated[Secret[_Password], DefaultsTo("generated")]]
     """The administrator's."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
-    """When generated passwords are replaced. Users of another generation have other names, so that
-    those of the former one go on."""
+    """When generated passwords are replaced. Each generation has its own usernames, so that clients
+    with the former password keep working."""
     clients: NotRequired[Clients]
-    """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
-    namespace."""
+    """Clients that may connect, besides workloads with ``reach`` in ``reaches``; ``{}`` is every pod of
+    the namespace."""
     metrics_clients: NotRequired[Clients]
-    """Who may ask the monitoring port, 8222, which answers in JSON (``/varz``, ``/jsz``), beside
-    what has ``monitoring`` among its ``reaches``; ``{}`` is every pod of the namespace."""
+    """Clients that may query the monitoring port, 8222, which answers in JSON (``/varz``, ``/jsz``),
+    besides workloads with ``monitoring`` in ``reaches``; ``{}`` is every pod of the namespace."""
     hosting: NotRequired[Annotated[SingletonHosting, Default({})]]
-    """Namespace, labels, nodes and resources, of which default requests are cpu 50m and memory 256Mi,
-    and the default limit of memory is 256Mi. ``storage.size`` is at least what the streams may take.
-    ``resources`` and ``storage`` are those of the server."""
+    """Namespace, labels, nodes and resources. Default requests are cpu 50m and memory 256Mi; the
+    default memory limit is 256Mi. ``storage.size`` is at least the maximum size of the streams.
+    ``resources`` and ``storage`` apply to the server only."""
 
 
 class EventBus(pulumi.ComponentResource):
-    """A server with three streams: events, dead letters, and records of what steps did.
+    """A NATS server with three streams: events, dead letters, and trace records of steps.
 
     Registers a StatefulSet of one replica with a volume and all that belongs to it, a Service with
-    an address that stays, two passwords (the clients', who cannot change or empty a stream, and the
-    administrator's), and a Job that makes the streams. While the server is away nothing is lost:
-    publishing is refused, and what was not acknowledged is delivered when it is back. A message is
-    in the volume's file system when it is acknowledged; a machine that loses power may lose the last
-    moments, as it does with any file that is not flushed.
+    a stable address, two passwords (the clients', which cannot change or purge a stream, and the
+    administrator's), and a Job that creates the streams. While the server is down nothing is lost:
+    publishers get errors, and events that were not acknowledged are delivered after its restart. A
+    message is in the volume's file system when it is acknowledged; a machine that loses power may
+    lose the most recent ones, since the file system is not flushed (fsync) for each.
     """
 
     reach: Reach
-    """How clients reach it, with the user that they log in as. The streams are there first."""
+    """How clients reach it, with their credentials. Clients wait until the streams exist."""
     monitoring: Reach
     """How its monitoring port is reached."""
     server: Singleton
@@ -210,7 +210,7 @@ class EventBus(pulumi.ComponentResource):
                 "selector": plan.selector,
                 "ports": [{"name": "client", "port": CLIENT_PORT, "target_port": CLIENT_PORT}],
             },
-            # It has an address as soon as the server is ready, which is waited for there.
+            # It has endpoints as soon as the server is ready, and the Singleton waits for that.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.server]),
         )
         admins = service_reach(
@@ -233,7 +233,7 @@ class EventBus(pulumi.ComponentResource):
 
 
 def _logins(user: str, password: Rotated) -> pulumi.Output[dict[str, str]]:
-    """Passwords by the names of the user, the present one first."""
+    """Passwords by the names of the user, the current one first."""
     return pulumi.Output.all(password.logins(user), password.accepted).apply(
         lambda known: dict(zip(known[0], known[1], strict=True))
     )
@@ -244,10 +244,10 @@ def _credentials(user: str, password: Rotated) -> Credentials:
 
 
 def users_conf(clients: Mapping[str, str], admins: Mapping[str, str]) -> str:
-    """The part of the configuration that is secret: who may do what.
+    """The secret part of the configuration: users and their permissions.
 
     :param clients: passwords by user
-    :param admins: the same of those who may do everything
+    :param admins: the same of users with all permissions
     """
     allowed = "\n".join(f'          "{subject}"' for subject in _CLIENT_MAY)
     users = [f'    {{ user: "{user}", password: "{word}" }}\n' for user, word in admins.items()]
@@ -277,13 +277,13 @@ authorization {{
 
 def _stored_mb(args: EventBusArgs) -> int:
     buckets = sum(bucket["size_mb"] for bucket in args["buckets"])
-    # What is passed on finds room where publishing does not (rules.room of the program).
+    # Space for events that steps pass on when publishers are refused (rules.room of the program).
     room = max(-(-args["events_mb"] // 4), 1)
     return args["events_mb"] + room + args["dead_mb"] + args["records_mb"] + buckets
 
 
 def _nats_conf(name: str, args: EventBusArgs) -> str:
-    """The server's configuration, but for its users."""
+    """The server's configuration, without its users."""
     return f"""\
 # NATS with JetStream. Generated.
 server_name: "{name}"
@@ -303,7 +303,7 @@ include "../nats-users/users.conf"
 
 
 def _setup_json(args: EventBusArgs) -> str:
-    """What streams and buckets there are to be."""
+    """The streams and buckets to create."""
     plan = {key: value for key, value in args.items() if key in _PLANNED}
     plan["buckets"] = [
         {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mb"]}
@@ -348,7 +348,7 @@ class _Plan:
                 },
             ],
             "clients": args["clients"],
-            # Ready when its streams are loaded; alive while its JetStream answers at all.
+            # Ready when its streams are loaded; alive while JetStream answers.
             "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
             "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
             "liveness": {"path": "/healthz?js-server-only=true", "port": "monitor"},
@@ -357,7 +357,7 @@ class _Plan:
         }
 
     def setup(self, reach: Reach) -> TaskArgs:
-        """What makes the streams."""
+        """The Job that creates the streams."""
         return {
             **bus_client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
             "files": {_PLAN: _setup_json(self.args)},
@@ -369,9 +369,9 @@ class _Plan:
 def bus_client(
     image: pulumi.Input[str], command: str, bus: Reach, where: str = "bus_client"
 ) -> PodArgs:
-    """A pod that runs a program of the image ``events`` against a bus.
+    """A pod that runs a program of the image ``events`` as a client of a bus.
 
-    :param where: the component that it is for, so that messages name it
+    :param where: the component that it is for, in messages
     :raises InputError: a bus without credentials
     """
     credentials = bus.credentials
@@ -401,6 +401,6 @@ def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
         limits={"memory": "256Mi"},
     )
     args["hosting"] = with_storage(
-        where, hosting, _stored_mb(args), "which is what the streams may take"
+        where, hosting, _stored_mb(args), "the maximum size of the streams"
     )
     return args

@@ -1,4 +1,4 @@
-"""Function: code that runs when it is called, without a server of its own (chapter 8)."""
+"""Function: code that runs for each request or event, without a server of its own (chapter 8)."""
 
 from typing import Annotated, NotRequired
 
@@ -35,14 +35,14 @@ class FunctionArgs(RunArgs):
 class Function(FunctionComponent):
     """A function behind HTTP, in as many pods as its load needs.
 
-    Registers an Application, a HorizontalPodAutoscaler where it scales, an image where the code has
-    dependencies, and with ``min_scale`` 0 another Application before it, the activator. Each pod
+    Registers an Application, a HorizontalPodAutoscaler if it scales, an image if the code has
+    dependencies, and with ``min_scale`` 0 another Application in front of it, the activator. Each pod
     answers ``/healthz``, ``/readyz`` and ``/metrics`` on HEALTH_PORT and logs one JSON object a
     line, with the id of the request (``X-Request-Id``, ``traceparent``).
     """
 
     image: pulumi.Output[str]
-    """The image that runs: by digest where it was built here."""
+    """The image that runs: by digest if it was built here."""
 
     def __init__(
         self, name: str, args: FunctionArgs, opts: pulumi.ResourceOptions | None = None

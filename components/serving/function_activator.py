@@ -1,7 +1,7 @@
-"""The activator: stands before a function that may have no pod, and wakes it (chapter 8).
+"""The activator: a proxy in front of a function that scales to zero (chapter 8).
 
-It is in the way of every request, not of the first one only: who stands in the way knows whether
-anybody asks, and no address has to change hands while requests are under way.
+Every request passes through it, not only the first: so it can count the requests in flight, and the
+Service's endpoints need not change between the activator and the function under load.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Activator:
     args: Mapping[str, Any]
     """Those of the function, as they were resolved."""
     environment: Mapping[str, str]
-    """The runtime's own variables that both know."""
+    """The runtime's own variables, for both."""
     ports: Sequence[PortArgs]
     """Of the function and of its health; the activator has the same."""
     selector: Mapping[str, str]
@@ -46,7 +46,8 @@ class Activator:
         """
         args = self.args
         told = {argument: args.get(argument, default) for argument, default in DEFAULTS.items()}
-        # It alone asks the function's pods: by their addresses, so the host here is none.
+        # Only the activator connects to the function's pods: by their IP addresses, so no host is
+        # resolved here.
         functions = Reach(
             self.function,
             tuple(f"{self.function}:{port['port']}" for port in self.ports),
@@ -72,7 +73,7 @@ class Activator:
                     verbs=("get", "patch"),
                     names=(deployment,),
                 ),
-                # Where they are, whether they are told to end, and why one does not start.
+                # For pods' addresses, whether they are terminating, and why one does not start.
                 Rule(resources=("pods",), verbs=("list", "watch")),
             ],
             "ports": self.ports,
@@ -81,7 +82,7 @@ class Activator:
             "reaches": [functions],
             "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
             "liveness": {"path": "/healthz", "port": "health"},
-            # What it holds then is still handed on.
+            # The requests that it holds at SIGTERM are still forwarded.
             "grace_seconds": told["hold_seconds"] + args["timeout_seconds"] + 10,
             "hosting": {
                 **args["hosting"],

@@ -1,4 +1,4 @@
-"""FunctionDecorator: a function in front of a service, which stays as it is (chapter 8)."""
+"""FunctionDecorator: a function in front of an unchanged service (chapter 8)."""
 
 from typing import Annotated, NotRequired
 
@@ -35,29 +35,28 @@ class FunctionDecoratorArgs(RunArgs):
     """Arguments of FunctionDecorator."""
 
     upstream: Annotated[Reach, speaking("http")]
-    """The service that it stands in front of. It has no path: that of each request is asked for."""
+    """The service behind it. It must have no path: each request keeps its own."""
     code: NotRequired[Annotated[Later[Code], DefaultsTo("DEFAULTING, without ``source``")]]
     """The text of a Python module; instead of ``source``. DEFAULTING gives an object without a name
     one, and one without a colour the colour blue."""
     target: NotRequired[Annotated[FunctionName, Default("handler")]]
     """Name of the function that gets each request whose body is a JSON object, as ``context``. It
-    changes ``context.json`` and returns ``call_my_api(obj)``, which asks the service and is there
-    without being defined, as is ``random_name()``."""
+    changes ``context.json`` and returns ``call_my_api(obj)``, which calls the service. The runtime
+    provides it, and ``random_name()``."""
     response: NotRequired[FunctionName]
-    """Name of a function ``(context, answer)`` that returns the answer for the client. Without it
-    the service's answer stays as it is."""
+    """Name of a function ``(context, answer)`` that returns the response for the client. Without it
+    the service's response stays unchanged."""
     on_failure: NotRequired[Annotated[str, one_of(*FAILURES), Default("closed")]]
-    """What becomes of a request when the function fails. ``closed``: the client gets 500; the
-    service has not seen the request unless it was the response function that failed. ``open``: the
-    request goes to the service as it came, or its answer to the client as it came."""
+    """What happens to a request if the function fails. ``closed``: the client gets 500; the service
+    has not received the request unless the response function failed. ``open``: the unchanged request
+    goes to the service, or the unchanged response to the client."""
 
 
 class FunctionDecorator(FunctionComponent):
-    """Fills in and changes requests on their way to a service, and answers on their way back.
+    """Completes and changes requests to a service, and its responses.
 
-    Requests without a JSON object as body pass unchanged, as do the service's refusals. A service
-    that does not answer is 502. Its clients are those of the service. Registers what a Function
-    registers.
+    Requests without a JSON object as body pass unchanged, as do the service's error responses. If the
+    service does not respond, the client gets 502. Registers what a Function registers.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ def _plan(where: str, name: str, args: FunctionDecoratorArgs) -> FunctionPlan:
     if upstream.path:
         raise InputError(
             where, "upstream.path", upstream.path,
-            "must be left out: the path of each request is asked for",
+            "must be left out: each request keeps its own path",
         )  # fmt: skip
     runtime: dict[str, pulumi.Input[str]] = {
         "FUNCTION_UPSTREAM": upstream.endpoint,

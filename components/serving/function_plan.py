@@ -32,9 +32,9 @@ from components.workloads.application import Application, ApplicationArgs
 from components.workloads.arguments import PortArgs
 
 FUNCTION_PORT = 8080
-"""Where the function answers."""
+"""Port of the function."""
 HEALTH_PORT = 8081
-"""Where ``/healthz``, ``/readyz`` and ``/metrics`` answer, which are not the function's."""
+"""Port of ``/healthz``, ``/readyz`` and ``/metrics``, which the runtime answers."""
 SIGNATURES = ("context", "http", "cloudevent", "typed")
 
 _RUNTIME = "/opt/function"
@@ -57,39 +57,39 @@ _EnvName = Annotated[
 
 
 class RunArgs(TypedDict):
-    """How a function runs, whatever it is for."""
+    """How a function runs: arguments of Function and FunctionDecorator."""
 
     image: Later[Image]
     """The runtime: the project's image ``function``."""
     source: NotRequired[LocalPath]
     """A Python file, or a folder with one. A folder with ``requirements.txt`` (each line with
-    version and hash), with folders below it, or with other files than text is built into an image
-    on top of ``image``; everything else is mounted. What often holds secrets (``.env``, ``*.key``,
-    ``.git`` and the like) is left out, with a warning that names it."""
+    version and hash), with subfolders, or with files other than text is built into an image on top
+    of ``image``; everything else is mounted. Files that often hold secrets (``.env``, ``*.key``,
+    ``.git`` and the like) are left out, with a warning that names them."""
     file: NotRequired[Annotated[MainFile, DefaultsTo("main.py")]]
-    """The file of the folder that has the function."""
+    """The file in the folder that defines the function."""
     registry: NotRequired[Later[Registry]]
-    """The registry to push a built image to; needed only where one is built."""
+    """The registry to push a built image to; needed only if one is built."""
     concurrency: NotRequired[Annotated[int, between(1, 250), Default(8)]]
-    """Requests that one pod works on at the same time."""
+    """Requests that one pod handles at the same time."""
     waiting: NotRequired[Annotated[int, between(0, 1000), DefaultsTo("four times ``concurrency``")]]
     """Requests that wait in one pod for their turn; more are answered with 503."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 3600), Default(30)]]
-    """Seconds for one request, counted from the start of the function; then the caller gets 504 and
+    """Timeout of one request in seconds, from the call of the function; then the client gets 504 and
     the function an exception."""
     min_scale: NotRequired[Annotated[int, between(0, 1000), Default(1)]]
-    """Fewest pods. With 0 an activator stands before the function, which holds requests while a
-    first pod starts; with 1 or more a pod is always warm."""
+    """Minimum number of pods. With 0 an activator in front of the function holds requests while the
+    first pod starts (cold start); with 1 or more a pod is always warm."""
     max_scale: NotRequired[
         Annotated[
             int, between(1, 1000), DefaultsTo(f"{_MAX_SCALE}, or ``min_scale`` if that is more")
         ]
     ]
-    """Most pods; equal to ``min_scale``, nothing scales."""
+    """Maximum number of pods; if equal to ``min_scale``, there is no autoscaling."""
     idle_seconds: NotRequired[
         Annotated[int, between(5, 86400), DefaultsTo(f"{DEFAULTS['idle_seconds']}")]
     ]
-    """With ``min_scale`` 0: seconds without any request after which the last pod goes."""
+    """With ``min_scale`` 0: seconds without any request after which it scales to zero."""
     held: NotRequired[Annotated[int, between(1, 1000), DefaultsTo(f"{DEFAULTS['held']}")]]
     """With ``min_scale`` 0: requests that wait for a pod or for a place at one; more are answered
     with 503."""
@@ -99,12 +99,13 @@ class RunArgs(TypedDict):
     """With ``min_scale`` 0: seconds that one waits at most; then it is answered with 503 and the
     reason."""
     target_utilization: NotRequired[Annotated[int, between(1, 1000), Default(70)]]
-    """Percent of ``cpu`` that the function's containers use on average when their number is
-    right."""
+    """The autoscaler's target: average use of the function's containers, in percent of their cpu
+    request."""
     scale_down_seconds: NotRequired[Annotated[int, between(0, 3600), Default(60)]]
-    """Seconds for which fewer pods must have been enough before one goes."""
+    """Stabilization window: seconds for which fewer pods must have been enough before it scales
+    down."""
     env: NotRequired[Annotated[Mapping[_EnvName, Later[EnvValue]], Default({})]]
-    """Environment variables; a secret belongs into ``secret_files``."""
+    """Environment variables; secrets belong in ``secret_files``."""
     files: NotRequired[Annotated[Files, Default({})]]
     """More files, by their absolute paths."""
     secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
@@ -114,20 +115,19 @@ class RunArgs(TypedDict):
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of each pod."""
     clients: NotRequired[Clients]
-    """Who may call it, beside what has ``reach`` among its ``reaches`` and what delivers events to
-    it; ``{}`` is every pod of the namespace."""
+    """Clients that may call it, besides workloads with ``reach`` in ``reaches`` and those that deliver
+    events to it; ``{}`` is every pod of the namespace."""
     metrics_clients: NotRequired[Clients]
-    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
+    """Clients that may scrape ``/metrics`` on port 8081; ``{}`` is every pod of the namespace."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
-    """What the function connects to, such as ``store.reach``. Everything else but name resolution
-    is refused."""
+    """What the function connects to, such as ``store.reach``. All other egress but DNS is denied."""
     version: NotRequired[Later[LabelValue]]
     """For the label app.kubernetes.io/version."""
     hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
     """Namespace, labels, nodes, spread, Service, rollout and resources. Default requests: cpu 100m,
-    to which scaling is relative, and memory 64Mi. Default limits: cpu 1, memory 256Mi, and at least
-    64Mi. With ``min_scale`` 0 the Service is the activator's, and ``resources`` are the function's
-    alone."""
+    to which scaling is relative, and memory 64Mi. Default limits: cpu 1, and memory 256Mi, which must
+    be at least 64Mi. With ``min_scale`` 0 the Service is the activator's, and ``resources`` apply to
+    the function only."""
 
 
 _PASSED = (
@@ -147,27 +147,27 @@ class FunctionPlan:
 
 
 class FunctionComponent(pulumi.ComponentResource):
-    """What Function and FunctionDecorator register and give alike."""
+    """What Function and FunctionDecorator have in common."""
 
     labels: dict[str, str]
     """Labels that select the pods."""
     endpoint: pulumi.Output[str]
     """``host:port`` for its clients, from anywhere in the cluster."""
     reach: Reach
-    """How it is reached, by its clients and by Subscriber and Pipeline, which deliver events."""
+    """How clients reach it, and Subscriber and Pipeline, which deliver events."""
     application: Application
     """The pods."""
     activator: Application | None
-    """What requests come to, with ``min_scale`` 0; otherwise None."""
+    """The proxy that gets all requests with ``min_scale`` 0; otherwise None."""
     scaler: HorizontalPodAutoscaler | None
-    """What scales them; None with a fixed number."""
+    """The autoscaler; None with a fixed number of pods."""
 
     def _run(self, plan: FunctionPlan) -> pulumi.Input[str]:
-        """Register the image, the pods and what scales them; the image is returned."""
+        """Register the image, the pods and their autoscaler; return the image."""
         if plan.source.left_out:
             pulumi.log.warn(
-                f"{', '.join(plan.source.left_out)} may be secret and is not in the function: what "
-                "it needs of that belongs into secret_files",
+                f"{', '.join(plan.source.left_out)} may be secret and is not in the function: put "
+                "secrets that it needs into secret_files",
                 self,
             )
         own = pulumi.ResourceOptions(parent=self)
@@ -186,7 +186,7 @@ class FunctionComponent(pulumi.ComponentResource):
 
 
 def _image(plan: FunctionPlan, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
-    """What runs: by digest where it is built here."""
+    """The image that runs: by digest if it is built here."""
     given: pulumi.Input[str] = plan.args["image"]
     if plan.source.folder is None:
         return given
@@ -223,12 +223,12 @@ def _scaler(
                 "kind": "Deployment",
                 "name": application.deployment.metadata["name"],
             },
-            # It leaves alone what has none: from 0 to 1 and back is the activator's.
+            # It does nothing at 0 replicas: the activator scales from 0 to 1 and back.
             "min_replicas": lowest,
             "max_replicas": plan.args["max_scale"],
             "metrics": [
                 {
-                    # The function's own container: what a companion uses does not count.
+                    # Only the function's container counts, not its companions.
                     "type": "ContainerResource",
                     "container_resource": {
                         "name": "cpu",
@@ -258,7 +258,7 @@ def plan_function(
     signature: str,
     runtime: Mapping[str, pulumi.Input[str]],
 ) -> FunctionPlan:
-    """Check what only a function knows: one argument against another, the code, the pods.
+    """Check the arguments against each other, the code and the pods.
 
     :param args: resolved RunArgs, ``code`` and ``target``, and ``response`` if there is one
     :param component: for the label app.kubernetes.io/component
@@ -327,7 +327,7 @@ def plan_function(
         "expose": ["http"],
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
         "liveness": {"path": "/healthz", "port": "health"},
-        # What runs may end, and its answer be sent.
+        # Requests in flight at SIGTERM are completed.
         "grace_seconds": timeout + 10,
         "replicas": highest,
         "autoscaled": lowest != highest,
@@ -339,7 +339,7 @@ def plan_function(
             "clients": [],
             "expose": [],
             "hosting": without_service(hosting),
-            # The activator goes on sending requests until it has heard that a pod was told to end.
+            # The activator sends requests until its watch shows that the pod is terminating.
             "drain_seconds": _DRAIN_SECONDS,
         }
         selector = pod_labels.selector(name, name, component)

@@ -1,4 +1,4 @@
-"""Where a function's code is, and how it gets to the pod: mounted, or built into an image."""
+"""A function's code, and how it gets into the pod: mounted, or built into an image."""
 
 import ast
 import fnmatch
@@ -17,7 +17,7 @@ from components.arguments.errors import MissingArgumentError
 
 REQUIREMENTS = "requirements.txt"
 _MAIN = "main.py"
-# A ConfigMap holds 1 MiB, of which names and metadata take their part.
+# A ConfigMap holds 1 MiB, including names and metadata.
 _MOST_MOUNTED = 900_000
 _MOUNTABLE = re.compile(r"[A-Za-z0-9._-]+")
 _IGNORE = ".dockerignore"
@@ -31,11 +31,11 @@ SECRETS = (
     "credentials.json", "service-account*.json", "secrets.json", "secrets.toml", "secrets.yaml",
     "secrets.yml", ".git", ".hg", ".svn", ".venv",
 )  # fmt: skip
-"""Names of what often holds secrets. It is left out of a function, and that is said."""
+"""Names of files that often hold secrets. They are left out of a function, with a warning."""
 RUBBISH = (
     "__pycache__", "*.pyc", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", _IGNORE,
 )  # fmt: skip
-"""Names of what programs leave behind. It is left out without a word."""
+"""Names of caches and the like. They are left out without a warning."""
 
 Code = Annotated[
     str,
@@ -75,28 +75,28 @@ class Source:
     """Checked code."""
 
     main: str
-    """The file that has the function, relative to the folder."""
+    """The file that defines the function, relative to the folder."""
     files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Files to mount, name to content; empty where an image is built."""
+    """Files to mount, name to content; empty if an image is built."""
     folder: Path | None = None
     """The folder that an image is built from."""
     requirements: bool = False
     """Whether the folder has dependencies to install."""
     left_out: tuple[str, ...] = ()
-    """What of the folder might be a secret and goes nowhere."""
+    """Files of the folder that may be secret and are left out."""
 
 
 def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str]) -> Source:
-    """Find out where the code is.
+    """Read and check the code.
 
-    A text, a file and a folder of text files are mounted: a change rolls in seconds and needs no
-    registry. A folder with ``requirements.txt``, folders below it, other files than text, or more
-    than a ConfigMap holds, is built into an image. What SECRETS and RUBBISH name is in neither.
+    A text, a file and a folder of text files are mounted: a change rolls out in seconds and needs no
+    registry. A folder with ``requirements.txt``, subfolders, files other than text, or more than a
+    ConfigMap holds, is built into an image. Neither contains what SECRETS and RUBBISH name.
 
     :param args: RunArgs and ``code``
-    :param functions: names of functions that the code must have, by the argument that names them
-    :raises InputError: neither or both of ``code`` and ``source``; nothing there; a syntax error;
-        a function that is not there; a requirement without version and hash
+    :param functions: names of functions that the code must define, by the argument that names them
+    :raises InputError: neither or both of ``code`` and ``source``; a missing file; a syntax error;
+        a missing function; a requirement without version and hash
     """
     code, source, file = (args.get(argument) for argument in ("code", "source", "file"))
     if code is not None and source is not None:
@@ -112,11 +112,11 @@ def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str])
             where, "code", None, "give the text as code, or a file or folder as source"
         )
     path = Path(source)
-    # Path's own methods pass on the error of a name that is too long.
+    # Path's own methods raise an error for a name that is too long.
     if os.path.isdir(path):  # noqa: PTH112
         return _folder(where, path, file or _MAIN, functions)
     if not os.path.isfile(path):  # noqa: PTH113
-        raise InputError(where, "source", source, f"is not there, seen from {Path.cwd()}")
+        raise InputError(where, "source", source, f"does not exist in {Path.cwd()}")
     if file is not None:
         raise InputError(where, "file", file, "is for a folder; source is a file")
     text = _text(path)
@@ -155,8 +155,8 @@ def _folder(where: str, path: Path, main: str, functions: Mapping[str, str]) -> 
             where,
             f"source: {_IGNORE}",
             str(path / _IGNORE),
-            "must not be there: an image leaves out what every function leaves out; put what does "
-            "not belong to this one into another folder",
+            "must not exist: an image leaves out the same files as every function; move other files "
+            "to another folder",
         )
     if requirements.is_file():
         _check_requirements(where, _text(requirements))
@@ -168,7 +168,7 @@ def _named(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _left_out(folder: Path) -> tuple[str, ...]:
-    """Paths of what may be secret, a folder with all that is in it as one."""
+    """Paths of files and folders that may be secret; a folder stands for its content."""
     found: list[str] = []
     for root, folders, files in os.walk(folder):
         found += [
@@ -195,7 +195,7 @@ def _check_code(where: str, argument: str, text: str, functions: Mapping[str, st
             where, argument, f"line {error.lineno}: {(error.text or '').strip()}", error.msg
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(where, argument, f"{text[:60]}...", f"is no Python: {error}") from None
+        raise InputError(where, argument, f"{text[:60]}...", f"is not Python: {error}") from None
     if any(isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)
            for n in module.body):  # fmt: skip
         return
@@ -208,7 +208,7 @@ def _check_code(where: str, argument: str, text: str, functions: Mapping[str, st
 
 
 def _defined(module: ast.Module) -> dict[str, ast.stmt]:
-    """Names that the module has at its top level, also below ``if`` and ``try``."""
+    """Names that the module defines at its top level, also in ``if`` and ``try``."""
     names: dict[str, ast.stmt] = {}
     open_ = [*module.body]
     while open_:
@@ -237,6 +237,6 @@ def _check_requirements(where: str, text: str | None) -> None:
                 where,
                 f"source: {REQUIREMENTS}",
                 requirement,
-                "must name a version and a hash, name==1.2.3 --hash=sha256:..., also for what "
-                "others bring along",
+                "must have a version and a hash, name==1.2.3 --hash=sha256:..., also if it is a "
+                "transitive dependency",
             )

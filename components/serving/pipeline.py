@@ -1,7 +1,7 @@
-"""Pipeline: a typed graph of functions that events go through (chapter 8).
+"""Pipeline: a typed graph of functions that events pass through (chapter 8).
 
-Each edge of the graph is a topic of an event bus, so that no step knows another and none has to be
-there when another one is done.
+Each edge of the graph is a topic of an event bus: steps are decoupled, and no step needs another one
+to be available.
 """
 
 from collections.abc import Mapping
@@ -34,37 +34,36 @@ class PipelineArgs(TypedDict):
     image: Later[Image]
     """The project's image ``events``."""
     bus: Annotated[Reach, speaking("nats")]
-    """The bus that carries the events, with the credentials that it is logged in to."""
+    """The bus that carries the events, with credentials for it."""
     flow: Flow
-    """Which step follows which. Its name is the one that events are published under."""
+    """The graph of steps. Events are published under its name."""
     targets: Mapping[StepName, Target]
-    """Where each step is, by its name: a function's ``reach``, or somebody's webhook,
+    """The target of each step, by its name: a function's ``reach``, or an external webhook,
     ``Reach.outside("https://hooks.example.org/in", cidrs=[...])``."""
     delivery: NotRequired[Annotated[DeliveryArgs, Default({})]]
-    """How events are delivered and tried again, for steps that say nothing else."""
+    """Delivery and retries, for steps that have none in ``deliveries``."""
     deliveries: NotRequired[Annotated[Mapping[StepName, DeliveryArgs], Default({})]]
-    """The same for single steps, by name; what is left out is as ``delivery`` says."""
+    """The same for single steps, by name; ``delivery`` completes it."""
     clients: NotRequired[Clients]
-    """Who may publish events, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod
-    of the namespace."""
+    """Clients that may publish events, besides workloads with ``reach`` in ``reaches``; ``{}`` is every
+    pod of the namespace."""
     metrics_clients: NotRequired[Clients]
-    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
+    """Clients that may scrape ``/metrics`` on port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
-    """Pods that deliver."""
+    """Number of pods that deliver."""
     hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
-    """Namespace, labels, nodes, spread, rollout and resources, of which the default limit of memory is
-    192Mi."""
+    """Namespace, labels, nodes, spread, rollout and resources; the default memory limit is 192Mi."""
 
 
 class Pipeline(Delivering):
-    """Functions that follow each other, with nothing lost between them.
+    """Functions that follow each other, with at-least-once delivery between them.
 
-    ``POST <endpoint>`` with JSON is answered with 202 and the event's id once the event is stored;
-    an id of one's own goes into the header ``ce-id``, and the same one again is known. Each step
-    gets the data as its body. What it answers, if that is a JSON object, is added to the data for
-    the steps that follow. They are published before the event is acknowledged, so that a step or a
-    subscriber that is killed in between repeats, with the same ``Idempotency-Key``, and loses
-    nothing. A step that several edges lead to gets an event for each.
+    ``POST <endpoint>`` with JSON is answered with 202 and the event's id once the event is stored. A
+    publisher may set the id in the header ``ce-id``; the same id again is a duplicate. Each step
+    gets the data as its body. If its response is a JSON object, it is merged into the data for the
+    next steps. Their events are published before this one is acknowledged, so a step or subscriber
+    that is killed in between is retried with the same ``Idempotency-Key``, and no event is lost. A
+    step with several incoming edges gets an event for each.
 
     Registers an Application that delivers, as Subscriber does.
     """
@@ -92,7 +91,7 @@ class Pipeline(Delivering):
 
 
 def topic_of(flow: Flow, step: str) -> str:
-    """The topic of the events that a step is to get."""
+    """The topic of a step's events."""
     return f"{flow.name}.{step}"
 
 
@@ -107,7 +106,7 @@ def _deliveries(where: str, args: PipelineArgs) -> list[Delivery]:
     for step in flow.steps:
         if step not in targets:
             raise InputError(
-                where, "targets", sorted(targets), f"must say where the step {step} is"
+                where, "targets", sorted(targets), f"must have a target for the step {step}"
             )
         edges = flow.edges(step)
         own = deliveries.get(step, {})

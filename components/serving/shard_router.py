@@ -1,4 +1,4 @@
-"""ShardRouter: one address before all shards, for clients without an ambassador (chapter 6)."""
+"""ShardRouter: a proxy in front of all shards, for clients without an ambassador (chapter 6)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,29 +20,30 @@ class ShardRouterArgs(PoolArgs):
     """Arguments of ShardRouter."""
 
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1, 1000)]], Default(2)]]
-    """Pods. Each knows the whole ring, so that any of them finds any key."""
+    """Number of pods. Each has the whole hash ring, so any of them finds any key."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
-    """Companions of each, such as an exporter of its statistics."""
+    """Companions of each pod, such as an exporter of its statistics."""
     clients: NotRequired[Clients]
-    """Who may connect, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
-    namespace."""
+    """Clients that may connect, besides workloads with ``reach`` in ``reaches``; ``{}`` is every pod of
+    the namespace."""
     hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
     """Namespace, labels, nodes, spread, rollout and resources."""
 
 
 class ShardRouter(pulumi.ComponentResource):
-    """Replicas of twemproxy before a sharded Redis or memcached.
+    """Replicas of twemproxy in front of a sharded Redis or memcached.
 
-    Registers an Application: a Deployment with its Service, NetworkPolicies and budget. It sends each
-    key where every TwemproxyAmbassador of the same store sends it, so that both may be used at once.
+    Registers an Application: a Deployment with its Service, NetworkPolicies and PodDisruptionBudget.
+    It maps each key to the same shard as every TwemproxyAmbassador of the store, so both can be used
+    at once.
     """
 
     reach: Reach
-    """How clients reach it, as if it were a single server, with the store's credentials."""
+    """How clients reach it, like a single server, with the store's credentials."""
     endpoint: pulumi.Output[str]
     """``host:port`` from anywhere in the cluster."""
     ring: pulumi.Output[Ring]
-    """Where it sends each key."""
+    """The hash ring that maps each key to a shard."""
     application: Application
     """The pods."""
 

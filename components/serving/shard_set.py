@@ -1,8 +1,8 @@
-"""ShardSet: a program in independent shards, of each as many replicas as are wanted (chapter 6).
+"""ShardSet: a program in independent shards, each with one or more replicas (chapter 6).
 
-Which shard a request is for, its client decides; the set gives each of them a number that stays, an
-address of its own and a place on the ring. A shard's replicas are the pods with its number in several
-StatefulSets, the ranks: so each shard has its share in every rank, and an update goes from rank to rank.
+The client chooses the shard of a request; the set gives each shard a stable number, a stable address
+and a place on the hash ring. A shard's replicas are the pods with its number in several StatefulSets,
+the ranks: each rank has one replica of every shard, and a rolling update goes from rank to rank.
 """
 
 import dataclasses
@@ -37,14 +37,14 @@ MOST_REPLICAS = 9
 
 
 class ShardingArgs(TypedDict):
-    """In how many shards keys are, and what decides in which."""
+    """The number of shards, and how a key is mapped to one."""
 
     shards: NotRequired[Annotated[int, between(1, MOST_SHARDS), Default(3)]]
-    """Number of shards. A changed number moves keys, which are then not found: a cache refills, a
-    store has to be copied."""
+    """Number of shards. A changed number remaps keys, which their new shards do not have: a cache
+    refills, the data of a store must be migrated."""
     hash: NotRequired[Annotated[str, one_of(*HASHES), Default(DEFAULT_HASH)]]
-    """Key hash of the proxies, as twemproxy calls it. Others than murmur can be uneven on keys of
-    some shape."""
+    """Hash function of the proxies, by twemproxy's name. Others than murmur can distribute some keys
+    unevenly."""
     hash_tag: NotRequired[Annotated[HashTag, Default("")]]
     """Two characters such as ``{}``: keys with the same part between them share a shard."""
 
@@ -53,22 +53,22 @@ class ShardSetArgs(ShardingArgs, StatefulArgs):
     """Arguments of ShardSet."""
 
     replicas: NotRequired[Annotated[int, between(1, MOST_REPLICAS), Default(1)]]
-    """Pods of each shard, which stand for each other. What one is told the others do not know."""
+    """Pods of each shard, any of which may get a request. Data is not replicated between them."""
     port: NotRequired[Annotated[PortName, DefaultsTo("the first that the Service offers")]]
-    """Name of the port at which the shards are reached. There must be one."""
+    """Name of the port on which clients reach the shards. There must be one."""
     shard_variable: NotRequired[EnvName]
-    """Name of an environment variable that has the shard's number, from 0."""
+    """Name of an environment variable for the shard's number, from 0."""
     credentials: NotRequired[Credentials]
-    """What clients log in with, for the set's reach."""
+    """The clients' credentials, for the set's reach."""
 
 
 class ShardSet(pulumi.ComponentResource):
-    """A program in shards that know nothing of each other, each behind an address that stays.
+    """A program in independent shards, each with a stable address.
 
     Registers a StatefulApplication for each replica that a shard has: the first is called ``name``,
     further ones ``name-r1``, ``name-r2``, and the pod ``i`` of each belongs to shard ``i``. Each shard
-    has a Service ``name-<i>``, and from two replicas on a PodDisruptionBudget that lets a drain take
-    one of them at a time.
+    has a Service ``name-<i>``, and from two replicas on a PodDisruptionBudget that allows one
+    eviction at a time.
     """
 
     reach: Reach
@@ -76,7 +76,7 @@ class ShardSet(pulumi.ComponentResource):
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
     labels: dict[str, str]
-    """The label that all pods of the set have in common."""
+    """The label that selects all pods of the set."""
     applications: tuple[StatefulApplication, ...]
     """The ranks, each with one replica of every shard."""
 
@@ -104,7 +104,7 @@ class ShardSet(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         made: list[StatefulApplication] = []
         for number in range(replicas):
-            # So an update takes one replica of a shard at a time, while the others are ready.
+            # An update replaces one replica of a shard at a time, while the others are ready.
             rank = _rank(name, args, after=tuple(each.stateful_set for each in made[-1:]))
             application = f"{name}-r{number}" if number else name
             made.append(StatefulApplication(application, _workload(name, args), own, rank=rank))
@@ -150,7 +150,7 @@ class ShardSet(pulumi.ComponentResource):
         """How clients reach one shard alone.
 
         :param number: from 0
-        :raises InputError: for one that is not there
+        :raises InputError: for a shard that does not exist
         """
         last = len(self.reach.endpoints) - 1
         number = resolve(

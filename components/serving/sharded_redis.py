@@ -1,7 +1,7 @@
 """Sharded Redis: one store in several independent shards (chapters 3 and 6).
 
-The shards know nothing of each other. Which key is where is decided by the clients' ambassadors,
-from the reach that this component gives.
+The shards do not communicate. The clients' ambassadors map each key to a shard, with the topology in
+this component's reach.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,52 +48,52 @@ class ShardedRedisArgs(ShardingArgs):
     image: Later[Image]
     """Image with redis-server, redis-cli and sh (redis, valkey/valkey or the project's own)."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
-    """``cache``: full, it evicts what was least recently used; nothing is on disk. ``store``: full,
-    it refuses writes; every write is on disk before it is acknowledged."""
+    """``cache``: when full, it evicts the least recently used keys (LRU); nothing is on disk.
+    ``store``: when full, it refuses writes; every write is on disk before it is acknowledged."""
     persistence: NotRequired[Annotated[bool, DefaultsTo("true for a store")]]
     """Whether each shard has a persistent volume with an append-only file. A cache has none. A
     store without one is empty after a restart."""
     appendfsync: NotRequired[Annotated[str, one_of(*FSYNC), DefaultsTo("``always``")]]
     """With persistence, when a write is on disk: ``always`` before it is acknowledged; ``everysec``
-    within about two seconds, which a crash can lose; ``no`` when the kernel likes."""
+    within about two seconds, which a crash can lose; ``no`` when the kernel flushes it."""
     memory_mb: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
-    """Memory for data of each shard in MiB. The container's limit lies above it, twice as high where
-    the append-only file is rewritten by a forked process."""
+    """Memory for the data of each shard in MiB. The container's limit is above it, and about twice as
+    high with persistence, since a forked process rewrites the append-only file."""
     auth: NotRequired[Annotated[bool, Default(True)]]
-    """Whether clients need a password. Without, the NetworkPolicy alone keeps others out."""
+    """Whether clients need a password. Without one, only the NetworkPolicy restricts access."""
     password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated")]]
     """The clients' password."""
     former_password: NotRequired[Secret[RedisPassword]]
-    """The ``password`` before this one, which is good as well until it is left out."""
+    """The previous ``password``, which is also valid until this is left out."""
     admin_password: NotRequired[Annotated[Secret[RedisPassword], DefaultsTo("generated")]]
-    """Password of the user ``admin``, who may do everything."""
+    """Password of the user ``admin``, which has all permissions."""
     former_admin_password: NotRequired[Secret[RedisPassword]]
-    """The ``admin_password`` before this one, which is good as well until it is left out."""
+    """The previous ``admin_password``, which is also valid until this is left out."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
-    """When generated passwords are replaced. Their change replaces the shards' pods, which empties
-    a cache."""
+    """When generated passwords are replaced. A rotation replaces the shards' pods, which empties a
+    cache."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of every shard, for example an exporter."""
     users: NotRequired[Annotated[Sequence[RedisUser], Default(())]]
-    """Users beside the clients', most often those of companions, such as ``exporter.user``."""
+    """More ACL users, most often those of companions, such as ``exporter.user``."""
     slow_command_ms: NotRequired[
         Annotated[int, between(0, 3_600_000), DefaultsTo("Redis' own, 10")]
     ]
-    """Milliseconds from which on a command is kept in Redis' slow log; 0 keeps all."""
+    """Threshold in milliseconds of Redis' slow log; 0 logs all commands."""
     clients: NotRequired[Clients]
-    """Who may connect to the shards, beside what has ``reach`` among its ``reaches``; ``{}`` is every
-    pod of the namespace."""
+    """Clients that may connect to the shards, besides workloads with ``reach`` in ``reaches``; ``{}`` is
+    every pod of the namespace."""
     hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
-    """Namespace, labels, nodes, spread and resources, of which the default limit and request of
-    memory follow ``memory_mb``. With persistence ``storage.size`` is at least twice the memory: the
-    append-only file is there twice while it is rewritten."""
+    """Namespace, labels, nodes, spread and resources; the default memory limit and request follow
+    ``memory_mb``. With persistence ``storage.size`` is at least twice the memory: while the
+    append-only file is rewritten, there are two."""
 
 
 class ShardedRedis(pulumi.ComponentResource):
-    """Independent Redis servers, each with a name and an address that stay.
+    """Independent Redis servers, each with a stable name and address.
 
     Registers a ShardSet with one replica of each shard, with configuration, ACL and passwords. A
-    shard's pod may come back with another address on another node: clients keep the Service's.
+    replaced pod may have another IP address on another node: clients keep that of the Service.
     """
 
     reach: Reach
@@ -169,7 +169,7 @@ def _redis_conf(args: ShardedRedisArgs) -> str:
         lines += ["appendonly yes", f"appendfsync {args['appendfsync']}"]
         if args["appendfsync"] == "always":
             lines.append("# A write is on disk before it is acknowledged.")
-        # The tail of a file that a crash cut off was never acknowledged.
+        # A write that a crash truncated was never acknowledged.
         lines.append("aof-load-truncated yes")
     else:
         lines.append("appendonly no")
@@ -179,7 +179,7 @@ def _redis_conf(args: ShardedRedisArgs) -> str:
 
 
 def _acl(passwords: Sequence[Rotated], users: Sequence[RedisUser]) -> pulumi.Output[str]:
-    """Who may do what.
+    """The ACL: users and their permissions.
 
     :param passwords: the clients' and the administrator's; none without ``auth``
     """
@@ -191,7 +191,7 @@ def _acl(passwords: Sequence[Rotated], users: Sequence[RedisUser]) -> pulumi.Out
             # KEYS, FLUSHALL, CONFIG, SHUTDOWN, MONITOR and their like are @dangerous or @admin.
             f"user default on {words[0]} ~* &* +@all -@admin -@dangerous",
             *(f"user admin on {word} ~* &* +@all" for word in words[1:]),
-            # For probes: whoever it is may ask whether the server lives, and nothing else.
+            # For probes: without a password, PING and nothing else.
             "user probe on nopass resetkeys resetchannels -@all +ping",
             *others,
         ]
@@ -226,14 +226,14 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
         for argument, value in unused.items():
             if value is not None:
                 Place(where, argument).refuse(
-                    value, "must be left out: nothing is on disk without persistence"
+                    value, "must be left out: without persistence nothing is on disk"
                 )
     _check_passwords(where, args)
     memory = args["memory_mb"]
-    # The forked child that rewrites the append-only file may copy every page that changes.
+    # Copy-on-write: the child that rewrites the append-only file may double the used memory.
     limit = f"{(2 * memory if persistence else memory + memory // 4) + 48}Mi"
     if persistence:
-        because = "twice memory_mb: the file is there twice while it is rewritten"
+        because = "twice memory_mb: while the file is rewritten, there are two"
         hosting = with_storage(where, hosting, 2 * memory, because)
     args["hosting"] = with_resources(
         where,
@@ -253,7 +253,7 @@ def _check_passwords(where: str, args: ShardedRedisArgs) -> None:
                 Place(where, each).hidden().refuse(None, "must be left out with auth false")
         if former in args and argument not in args:
             Place(where, former).hidden().refuse(
-                None, f"must be left out without {argument}: of a generated one rotation decides"
+                None, f"must be left out without {argument}: rotation handles a generated one"
             )
     generated = args["auth"] and not {*_FORMER} <= {*args}
     check_rotation(where, args["rotation"], generated=generated)
@@ -276,12 +276,12 @@ def _shards(args: ShardedRedisArgs, passwords: Sequence[Rotated] = ()) -> ShardS
         "clients": args["clients"],
         "companions": args["companions"],
         "hosting": args["hosting"],
-        # Loading the file of a big store takes a while; it answers PING with LOADING then.
+        # Loading a big file takes time; until then PING is answered with LOADING.
         "startup": {"command": _probe(">/dev/null"), "failure_threshold": 120},
-        # The first one comes with the end of startup, so a shard that is back is used at once.
+        # The first probe follows the startup probe, so a restarted shard is ready at once.
         "readiness": {"command": _probe("| grep -q PONG")},
         "liveness": {"command": _probe(">/dev/null")},
-        # No other pod has this shard's keys, so waiting before the end helps nobody.
+        # No other pod has this shard's keys, so a drain time would not help.
         "drain_seconds": 0,
         "grace_seconds": 30,
     }
@@ -293,5 +293,5 @@ def _shards(args: ShardedRedisArgs, passwords: Sequence[Rotated] = ()) -> ShardS
 
 
 def _probe(wanted: str) -> list[str]:
-    # The user probe has no password, so none is in an argument or in the environment.
+    # The user probe needs no password, so none is in an argument or in the environment.
     return ["sh", "-c", f"REDISCLI_AUTH=none redis-cli --user probe ping {wanted}"]

@@ -1,9 +1,9 @@
 """Singleton: ownership by having one replica only (chapter 9).
 
-The simplest owner is the only one there is. Kubernetes keeps it running, and a StatefulSet starts
-no second pod before it knows that the first is gone, so nobody has to be elected. What it costs is
-time without an owner: a rollout is a stop and then a start, and a pod on a node that does not answer
-is replaced only when the node is back or an operator says that it is gone.
+The simplest owner is the only replica. Kubernetes keeps it running, and a StatefulSet starts no
+second pod before the first one is deleted, so no leader election is needed. The price is downtime: a
+rollout stops the old pod before it starts the new one, and a pod on an unreachable node is replaced
+only when the node is back or an operator removes it.
 """
 
 from typing import Annotated, Any, NotRequired, cast
@@ -30,12 +30,12 @@ class SingletonArgs(ReachedArgs):
 class Singleton(pulumi.ComponentResource):
     """A program of which at most one pod ever runs, also during a rollout.
 
-    Registers what StatefulApplication does, with one replica. Its pod is called ``<name>-0``. There
-    is no other pod to hand over to, so by default it does not wait before SIGTERM
+    Registers what StatefulApplication does, with one replica. Its pod is called ``<name>-0``. No
+    other pod can take over its requests, so by default it does not wait before SIGTERM
     (``drain_seconds``), and a drain of its node may evict it at any time.
 
-    At most one holds as long as nobody deletes the pod by force (``--grace-period=0``): that tells
-    Kubernetes that it is gone without looking.
+    A forced deletion of the pod (``--grace-period=0``) breaks the guarantee of at most one: it
+    removes the pod from the API before its containers have stopped.
     """
 
     application: StatefulApplication
@@ -73,7 +73,7 @@ class Singleton(pulumi.ComponentResource):
     def validate(where: str, name: str, args: SingletonArgs) -> None:
         """Check the arguments for a component that is made of a Singleton.
 
-        :param where: that component, so that messages name it
+        :param where: that component, for messages
         """
         StatefulApplication.validate(where, name, _workload(where, args))
 

@@ -1,4 +1,4 @@
-"""Subscriber: takes events from a bus and posts each to the function that it is for (chapter 8)."""
+"""Subscriber: consumes events of a bus and posts each to the function for its topic (chapter 8)."""
 
 import dataclasses
 import math
@@ -37,7 +37,7 @@ _CONFIG = "/etc/events/deliver.json"
 _PATH = "/events"
 _ATTEMPTS, _TIMEOUT, _IN_FLIGHT = 8, 30, 4
 _FIRST_DELAY, _LONGEST_DELAY = 1, 60
-# For the last fetch, for passing on and for closing.
+# For the last fetch, for publishing follow-up events and for closing.
 _GRACE_SECONDS = 15
 _WORD = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
@@ -51,7 +51,7 @@ Topic = Annotated[
         odd=("Login", "a..b", ".a", "a.", "a.-b", "a_b", "a.>", "a.*", "a b", "a\n", "$sys"),
     ),
 ]
-"""What events are about; a bus knows it as part of a subject."""
+"""The kind of events; part of a NATS subject."""
 _ELSEWHERE = Reach.outside("http://hooks.example.org/in", cidrs=["203.0.113.0/24"])
 Target = Annotated[
     Reach,
@@ -65,19 +65,19 @@ Target = Annotated[
         ),
     ),
 ]
-"""What events are posted to: its ``url``."""
+"""Where events are posted: its ``url``."""
 
 
 class DeliveryArgs(TypedDict):
-    """How an event is delivered, and how often it is tried."""
+    """How an event is delivered and retried."""
 
     attempts: NotRequired[Annotated[int, between(1, MOST_ATTEMPTS), DefaultsTo(f"{_ATTEMPTS}")]]
-    """Deliveries before an event goes to the dead letters."""
+    """Delivery attempts before an event becomes a dead letter."""
     first_delay_seconds: NotRequired[
         Annotated[float, between(0.01, 3600), DefaultsTo(f"{_FIRST_DELAY}")]
     ]
-    """Seconds from the first failed attempt to the second. Each further one is twice as long, and
-    all are spread by a tenth."""
+    """Seconds from the first failed attempt to the second: exponential backoff, doubled for each
+    further attempt, with a jitter of a tenth."""
     longest_delay_seconds: NotRequired[
         Annotated[
             float,
@@ -85,23 +85,23 @@ class DeliveryArgs(TypedDict):
             DefaultsTo(f"{_LONGEST_DELAY}, or ``first_delay_seconds`` if that is more"),
         ]
     ]
-    """Bound of these, at least ``first_delay_seconds``."""
+    """Maximum of the backoff, at least ``first_delay_seconds``."""
     timeout_seconds: NotRequired[Annotated[float, between(0.1, 3600), DefaultsTo(f"{_TIMEOUT}")]]
-    """Seconds for an answer. Pods that are told to end take as long to finish what they deliver."""
+    """Timeout of a delivery in seconds. Terminating pods take as long to finish their deliveries."""
     in_flight: NotRequired[Annotated[int, between(1, 256), DefaultsTo(f"{_IN_FLIGHT}")]]
     """Events that one pod of the subscriber delivers at a time."""
 
 
 class SubscriptionArgs(DeliveryArgs):
-    """Which events go where."""
+    """A topic and the target of its events."""
 
     name: Annotated[str, dns_label(STEP_LIMIT)]
-    """With the subscriber's name it is what the bus remembers its place by. A changed one begins
-    with the events that are there, which are those that others have not acknowledged yet."""
+    """With the subscriber's name it identifies the durable consumer on the bus. A changed name is a
+    new consumer. It begins with the events that other subscriptions have not acknowledged yet."""
     topic: Topic
-    """Kind of the events, such as ``login.requested``."""
+    """Topic of the events, such as ``login.requested``."""
     target: Target
-    """What each event is posted to, such as a function's ``reach``, or somebody's webhook:
+    """Where each event is posted, such as a function's ``reach``, or an external webhook:
     ``Reach.outside("https://hooks.example.org/in", cidrs=[...])``."""
 
 
@@ -111,33 +111,32 @@ class SubscriberArgs(TypedDict):
     image: Later[Image]
     """The project's image ``events``."""
     bus: Annotated[Reach, speaking("nats")]
-    """The bus, with the credentials that it is logged in to."""
+    """The bus, with credentials for it."""
     subscriptions: Annotated[Sequence[SubscriptionArgs], NOT_EMPTY]
-    """Which events go where, each with a name of its own."""
+    """Topics and their targets, each with a unique name."""
     accepts: NotRequired[Annotated[Sequence[Topic], DISTINCT, Default(())]]
     """Topics that clients may publish by ``POST /events/<topic>``."""
     clients: NotRequired[Clients]
-    """Who may publish, beside what has ``reach`` among its ``reaches``; ``{}`` is every pod of the
-    namespace."""
+    """Clients that may publish, besides workloads with ``reach`` in ``reaches``; ``{}`` is every pod of
+    the namespace."""
     metrics_clients: NotRequired[Clients]
-    """Who may ask for ``/metrics`` at port 8081; ``{}`` is every pod of the namespace."""
+    """Clients that may scrape ``/metrics`` on port 8081; ``{}`` is every pod of the namespace."""
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(2)]]
-    """Pods that share the events."""
+    """Number of pods, which share the events."""
     hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
-    """Namespace, labels, nodes, spread, rollout and resources, of which the default limit of memory is
-    192Mi."""
+    """Namespace, labels, nodes, spread, rollout and resources; the default memory limit is 192Mi."""
 
 
 class Delivering(pulumi.ComponentResource):
-    """What Subscriber and Pipeline register and give alike."""
+    """What Subscriber and Pipeline have in common."""
 
     application: Application
     """The pods that deliver."""
     endpoint: pulumi.Output[str]
-    """URL for POST requests, each of which is an event; of a Subscriber its topic stands behind that:
+    """URL for POST requests, each of which publishes an event; for a Subscriber the topic is appended:
     ``<endpoint>/<topic>``."""
     reach: Reach
-    """How those who publish reach it: its ``url`` is that one."""
+    """How publishers reach it; its ``url`` is the endpoint."""
 
     def _deliver(self, name: str, workload: ApplicationArgs, path: str) -> None:
         """Register the pods."""
@@ -148,15 +147,16 @@ class Delivering(pulumi.ComponentResource):
 
 
 class Subscriber(Delivering):
-    """Delivers events of a bus by HTTP, each at least once.
+    """Delivers events of a bus over HTTP, each at least once.
 
     The event's data is the body of a POST request, its CloudEvents attributes are headers
-    (``ce-id``, ``ce-type``, ``ce-time``), and ``Idempotency-Key`` is the same for every attempt: what
-    has an effect must have it once for each key. An answer from 200 to 299 acknowledges the event;
-    anything else, and none, is tried again until ``attempts`` have failed. Then the event lies in
-    the stream ``dead``. A delivery during which the subscriber was killed counts as an attempt.
+    (``ce-id``, ``ce-type``, ``ce-time``), and ``Idempotency-Key`` is the same for every attempt: the
+    target must be idempotent for each key. A status from 200 to 299 acknowledges the event; after any
+    other status, or none, it is retried until ``attempts`` have failed. Then it is moved to the dead
+    letters, the stream ``dead``. A delivery during which the subscriber was killed counts as an
+    attempt.
 
-    Registers an Application, which is let in by what it delivers to.
+    Registers an Application, and NetworkPolicies that let it connect to its targets.
     """
 
     def __init__(
@@ -171,9 +171,7 @@ class Subscriber(Delivering):
         check_name(where, name, reserve=AUTONAME, service=True)
         args = resolved(where, SubscriberArgs, args)
         if args["clients"] and not args["accepts"]:
-            raise InputError(
-                where, "clients", args["clients"], "must be left out: nothing is accepted"
-            )
+            raise InputError(where, "clients", args["clients"], "must be left out without accepts")
         deliveries = _deliveries(where, args["subscriptions"])
         accepts = {topic: topic for topic in args["accepts"]}
         workload = delivery_pods(where, name, cast(Mapping[str, Any], args), deliveries, accepts)
@@ -191,25 +189,25 @@ class Delivery:
     target: Reach
     settings: Mapping[str, float]
     required: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Topic by the step that every event goes on to."""
+    """Topic by next step, for every event."""
     optional: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-    """Field and topic by step."""
+    """Field and topic by next step, for events that have the field."""
 
 
 def delivery_settings(
     where: str, argument: str, given: DeliveryArgs, common: DeliveryArgs | None = None
 ) -> dict[str, float]:
-    """How to deliver, under the names that the program knows.
+    """The settings of a delivery, by the names that the program reads.
 
-    :param argument: what ``given`` is in messages
-    :param common: what holds where ``given`` says nothing
+    :param argument: name of ``given`` in messages
+    :param common: defaults for keys that ``given`` does not have
     """
     said: DeliveryArgs = {**(common or {}), **given}
     place = Place(where, argument)
     first = said.get("first_delay_seconds", _FIRST_DELAY)
     longest = said.get("longest_delay_seconds", max(_LONGEST_DELAY, first))
     if longest < first:
-        # Only one of the two may be what stands here.
+        # One of the two may come from the defaults; the message names the given one.
         if "longest_delay_seconds" in given:
             place.key("longest_delay_seconds").refuse(
                 longest, f"must be at least first_delay_seconds, which is {first}"
@@ -254,7 +252,7 @@ def delivery_pods(
         "startup": {"path": "/readyz", "port": "watch", "failure_threshold": 180},
         "readiness": {"path": "/readyz", "port": "watch"},
         "liveness": {"path": "/healthz", "port": "watch"},
-        # An event that is being delivered at the end is finished.
+        # Deliveries in flight at SIGTERM are completed.
         "grace_seconds": _GRACE_SECONDS + math.ceil(longest),
         "hosting": with_resources(where, args["hosting"], limits={"memory": "192Mi"}),
     }
@@ -264,7 +262,7 @@ def delivery_pods(
 def _config(
     name: str, deliveries: Sequence[Delivery], accepts: Mapping[str, str]
 ) -> pulumi.Output[str]:
-    """What the program is told."""
+    """The program's configuration file."""
     document = {
         "name": name,
         "accepts": accepts,

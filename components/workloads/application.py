@@ -26,18 +26,18 @@ class ApplicationArgs(ServingArgs):
     """Arguments of Application."""
 
     autoscaled: NotRequired[Annotated[bool, Default(False)]]
-    """Whether a HorizontalPodAutoscaler owns the number of replicas, which is then left out.
-    ``replicas`` is the most that it makes."""
+    """Whether a HorizontalPodAutoscaler sets the number of replicas, which is then left out of the
+    Deployment. ``replicas`` is its maximum."""
     hosting: NotRequired[Annotated[ApplicationHosting, Default({})]]
     """Namespace, labels, nodes, resources, spread, Service and rollout."""
 
 
 class Application(Served, pulumi.ComponentResource):
-    """A stateless program: replicas that are all alike, behind one Service.
+    """A stateless program: interchangeable replicas behind one Service.
 
-    Registers a Deployment, a ServiceAccount and a NetworkPolicy that lets nothing through but what
-    is declared; one more for each thing that it reaches, which lets it in there; a Service if there
-    are ports; a PodDisruptionBudget from two replicas on.
+    Registers a Deployment, a ServiceAccount and a NetworkPolicy that denies all connections but the
+    declared ones; one more NetworkPolicy for each workload that it reaches, which allows its ingress
+    there; a Service if there are ports; a PodDisruptionBudget from two replicas on.
     """
 
     deployment: Deployment
@@ -97,7 +97,7 @@ class Application(Served, pulumi.ComponentResource):
         self._where, self._reaches = plan.pod.where, {}
         if self.service is not None:
             self._reaches = plan.reaches(self.service, (self.deployment,))
-            # What uses it comes after the pods, which are ready then.
+            # Resources that use the endpoint wait until the pods are ready.
             self.endpoint = pulumi.Output.all(
                 self.reach.endpoint, self.deployment.metadata["name"]
             ).apply(lambda known: str(known[0]))
@@ -107,7 +107,7 @@ class Application(Served, pulumi.ComponentResource):
     def validate(where: str, name: str, args: ApplicationArgs) -> None:
         """Check the arguments for a component that is made of an Application.
 
-        :param where: that component, so that messages name it
+        :param where: that component, for messages
         """
         _plan(name, args, where)
 
@@ -130,7 +130,7 @@ def _strategy(args: ApplicationArgs) -> DeploymentStrategyArgsDict:
     if rollout.get("strategy", "recreate" if claims else "rolling") == "recreate":
         return {"type": "Recreate"}
     surge, unavailable = rollout.get("max_surge"), rollout.get("max_unavailable")
-    # A new pod is ready before an old one goes.
+    # By default a new pod is ready before an old one is terminated.
     return {
         "type": "RollingUpdate",
         "rolling_update": {
@@ -163,7 +163,7 @@ def _check_service(where: str, hosting: ApplicationHosting, plan: ServingPlan) -
         if "external_traffic_policy" in hosting:
             place.key("external_traffic_policy").refuse(
                 hosting["external_traffic_policy"],
-                "must be left out: a Service of type ClusterIP is not reached from outside",
+                "must be left out: a Service of type ClusterIP cannot be reached from outside",
             )
     elif not plan.exposed:
         place.key("service_type").refuse(kind, "needs ports that clients can reach")
@@ -174,7 +174,9 @@ def _check_rollout(where: str, rollout: RolloutArgs, made: DeploymentStrategyArg
     place = Place(where, "hosting.rollout")
     for key, value in given.items():
         if made["type"] == "Recreate":
-            place.key(key).refuse(value, "must be left out: with recreate all old pods end first")
+            place.key(key).refuse(
+                value, "must be left out: with recreate all old pods are terminated first"
+            )
     if given == {"max_surge": 0, "max_unavailable": 0}:
         place.key("max_unavailable").refuse(
             0, "must be at least 1 with max_surge 0: no pod could be replaced"

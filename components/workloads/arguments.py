@@ -20,7 +20,7 @@ _UserId = Annotated[int, between(1, 2**31 - 1)]
 
 
 class PreparationArgs(TypedDict):
-    """A program that runs to its end before the application starts."""
+    """An init container: a program that runs to completion before the application starts."""
 
     name: DnsLabel
     """Name of its container, unique in the pod."""
@@ -42,17 +42,17 @@ class PodArgs(TypedDict):
     args: NotRequired[Annotated[Sequence[Later[EnvValue]], DefaultsTo("the image's")]]
     """Its arguments. A secret is refused."""
     env: NotRequired[Annotated[Env, Default({})]]
-    """Environment variables. A secret is refused: it belongs into ``secret_files``."""
+    """Environment variables. A secret is refused: it belongs in ``secret_files``."""
     files: NotRequired[Annotated[Files, Default({})]]
-    """Configuration files, absolute path to content. A changed content rolls the pods. Each must
-    lie in a folder of its own, which hides what the image has there. A secret is refused."""
+    """Configuration files, absolute path to content. Changed content triggers a rollout. The folder of
+    each is a mount, which hides the image's files there. A secret is refused."""
     secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
     """The same for secrets; only the pod's group can read them."""
     writable: NotRequired[Annotated[WritableFolders, Default(())]]
-    """Absolute paths of folders the program may write to, empty at each start of the pod. All
-    else is read-only."""
+    """Absolute paths of folders that the program may write to, empty in each new pod. Everything else
+    is read-only."""
     writable_size: NotRequired[Annotated[Size, Default("64Mi")]]
-    """Size of each; a pod that exceeds it is evicted."""
+    """Size limit of each; a pod that exceeds it is evicted."""
     user: NotRequired[Annotated[_UserId, Default(DEFAULT_USER)]]
     """Numeric user of the containers."""
     group: NotRequired[Annotated[_UserId, DefaultsTo("user")]]
@@ -60,27 +60,27 @@ class PodArgs(TypedDict):
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Sidecars, ambassadors and adapters, in the order in which they start."""
     preparations: NotRequired[Annotated[Sequence[PreparationArgs], Default(())]]
-    """Programs that run to their end first, one after the other and before the companions; the
-    pod is started again until each has ended with 0. They mount what the application mounts."""
+    """Init containers: programs that run to completion, one after the other and before the companions,
+    and are retried until each has exited with 0. They have the application's mounts."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
-    """What the application connects to, such as ``store.reach``. The pods start when that is ready,
-    and the NetworkPolicies of both sides let the connections through. Everything else but name
-    resolution is refused."""
+    """Dependencies: what the application connects to, such as ``store.reach``. The pods start when they
+    are ready, and the NetworkPolicies of both sides allow the connections. All other egress but DNS
+    is denied."""
     exceptions: NotRequired[Annotated[Sequence[ExceptionArgs], Default(())]]
-    """Hardening rules that are not kept, each with its reason."""
+    """Hardening rules that the pod breaks, each with its reason."""
     rules: NotRequired[Annotated[Sequence[Rule], Default(())]]
-    """What the application may do at the cluster's API. With any, its container gets a token, as
-    one of a companion with rules does. By default nothing and no token."""
+    """RBAC rules: what the application may do with the cluster's API. With any, its container gets a
+    token, like that of a companion with rules. By default it has no permissions and no token."""
     grace_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(30)]]
     """Seconds from SIGTERM to SIGKILL."""
     application: NotRequired[Annotated[DnsLabel, DefaultsTo("the component's name")]]
-    """What runs, for the label app.kubernetes.io/name."""
+    """The program, for the label app.kubernetes.io/name."""
     component: NotRequired[Annotated[DnsLabel, DefaultsTo("the kind of workload")]]
-    """The part it plays, for the label app.kubernetes.io/component."""
+    """Its role, for the label app.kubernetes.io/component."""
     version: NotRequired[Later[LabelValue]]
-    """For the label app.kubernetes.io/version, which is left out without it."""
+    """Value of the label app.kubernetes.io/version. By default there is no such label."""
     volumes: NotRequired[Annotated[Volumes, Default(())]]
-    """More volumes. Those that reach into the node are refused."""
+    """More volumes. Those of the node (such as hostPath) are refused."""
     volume_mounts: NotRequired[Annotated[VolumeMounts, Default(())]]
     """Where the application mounts them. ``sub_path`` of reloading files is refused."""
 
@@ -95,54 +95,56 @@ class PortArgs(TypedDict):
     service_port: NotRequired[Annotated[Port, DefaultsTo("port")]]
     """Port of the Service."""
     address: NotRequired[Annotated[IpAddress, Default(ANYWHERE)]]
-    """Where it listens; a loopback address is for the pod only and appears in no Service."""
+    """Address on which it listens; a loopback address is for the pod only, and no Service exposes it."""
     protocol: NotRequired[Annotated[Protocol, Default("TCP")]]
-    """Protocol of the transport layer."""
+    """Transport protocol."""
     app_protocol: NotRequired[Annotated[AppProtocol, Default("tcp")]]
-    """What the application speaks there, for the Service's ``appProtocol`` and for its reach."""
+    """Application protocol, for the Service's ``appProtocol`` and for the reach."""
     clients: NotRequired[
         Annotated[
             Sequence[Peer],
-            DefaultsTo("the workload's ``clients`` if the Service offers it, otherwise nobody"),
+            DefaultsTo("the workload's ``clients`` if the Service exposes it, otherwise none"),
         ]
     ]
-    """Who may connect, beside what has a reach of it."""
+    """Clients that may connect, besides workloads with a reach of it."""
 
 
 class ReachedArgs(PodArgs):
-    """A workload that is reached through a Service."""
+    """A workload behind a Service."""
 
     ports: NotRequired[Annotated[Sequence[PortArgs], Default(())]]
-    """Ports on which the application listens. Without any an Application has no Service; the headless
-    one of a StatefulApplication or Singleton is there all the same, for the names of the pods."""
+    """Ports on which the application listens. Without any an Application has no Service; a
+    StatefulApplication or Singleton always has its headless Service, for the pods' DNS names."""
     expose: NotRequired[
         Annotated[Sequence[PortName], DefaultsTo("all of the application's, except on loopback")]
     ]
-    """Names of the ports that the Service offers, the application's or a companion's."""
+    """Names of the ports that the Service exposes, the application's or a companion's."""
     clients: NotRequired[Clients]
-    """Who may connect to the Service's ports, beside what has ``reach`` among its ``reaches``;
+    """Clients that may connect to the Service's ports, besides workloads with ``reach`` in ``reaches``;
     ``{}`` is every pod of the namespace."""
     drain_seconds: NotRequired[
-        Annotated[int, between(0, 3600), DefaultsTo("5 if the Service offers a port, otherwise 0")]
+        Annotated[int, between(0, 3600), DefaultsTo("5 if the Service exposes a port, otherwise 0")]
     ]
-    """Seconds between the order to stop and SIGTERM, in which load balancers learn of it."""
+    """Seconds from the deletion of a pod to SIGTERM (a preStop hook), in which load balancers remove
+    its endpoint."""
     readiness: NotRequired[Annotated[ProbeArgs, DefaultsTo("a TCP connection to the first port")]]
-    """When a pod gets requests."""
+    """Readiness probe: when a pod gets requests."""
     liveness: NotRequired[
         Annotated[ProbeArgs, DefaultsTo("a TCP connection, unless readiness is that")]
     ]
-    """When the container is restarted. It must differ from readiness, and be more patient."""
+    """Liveness probe: when the container is restarted. It must differ from readiness, and tolerate
+    failures for longer."""
     startup: NotRequired[
         Annotated[ProbeArgs, DefaultsTo("readiness, tried each second for two minutes")]
     ]
-    """When the other two begin."""
+    """Startup probe: when the other two begin."""
 
 
 class ServingArgs(ReachedArgs):
-    """A workload that answers requests, in as many pods as are wanted."""
+    """A workload that answers requests, with any number of replicas."""
 
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1, 10_000)]], Default(1)]]
-    """Pods. From 2 on they are spread over nodes and kept from being evicted together. An update
-    waits for them as long as replacing one after the other may take: for each its startup probe's
-    patience, ``grace_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an hour
-    for an Output."""
+    """Number of pods. From 2 on they are spread over nodes, and a drain evicts one at a time. The
+    timeout of an update is the time to replace them one after the other: for each the startup
+    probe's maximum, ``grace_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an
+    hour for an Output."""

@@ -1,7 +1,7 @@
-"""The volumes of a StatefulSet: a claim for each replica, which can grow under it.
+"""The volumes of a StatefulSet: a volume claim for each replica, which can be expanded.
 
-Kubernetes lets nobody change the claim templates of a StatefulSet, but it takes a claim that is there
-already by its name. So the claims are registered beside it.
+The volume claim templates of a StatefulSet are immutable, but it uses an existing claim of the right
+name. So the claims are registered as resources of their own.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ from components.workloads.serving import NOT_AWAITED
 CLAIM = "data"
 """Name of the claim template, and of the volume in the pods."""
 SIZE_OF_TEMPLATE = "spec.volumeClaimTemplates[0].spec.resources"
-"""What ``ignore_changes`` of the StatefulSet names, in the provider's spelling: its claims have sizes
-of their own. Nothing wider, so that another class is seen."""
-# The StatefulSet's controller may have made it, or a deployment that is gone but for its data.
+"""Path for ``ignore_changes`` of the StatefulSet, in the provider's spelling: the claims have their own
+sizes. It is no wider, so that a changed StorageClass is detected."""
+# The StatefulSet controller may have created the claim, or a destroyed deployment that kept its data.
 _TAKEN_OVER = {"pulumi.com/patchForce": "true"}
 
 
 def claim_template(
     selector: Mapping[str, str], storage: StorageArgs
 ) -> PersistentVolumeClaimArgsDict:
-    """The StatefulSet's template, for replicas whose claim nobody has registered.
+    """The StatefulSet's template, for replicas without a registered claim.
 
-    :param selector: labels that select the pods; no others, since nobody can change them there
+    :param selector: labels that select the pods; no others, since a template is immutable
     """
     return {"metadata": {"name": CLAIM, "labels": dict(selector)}, "spec": _spec(storage)}
 
@@ -41,9 +41,10 @@ def make_claims(
 ) -> list[PersistentVolumeClaim]:
     """Register ``data-<name>-<n>`` for each replica.
 
-    They are not waited for: a volume may be made only where the first pod is. They stay when they
-    are no longer registered, so that a replica that is back finds its data; what becomes of them
-    with the StatefulSet is for its ``persistentVolumeClaimRetentionPolicy`` to say.
+    The update does not wait for them: with ``WaitForFirstConsumer`` a volume is provisioned only after
+    its pod is scheduled. Claims that are no longer registered are retained, so that a replica that is
+    scaled up again has its data. If the StatefulSet is deleted, its
+    ``persistentVolumeClaimRetentionPolicy`` decides.
     """
     options = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True))
     claims = []

@@ -1,7 +1,7 @@
 """Files of a container, from an auto-named ConfigMap and Secret.
 
-Both are replaced when a content changes, and get a new name thereby, so that the pods which mount
-them roll.
+Changed content replaces them with objects of a new name, which triggers a rollout of the pods that
+mount them.
 """
 
 import posixpath
@@ -55,9 +55,9 @@ class FileSet:
     def register(
         self, name: str, metadata: ObjectMetaArgsDict, opts: pulumi.ResourceOptions
     ) -> ConfigMap | Secret:
-        """The object that holds them."""
+        """Register the object that contains them."""
         data = {self.keys[path]: content for path, content in self.contents.items()}
-        # A change is a new object; the kubelet need not watch this one.
+        # Changed content is a new object, so this is immutable and the kubelet need not watch it.
         if self.kind == "files":
             return ConfigMap(name, metadata=metadata, data=data, immutable=True, opts=opts)
         hidden = {key: pulumi.Output.secret(content) for key, content in data.items()}
@@ -95,7 +95,7 @@ def file_set(
 ) -> FileSet:
     """Check the paths of ``files`` or ``secret_files``.
 
-    :param taken: folders that something else is mounted on, with what that is
+    :param taken: folders that are mount points already, with what is mounted
     """
     place = Place(where, kind)
     keys: dict[str, str] = {}
@@ -105,16 +105,16 @@ def file_set(
         if folder in _SYSTEM_FOLDERS:
             place.refuse(
                 path,
-                f"must lie in a folder of its own, a mount would hide what the image has in "
+                f"must be in a folder of its own: the mount would hide the image's files in "
                 f"{folder}",
             )
         if folder in taken:
-            place.refuse(path, f"must lie in another folder than {taken[folder]}")
+            place.refuse(path, f"must be in another folder than {taken[folder]}")
         name = posixpath.basename(path)
         own = name if names.count(name) == 1 else path.strip("/")
         key = re.sub(r"[^-._A-Za-z0-9]", "_", own)[-_KEY_LIMIT:]
         if key in keys.values():
-            place.refuse(path, "must differ from the others in its letters")
+            place.refuse(path, "must differ from the other paths in its letters and digits")
         keys[path] = key
     return FileSet(kind, contents, keys)
 

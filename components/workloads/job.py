@@ -1,4 +1,4 @@
-"""A Job's spec, for a Job, for a CronJob, and as text for a program that makes Jobs."""
+"""A Job's spec, for a Job, for a CronJob, and as JSON for a program that creates Jobs."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from components.workloads.pod import PodPlan, PodResources, plan_pod
 # A pod adds a dash and five characters to its Job's name; the host name of one with an index adds a
 # dash and at most five digits.
 JOB_RESERVE = AUTONAME + 6
-"""Characters that a Job of a name of its own, and its pods, add to the component's name."""
+"""Characters that the Job's generated name, and its pods', add to the component's name."""
 
 _DISRUPTED = "DisruptionTarget"
 _FIELDS = {
@@ -51,7 +51,7 @@ class JobTemplate:
         if rules := self.args["failure_rules"]:
             made = [self._failure_rule(rule) for rule in rules]
             if not any(rule.get("pod_condition") == _DISRUPTED for rule in rules):
-                # First, for such a pod has an exit code as well, that of SIGTERM.
+                # First, since such a pod also has an exit code, that of SIGTERM.
                 made.insert(
                     0, self._failure_rule({"action": "ignore", "pod_condition": _DISRUPTED})
                 )
@@ -59,7 +59,7 @@ class JobTemplate:
         return cast(JobSpecArgsDict, {**spec, "template": template})
 
     def manifest(self, resources: PodResources) -> pulumi.Output[str]:
-        """A whole Job as JSON, without a name, when all is there that its pods need."""
+        """A Job's manifest as JSON, without a name, after all that its pods need is registered."""
         job: JobArgsDict = {
             "api_version": "batch/v1",
             "kind": "Job",

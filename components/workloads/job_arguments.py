@@ -1,4 +1,4 @@
-"""Arguments of what runs to its end."""
+"""Arguments of workloads that run to completion."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,9 +13,9 @@ from components.workloads.arguments import PodArgs
 ACTIONS = {
     "fail_job": "FailJob", "fail_index": "FailIndex", "ignore": "Ignore", "count": "Count",
 }  # fmt: skip
-"""What becomes of a failed pod, and what Kubernetes calls it."""
+"""Actions for a failed pod, by the argument's name, with Kubernetes' name."""
 
-# Kubernetes takes more, and then bounds what may be combined.
+# Kubernetes allows more, with limits on combinations.
 _Pods = Annotated[int, between(1, 100_000)]
 _INDEX = "(0|[1-9][0-9]{0,4})"
 _INTERVAL = f"{_INDEX}(-{_INDEX})?"
@@ -46,32 +46,32 @@ class SuccessRuleArgs(TypedDict):
     """Indexes whose success is enough for the whole Job."""
 
     succeeded_indexes: NotRequired[_Indexes]
-    """Those that must have succeeded, below ``completions``. With ``succeeded_count`` so many of
+    """Indexes that must have succeeded, below ``completions``. With ``succeeded_count`` that many of
     them are enough."""
     succeeded_count: NotRequired[_Pods]
-    """How many must have succeeded, whichever they are."""
+    """Number of indexes that must have succeeded, whichever they are."""
 
 
 class FailureRuleArgs(TypedDict):
-    """What becomes of a pod that failed in a certain way."""
+    """The action for a pod that failed in a certain way."""
 
     action: Annotated[str, one_of(*ACTIONS)]
-    """``fail_job``: the Job has failed, its other pods are ended. ``fail_index``: so has this index,
-    which is not tried again; it needs ``retries_per_index``. ``ignore``: it is tried again, and that
-    is not counted as a retry. ``count``: it is counted, as without any rule."""
+    """``fail_job``: the Job fails, its other pods are terminated. ``fail_index``: the index fails without
+    further retries; it needs ``retries_per_index``. ``ignore``: the pod is retried, which does not
+    count as a retry. ``count``: the retry counts, as without any rule."""
     exit_codes: NotRequired[
         Annotated[Sequence[Annotated[int, between(1, 255)]], NOT_EMPTY, DISTINCT]
     ]
-    """The container ended with one of these."""
+    """The container exited with one of these codes."""
     exit_codes_not_in: NotRequired[
         Annotated[Sequence[Annotated[int, between(1, 255)]], NOT_EMPTY, DISTINCT]
     ]
-    """The container ended with another one than these and 0."""
+    """The container exited with a code other than these and 0."""
     container: NotRequired[Annotated[DnsLabel, DefaultsTo("the application's")]]
     """Name of the container whose exit code it is."""
     pod_condition: NotRequired[LabelKey]
-    """The pod has this condition. ``DisruptionTarget`` is that of one that was evicted, preempted or
-    lost with its node: without a rule for it, such a failure is ignored."""
+    """The pod has this condition. ``DisruptionTarget`` means that it was evicted, preempted or lost
+    with its node: without a rule for it, such a failure is ignored."""
 
 
 _CAUSES = {"exit_codes", "exit_codes_not_in", "pod_condition"}
@@ -97,30 +97,30 @@ def _at_most(rules: int, example: dict[str, object]) -> Constraint:
 
 
 class JobArgs(PodArgs):
-    """A pod that runs to its end, or many of them."""
+    """One or more pods that run to completion."""
 
     timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
-    """Seconds for all pods and all their retries together."""
+    """Timeout of the Job in seconds, for all pods and retries together."""
     retries: NotRequired[
         Annotated[
             int,
             between(0, 1000),
-            DefaultsTo("2, of a ScheduledTask 1; no bound beside ``retries_per_index``"),
+            DefaultsTo("2, of a ScheduledTask 1; no limit with ``retries_per_index``"),
         ]
     ]
-    """Failed pods that are replaced by another one; with one more the Job has failed."""
+    """Retries: number of failed pods that are replaced. After one more failure the Job fails."""
     parallelism: NotRequired[Annotated[_Pods, Default(1)]]
-    """Pods at the same time."""
+    """Maximum number of pods at the same time."""
     completions: NotRequired[Annotated[_Pods, Default(1)]]
-    """Pods that must succeed."""
+    """Number of pods that must succeed."""
     indexed: NotRequired[Annotated[bool, Default(False)]]
-    """Whether each of the ``completions`` has an index from 0 on, which its containers find in
+    """Whether each of the ``completions`` has an index from 0 on, which its containers read from
     ``JOB_COMPLETION_INDEX``, and one pod must succeed for each."""
     retries_per_index: NotRequired[Annotated[int, between(0, 1000)]]
-    """With ``indexed``, instead of ``retries``: the same for each index by itself. Where one has failed
-    the others go on, and the Job has failed when all have ended."""
+    """With ``indexed``, instead of ``retries``: retries of each index. If one fails, the others go on,
+    and the Job fails when all have finished."""
     most_failed_indexes: NotRequired[Annotated[int, between(0, 100_000), DefaultsTo("all")]]
-    """With ``retries_per_index``: indexes that may fail while the others go on."""
+    """With ``retries_per_index``: number of indexes that may fail while the others go on."""
     success: NotRequired[
         Annotated[
             Sequence[Annotated[SuccessRuleArgs, _SUCCESS]],
@@ -128,18 +128,18 @@ class JobArgs(PodArgs):
             DefaultsTo("all indexes"),
         ]
     ]
-    """With ``indexed``: the Job is complete when one of these rules holds. Pods that run are ended."""
+    """With ``indexed``: the Job succeeds when one of these rules matches. Running pods are terminated."""
     failure_rules: NotRequired[
         Annotated[
             Sequence[Annotated[FailureRuleArgs, _RULE]],
-            # Kubernetes takes 20, of which one may be that for disruptions.
+            # Kubernetes allows 20, of which one may be that for disruptions.
             _at_most(19, {"action": "count", "exit_codes": [1]}),
             Default(()),
         ]
     ]
-    """What becomes of a pod that failed, the first rule that holds. With any, no pod takes the place
-    of another one before that has ended."""
+    """Actions for failed pods; the first rule that matches applies. With any rule, a pod is replaced
+    only after it has terminated."""
     ttl_seconds: NotRequired[Annotated[int, between(0, 2**31 - 1), DefaultsTo("the Job stays")]]
-    """Seconds after its end in which the Job is deleted, with its pods."""
+    """Seconds after it has finished until the Job is deleted, with its pods."""
     hosting: NotRequired[Annotated[PodHosting, Default({})]]
     """Namespace, labels, nodes and resources."""

@@ -1,8 +1,8 @@
-"""NetworkPolicies: nothing in, nothing out, but what is declared.
+"""NetworkPolicies: all ingress and egress is denied but what is declared.
 
-A workload has one policy of its own: in to its ports from their clients, out to what it reaches, to
-name resolution, and to the API server if it has something to do there. For each isolated thing that
-it reaches it registers one more, which selects the pods there and lets its own in.
+A workload has one policy of its own: ingress to its ports from their clients, egress to what it
+reaches, to DNS, and to the API server if it has RBAC rules. For each isolated workload that it
+reaches it registers one more, which selects the pods there and allows ingress from its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from components.values.reach import Reach
 
 @dataclass(frozen=True)
 class Admission:
-    """A port that is open to some."""
+    """A port, and the clients that may connect to it."""
 
     port: int
     protocol: str
@@ -35,17 +35,17 @@ class Admission:
 
 @dataclass(frozen=True)
 class Connections:
-    """What one workload's pods accept and open."""
+    """Connections that one workload's pods accept and open."""
 
     admissions: Sequence[Admission]
     reaches: Sequence[Reach]
     api_server: bool
-    """Whether a container of the pods has something to do there."""
+    """Whether a container of the pods has RBAC rules."""
     network: NetworkArgs
     """Where the cluster's own services are."""
 
     def ingress(self) -> list[NetworkPolicyIngressRuleArgsDict]:
-        """The rules for what comes in, one for all ports that are open to the same."""
+        """The ingress rules, one for all ports with the same clients."""
         rules: list[NetworkPolicyIngressRuleArgsDict] = []
         peers: list[Sequence[PeerArgs]] = []
         for admission in self.admissions:
@@ -61,7 +61,7 @@ class Connections:
         return rules
 
     def egress(self) -> list[NetworkPolicyEgressRuleArgsDict]:
-        """The rules for what goes out."""
+        """The egress rules."""
         network = self.network
         dns = [_port(port, kind) for port in network["dns_ports"] for kind in ("UDP", "TCP")]
         rules = [_out(dns, network["dns"])]
@@ -75,7 +75,7 @@ class Connections:
         return rules
 
     def isolated(self) -> list[Reach]:
-        """What must be told to let the pods in, each once."""
+        """The reaches whose pods need a policy that allows this workload's ingress, each once."""
         found: list[Reach] = []
         told: list[Any] = []
         for reach in self.reaches:
@@ -86,7 +86,7 @@ class Connections:
         return found
 
     def depends_on(self) -> list[pulumi.Resource]:
-        """What is ready before the pods start."""
+        """Dependencies that must be ready before the pods start."""
         return [resource for reach in self.reaches for resource in reach.depends_on]
 
     def register(
@@ -137,7 +137,7 @@ class Connections:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, or one with a number: two stores of one name may lie in different namespaces."""
+    """The name, or one with a number: stores in different namespaces may have the same name."""
     number, found = 1, name
     while found in taken:
         number += 1

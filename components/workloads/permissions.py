@@ -1,4 +1,4 @@
-"""What a workload's ServiceAccount may do: what it and its companions ask for, else nothing."""
+"""RBAC of a workload's ServiceAccount: the rules of the workload and its companions, else none."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def permissions(
     account: ServiceAccount,
     opts: pulumi.ResourceOptions,
 ) -> tuple[pulumi.Resource, ...]:
-    """A Role with the rules and its binding; nothing where there are none."""
+    """A Role with the rules, and its RoleBinding; nothing without rules."""
     if not rules:
         return ()
     role = Role(name, metadata=metadata, rules=[_rule(rule) for rule in rules], opts=opts)

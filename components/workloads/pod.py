@@ -36,7 +36,7 @@ from components.workloads.network import Admission, Connections
 from components.workloads.permissions import permissions
 from components.workloads.rank import ALONE, Rank
 
-# Names that stand for the real ones while the arguments are checked.
+# Placeholder for names while the arguments are checked.
 _UNNAMED = "unnamed"
 
 
@@ -176,16 +176,16 @@ def plan_pod(
     rank: Rank = ALONE,
     **settings: Any,
 ) -> PodPlan:
-    """Check everything that concerns the pod.
+    """Check all arguments of the pod.
 
     :param component: default of the label app.kubernetes.io/component
     :param args: as they were resolved
     :param hosting: as it was resolved
     :param reserve: characters that the workload's own objects add to its name
     :param service: whether a Service has its name
-    :param replicated: whether that is its very name, as that of its StatefulSet
-    :param admissions: who may connect to the listeners
-    :param rank: which of several it is; what makes them has checked the name
+    :param replicated: whether that name is used unchanged, as for a StatefulSet
+    :param admissions: clients of the listeners
+    :param rank: which of several it is; their component has checked the name
     :param settings: more arguments for ``pod_template``
     """
     if rank is ALONE:
@@ -236,7 +236,7 @@ def plan_pod(
         connections=connections,
         rank=rank,
     )
-    # What is wrong with the pod shows here, before the first resource.
+    # Raises errors of the pod here, before the first resource is registered.
     plan.template()
     return plan
 
@@ -248,7 +248,7 @@ class PodResources:
     template: PodTemplateSpecArgsDict
     service_account: ServiceAccount
     dependencies: tuple[pulumi.Resource, ...]
-    """What must be there before the pods."""
+    """Dependencies of the pods."""
 
 
 def make_pod_resources(plan: PodPlan, parent: pulumi.Resource) -> PodResources:
@@ -278,7 +278,7 @@ def make_pod_resources(plan: PodPlan, parent: pulumi.Resource) -> PodResources:
     return PodResources(
         template=plan.template(**names),
         service_account=account,
-        # The policies come first, or the pods would run without them for a moment.
+        # The policies come first: otherwise the pods would run without them for a moment.
         dependencies=(
             *policies,
             *allowed,

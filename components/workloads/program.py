@@ -1,7 +1,7 @@
-"""A program that its generated configuration makes, such as a proxy: a companion or a workload of its own.
+"""A program with generated configuration, such as a proxy: as a companion or as a workload.
 
-Text, image, ports and probes are said once. As a companion it has its files in objects of its own and
-is found by Prometheus through a headless Service; as a workload, an Application does the rest.
+Files, image, ports and probes are declared once. As a companion it has its own ConfigMap and Secret,
+and a headless Service for Prometheus; as a workload, it is an Application.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ SCRAPED = "dds/metrics-of-"
 RESERVE = 13
 """Characters that the label adds to a companion's name."""
 TEMPORARY: Mapping[str, EmptyDirVolumeSourceArgsDict] = {"/tmp": {"size_limit": "16Mi"}}  # noqa: S108
-"""What most programs write to."""
+"""The folder that most programs write to."""
 
 
 class ProgramArgs(TypedDict):
@@ -50,54 +50,54 @@ class ScrapedArgs(ProgramArgs):
     """Arguments of every companion that Prometheus scrapes."""
 
     metrics_clients: NotRequired[Clients]
-    """Who may scrape, beside a Prometheus that has the ``job``; ``{}`` is every pod of the
+    """Clients that may scrape, besides a Prometheus that has the ``job``; ``{}`` is every pod of the
     namespace."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One container, with what it reads, where it listens and what it connects to."""
+    """One container, with its files, ports and connections."""
 
     where: str
     """The component, in messages."""
     name: str
-    """Of the container, and of its objects."""
+    """Name of the container and of its objects."""
     application: str
-    """What runs, for example ``nginx``."""
+    """The program, for example ``nginx``."""
     part: str
-    """``sidecar``, ``ambassador``, ``adapter``, or the part that it plays as a workload."""
+    """``sidecar``, ``ambassador``, ``adapter``, or its role as a workload."""
     image: pulumi.Input[str]
     hosting: CompanionHosting
     """As it was resolved."""
     ports: Sequence[PortArgs]
     liveness: ProbeArgs
     readiness: ProbeArgs | None = None
-    """None where the application serves whether or not this program does."""
+    """None if the pod's readiness does not depend on this program."""
     startup: ProbeArgs | None = None
-    """By default readiness, or else liveness, asked more often."""
+    """By default readiness, or else liveness, with a shorter period."""
     command: Sequence[pulumi.Input[str]] = ()
     args: Sequence[pulumi.Input[str]] = ()
     files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Absolute path to text. A changed one rolls the pods."""
+    """Absolute path to content. Changed content triggers a rollout."""
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """The same for secrets."""
     writable: Mapping[str, EmptyDirVolumeSourceArgsDict] = field(default_factory=dict)
-    """Folders that it may write to, by their absolute paths."""
+    """Writable folders, by their absolute paths."""
     mounted: Mounted = NOTHING_MOUNTED
-    """More volumes, such as what it shares with the application, or a Secret that it reloads."""
+    """More volumes, such as one shared with the application, or a Secret that it reloads."""
     reloading: tuple[str, ...] = ()
-    """Those of these whose files are replaced while the pod runs."""
+    """Names of those volumes whose files are replaced while the pod runs."""
     before_stop: Sequence[str] = ()
-    """A command that runs when the pod begins to end."""
+    """Command of the preStop hook."""
     reaches: tuple[Reach, ...] = ()
     rules: tuple[Rule, ...] = ()
     share_process_namespace: bool = False
     container: str = ""
-    """Name of the container, where it is not ``name``."""
+    """Name of the container, if it is not ``name``."""
     scraped: str = ""
     """Name of the port with metrics, if there is one."""
     depends_on: tuple[pulumi.Resource, ...] = ()
-    """What must be there before its pods."""
+    """Dependencies of its pods."""
 
     def __post_init__(self) -> None:
         ports = [resolved(self.where, PortArgs, port) for port in self.ports]
@@ -112,11 +112,11 @@ class Program:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of the pods that it is scraped in."""
+        """Labels of the pods in which it is scraped."""
         return {f"{SCRAPED}{self.name}": "true"} if self.scraped else {}
 
     def companion(self, opts: pulumi.ResourceOptions) -> Companion:
-        """Register its files, and give what a workload takes in ``companions``."""
+        """Register its files, and return what a workload takes in ``companions``."""
         mounted, depends_on = [self._written(), self.mounted], [*self.depends_on]
         sets = [
             file_set(self.where, kind, contents, {})
@@ -164,7 +164,7 @@ class Program:
                 "cluster_ip": "None",
                 "selector": self.labels,
                 "ports": [{"name": "metrics", "port": port, "target_port": port}],
-                # A pod that is not ready is the one whose metrics are wanted most.
+                # The metrics of a pod that is not ready are needed most.
                 "publish_not_ready_addresses": True,
             },
             opts=opts,
@@ -175,7 +175,7 @@ class Program:
         )
 
     def workload(self) -> ApplicationArgs:
-        """What makes an Application of it."""
+        """Its arguments as an Application."""
         written = self._written()
         volumes: list[VolumeArgsDict] = [*written.volumes, *self.mounted.volumes]
         args: dict[str, Any] = {

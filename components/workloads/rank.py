@@ -1,4 +1,4 @@
-"""Ranks: several StatefulSets of which the pods with the same number stand for each other."""
+"""Ranks: several StatefulSets in which the pods with the same number are replicas of each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ import pulumi
 
 @dataclass(frozen=True)
 class Rank:
-    """What a StatefulApplication is among others, for what is made of several."""
+    """The place of a StatefulApplication in a component that consists of several."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Labels of the pods of all ranks, beside those by which each one selects its own."""
+    """Labels of the pods of all ranks, in addition to each rank's own selector."""
     several: bool = False
-    """Whether there are others. Then ``hosting.spread`` is about the pods with the same number, and a
-    PodDisruptionBudget is for what makes the ranks to register."""
+    """Whether there are others. Then ``hosting.spread`` applies to the pods with the same number, and
+    the component of the ranks registers the PodDisruptionBudgets."""
     variable: str = ""
-    """Name of the environment variable with the pod's number; empty for none."""
+    """Name of an environment variable for the pod's number; empty for none."""
     after: tuple[pulumi.Resource, ...] = ()
-    """What is there, and updated, before the pods: those of the rank before."""
+    """Dependencies that are updated before the pods: the previous rank."""
 
 
 ALONE = Rank()
-"""That of a StatefulApplication that is no part of anything."""
+"""The rank of a StatefulApplication that stands alone."""

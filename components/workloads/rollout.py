@@ -1,14 +1,14 @@
-"""How long the engine waits for a rollout."""
+"""The engine's timeout for a rollout."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 
-# What the engine waits by itself.
+# The engine's default timeout.
 _LEAST_SECONDS = 600
 _UNKNOWN_SECONDS = 3600
-# Of each pod: a node is found, a volume attached, an image there, companions are up.
+# For each pod: scheduling, attaching a volume, pulling an image, starting companions.
 _OTHER_SECONDS = 30
 
 
@@ -19,15 +19,14 @@ def rollout_timeouts(
     min_ready_seconds: int,
     probes: Mapping[str, Any],
 ) -> pulumi.CustomTimeouts:
-    """As long as it may take to replace one pod after the other, and at least 10 minutes.
+    """The time that replacing one pod after the other may take, and at least 10 minutes.
 
-    A pod that does not get ready fails the deployment only then, so that it is no longer than that.
+    It is no longer, since a pod that does not get ready fails the deployment only at the timeout.
 
-    :param replicas: if it is known only later, an hour in place of 10 minutes
-    :param end_seconds: from the order to stop to SIGKILL
+    :param replicas: if it is an Output, the minimum is an hour
+    :param end_seconds: from the deletion of a pod to SIGKILL
     :param min_ready_seconds: that a new pod must be ready
-    :param probes: of the application's container; it may take as long as the startup probe is
-        patient
+    :param probes: of the application's container; its start may take until the startup probe fails
     """
     startup = probes.get("startup_probe")
     start = startup["period_seconds"] * startup["failure_threshold"] if startup else 0

@@ -18,14 +18,14 @@ class ScheduledTaskArgs(JobArgs):
     """Arguments of ScheduledTask."""
 
     schedule: Schedule
-    """When it runs, in five fields as cron reads them (``17 3 * * *``), in UTC."""
+    """When it runs: five fields of cron (``17 3 * * *``), in UTC."""
 
 
 class ScheduledTask(pulumi.ComponentResource):
-    """A program that runs to its end, again and again; never twice at the same time.
+    """A program that runs to completion on a schedule; never twice at the same time.
 
-    Registers a CronJob, a ServiceAccount and a NetworkPolicy that lets nothing through but what
-    is declared. A run that fails does not fail the deployment: watch the Jobs.
+    Registers a CronJob, a ServiceAccount and a NetworkPolicy that denies all connections but the
+    declared ones. A failed run does not fail the deployment: monitor the Jobs.
     """
 
     labels: dict[str, str]
@@ -58,7 +58,7 @@ class ScheduledTask(pulumi.ComponentResource):
                 "schedule": args["schedule"],
                 "time_zone": "Etc/UTC",
                 "concurrency_policy": "Forbid",
-                # Without it a CronJob that missed a hundred runs never runs again.
+                # Without it a CronJob that missed more than a hundred runs never runs again.
                 "starting_deadline_seconds": 3600,
                 "successful_jobs_history_limit": 2,
                 "failed_jobs_history_limit": 2,
@@ -75,7 +75,7 @@ class ScheduledTask(pulumi.ComponentResource):
     def validate(where: str, name: str, args: ScheduledTaskArgs) -> None:
         """Check the arguments for a component that is made of a ScheduledTask.
 
-        :param where: that component, so that messages name it
+        :param where: that component, for messages
         """
         _plan(name, args, where)
 

@@ -1,4 +1,4 @@
-"""How pods behind Services are reached: the one place where the address of a Service is written."""
+"""The reach of pods behind Services: the only code that formats the address of a Service."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def service_reach(
 ) -> Reach:
     """How clients in any namespace reach workloads of this package, whose pods are isolated.
 
-    :param services: of one namespace: the only one, or that of each member or shard, in order
+    :param services: in one namespace: one, or one for each member or shard, in order
     :param port: of the Services
     :param pods: labels of the pods behind them
     :param target_port: port at the pods. Defaults to ``port``

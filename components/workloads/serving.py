@@ -1,4 +1,4 @@
-"""What Application and StatefulApplication share: ports, probes, Service and budget."""
+"""What Application and StatefulApplication share: ports, probes, Service, PodDisruptionBudget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from components.workloads.rollout import rollout_timeouts
 from components.workloads.service_reach import service_reach
 
 NOT_AWAITED = {"pulumi.com/skipAwait": "true"}
-"""Annotation of a Service whose pods are waited for by themselves.
+"""Annotation of a Service that does not wait for its pods, since their workload is waited for.
 
-A Service that waits for its pods takes up one of the few operations that the engine carries out at a
-time. With as many of them as there are operations, nothing that makes pods ever starts.
+A Service that waits for its pods occupies one of the engine's few parallel operations. If such
+Services occupy all of them, the workloads that create the pods never start: a deadlock.
 """
 
 
@@ -38,12 +38,12 @@ class Exposed(NamedTuple):
 
     listener: Listener
     port: int
-    """Its number there."""
+    """Its number at the Service."""
     app_protocol: str
 
 
 class Served:
-    """A workload with a Service before its pods."""
+    """A workload with a Service in front of its pods."""
 
     labels: dict[str, str]
     """Labels that select the pods."""
@@ -73,14 +73,14 @@ class ServingPlan:
     pod: PodPlan
     hosting: ReplicaHosting
     exposed: tuple[Exposed, ...]
-    """What the Service offers."""
+    """The ports of the Service."""
     replicas: pulumi.Input[int]
     several: bool
-    """Whether there may be two pods or more that are kept apart."""
+    """Whether there may be two pods or more, which are then spread."""
     drain_seconds: int
 
     def timeouts(self) -> pulumi.CustomTimeouts:
-        """How long the engine waits for the pods."""
+        """The engine's timeouts for the pods."""
         return rollout_timeouts(
             self.replicas,
             end_seconds=self.pod.args["grace_seconds"] + self.drain_seconds,
@@ -93,7 +93,7 @@ class ServingPlan:
     ) -> Mapping[str, Reach]:
         """How clients reach the ports of the Service, by their names.
 
-        :param depends_on: what is ready then
+        :param depends_on: what clients wait for
         """
         return {
             listener.name: service_reach(
@@ -112,7 +112,7 @@ class ServingPlan:
     def service_metadata(self, *, awaited: bool = False) -> ObjectMetaArgsDict:
         """Metadata of the Service.
 
-        :param awaited: whether it waits for what gives it an address
+        :param awaited: whether the engine waits until it has an address or endpoints
         """
         return self.pod.metadata(
             annotations={
@@ -127,7 +127,7 @@ class ServingPlan:
             service_port(
                 listener.name,
                 number,
-                # A companion need not declare its port by name, so the number is what is sure.
+                # By number, since a companion's container need not name its port.
                 target_port=listener.port,
                 protocol=listener.protocol,
                 app_protocol=app_protocol,
@@ -136,8 +136,8 @@ class ServingPlan:
         ]
 
     def disruption_budget(self, opts: pulumi.ResourceOptions) -> PodDisruptionBudget | None:
-        """Lets a drain take one pod at a time; nothing for a single replica, or for one of several
-        ranks: a pod that two budgets select is not evicted at all.
+        """Allow a drain to evict one pod at a time; None for a single replica, or for one of several
+        ranks: a pod that two budgets select cannot be evicted at all.
         """
         if not self.several or self.pod.rank.several:
             return None
@@ -173,14 +173,14 @@ def disruption_budget(
     selector: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> PodDisruptionBudget:
-    """Lets a drain take one of the selected pods at a time."""
+    """Allow a drain to evict one of the selected pods at a time."""
     return PodDisruptionBudget(
         name,
         metadata=metadata,
         spec={
             "max_unavailable": 1,
             "selector": {"match_labels": dict(selector)},
-            # A pod that is broken anyway must not hold up a drain.
+            # A pod that is not ready must not block a drain.
             "unhealthy_pod_eviction_policy": "AlwaysAllow",
         },
         opts=opts,
@@ -200,10 +200,10 @@ def plan_serving(
     extra: Mounted = NOTHING_MOUNTED,
     rank: Rank = ALONE,
 ) -> ServingPlan:
-    """Check everything that concerns a serving workload.
+    """Check all arguments of a serving workload.
 
     :param hosting: as it was resolved
-    :param replicated: whether it is a StatefulSet, whose Service is there also without ports
+    :param replicated: whether it is a StatefulSet, which has a Service also without ports
     :param rank: which of several it is
     """
     check_spread(where, hosting["spread"])
@@ -212,8 +212,8 @@ def plan_serving(
     listeners = listeners_of(where, args["ports"])
     unique(where, "ports.name", [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
-    # A new pod of an Application would be kept from where the old ones are, which go; a StatefulSet
-    # ends a pod before it makes another.
+    # In a rollout of a Deployment the old pods must not count for the spread of the new ones. A
+    # StatefulSet terminates a pod before it creates its successor.
     match_label = None if replicated else "pod-template-hash"
     if args["clients"] and not exposed:
         raise InputError(where, "clients", args["clients"], "needs ports that clients can reach")
@@ -247,7 +247,7 @@ def plan_serving(
 
 
 def listeners_of(where: str, ports: Sequence[PortArgs]) -> list[Listener]:
-    """Where a program listens.
+    """The ports on which a program listens.
 
     :param ports: as they were resolved
     """
@@ -264,7 +264,7 @@ def listeners_of(where: str, ports: Sequence[PortArgs]) -> list[Listener]:
 def _admissions(
     args: ServingArgs, listeners: Sequence[Listener], exposed: Sequence[Exposed]
 ) -> list[Admission]:
-    """Who may connect to the application's ports, and to a companion's that the Service offers."""
+    """The clients of the application's ports, and of a companion's that the Service exposes."""
     own = {port["name"]: port["clients"] for port in args["ports"] if "clients" in port}
     offered = {port.listener.name: port.listener for port in exposed}
     return [

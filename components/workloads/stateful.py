@@ -29,14 +29,13 @@ RESERVE = 11
 
 
 class StatefulArgs(ReachedArgs):
-    """A workload whose pods have names that stay, and data of their own."""
+    """A workload whose pods have stable names and their own data."""
 
     storage_path: NotRequired[MountPath]
-    """Absolute path where each replica has a persistent volume of its own. By default there is
-    none."""
+    """Absolute path where each replica mounts its persistent volume. By default there is none."""
     ordered: NotRequired[Annotated[bool, Default(False)]]
-    """Whether replicas start one after the other, each when the last is ready; otherwise all at
-    once."""
+    """Whether replicas start one after the other, each after the previous one is ready; otherwise all
+    start at once."""
     hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
     """Namespace, labels, nodes, resources, spread and storage."""
 
@@ -46,24 +45,24 @@ class StatefulApplicationArgs(ServingArgs, StatefulArgs):
 
 
 class StatefulApplication(Served, pulumi.ComponentResource):
-    """A program whose replicas have names that stay, and data of their own.
+    """A program whose replicas have stable names and their own data.
 
     Registers a StatefulSet and its headless Service (both named ``name``, since the names of the
-    pods derive from it), a ServiceAccount and a NetworkPolicy that lets nothing through but what is
-    declared; one more for each thing that it reaches, which lets it in there; a PodDisruptionBudget
-    from two replicas on; with a ``storage_path`` the PersistentVolumeClaim of each replica,
-    ``data-<name>-<n>``. Not-ready pods have DNS names too, so that peers find each other while they
-    start.
+    pods derive from it), a ServiceAccount and a NetworkPolicy that denies all connections but the
+    declared ones; one more NetworkPolicy for each workload that it reaches, which allows its ingress
+    there; a PodDisruptionBudget from two replicas on; with a ``storage_path`` the
+    PersistentVolumeClaim of each replica, ``data-<name>-<n>``. Pods that are not ready have DNS names
+    too, so that peers find each other while they start.
 
-    Another ``hosting.storage.size`` resizes the claims under the pods that use them. With ``replicas``
-    that are an Output nobody knows how many there are: none is registered, the claims are those that
-    the StatefulSet makes, and another size replaces it.
+    A larger ``hosting.storage.size`` expands the claims while pods use them. If ``replicas`` is an
+    Output, their number is unknown: the StatefulSet creates the claims, and a changed size replaces
+    the StatefulSet.
     """
 
     stateful_set: StatefulSet
     """The StatefulSet."""
     service: Service
-    """The headless Service, whose name resolves to all replicas."""
+    """The headless Service; its DNS name resolves to all replicas."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class StatefulApplication(Served, pulumi.ComponentResource):
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
             as replicas' do (-0, -r1)
-        :param rank: which of several it is, for a component that is made of them
+        :param rank: which of several it is, for a component that consists of them
         :raises InputError: an argument that cannot be right, before anything is registered
         """
         args, plan = _plan(name, args, f'StatefulApplication "{name}"', rank)
@@ -123,7 +122,7 @@ class StatefulApplication(Served, pulumi.ComponentResource):
             spec["volume_claim_templates"] = [claim_template(plan.pod.selector, storage)]
             spec["persistent_volume_claim_retention_policy"] = {
                 "when_deleted": "Delete" if storage["delete_with_workload"] else "Retain",
-                # Scaled down and up again, a replica finds its data.
+                # A replica that is scaled down and up again has its data.
                 "when_scaled": "Retain",
             }
         self.stateful_set = StatefulSet(
@@ -148,8 +147,8 @@ class StatefulApplication(Served, pulumi.ComponentResource):
     ) -> Sequence[str]:
         """Check the arguments for a component that is made of a StatefulApplication.
 
-        :param where: that component, so that messages name it
-        :returns: names of the ports that its Service offers
+        :param where: that component, for messages
+        :returns: names of the ports of its Service
         """
         _, plan = _plan(name, args, where, rank)
         return [port.listener.name for port in plan.exposed]
@@ -173,16 +172,15 @@ def replica_services(
     opts: pulumi.ResourceOptions,
     not_ready: bool = False,
 ) -> list[Service]:
-    """An address of its own for each number that a replica has, which stays when the pod moves.
+    """A stable address for each ordinal, which stays when the pod moves.
 
-    The names of the headless Service follow the pods, but what the cluster's DNS has not found it
-    remembers as missing for half a minute.
+    The names of the headless Service follow the pods, but the cluster's DNS has negative caching: a
+    name that it could not resolve stays missing for half a minute.
 
     :param name: the StatefulApplication; the Services are called ``name-0``, ``name-1``, ...
     :param labels: those that select the application's pods, for the Services themselves
     :param selector: labels of the pods, of several ranks if there are
-    :param not_ready: whether replicas that are not ready are reached as well; then the Services
-        are there before the replicas, and nothing waits for any to stand behind them
+    :param not_ready: whether clients reach replicas that are not ready as well
     """
     services = []
     annotations = {**hosting["service_annotations"], **NOT_AWAITED}

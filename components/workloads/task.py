@@ -8,9 +8,9 @@ from components.workloads.job import JobTemplate, plan_job
 from components.workloads.job_arguments import JobArgs
 from components.workloads.pod import make_pod_resources
 
-# The engine waits a little longer than the Job may take, so that the Job's own reason is what fails.
+# The engine's timeout is longer than the Job's, so that the error is the Job's own.
 _SLACK_SECONDS = 60
-# What the API lets nobody change and the provider does not know to be so.
+# Fields that are immutable in the API, which the provider does not know.
 _IMMUTABLE = ("backoffLimitPerIndex", "completionMode", "podFailurePolicy", "successPolicy")
 
 
@@ -19,11 +19,11 @@ class TaskArgs(JobArgs):
 
 
 class Task(pulumi.ComponentResource):
-    """A program that runs to its end.
+    """A program that runs to completion.
 
-    Registers a Job, a ServiceAccount and a NetworkPolicy that lets nothing through but what
-    is declared. The deployment waits for it and fails when it fails. It runs again when anything of its
-    pod, its indexes or its rules changes, and when it had failed.
+    Registers a Job, a ServiceAccount and a NetworkPolicy that denies all connections but the declared
+    ones. The deployment waits for it and fails if it fails. It runs again if its pod, its indexes or
+    its rules change, and if it had failed.
     """
 
     labels: dict[str, str]
@@ -46,7 +46,7 @@ class Task(pulumi.ComponentResource):
         waited = f"{plan.args['timeout_seconds'] + _SLACK_SECONDS}s"
         self.job = Job(
             name,
-            # Otherwise a Job that failed once stays failed until something of it changes.
+            # Otherwise an update does not retry a failed Job until its spec changes.
             metadata=plan.pod.metadata(annotations={"pulumi.com/replaceUnready": "true"}),
             spec=plan.spec(resources.template),
             opts=pulumi.ResourceOptions(
@@ -62,7 +62,7 @@ class Task(pulumi.ComponentResource):
     def validate(where: str, name: str, args: TaskArgs) -> None:
         """Check the arguments for a component that is made of a Task.
 
-        :param where: that component, so that messages name it
+        :param where: that component, for messages
         """
         _plan(name, args, where)
 

@@ -1,4 +1,4 @@
-"""TaskTemplate: a Job that other programs make, as often as they want."""
+"""TaskTemplate: the manifest of a Job that other programs create, as often as they need."""
 
 import pulumi
 
@@ -14,19 +14,19 @@ class TaskTemplateArgs(JobArgs):
 
 
 class TaskTemplate(pulumi.ComponentResource):
-    """A program that runs to its end whenever another program makes a Job of it.
+    """A program that runs to completion whenever another program creates a Job from it.
 
-    Registers what its pods need, a ServiceAccount and a NetworkPolicy that lets nothing through but
-    what is declared, and no Job.
+    Registers what its pods need, a ServiceAccount and a NetworkPolicy that denies all connections but
+    the declared ones, and no Job.
     """
 
     labels: dict[str, str]
     """Labels that select the pods, and the Jobs."""
     manifest: pulumi.Output[str]
-    """A Job as JSON. It has a ``generateName``; a program that must not make one twice sets
-    ``metadata.name`` instead, of at most nine characters more than the template's."""
+    """A Job as JSON. It has a ``generateName``; for idempotent creation a program sets
+    ``metadata.name`` instead, at most nine characters longer than the template's."""
     rules: tuple[Rule, ...]
-    """What a program that makes the Jobs may do at the cluster's API, among its ``rules``."""
+    """RBAC rules for the program that creates the Jobs, to add to its ``rules``."""
 
     def __init__(
         self, name: str, args: TaskTemplateArgs, opts: pulumi.ResourceOptions | None = None
@@ -48,7 +48,7 @@ class TaskTemplate(pulumi.ComponentResource):
     def validate(where: str, name: str, args: TaskTemplateArgs) -> None:
         """Check the arguments for a component that is made of a TaskTemplate.
 
-        :param where: that component, so that messages name it
+        :param where: that component, for messages
         """
         _plan(name, args, where)
 

@@ -1,4 +1,4 @@
-"""A worker in two replicas of which one works at a time: Election in a program of one's own."""
+"""Leader election of a worker with two replicas, in a program of your own."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ election = Election(
     "elector",
     {
         "image": config.require("elector"),
-        # A Lease needs no etcd beside the cluster's own. With one, `store` and `user` come here.
+        # A Lease needs no etcd of its own. For backend etcd, give `store` here: cluster.user(...).
         "backend": "lease",
         "ttl_seconds": 5,
         "hosting": hosting,

@@ -1,4 +1,4 @@
-"""Works while its elector says that it leads, and says with which token."""
+"""Works while its elector reports that it leads, and prints its fencing token."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ ELECTOR = "http://127.0.0.1:4040"
 
 
 def stop(*_: object) -> None:
-    """Told to end: no work is under way here, so the next one may lead at once."""
+    """Resign at SIGTERM: no work is in progress here, so the next leader may start at once."""
     urllib.request.urlopen(f"{ELECTOR}/resign", data=b"", timeout=2).close()
     sys.exit(0)
 
@@ -21,7 +21,7 @@ while True:
     with urllib.request.urlopen(f"{ELECTOR}/", timeout=2) as answer:
         standing = json.load(answer)
     if standing["leading"] and time.monotonic() < asked + standing["valid_for"]:
-        # Whatever is written to now gets the token, and refuses older ones.
+        # A real worker sends the token with each write, and the store refuses older ones.
         print(f"{standing['identity']} works with token {standing['token']}")
     else:
         print(f"{standing['identity']} waits for {standing['leader']}")

@@ -1,4 +1,4 @@
-"""An API with a decorator before it, and a function: in a program of one's own."""
+"""An API behind a decorator, and a function, in a program of your own."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ api = Application(
         "hosting": hosting,
     },
 )
-# Without code of its own it is the book's handler: a missing name is given, a missing colour is
-# blue. It scales from one pod to three.
+# Without ``code`` it runs the book's handler, which adds a missing name and the colour blue. It
+# scales from one pod to three.
 defaults = FunctionDecorator(
     "defaults",
     {

@@ -1,11 +1,11 @@
-"""An API that was there before: it wants a name and a colour."""
+"""An existing API that requires a name and a colour."""
 
 import http.server
 import json
 
 
 class Api(http.server.BaseHTTPRequestHandler):
-    """Repeats what it is asked for."""
+    """Echoes the order."""
 
     def do_POST(self) -> None:
         """Answer one order."""

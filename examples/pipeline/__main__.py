@@ -1,4 +1,4 @@
-"""Two functions that events go through: in a program of one's own."""
+"""A pipeline of two functions, in a program of your own."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace

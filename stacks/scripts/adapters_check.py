@@ -48,7 +48,7 @@ def query(plan: dict[str, Any], expression: str) -> list[Any]:
 
 
 def unseen(plan: dict[str, Any]) -> list[str]:
-    """Programs that are not up, or that nobody has scraped."""
+    """Programs that are not up, or that Prometheus has not scraped."""
     failures = []
     for metric in plan["up"]:
         values = {series["value"][1] for series in query(plan, metric)}

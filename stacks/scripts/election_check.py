@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check from inside the cluster that exactly one leads, and that the store takes no older token.
+"""Check from inside the cluster that exactly one leads, and that the store refuses older tokens.
 
 PLAN (environment) is JSON: where the tickers and the store are, how many replicas there are, the
 name of the counter, whether the store fences, and the time to live.
@@ -47,7 +47,7 @@ def ask(address: str, path: str, content: Any = None) -> tuple[int, Any]:
 
 
 def answered(deadline: float, address: str, path: str, content: Any = None) -> tuple[int, Any]:
-    """The first answer that is whole, and not of somebody who cannot (5xx)."""
+    """The first complete response with a status below 500."""
     while True:
         try:
             status, answer = ask(address, path, content)

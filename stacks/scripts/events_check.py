@@ -45,8 +45,8 @@ def publish(url: str, data: dict[str, Any], event: str, deadline: float) -> str:
             with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
                 return str(json.load(answer)["id"])
         except UNREADABLE as error:
-            # Also what is cut short, or comes from whoever else stands behind the name. The event
-            # has an id, so it is accepted once.
+            # Also a truncated response, or one of another server behind the name. A retry is safe: the
+            # event has an id, so the bus stores it once.
             if time.monotonic() > deadline:
                 sys.exit(f"FAILED: {url} does not accept events: {error!r}")
             time.sleep(1)

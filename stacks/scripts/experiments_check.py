@@ -43,7 +43,7 @@ def main() -> None:
 
 
 class Splitter:
-    """Where users ask, over a connection that is kept."""
+    """A client of the splitter, with a keep-alive connection."""
 
     def __init__(self, host: str, port: int, deadline: float) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=10)
@@ -53,7 +53,7 @@ class Splitter:
         """The page of one user.
 
         Services get their endpoints a moment after pods are ready, names their address, and each
-        pod of an arm lets this one in at a moment of its own: who is not let in is asked again.
+        arm's NetworkPolicy takes effect at another moment: a failed request is retried.
         """
         headers = {"X-User-Id": f"check-{user}", **({"X-Arm": forced} if forced else {})}
         while True:

@@ -37,10 +37,10 @@ def main() -> None:
 
 
 def post(address: str, order: dict[str, str], mark: str, deadline: float) -> tuple[int, Any]:
-    """Send an order until somebody judges it.
+    """Send an order until a response is below 500.
 
-    A Service may take a moment to know its pods, what stands before a function to start one, and a
-    pod to be let in to the API: they are silent or answer 5xx.
+    For a moment a Service may have no endpoints, the activator no pod, or a NetworkPolicy may not
+    allow the connection to the API yet: then there is no response, or 5xx.
     """
     headers = {"Content-Type": "application/json", "X-Request-Id": mark}
     while True:

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def failures_of(check: Callable[[], Iterator[str]]) -> list[str]:
-    """What a check finds wrong, that nobody answers it included."""
+    """The failures of a check, including that there is no response."""
     try:
         return list(check())
     except (OSError, ValueError, KeyError, http.client.HTTPException) as error:

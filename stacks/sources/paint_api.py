@@ -1,4 +1,4 @@
-"""A small API that knows nothing of the decorator before it."""
+"""A small API that is unaware of the decorator in front of it."""
 
 import flask
 

@@ -1,14 +1,14 @@
 """The steps of the signup pipeline, as the book has them.
 
-``create_user`` called the handlers that follow it, the required ones always and the optional ones
-if the user asked for them. Here that is said by the pipeline's flow, so that one which fails is
-tried again by itself and keeps no other from going on.
+In the book ``create_user`` calls the handlers that follow it, the required ones always and the
+optional ones if the user wants them. Here the pipeline's flow declares that, so that a failed step is
+retried alone and does not block the others.
 """
 
 from typing import Any
 
-# What a real service would keep elsewhere. A pod forgets it, and an event that comes again with a
-# key that is known here has its effect once only.
+# A real service would persist these. With them the steps are idempotent: an event that is delivered
+# again with a known key has its effect once.
 _done: dict[str, dict[str, Any]] = {}
 
 

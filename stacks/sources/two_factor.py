@@ -1,7 +1,7 @@
-"""Two-factor authentication, as an event handler: a code for whoever logs in, by text message.
+"""Two-factor authentication, as an event handler: a code for the user, by text message.
 
 The book's handler, with what it needs to be trusted: the code comes from the code store, which
-draws it with ``secrets`` and lets it end; the gateway's token is a file from a Secret; and an event
+generates it with ``secrets`` and lets it expire; the gateway's token is a file from a Secret; and an event
 that is delivered again sends the same code with the same key, which the gateway sends once.
 
 Environment: CODES_URL, SMS_URL, SMS_ACCOUNT, SMS_FROM, SMS_TOKEN_FILE.
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 
 class SmsProvider(Protocol):
-    """Whoever sends text messages."""
+    """A service that sends text messages."""
 
     def send(self, to: str, body: str, key: str) -> None:
         """Send a message, once for each key. Raises OSError where it is not known to be sent."""
@@ -45,20 +45,20 @@ class HttpGateway:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Whoever is asked answers: a token must not follow to another host."""
+    """No redirects are followed: the token must not be sent to another host."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Take the redirect for the answer, which is none of those that are good."""
+        """Treat the redirect as the response, which is then an error."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 def post(url: str, content: dict[str, str], headers: dict[str, str]) -> Any:
-    """The JSON that a service answers with.
+    """The JSON of a service's response.
 
-    An OSError where there is no whole answer; an HTTPError, which is one, for a status that is not
-    from 200 to 299.
+    An OSError without a complete response; an HTTPError, a kind of it, for a status that is not from
+    200 to 299.
     """
     request = urllib.request.Request(  # noqa: S310 (the URLs are the operator's)
         url, json.dumps(content).encode(), {"Content-Type": "application/json", **headers}
@@ -69,7 +69,7 @@ def post(url: str, content: dict[str, str], headers: dict[str, str]) -> Any:
     except (http.client.HTTPException, ValueError) as error:
         if isinstance(error, OSError):
             raise
-        raise OSError(f"{url}: the answer is not whole: {type(error).__name__}") from error
+        raise OSError(f"{url}: the response is incomplete: {type(error).__name__}") from error
 
 
 def two_factor(context: Any, sms: SmsProvider | None = None) -> dict[str, str]:
@@ -84,7 +84,7 @@ def two_factor(context: Any, sms: SmsProvider | None = None) -> dict[str, str]:
     except urllib.error.HTTPError as error:
         if error.code != 410:  # noqa: PLR2004 (Gone)
             raise
-        # It has ended, or the user has asked for another: nobody waits for it any more.
+        # The code has expired, or the user has requested another: it is no longer needed.
         return {"status": "expired"}
     body = f"Hello {user} your authentication code is: {code}."
     (sms or HttpGateway.configured()).send(context.json["phoneNumber"], body, key)

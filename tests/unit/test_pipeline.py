@@ -276,7 +276,7 @@ REFUSED = [
     *(
         (Pipeline, pipeline_args, *case)
         for case in [
-            ({"targets": {}}, "must say where the step create-user is"),
+            ({"targets": {}}, "must have a target for the step create-user"),
             (
                 {"targets": dict.fromkeys([*FLOW.steps, "emial-user"], target())},
                 "did you mean email-user",
@@ -310,7 +310,7 @@ REFUSED = [
         for case in [
             ({"subscriptions": []}, r"subscriptions is \[\]; must not be empty"),
             ({"accepts": ["login", "login"]}, "accepts is .*; must be unique"),
-            ({"clients": [{}]}, "nothing is accepted"),
+            ({"clients": [{}]}, "without accepts"),
             (
                 {"subscriptions": [{"name": "a", "topic": "a..b", "target": target()}]},
                 r"subscriptions\[0\].topic is 'a..b'; must be a topic",

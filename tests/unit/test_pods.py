@@ -365,10 +365,13 @@ def test_a_command_asks_inside() -> None:
     [
         (
             {"ports": PORTS, "readiness": {"path": "/x"}, "liveness": {"path": "/x"}},
-            "must not ask what readiness asks",
+            "must not be the probe of readiness",
         ),
-        ({"ports": PORTS, "liveness": {}}, "must not ask what readiness asks"),
-        ({"ports": PORTS, "readiness": {"path": "/x", "period_seconds": 60}}, "more patient"),
+        ({"ports": PORTS, "liveness": {}}, "must not be the probe of readiness"),
+        (
+            {"ports": PORTS, "readiness": {"path": "/x", "period_seconds": 60}},
+            "tolerate failures for longer",
+        ),
         ({"ports": PORTS, "readiness": {"path": "x"}}, "must be a path that begins with a slash"),
         ({"ports": PORTS, "readiness": {"path": "/x", "command": ["x"]}}, "not both"),
         ({"ports": PORTS, "readiness": {"command": []}}, "must be a program"),
