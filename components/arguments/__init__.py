@@ -1,7 +1,8 @@
 """How arguments are declared, checked and described: once, for every component.
 
-The annotation of a TypedDict's key says what may stand there (``declared``), the engine holds what a
-user wrote against it (``engine``), and the tables of the docs are made from it (``describe``).
+The annotation of a TypedDict's key declares its type and constraints (``declared``), the engine
+validates a user's values against it (``engine``), and it generates the tables of the docs
+(``describe``).
 """
 
 from components.arguments.constraints import DISTINCT, NOT_EMPTY, between, matching, nearest, one_of

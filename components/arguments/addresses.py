@@ -24,7 +24,7 @@ Protocol = Annotated[str, one_of("TCP", "UDP", "SCTP")]
 AppProtocol = Annotated[
     str, one_of("tcp", "http", "https", "redis", "memcached", "etcd", "nats", "mysql")
 ]
-"""Protocol of the application; ``tcp`` where it is not said."""
+"""Protocol of the application; ``tcp`` if unspecified."""
 
 
 def _is_host(text: str) -> bool:
@@ -32,7 +32,7 @@ def _is_host(text: str) -> bool:
         return text.endswith("]") and _is_address(text[1:-1], 6)
     if not re.fullmatch(_NAME, text) or len(text) > _LONGEST_HOST:
         return False
-    # What ends in a number is an address, or nothing that a resolver takes.
+    # A name that ends in a number must be an address: a resolver accepts nothing else.
     return not text.rstrip(".").rpartition(".")[2].isdecimal() or _is_address(text, 4)
 
 
@@ -42,7 +42,7 @@ def _is_address(text: str, version: int | None = None) -> bool:
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T | None:
-    # Behind a % stands whatever one likes, as the name of an interface.
+    # A % is followed by any text, as the name of an interface.
     if "%" in text:
         return None
     try:
@@ -102,7 +102,7 @@ _ODD_ENDPOINTS = (
     "web:-1", "web:8o", "web:80 ", "web:80/", "http://web:80", "user:secret@web:80",
 )  # fmt: skip
 Endpoint = Annotated[str, Address("host:port, for example web:8080", is_endpoint, _ODD_ENDPOINTS)]
-"""``host:port`` of something that listens elsewhere."""
+"""``host:port`` of a server."""
 
 Network = Annotated[
     str,

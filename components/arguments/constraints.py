@@ -1,7 +1,7 @@
-"""Constraints: what a value of the right type must be beyond that.
+"""Constraints: conditions on a value beyond its type.
 
-A constraint stands in the declaration of an argument, ``Annotated[int, between(1, 64)]``. It carries values
-that it refuses, with which the tests try every argument that has it.
+A constraint stands in the declaration of an argument, ``Annotated[int, between(1, 64)]``. It has
+invalid values, which the generated tests try on every argument that has it.
 """
 
 import difflib
@@ -15,16 +15,16 @@ from components.arguments.place import Place
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """A condition of a value whose type is right already."""
+    """A condition on a value of the right type."""
 
     says: str
     """The condition as a clause, ``from 1 to 64``, for messages and the tables in the docs."""
     holds: Callable[[Any], bool] = field(repr=False)
-    """Whether a value keeps it."""
+    """Whether a value satisfies it."""
     odd: tuple[Any, ...] = ()
     """Values of the right type that are refused."""
     wanted: Callable[[Any], str] | None = field(default=None, repr=False)
-    """What would be right in place of a value that is refused; by default what it ``says``."""
+    """What is expected in place of a refused value; by default what it ``says``."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The value, or InputError."""
@@ -34,7 +34,7 @@ class Constraint:
 
 
 class Address(Constraint):
-    """A place that something is reached at; one with credentials is refused without being shown."""
+    """An address of a server; one with credentials is refused without being shown."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The address, or InputError."""
@@ -46,7 +46,7 @@ class Address(Constraint):
         return super().check(place, value)
 
     def has_credentials(self, value: str) -> bool:
-        """Whether a user, and perhaps a password, may stand in what is no address."""
+        """Whether an invalid address may contain a user and password."""
         return "@" in value
 
 
@@ -103,7 +103,7 @@ def matching(
 
 
 def password(least: int) -> Constraint:
-    """A password that no program's configuration, command line or SQL reads differently.
+    """A password that needs no quoting in configurations, command lines and SQL.
 
     :param least: fewest characters
     """
@@ -122,9 +122,9 @@ NOT_EMPTY = Constraint("not empty", bool, ("", (), {}), lambda _: "must not be e
 
 
 def some(most: int, what: str) -> Constraint:
-    """A list or mapping that is not empty and has so many entries at most.
+    """A non-empty list or mapping with at most so many entries.
 
-    :param what: they are, in the plural
+    :param what: the entries, in the plural
     """
     return Constraint(f"from 1 to {most} {what}", lambda given: 1 <= len(given) <= most, ((), {}))
 

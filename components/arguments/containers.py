@@ -1,4 +1,4 @@
-"""Declared types of what containers have, and what is declared of Kubernetes' own shapes."""
+"""Declared types for containers, and declarations for Kubernetes' own types."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict
@@ -79,5 +79,5 @@ SHAPES: Mapping[str, type] = {
     "VolumeArgsDict": _Volume,
     "VolumeMountArgsDict": _VolumeMount,
 }
-"""What is declared of Kubernetes' own shapes, by the name of the SDK's TypedDict: names, and what the
-cluster would refuse or others could read."""
+"""Declarations for Kubernetes' own types, by the name of the SDK's TypedDict: names, values that
+the cluster would refuse, and values that must not be secret."""

@@ -1,4 +1,4 @@
-"""When something runs, as cron reads it."""
+"""Schedules in the syntax of cron."""
 
 import re
 from typing import Annotated
@@ -7,7 +7,7 @@ from components.arguments.constraints import Constraint
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-# Of each field its bounds and the names that stand for the numbers from the lower one on.
+# The bounds of each field, and the names of its numbers from the lower bound on.
 _FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (0, 6, _DAYS),
 )  # fmt: skip

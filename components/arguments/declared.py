@@ -6,8 +6,8 @@ declare a key in the same way::
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1)]], Default(1)]]
     \"\"\"Pods.\"\"\"
 
-``Later`` and ``Secret`` say that an Output may stand there, everything else is plain. A default
-stands in ``Default``, or in words in ``DefaultsTo`` where the component works it out.
+``Later`` and ``Secret`` allow an Output, everything else is plain. ``Default`` has the default
+value, ``DefaultsTo`` describes one that the component computes.
 """
 
 import collections.abc
@@ -28,24 +28,24 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Default:
-    """What an argument that is left out is."""
+    """The value of an argument that is left out."""
 
     value: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DefaultsTo:
-    """What the component makes of an argument that is left out, in words: ``three intervals``."""
+    """A default that the component computes, in words: ``three intervals``."""
 
     says: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Deferrable:
-    """An Output may stand here."""
+    """An Output is allowed."""
 
     secret: bool = False
-    """Whether it may be a secret, because it goes where others cannot read it."""
+    """Whether it may be a secret, because it is stored as a secret."""
 
 
 Later = Annotated[pulumi.Input[T], Deferrable()]
@@ -56,7 +56,7 @@ Secret = Annotated[pulumi.Input[T], Deferrable(secret=True)]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Declared:
-    """What may stand in one place."""
+    """The declaration of one value."""
 
     form: str
     """``scalar``, ``list``, ``tuple``, ``mapping``, ``arguments`` (a TypedDict of ours),
@@ -71,7 +71,7 @@ class Declared:
     deferrable: Deferrable | None = None
     default: Default | None = None
     default_says: str = ""
-    """The default in words, if the component works it out."""
+    """The default in words, if the component computes it."""
     required: bool = True
 
 

@@ -17,7 +17,7 @@ def is_deferred(value: object) -> bool:
 
 
 def checked(value: pulumi.Input[T], check: Callable[[T], T]) -> pulumi.Input[T]:
-    """Apply ``check`` now to a plain value, or when it resolves to an Output."""
+    """Apply ``check`` to a plain value now, to an Output when it resolves."""
     if is_deferred(value):
         return pulumi.Output.from_input(value).apply(check)
     return check(cast(T, value))

@@ -1,4 +1,4 @@
-"""What the declarations say, in words: the tables of arguments in the docs."""
+"""The tables of arguments in the docs, generated from the declarations."""
 
 import ast
 import inspect
@@ -23,9 +23,9 @@ class Row:
     path: str
     """``storage.size``, ``ports[].name``."""
     takes: str
-    """Its type and bounds, and whether an Output may stand there."""
+    """Its type and bounds, and whether an Output is allowed."""
     default: str
-    """``required``, a value, or the words of what the component works out; empty for none."""
+    """``required``, a value, or a description of what the component computes; empty for none."""
     says: str
     """What it is and does."""
 
@@ -33,7 +33,7 @@ class Row:
 def table(declaration: type, elsewhere: Mapping[type, str] | None = None) -> str:
     """The arguments as a table in Markdown, a line each.
 
-    :param elsewhere: where TypedDicts among them have a table of their own, a link each
+    :param elsewhere: TypedDicts that have a table of their own, with a link each
     """
     lines = [
         f"| `{row.path}` | {_plain(row.takes)} | {_cell(row.default)} | {_cell(row.says)} |\n"
@@ -45,9 +45,9 @@ def table(declaration: type, elsewhere: Mapping[type, str] | None = None) -> str
 def rows(declaration: type, elsewhere: Mapping[type, str] | None = None) -> Iterator[Row]:
     """All arguments in the order of their declaration, each before its parts.
 
-    What a TypedDict has is said once, where it stands first.
+    The parts of a TypedDict are described once, at its first use.
 
-    :param elsewhere: where TypedDicts among them are described, so that their parts are left out here
+    :param elsewhere: TypedDicts that are described elsewhere, with a link each
     """
     yield from _rows("", declaration, {}, elsewhere or {})
 
@@ -72,7 +72,7 @@ def _rows(
 
 
 def _innermost(declared: Declared) -> tuple[Declared, str]:
-    """What is in the lists and mappings, and how its path goes on."""
+    """The innermost entry of lists and mappings, and the suffix of its path."""
     suffix = ""
     while declared.items is not None:
         declared, suffix = declared.items, f"{suffix}[]"
@@ -80,7 +80,7 @@ def _innermost(declared: Declared) -> tuple[Declared, str]:
 
 
 def descriptions(declaration: type) -> Mapping[str, str]:
-    """The text below each key, those of the classes that it is made from included."""
+    """The docstring of each key, including those of base classes."""
     found: dict[str, str] = {}
     source = textwrap.dedent(inspect.getsource(declaration))
     definition = cast(ast.ClassDef, ast.parse(source).body[0])

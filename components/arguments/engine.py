@@ -1,4 +1,4 @@
-"""The engine: holds what a user wrote against the declarations, before anything is registered."""
+"""The engine: validates a user's values against the declarations, before anything is registered."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
@@ -14,8 +14,8 @@ from components.arguments.place import Place
 
 T = TypeVar("T")
 
-# Outputs that are checked already: a value that is made from another keeps its Outputs, by which two
-# of them are known to be of one thing.
+# Outputs that are checked already. They are not wrapped again, so that a value that is made from
+# another has the same Outputs, and comparisons find them equal.
 _CHECKED: WeakKeyDictionary[pulumi.Output[Any], Declared] = WeakKeyDictionary()
 
 
@@ -32,11 +32,11 @@ def resolved(where: str, declaration: type[T], args: Any) -> T:
 
 
 def check_fields(where: str, value: Any) -> None:
-    """Hold a dataclass against its declarations, from its ``__post_init__``."""
+    """Validate a dataclass against its declarations, from its ``__post_init__``."""
     for key, declared in arguments_of(value.__class__).items():
         given = getattr(value, key)
         if given is not None or declared.required:
-            # What is frozen is complete only now.
+            # The dataclass may be frozen.
             object.__setattr__(value, key, resolve(Place(where, key), declared, given))
 
 

@@ -1,4 +1,4 @@
-"""The one error for input that cannot be right."""
+"""The error for invalid input."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ class InputError(pulumi.RunError):
     """An argument was refused before any resource was registered.
 
     Pulumi prints a RunError without a traceback, so the message is all that a user sees: it names
-    the component, the argument, the value received and what would be right.
+    the component, the argument, the value received and what is expected.
     """
 
     FOUND: ClassVar[str | None] = None
@@ -23,7 +23,7 @@ class InputError(pulumi.RunError):
         :param where: the component and its name, for example ``ShardedRedis "cache"``
         :param argument: the argument's name as the user typed it, ``ports[0].port``
         :param value: the value received; never pass a secret
-        :param expected: what would be right, as a clause: ``must be at least 1``
+        :param expected: what is expected, as a clause: ``must be at least 1``
         """
         self.where = where
         self.argument = argument

@@ -40,13 +40,13 @@ MountPath = Annotated[
         (*_ODD_PATHS, "/proc", "/sys/fs", "/dev/fd", "/etc/a:b"),
     ),
 ]
-"""An absolute path on which, or in whose folder, something is mounted."""
+"""An absolute path of a mount, or of a file in a mounted folder."""
 WritableFolders = Annotated[Sequence[MountPath], DISTINCT]
-"""Folders of their own, empty at first."""
+"""Separate folders, initially empty."""
 
 _OBJECT_BYTES = 2**20
 _FILES = Constraint(
-    "at most 1 MiB of files together, which is what a ConfigMap or Secret takes",
+    "at most 1 MiB of files together, the limit of a ConfigMap or Secret",
     lambda given: plain_bytes(given) < _OBJECT_BYTES,
     ({"/etc/large/a": "x" * _OBJECT_BYTES},),
 )

@@ -16,7 +16,7 @@ _SAYS = "an image reference, name:tag"
 
 class _Image(Address):
     def has_credentials(self, value: str) -> bool:
-        """Before a digest stands an @ as well."""
+        """Whether there is an @ other than that of a digest."""
         return "@" in value and not value.partition("@")[2].startswith("sha256:")
 
 
@@ -47,4 +47,4 @@ Registry = Annotated[
         ("", "https://r", "user:pass@r", "r:5000/", "r/A", "r//a", "r:port", "r s", "r\n"),
     ),
 ]
-"""A registry, with a folder in it if any."""
+"""A registry, with a path in it if any."""

@@ -36,18 +36,18 @@ ObjectName = Annotated[
         odd=("Web", "we_b", "we b", "-web", "web-", "web.", "a..b", "a/b"),
     ),
 ]
-"""Name of an object that is there already: a Secret, a StorageClass."""
+"""Name of an object that exists already: a Secret, a StorageClass."""
 
 
 def check_name(
     where: str, name: Any, *, reserve: int = 0, service: bool = False, replicated: bool = False
 ) -> None:
-    """Refuse a component's name from which the names of its objects could not be made.
+    """Refuse a component's name from which the names of its objects cannot be derived.
 
     :param reserve: characters that they add, of the 63 a DNS label may have
-    :param service: whether a Service is called so, which then begins with a letter (RFC 1035)
+    :param service: whether a Service has this name, which must then begin with a letter (RFC 1035)
     :param replicated: whether a StatefulSet and a Service have this very name, without auto-naming,
-        and its replicas are told apart by what is added to it
+        and its replicas have it with a suffix
     """
     place = Place(where, "name")
     if not isinstance(name, str) or not re.fullmatch(_DNS_LABEL, name):
@@ -55,11 +55,9 @@ def check_name(
     if service and not re.fullmatch(_SERVICE, name):
         place.refuse(name, "must begin with a letter, as the name of a Service does")
     if replicated and re.search(r"-r?[0-9]+$", name):
-        # The Service of "db-0" would be that of the first replica of "db", that of "db-r1" the one of
-        # its second StatefulSet.
-        place.refuse(
-            name, "must not end as -0 or -r1 do, which is what replicas of another are called"
-        )
+        # "db-0" is also the name of the first replica of "db", "db-r1" that of its second
+        # StatefulSet.
+        place.refuse(name, "must not end like -0 or -r1, which are suffixes of replicas")
     longest = LABEL_LIMIT - reserve
     if len(name) > longest:
         place.refuse(
@@ -70,7 +68,7 @@ def check_name(
 
 
 def check_resource_name(where: str, name: Any) -> None:
-    """Refuse what is no name of a resource from which no object of the cluster is named."""
+    """Refuse an invalid name of a resource that gives no object of the cluster its name."""
     if not isinstance(name, str) or not re.fullmatch(r"\S{1,200}", name):
         Place(where, "name").refuse(name, "must be a word of at most 200 characters")
 
@@ -100,7 +98,7 @@ Label = Annotated[
         ((), ("a",), ("a", "b", "c"), ("a b", "true"), ("a", "b\n")),
     ),
 ]
-"""One label, for example that by which clients are let in."""
+"""One label, for example the one that admits clients."""
 Labels = Mapping[LabelKey, Later[LabelValue]]
 """Labels of an object."""
 Selector = Mapping[LabelKey, LabelValue]

@@ -1,13 +1,13 @@
-"""Where in a program a value stands, for the message that refuses it."""
+"""The place of a value among the arguments, for error messages."""
 
 from typing import Any, NamedTuple, NoReturn
 
 from components.arguments.errors import InputError, MissingArgumentError, UnknownArgumentError
 
 HIDDEN = "<secret>"
-"""Stands in a message for a value that must not be read there."""
+"""Placeholder for a secret value in messages."""
 DEFERRED = "<known only later>"
-"""Stands in a message for an Output."""
+"""Placeholder for an Output in messages."""
 
 
 class Place(NamedTuple):
@@ -18,7 +18,7 @@ class Place(NamedTuple):
     argument: str = ""
     """Path of the argument as the user wrote it; empty for all arguments together."""
     secret: bool = False
-    """Whether what stands here is kept out of messages."""
+    """Whether messages hide its value."""
 
     def key(self, key: str) -> "Place":
         """An argument, or a key of one that has known keys: ``storage.size``."""
@@ -26,12 +26,12 @@ class Place(NamedTuple):
 
     def entry(self, key: object) -> "Place":
         """An entry of a list or mapping: ``ports[0]``, ``env[MODE]``."""
-        # A message stays one line, whatever somebody called an entry.
+        # A message stays one line, whatever the name of an entry.
         shown = key if str(key).isprintable() else repr(key)
         return Place(self.where, f"{self.argument}[{shown}]", self.secret)
 
     def a_key(self) -> "Place":
-        """A key of a mapping, which is not yet known to be one: ``labels (a key)``."""
+        """A key of a mapping, which may be invalid: ``labels (a key)``."""
         return Place(self.where, f"{self.argument} (a key)", self.secret)
 
     def hidden(self) -> "Place":
@@ -41,7 +41,7 @@ class Place(NamedTuple):
     def refuse(self, value: Any, expected: str) -> NoReturn:
         """Raise the error for a value.
 
-        :param expected: what would be right, as a clause: ``must be at least 1``
+        :param expected: what is expected, as a clause: ``must be at least 1``
         """
         shown = _AsItIs(HIDDEN) if self.secret else value
         raise InputError(self.where, self.argument or "args", shown, expected)

@@ -1,4 +1,4 @@
-"""Plain values: numbers, strings, booleans, lists and mappings, none taken for another."""
+"""Plain values: numbers, strings, booleans, lists and mappings, without conversion."""
 
 import math
 import re
@@ -10,13 +10,13 @@ from components.arguments.place import Place
 SCALARS: Mapping[type, str] = {
     int: "a whole number", float: "a number", str: "a string", bool: "true or false",
 }  # fmt: skip
-"""What a message says of each."""
+"""Names of the types in messages."""
 # Half of a surrogate pair, which neither Pulumi's protocol nor a file can hold.
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are there: neither None nor an empty list, mapping or text."""
+    """The fields that are set: neither None nor an empty list, mapping or text."""
     return {k: v for k, v in fields.items() if v is not None and v not in ([], (), {}, "")}
 
 

@@ -53,27 +53,27 @@ Cpu = Annotated[str, _CPU]
 Memory = Annotated[str, _MEMORY]
 """Memory of a container."""
 Size = Annotated[str, _SIZE]
-"""Size of something that is not a container's memory and no volume that stays."""
+"""Size other than that of a container's memory or a persistent volume."""
 VolumeSize = Annotated[str, _VOLUME]
 """Size of a persistent volume."""
 
 NO_LIMIT = "none"
-"""Stands for the limit of cpu that a container does not have."""
+"""The limit of cpu of a container without one."""
 
 _NATIVE = {"cpu": _CPU, "memory": _MEMORY, "ephemeral-storage": _SIZE}
 
 
 class _Resources(Constraint):
-    """Requests and limits of what Kubernetes knows, each a quantity of its kind; a plain ``none``
-    takes the limit of cpu away.
-    """
+    """Requests and limits, each a quantity of its kind; a plain ``none`` removes the limit of cpu."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The resources, or InputError."""
         found = dict(value)
         for part in ("requests", "limits"):
             if is_deferred(value.get(part)):
-                place.key(part).refuse_deferred("must be a plain mapping; Outputs may stand in it")
+                place.key(part).refuse_deferred(
+                    "must be a plain mapping; its values may be Outputs"
+                )
             if part in value:
                 found[part] = {
                     resource: self._limit(place.key(part).key(resource), resource, quantity)
@@ -89,8 +89,8 @@ class _Resources(Constraint):
         if resource in _NATIVE:
             place.refuse(
                 quantity,
-                f"must be {_NATIVE[resource].says}: without a limit one container takes what the "
-                "others on its node need. Only the limit of cpu can be taken away",
+                f"must be {_NATIVE[resource].says}: without a limit one container can starve the "
+                "others on its node. Only the limit of cpu can be removed",
             )
         return self._quantity(place, resource, quantity)
 
@@ -116,4 +116,4 @@ Resources = Annotated[
     ResourceRequirementsArgsDict,
     _Resources(f'requests and limits; limits.cpu "{NO_LIMIT}" is no limit', bool, _ODD_RESOURCES),
 ]
-"""Requests and limits of a container; what is left out keeps the default of every container."""
+"""Requests and limits of a container; omitted ones keep the defaults of all containers."""

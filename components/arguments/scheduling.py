@@ -43,7 +43,7 @@ class _PodTerm(TypedDict, total=False):
 
 
 class _Complete(Constraint):
-    """What one key of a toleration says of another, as the API server does."""
+    """Checks across the keys of a toleration, as in the API server."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The toleration, or InputError."""
@@ -57,7 +57,7 @@ class _Complete(Constraint):
         if "toleration_seconds" in value and value.get("effect") != "NoExecute":
             place.key("toleration_seconds").refuse(
                 value["toleration_seconds"],
-                'must be left out unless the effect is "NoExecute": others evict nothing',
+                'must be left out unless the effect is "NoExecute": other effects evict no pod',
             )
         return value
 
@@ -83,7 +83,7 @@ Tolerations = Sequence[
 
 
 class _Expressions(Constraint):
-    """Operators with as many values as they take, as the API server counts them."""
+    """The number of values for each operator, as in the API server."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The affinity, or InputError."""
@@ -139,4 +139,4 @@ SHAPES: Mapping[str, type] = {
     "TolerationArgsDict": _Toleration,
     "WeightedPodAffinityTermArgsDict": _Preferred,
 }
-"""What is declared of Kubernetes' own shapes, by the name of the SDK's TypedDict."""
+"""Declarations for Kubernetes' own types, by the name of the SDK's TypedDict."""

@@ -1,6 +1,6 @@
-"""Kubernetes' own shapes: what the SDK's TypedDicts say, with keys in either spelling.
+"""Kubernetes' own types: validation by the SDK's TypedDicts, with keys in either spelling.
 
-They are read only as deep as a value goes, for a pod's volume alone names some hundred types.
+The types are evaluated only as deep as a value goes: a pod's volume alone refers to some hundred.
 """
 
 import collections.abc
@@ -25,10 +25,10 @@ _SHAPES = {**containers.SHAPES, **scheduling.SHAPES}
 def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str, Any]:
     """A mapping as the TypedDict says, its keys in the SDK's spelling.
 
-    An Output may stand everywhere below it and is not looked into, but for what is declared in
-    ``SHAPES`` of ``containers`` and ``scheduling``.
+    Outputs are allowed everywhere in it, and not checked unless ``SHAPES`` of ``containers`` or
+    ``scheduling`` declares them.
 
-    :param resolve: what holds a value against its declaration
+    :param resolve: validates a value against its declaration
     :raises InputError: an unknown or missing key, a value of another type
     """
     if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What one argument says about another."""
+"""Checks across arguments."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

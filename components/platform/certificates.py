@@ -1,7 +1,7 @@
 """Authority and Certificate: TLS keys that stay the same from one update to the next.
 
-An authority is one composition's own; nothing outside of it trusts it. Whoever has its key can
-issue certificates for any name, so only Certificate is given it, and it is mounted nowhere.
+An authority belongs to one composition; nothing outside trusts it. Its key can issue certificates
+for any name, so only Certificate gets it, and no pod mounts it.
 """
 
 import datetime
@@ -40,16 +40,16 @@ from components.arguments.addresses import IpAddress
 from components.arguments.constraints import Constraint
 from components.arguments.names import check_resource_name
 
-# What a certificate may be used for: to be connected to, to connect.
+# What a certificate may authenticate (extended key usage): a server, a client.
 _PURPOSES = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
 }
 # X.509 bounds a common name, in bytes.
 _COMMON_NAME_LIMIT = 64
-# Clocks that are late must not take a new certificate for one of the future.
+# Clock skew: a client whose clock is behind must accept a new certificate.
 _SKEW = datetime.timedelta(hours=1)
-# With less than this part of its life ahead, an update makes a new one.
+# With less than this part of its validity left, an update renews it.
 _RENEWED_AT = 1 / 3
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -69,7 +69,7 @@ _CommonName = Annotated[
 _DnsName = Annotated[
     str,
     matching(
-        # What ends in a number is an address, which clients look for among those.
+        # A name that ends in a number is an address, which clients look up among the addresses.
         rf"(?!(.*\.)?[0-9]+$)(\*\.)?{_LABEL}(\.{_LABEL})*",
         "a host name such as db.shop.svc or *.shop.svc",
         most=253,
@@ -83,16 +83,16 @@ _Days = Annotated[int, between(1, 36500)]
 
 
 class AuthorityArgs(TypedDict):
-    """Arguments of Authority. A changed one makes another authority and new certificates."""
+    """Arguments of Authority. A change replaces the authority and its certificates."""
 
     common_name: NotRequired[_CommonName]
     """Name in the certificate."""
     validity_days: NotRequired[Annotated[_Days, Default(3650)]]
-    """Days for which it is valid. An authority is not renewed by itself."""
+    """Days for which it is valid. An authority is not renewed automatically."""
 
 
 class AuthorityProvider(ResourceProvider):
-    """Makes a key and a certificate signed with it, and new ones only when it is replaced."""
+    """Makes a key and a self-signed certificate, and new ones only when it is replaced."""
 
     # What is serialised is a reference to this class, which is no secret.
     serialize_as_secret_always = False
@@ -114,7 +114,7 @@ class AuthorityProvider(ResourceProvider):
         )
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another name or validity is another authority."""
+        """Another name or validity replaces the authority."""
         return _diff(("common_name", "validity_days"), _olds, _news)
 
 
@@ -122,7 +122,7 @@ class Authority(Resource, name="Authority"):
     """A certificate authority of its own. Its key is a secret in state and in outputs."""
 
     certificate: pulumi.Output[str]
-    """What its certificates are verified with, PEM."""
+    """The certificate that clients verify its certificates with, PEM."""
     key: pulumi.Output[str]
     """Its private key, PEM; a secret."""
     created: pulumi.Output[str]
@@ -180,7 +180,7 @@ class CertificateProvider(ResourceProvider):
         return CreateResult(
             secrets.token_hex(8),
             {
-                # The authority's key stays where it was: with the inputs, which are secret.
+                # The authority's key stays in the inputs only, which are secret.
                 **{argument: props[argument] for argument in _DECIDING},
                 "certificate": certificate.public_bytes(Encoding.PEM).decode(),
                 "key": _pem(key),
@@ -189,7 +189,7 @@ class CertificateProvider(ResourceProvider):
         )
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Other arguments make another certificate, and so does the end of its time."""
+        """Other arguments replace the certificate, and so does its approaching expiry."""
         diff = _diff(_DECIDING, _olds, _news)
         if not diff.replaces and _nearly_over(_olds["certificate"], _olds["authority"]):
             return DiffResult(changes=True, replaces=["certificate"], delete_before_replace=False)
@@ -203,16 +203,17 @@ _DECIDING = (
 
 
 class CertificateArgs(TypedDict):
-    """Arguments of Certificate. A changed one makes another certificate."""
+    """Arguments of Certificate. A change replaces the certificate."""
 
     authority: Authority
-    """What issues it."""
+    """The authority that issues it."""
     dns_names: NotRequired[Annotated[Sequence[Later[_DnsName]], Default(())]]
-    """Host names that it is for, also ``*.`` and a domain. A server's needs one, or an address."""
+    """Host names that it is valid for, also wildcards such as ``*.shop.svc``. A server's
+    certificate needs a name or an address."""
     ip_addresses: NotRequired[Annotated[Sequence[Later[IpAddress]], Default(())]]
-    """Addresses that it is for."""
+    """IP addresses that it is valid for."""
     common_name: NotRequired[_CommonName]
-    """Name of its holder. Hosts are compared with ``dns_names`` only."""
+    """Name of its subject. Clients compare hosts with ``dns_names`` only."""
     usages: NotRequired[
         Annotated[
             Sequence[Annotated[str, one_of(*_PURPOSES)]], NOT_EMPTY, DISTINCT, Default(("server",))
@@ -221,7 +222,7 @@ class CertificateArgs(TypedDict):
     """``server``, ``client`` or both."""
     validity_days: NotRequired[Annotated[_Days, Default(90)]]
     """Days for which it is valid. It never outlives its authority. An update in the last third of
-    that time makes a new one; without any update it ends."""
+    that time renews it; without an update it expires."""
     generation: NotRequired[Annotated[int, Default(1)]]
     """Any other number makes a new certificate and key."""
 
@@ -229,7 +230,7 @@ class CertificateArgs(TypedDict):
 class Certificate(Resource, name="Certificate"):
     """A key and its certificate. The key is a secret in state and in outputs.
 
-    Nothing but an update renews it, so with 90 days there must be one at least every 30.
+    Only an update renews it, so with 90 days there must be one at least every 30 days.
     """
 
     certificate: pulumi.Output[str]
@@ -239,7 +240,7 @@ class Certificate(Resource, name="Certificate"):
     authority: pulumi.Output[str]
     """The certificate of the authority that issued it, PEM."""
     serial: pulumi.Output[str]
-    """Its serial number in hexadecimal digits, which tells it from the one before."""
+    """Its serial number in hexadecimal digits."""
 
     def __init__(
         self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
@@ -292,7 +293,7 @@ def _begun(
     now: datetime.datetime,
     issuer: x509.Certificate | None = None,
 ) -> x509.CertificateBuilder:
-    """What the certificates of an authority and of a holder have in common.
+    """What the certificates of an authority and of a subject have in common.
 
     :param issuer: the authority's; without one it is an authority itself
     """
@@ -340,7 +341,7 @@ def _nearly_over(certificate: str, authority: str) -> bool:
     read = x509.load_pem_x509_certificate(certificate.encode())
     begin, end = read.not_valid_before_utc, read.not_valid_after_utc
     if end >= x509.load_pem_x509_certificate(authority.encode()).not_valid_after_utc:
-        # A new one would end with its authority, too.
+        # A new one would expire with its authority, too.
         return False
     return (end - _now()) < (end - begin) * _RENEWED_AT
 

@@ -20,14 +20,14 @@ REGISTRY_IMAGE = "registry:2.8.3"
 INSTANCE_LABEL = "dds.instance"
 
 _STATE_FOLDER = "/var/lib/rancher/k3s"
-# A node writes much there; on the container's own layer kubelet's overlays would not mount. They
-# go with the container.
+# A node writes much there, and kubelet's overlays do not mount on the container's own layer. They
+# are removed with the container.
 _SCRATCH_FOLDERS = ("/var/lib/kubelet", "/var/lib/cni", "/var/log")
 _REGISTRY_PORT = 5000
 _API_PORT = 6443
 _START_SECONDS = 300
 _GRACE_SECONDS = 20
-# The longest name that is made of it; those of containers are hosts as well.
+# Leaves room for the longest derived name; names of containers are host names as well.
 _INSTANCE_LIMIT = LABEL_LIMIT - len("-registry-data")
 
 
@@ -51,8 +51,8 @@ class ClusterArgs(TypedDict):
 class Cluster(pulumi.ComponentResource):
     """One server, its agents and a registry as containers, published on 127.0.0.1 only.
 
-    It is ready when it is made: all nodes Ready, and DNS, storage and metrics available. Whether
-    the nodes are k3s or another image with the same interface makes no difference here.
+    Its creation waits until all nodes are Ready, and DNS, storage and metrics are available.
+    Whether the nodes are k3s or another image with the same interface makes no difference here.
     """
 
     kubeconfig: pulumi.Output[str]
@@ -182,7 +182,7 @@ class Cluster(pulumi.ComponentResource):
         after: Sequence[docker.Container] = (),
         **more: Any,
     ) -> docker.Container:
-        """A container that stays, and is waited for until it is healthy.
+        """A long-running container; its creation waits until it is healthy.
 
         :param more: other arguments of the Container
         """

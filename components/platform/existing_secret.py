@@ -1,4 +1,4 @@
-"""ExistingSecret: a Secret of the cluster that somebody else keeps, read for what a component needs."""
+"""ExistingSecret: passwords from a Secret that is managed elsewhere."""
 
 import base64
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class ExistingSecretArgs(TypedDict):
 class ExistingSecret(pulumi.ComponentResource):
     """Passwords that an operator or a vault keeps in a Secret, in place of generated ones.
 
-    Registers nothing: each preview and update reads the Secret as it is then, and fails without it.
-    What its keys hold is a secret in the state and in outputs. When the Secret changes, the next
-    update changes what was made of it; nothing follows it before.
+    Registers nothing: each preview and update reads the current Secret, and fails without it. Its
+    values are secrets in the state and in outputs. A change of the Secret takes effect with the
+    next update, not before.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ExistingSecret(pulumi.ComponentResource):
         self.register_outputs({})
 
     def value(self, key: str) -> pulumi.Output[str]:
-        """What the Secret has under a key, a secret.
+        """The Secret's value of a key, a secret.
 
-        :raises InputError: when it is read: the Secret has no such key, or no text under it
+        :raises InputError: when it is read: the Secret has no such key, or its value is not text
         """
 
         def decoded(data: Mapping[str, str] | None) -> str:

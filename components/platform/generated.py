@@ -23,33 +23,31 @@ class PasswordArgs(TypedDict):
     length: NotRequired[Annotated[int, between(16, 128), Default(32)]]
     """Letters and digits. 32 are 190 bits."""
     keepers: NotRequired[Annotated[Mapping[str, Secret[str]], Default({})]]
-    """Values whose change makes a new password, and forgets the one before it."""
+    """Values whose change generates a new password, without keeping the former one."""
     generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
-    """Another number makes a new password too, but the one before it stays known as ``former``."""
+    """Another number generates a new password too, but keeps the former one as ``former``."""
 
 
 class RotationArgs(TypedDict):
-    """How generated passwords are replaced while clients go on."""
+    """Rotation of generated passwords without downtime."""
 
     generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
-    """Another number makes new passwords. Servers take them and the former ones, then clients are
-    replaced, which use the new ones."""
+    """Another number generates new passwords. Servers accept them and the former ones, then a
+    rolling update of the clients switches to the new ones."""
     keep_former: NotRequired[Annotated[bool, Default(True)]]
-    """Whether the passwords before the last change of ``generation`` are good as well. Set it to
-    false when no client uses them any more, or at once if they are in wrong hands: clients that have
-    not been replaced yet are refused then."""
+    """Whether servers still accept the passwords before the last change of ``generation``. Set it
+    to false when no client uses them any more, or at once if they have leaked: servers then reject
+    clients that are not updated yet."""
 
 
 class PasswordProvider(ResourceProvider):
-    """Makes a password on creation, another one for another generation, and a new one only when it
-    is replaced.
-    """
+    """Generates a password on creation, on replacement and for another generation."""
 
     # What is serialised is a reference to this class, which is no secret.
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Draw a password."""
+        """Generate a password."""
         outs = {
             **_given(props),
             "value": _drawn(props),
@@ -59,16 +57,16 @@ class PasswordProvider(ResourceProvider):
         return CreateResult(id_=secrets.token_hex(8), outs=outs)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another length or keeper is another password; another generation keeps the former."""
+        """Another length or keeper replaces the password; another generation keeps the former."""
         olds, news = _given(_olds), _given(_news)
         replaces = [key for key in ("length", "keepers") if olds[key] != news[key]]
-        # A state from before there were generations is completed, or no preview would know of it
-        # that there is no former one.
+        # A state from before generations is completed, so that previews know that there is no
+        # former password.
         changes = olds != news or "former" not in _olds
         return DiffResult(changes=changes, replaces=replaces, delete_before_replace=False)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Draw the next generation's password."""
+        """Generate the next generation's password."""
         olds, news = _given(_olds), _given(_news)
         outs = {
             **news,
@@ -100,9 +98,9 @@ class Password(Resource, name="Password"):
     value: pulumi.Output[str]
     """The password."""
     former: pulumi.Output[str]
-    """That of the generation before; empty if there was none."""
+    """The password of the former generation; empty if there is none."""
     former_generation: pulumi.Output[int]
-    """Number of that generation; 0 if there was none."""
+    """Number of that generation; 0 if there is none."""
 
     def __init__(
         self,
@@ -129,7 +127,7 @@ class Password(Resource, name="Password"):
 
 @dataclasses.dataclass(frozen=True)
 class Rotated:
-    """A password of a server's user, and the one before it as long as it is good, too."""
+    """A password of a server's user, and the former one as long as the server accepts it."""
 
     value: pulumi.Output[str]
     """What clients log in with; a secret."""
@@ -138,21 +136,21 @@ class Rotated:
     former_generation: pulumi.Output[int]
     """Number of its generation; 0 if there is none."""
     generation: int = 1
-    """That of the present one."""
+    """Number of the current generation."""
 
     @property
     def accepted(self) -> pulumi.Output[list[str]]:
-        """All that the server takes, the present one first."""
+        """All passwords that the server accepts, the current one first."""
         return pulumi.Output.all(self.value, self.former).apply(
             lambda known: [password for password in known if password]
         )
 
     def login(self, user: str) -> str:
-        """What a user of the present generation is called, where a server knows one password a user."""
+        """Login name of the current generation, for a server with one password for each user."""
         return _login(user, self.generation)
 
     def logins(self, user: str) -> pulumi.Output[list[str]]:
-        """All names of the user, in the order of ``accepted``."""
+        """All login names of the user, in the order of ``accepted``."""
         present = self.login(user)
         return self.former_generation.apply(
             lambda former: [present, _login(user, int(former))] if former else [present]
@@ -181,7 +179,7 @@ def rotated(name: str, rotation: RotationArgs, opts: pulumi.ResourceOptions) -> 
 
 
 def given(value: pulumi.Input[str], former: pulumi.Input[str] | None = None) -> Rotated:
-    """One that the user keeps, with the one before it if that is still good."""
+    """A password that is managed elsewhere, with the former one if it is still accepted."""
     return Rotated(
         pulumi.Output.secret(value),
         pulumi.Output.secret(former or ""),

@@ -33,29 +33,29 @@ ImageName = Annotated[
         odd=("Redis", "a/b", "..", "a b", "-a", "a-", "a:1", "a\n"),
     ),
 ]
-"""A folder that an image is built from and called after."""
+"""Name of an image, and of the folder that it is built from."""
 
 
 class ImageCatalogArgs(TypedDict):
     """Arguments of ImageCatalog."""
 
     names: Annotated[Sequence[ImageName], DISTINCT]
-    """Folders to build images from, unless an override takes their place."""
+    """Folders to build images from, unless they are overridden."""
     registry: NotRequired[Later[Registry]]
-    """The registry to push to, reached under the same name by the cluster's nodes. Needed only
-    where something is built."""
+    """The registry to push to; the nodes pull from it under the same name. Required only if an
+    image is built."""
     folder: NotRequired[Annotated[LocalPath, Default("images")]]
     """Where those folders are, relative to the program."""
     overrides: NotRequired[Annotated[Mapping[ImageName, Later[Image]], Default({})]]
-    """Images by name that are used instead of building."""
-    base: NotRequired[Annotated[Later[Image], DefaultsTo("what each Dockerfile says")]]
-    """Base image, handed to the builds as the argument BASE."""
+    """Images to use instead of building them, by name."""
+    base: NotRequired[Annotated[Later[Image], DefaultsTo("the one of each Dockerfile")]]
+    """Base image, passed to the builds as the argument BASE."""
 
 
 class ImageCatalog(pulumi.ComponentResource):
     """One image per folder, built and pushed when something in the folder has changed.
 
-    ``reference`` names an image by its digest, so what uses it is rolled when it has changed, and
+    ``reference`` names an image by its digest, so its workloads roll out when it has changed, and
     only then.
     """
 

@@ -19,7 +19,8 @@ PATH = "/etc/rancher/k3s/k3s.yaml"
 """Where a server node keeps the administrator's kubeconfig."""
 
 SYSTEM_DEPLOYMENTS = ("coredns", "local-path-provisioner", "metrics-server")
-"""What a node brings along in the namespace kube-system, k3s and the project's own alike."""
+"""Deployments of a new cluster in the namespace kube-system, of k3s and of the project's own
+nodes."""
 
 METRICS_API = "v1beta1.metrics.k8s.io"
 """The API service of metrics-server."""
@@ -33,7 +34,7 @@ class NotReadyError(Exception):
 
 
 def rewritten(kubeconfig: str, name: str, api_port: int) -> str:
-    """The kubeconfig for use from the machine itself: its address, and names that tell it apart.
+    """The kubeconfig for use from the machine itself: its address, and unique names.
 
     :param name: name of cluster, user and context
     :param api_port: port of the API server on 127.0.0.1
@@ -71,7 +72,7 @@ def missing(
     available = {
         one["metadata"]["name"]
         for one in deployments["items"]
-        # Right after an update the figures are those of the generation before.
+        # Right after an update the status is that of the former generation.
         if one["status"].get("observedGeneration", 0) >= one["metadata"].get("generation", 0)
         and one["status"].get("availableReplicas", 0) >= one["spec"].get("replicas", 1)
     }
@@ -140,9 +141,9 @@ def _connect(kubeconfig: str, api_port: int) -> None:
 
 
 def read_when_ready(props: dict[str, Any]) -> str:
-    """Wait, at most ``timeout`` seconds, until the cluster can be used; its kubeconfig then.
+    """Wait, at most ``timeout`` seconds, until the cluster can be used; return its kubeconfig.
 
-    :raises NotReadyError: with all that was still missing when the time was over
+    :raises NotReadyError: with all that was still missing at the timeout
     """
     end = time.monotonic() + float(props["timeout"])
     server = _Server(docker.from_env().api, props["container"])
@@ -180,7 +181,7 @@ class _Provider(ResourceProvider):
         return UpdateResult({**_news, "content": read_when_ready(_news)})
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        # How long to wait says nothing about the outcome.
+        # The timeout does not affect the result.
         names = ("container", "container_ids", "cluster", "nodes", "api_port")
         return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in names))
 

@@ -1,4 +1,4 @@
-"""Prometheus: scrapes what adapters offer and raises alarms (chapter 4)."""
+"""Prometheus: scrapes the adapters and raises alerts (chapter 4)."""
 
 from collections.abc import Sequence
 from typing import Annotated, NotRequired, TypedDict, cast
@@ -31,26 +31,27 @@ class PrometheusArgs(TypedDict):
     image: Later[Image]
     """Image with prometheus and promtool."""
     jobs: Annotated[Sequence[ScrapeJob], NOT_EMPTY]
-    """What it scrapes, most often ``exporter.job`` of several, each with a name of its own. It is
-    let in there, also in other namespaces."""
+    """Scrape jobs, most often ``exporter.job`` of several, with unique names. Their NetworkPolicies
+    admit it, also in other namespaces."""
     alerts: NotRequired[Annotated[Sequence[Alert], Default(())]]
-    """Rules, most often ``exporter.alerts``."""
+    """Alerting rules, most often ``exporter.alerts``."""
     scrape_interval_seconds: NotRequired[Annotated[int, between(1, 300), Default(15)]]
     """Seconds between two scrapes and two evaluations of the rules."""
     retention_hours: NotRequired[Annotated[int, between(1, 87600), Default(24)]]
     """Hours for which samples are kept."""
     clients: NotRequired[Clients]
-    """Who may query it, beside what has its ``reach``; ``{}`` is every pod of the namespace."""
+    """Peers that may query it, beside workloads with its ``reach``; ``{}`` is every pod of the
+    namespace."""
     hosting: NotRequired[Annotated[SingletonHosting, Default({})]]
     """Namespace, labels, nodes and resources, of which default requests are cpu 50m and memory 96Mi,
-    and the default limit of memory is 384Mi. With ``storage`` what was measured outlives the pod; by
-    default it is lost with it."""
+    and the default limit of memory is 384Mi. With ``storage`` the samples outlive the pod; by
+    default they are lost with it."""
 
 
 class Prometheus(pulumi.ComponentResource):
     """A Prometheus that finds its targets by DNS, so that it needs no access to the API server.
 
-    Registers one StatefulApplication, whose pods each job's NetworkPolicy lets in.
+    Registers one StatefulApplication, whose pods each job's NetworkPolicy admits.
     """
 
     application: StatefulApplication
@@ -62,7 +63,7 @@ class Prometheus(pulumi.ComponentResource):
     config: pulumi.Output[str]
     """The configuration file."""
     rules: str
-    """The file of rules."""
+    """The file of alerting rules."""
 
     def __init__(
         self, name: str, args: PrometheusArgs, opts: pulumi.ResourceOptions | None = None

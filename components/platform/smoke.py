@@ -30,10 +30,10 @@ _TEXT = Constraint("a script: it must not be empty", lambda text: bool(text.stri
 
 
 class _Stable(Constraint):
-    """What has one form in JSON, the same in every run."""
+    """A value with one form in JSON, the same in every run."""
 
     def check(self, place: Place, value: Any) -> Any:
-        """The value, or InputError. An Output in it is for when it is known."""
+        """The value, or InputError. An Output in it is checked when it resolves."""
         if isinstance(value, pulumi.Resource):
             place.refuse(
                 value, "must be a value such as one of its outputs; a resource goes into depends_on"
@@ -70,13 +70,13 @@ class SmokeTestArgs(TypedDict):
     """Image that has the script's interpreter and tools."""
     script: Later[Annotated[str, _TEXT]]
     """The check, for ``sh -eu``, or for ``python3`` if its first line is ``#!`` and names it. It
-    passes by ending with 0. What it printed last is in the error when it does not."""
+    passes with exit code 0; otherwise the error has its last output."""
     covers: NotRequired[Annotated[Sequence[Secret[Annotated[Any, _STABLE]]], Default(())]]
-    """Values whose change makes the check run again, most often outputs of what it checks. Only
-    their digest is kept, so secrets may be among them if they are long."""
+    """Values whose change reruns the check, most often outputs of what it checks. Only their digest
+    is stored, so long secrets may be among them."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
     """What the script connects to, such as ``application.reach``, beside what its companions do. It
-    runs when that is ready."""
+    starts once these dependencies are ready."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Companions of the script, for example the ambassador that it tests."""
     env: NotRequired[Annotated[Env, Default({})]]
@@ -86,15 +86,15 @@ class SmokeTestArgs(TypedDict):
     secret_files: NotRequired[Annotated[SecretFiles, Default({})]]
     """Secrets that the script reads, by their absolute paths."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86400), Default(120)]]
-    """Seconds for all tries together."""
+    """Timeout of all attempts together, in seconds."""
     backoff_limit: NotRequired[Annotated[int, between(0, 100), Default(1)]]
-    """Tries after the first one has failed."""
+    """Retries after the first attempt has failed."""
     hosting: NotRequired[Annotated[PodHosting, Default({})]]
     """Namespace, labels, nodes and resources."""
 
 
 class SmokeTest(pulumi.ComponentResource):
-    """A Job that must succeed, or the deployment fails and names the check.
+    """A Job that must succeed; otherwise the deployment fails and the error names the check.
 
     It runs on the first deployment, again when the script or anything in ``covers`` changes, and
     again when it had failed. A preview does not run it.

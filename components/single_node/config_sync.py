@@ -1,7 +1,8 @@
 """Sidecar: the application's configuration follows its source while the pod runs (chapter 2).
 
-Beside the application runs a program that reads the source again and again, checks what it got, swaps
-the files all at once and tells the application. What is refused, or cannot be had, changes nothing.
+A program beside the application polls or watches the source, validates its content, swaps the files
+atomically and notifies the application. While the source is unavailable or invalid, nothing
+changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,12 +49,12 @@ _SECRET = "/etc/config-sync-secret"  # noqa: S105 (a path)
 _FOLDER = "/config"
 _LONGEST_PART, _LONGEST_NAME = 255, 1024
 _LONGEST_SECONDS = 86_400
-# Old and new files, and what a check may write beside them.
+# Room for the old files, the new files and what a check writes.
 _COPIES = 3
 
 
 def _is_name(text: str) -> bool:
-    """Whether the program takes it for a name in its folder."""
+    """Whether the program accepts it as a file name in its folder."""
     return (
         text.isprintable()
         and len(text.encode()) <= _LONGEST_NAME
@@ -82,7 +83,7 @@ _BRANCH = matching(
     odd=("-x", "a..b", "a//b", "a/", "a.", "a.lock", "a/.b", "a b", "a~1", "a:b", "a\n", "ä"),
 )
 _AUTHORIZATION = matching(
-    # The program takes a line feed at the end away.
+    # The program strips a trailing line feed.
     r"[!-~][ -~]*\n?",
     "a line of ASCII characters such as Bearer ...",
     most=8192,
@@ -99,35 +100,36 @@ _Server = Annotated[Reach, speaking("http", "https"), ONE_ENDPOINT]
 
 
 class HttpSourceArgs(TypedDict):
-    """One document over HTTP, asked for by interval; unchanged ones are not sent again (ETag)."""
+    """One document over HTTP, polled at the interval; an unchanged one is not sent again (ETag)."""
 
     server: _Server
-    """Its ``url`` answers with a JSON object of names and texts."""
+    """Its ``url`` returns a JSON object of file names and contents."""
     file: NotRequired[Annotated[str, _FILE]]
-    """Name of the one file that the answer is. Without it, it is a JSON object of several."""
+    """Name of the file for the response body. Without it, the body is a JSON object of several
+    files."""
     authorization: NotRequired[Secret[Annotated[str, _AUTHORIZATION]]]
     """Header Authorization, for example ``Bearer ...``; needs https."""
 
 
 class GitSourceArgs(TypedDict):
-    """A folder of a git repository, asked for by interval; fetched when its branch has moved."""
+    """A folder of a git repository, polled at the interval; fetched if its branch has moved."""
 
     server: Annotated[_Server, NO_QUERY]
-    """It is cloned from its ``url``."""
+    """The repository is cloned from its ``url``."""
     branch: NotRequired[Annotated[str, _BRANCH, Default("main")]]
-    """Its branch."""
+    """The branch."""
     folder: NotRequired[Annotated[str, _SUBFOLDER, DefaultsTo("the whole repository")]]
-    """Folder in it."""
+    """Folder in the repository."""
 
 
 class ConfigSyncArgs(ScrapedArgs):
     """Arguments of ConfigSync. The source is one of ``config_maps``, ``http`` and ``git``."""
 
     image: Later[Image]
-    """The project's image ``companions``, or one made from it that has the check's program."""
+    """The project's image ``companions``, or one based on it that has the check's program."""
     config_maps: NotRequired[Annotated[Selector, NOT_EMPTY]]
-    """Labels: the keys of all ConfigMaps of the namespace that have them are the files. Two of them
-    with the same key are an error."""
+    """Labels that select ConfigMaps of the namespace. Each of their keys is a file; a key that two
+    of them have is an error."""
     http: NotRequired[HttpSourceArgs]
     """A document over HTTP."""
     git: NotRequired[GitSourceArgs]
@@ -135,55 +137,55 @@ class ConfigSyncArgs(ScrapedArgs):
     mode: NotRequired[
         Annotated[str, one_of(*MODES), DefaultsTo("watch for ConfigMaps, interval for others")]
     ]
-    """``watch``, for ConfigMaps only: a change is taken over at once, and all is read again each
-    interval, whatever the watch said. ``interval``: only that."""
+    """``watch``, for ConfigMaps only: a change is applied at once, and all are read again at each
+    interval. ``interval``: polling only."""
     interval_seconds: NotRequired[Annotated[int, between(1, _LONGEST_SECONDS), Default(60)]]
-    """Seconds between two readings."""
+    """Seconds between two polls."""
     stale_after_seconds: NotRequired[
         Annotated[
             int, between(1, 4 * _LONGEST_SECONDS), DefaultsTo("three intervals and 10 seconds")
         ]
     ]
-    """Seconds without a success after which health is bad."""
+    """Seconds without a successful poll after which the health check fails."""
     unready_when_stale: NotRequired[Annotated[bool, Default(False)]]
-    """Whether bad health makes the pod unready. A source that is away then takes all the
-    applications with it that would go on well with what they have."""
+    """Whether a failing health check makes the pod unready. An unavailable source then makes all
+    its applications unready, although they could run with their last configuration."""
     check: NotRequired[Annotated[Sequence[EnvValue], _COMMAND, DefaultsTo("no check")]]
-    """Command that must end with 0 within 30 s before files are taken over. ``{folder}`` stands for
-    the folder with them. It runs in this container."""
-    on_change: NotRequired[Annotated[OnChangeArgs, DefaultsTo("it is not told")]]
-    """How the application is told, after each change but the first, which it starts with. A telling
-    that fails is repeated."""
+    """Command that must exit with 0 within 30 s before new files are applied. ``{folder}`` is
+    replaced by their folder. It runs in this container."""
+    on_change: NotRequired[Annotated[OnChangeArgs, DefaultsTo("no notification")]]
+    """How the application is notified, after each change but the first, which it starts with. A
+    failed notification is retried."""
     may_be_empty: NotRequired[Annotated[bool, Default(False)]]
-    """Whether a source without any file is right; otherwise nothing changes then."""
+    """Whether a source without files is valid; otherwise it changes nothing."""
     size_mb: NotRequired[Annotated[int, between(1, 256), Default(4)]]
-    """Most MiB of all files together."""
+    """Largest total size of the files, in MiB."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9180)]]
-    """Port of the health, the probes and the metrics."""
+    """Port of health, probes and metrics."""
 
 
 _ALERTS = (
     Alert(
         "ConfigStale",
         "config_sync_healthy{$job} == 0",
-        "The configuration of {{ $labels.instance }} may not be what its source says.",
+        "The configuration of {{ $labels.instance }} may be stale.",
     ),
     Alert(
         "ConfigRefused",
         'increase(config_sync_failures_total{$job,what="check"}[10m]) > 0',
-        "The source of {{ $labels.instance }} has files that its check refuses.",
+        "The source of {{ $labels.instance }} has files that fail the check.",
         hold_seconds=0,
     ),
     Alert(
         "ConfigSyncDown",
         "up{$job} == 0",
-        "The configuration's sidecar at {{ $labels.instance }} cannot be scraped.",
+        "The configuration sidecar at {{ $labels.instance }} cannot be scraped.",
     ),
 )
 
 
 class ConfigSync(Scraped, pulumi.ComponentResource):
-    """A folder that is kept like its source, shared with the application.
+    """A folder that is kept in sync with its source and shared with the application.
 
     Registers its configuration. ``companion`` goes to a workload, which mounts the folder with
     ``mount``. The application starts once the folder has its first files.
@@ -233,7 +235,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
             scraped="config-sync",
             reaches=reaches,
             share_process_namespace="signal" in args.get("on_change", {}),
-            # Labels cannot be part of a rule.
+            # RBAC rules cannot select by label.
             rules=(Rule(("configmaps",), ("get", "list", "watch")),)
             if "config_maps" in args
             else (),
@@ -242,7 +244,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
         self.register_outputs({})
 
     def mount(self, path: str) -> VolumeMountArgsDict:
-        """Where the application has the folder: one of its ``volume_mounts``.
+        """Mount of the folder, for the application's ``volume_mounts``.
 
         :param path: absolute; files are ``path/<name>``
         """
@@ -255,12 +257,12 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
     args = resolved(where, ConfigSyncArgs, args)
     given = [source for source in SOURCES if source in args]
     if len(given) != 1:
-        raise InputError(where, ", ".join(SOURCES), given, "must be one of them, the source")
+        raise InputError(
+            where, ", ".join(SOURCES), given, "must be exactly one of them, the source"
+        )
     args.setdefault("mode", "watch" if "config_maps" in args else "interval")
     if args["mode"] == "watch" and "config_maps" not in args:
-        raise InputError(
-            where, "mode", "watch", "must be interval: only ConfigMaps say when they have changed"
-        )
+        raise InputError(where, "mode", "watch", "must be interval: only ConfigMaps can be watched")
     interval = args["interval_seconds"]
     args.setdefault("stale_after_seconds", 3 * interval + 10)
     if args["stale_after_seconds"] <= interval:
@@ -268,13 +270,16 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
             where,
             "stale_after_seconds",
             args["stale_after_seconds"],
-            f"must be above interval_seconds ({interval}), or health is bad between two readings",
+            f"must be above interval_seconds ({interval}), or health fails between two polls",
         )
     if "on_change" in args:
         check_change(where, args["on_change"])
     if "authorization" in (http := args.get("http", {})) and http["server"].app_protocol != "https":
         raise InputError(
-            where, "http.server", http["server"], "must speak https: authorization could be read"
+            where,
+            "http.server",
+            http["server"],
+            "must speak https: authorization is not sent in plain text",
         )
     return args
 
@@ -282,7 +287,7 @@ def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:
 def _source(
     args: ConfigSyncArgs,
 ) -> tuple[dict[str, Any], dict[str, pulumi.Input[str]], tuple[Reach, ...]]:
-    """The program's description of its source, the secret files that it has, what it connects to."""
+    """The program's source, its secret files, and the servers that it connects to."""
     if "config_maps" in args:
         return {"kind": "config_map", "labels": args["config_maps"]}, {}, ()
     kind = "http" if "http" in args else "git"

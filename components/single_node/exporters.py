@@ -1,8 +1,8 @@
 """Adapter: a program's statistics become metrics that Prometheus scrapes (chapter 4).
 
-One shape for all: a companion that listens where it is scraped, lets in who scrapes and nobody
-else, and stays up when the program is down, so that ``<kind>_up 0`` can be told from silence. Its
-probes never ask the program: a redis that is gone is the redis' readiness, not the exporter's.
+Every exporter is a companion that admits only its scrapers and stays up when the program is down,
+so that ``<kind>_up 0`` differs from a failed scrape. Its probes do not depend on the program: a
+Redis that is down is itself unready, its exporter is not.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from components.values.redis_user import RedisUser, check_user
 from components.workloads.program import RESERVE, Program, ScrapedArgs
 
 _PASSWORDS = "/etc/redis-exporter/passwords.json"
-# All that the exporter's scrape runs; CONFIG, which can show secrets, is left out.
+# The commands of a scrape, without CONFIG, which can show secrets.
 _RULES = ("+ping", "+info", "+slowlog|len", "+slowlog|get", "+latency|latest", "+latency|histogram")
 _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 
@@ -39,13 +39,13 @@ class ExporterArgs(ScrapedArgs):
     image: Later[Image]
     """Image of the exporter."""
     deadline_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(3)]]
-    """Seconds that the program has to answer; then it is down. Must be shorter than the scraper's
-    own patience."""
+    """Timeout of the program's response, in seconds; after it the program counts as down. Must be
+    shorter than the scrape timeout."""
 
 
 class RedisExporterArgs(ExporterArgs):
-    """Arguments of RedisExporter. The image starts prometheus-redis-exporter, as Debian calls it, or
-    the upstream redis_exporter (oliver006/redis_exporter).
+    """Arguments of RedisExporter. The image runs Debian's prometheus-redis-exporter or the upstream
+    redis_exporter (oliver006/redis_exporter).
     """
 
     server: NotRequired[
@@ -53,12 +53,12 @@ class RedisExporterArgs(ExporterArgs):
     ]
     """The Redis."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(REDIS.port)]]
-    """Port to be scraped at."""
+    """Port that is scraped."""
     auth: NotRequired[Annotated[bool, Default(True)]]
-    """Whether it logs in as a user of its own, ``user``, which the store must be given. Without,
-    the server's default user must be allowed INFO."""
+    """Whether it authenticates as its own ``user``, which the store must be given. Without it, the
+    server's default user must be allowed INFO."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
-    """When its password is replaced."""
+    """Rotation of its password."""
 
 
 class MetricsExporterArgs(ExporterArgs):
@@ -73,16 +73,16 @@ class MetricsExporterArgs(ExporterArgs):
             DefaultsTo("the program's usual port on 127.0.0.1, for nginx with /stub_status"),
         ]
     ]
-    """The program; of nginx its path is that of stub_status."""
-    port: NotRequired[Annotated[UnprivilegedPort, DefaultsTo("the customary one of the kind")]]
-    """Port to be scraped at."""
+    """The program; for nginx, with the path of stub_status."""
+    port: NotRequired[Annotated[UnprivilegedPort, DefaultsTo("the usual one of the kind")]]
+    """Port that is scraped."""
 
 
 class _Exporter(Scraped):
-    """What both exporters give."""
+    """Base of both exporters."""
 
     dashboard: str
-    """A dashboard as Grafana's JSON."""
+    """A dashboard for Grafana, JSON."""
 
     def _export(self, kind: MetricKind, program: Program, opts: pulumi.ResourceOptions) -> None:
         """Register what the program needs, and the dashboard."""
@@ -102,7 +102,7 @@ class _Exporter(Scraped):
 
 
 class RedisExporter(_Exporter, pulumi.ComponentResource):
-    """Metrics of a Redis, by the known exporter, with a password from a file.
+    """Metrics of a Redis, by redis_exporter, which reads its password from a file.
 
     Registers a headless Service by which Prometheus finds every pod that has the companion, a
     dashboard (a ConfigMap with Grafana's label), and with ``auth`` a password. ``companion`` goes to
@@ -110,7 +110,7 @@ class RedisExporter(_Exporter, pulumi.ComponentResource):
     """
 
     user: RedisUser | None
-    """The user that the store must know; None without ``auth``."""
+    """The user that the store must be given; None without ``auth``."""
 
     def __init__(
         self, name: str, args: RedisExporterArgs, opts: pulumi.ResourceOptions | None = None
@@ -130,7 +130,7 @@ class RedisExporter(_Exporter, pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         server, port = args.get("server", REDIS.server), args["port"]
         address = pulumi.Output.concat("redis://", server.endpoint)
-        # The image says what it is called: it differs between Debian's and the upstream one.
+        # The image's entrypoint names the program: Debian's and upstream's names differ.
         flags: list[pulumi.Input[str]] = [
             *("-redis.addr", address),
             *("-web.listen-address", f":{port}"),
@@ -144,7 +144,7 @@ class RedisExporter(_Exporter, pulumi.ComponentResource):
         if args["auth"]:
             password = rotated(f"{name}-password", args["rotation"], own)
             self.user = RedisUser(name, _RULES, password.value, password.former)
-            # Newer ones look for the address with the user, this one without.
+            # Newer versions look up the address with the user, this one without.
             secret_files[_PASSWORDS] = pulumi.Output.all(server.endpoint, password.value).apply(
                 lambda known: json.dumps(
                     {f"redis://{user}{known[0]}": known[1] for user in ("", f"{name}@")}
@@ -161,10 +161,10 @@ class RedisExporter(_Exporter, pulumi.ComponentResource):
 class MetricsExporter(_Exporter, pulumi.ComponentResource):
     """Metrics of a memcached, an nginx or a twemproxy, by the project's own exporter.
 
-    The exporter that Debian has for nginx ends where nginx does not listen yet, which a companion
-    that starts before it can never outlive; for the others there is none. Registers a headless
-    Service by which Prometheus finds every pod that has the companion, and a dashboard. That of
-    twemproxy stands after the ambassador in ``companions``.
+    Debian's exporter for nginx exits if nginx does not listen yet, but a companion starts before
+    it; Debian has none for the others. Registers a headless Service by which Prometheus finds every
+    pod that has the companion, and a dashboard. The exporter of twemproxy must follow the
+    ambassador in ``companions``.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ def _program(
         image=args["image"],
         hosting=args["hosting"],
         ports=[{"name": listener, "port": port, "clients": args["metrics_clients"]}],
-        # There is no readiness: what cannot be watched for a moment still serves.
+        # No readiness probe: a failing exporter must not make the pod unready.
         liveness={"path": "/health"},
         scraped=listener,
         reaches=(server,),

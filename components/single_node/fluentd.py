@@ -50,10 +50,10 @@ class Section:
 
 
 def source(given: Mapping[str, Any]) -> Section | None:
-    """A source of the log adapter's, by the plugin of its kind; None where nobody has made one.
+    """A source of the log adapter with the plugin of its kind; None if there is no plugin.
 
-    Those of redis_slowlog and storm are the book's. Of nginx's log, in the combined format, Fluentd
-    keeps the position in a file.
+    The plugins of redis_slowlog and storm are the book's. For nginx's log, in the combined format,
+    Fluentd keeps its position in a file.
     """
     kind, tag = given["kind"], given["name"].replace("-", ".")
     if kind == "redis_slowlog":
@@ -76,7 +76,7 @@ def source(given: Mapping[str, Any]) -> Section | None:
 
 
 def configuration(sources: Sequence[Mapping[str, Any]]) -> str:
-    """The log adapter's sources as a file, all to the container's output, a line of JSON each."""
+    """The log adapter's sources as a configuration file; entries go to stdout as JSON lines."""
     sections = [section for given in sources if (section := source(given)) is not None]
     output = Section("match", "stdout", argument="**", inside=(Section("format", "json"),))
     lines = [line for section in (*sections, output) for line in section.lines()]

@@ -1,8 +1,8 @@
-"""Adapter: logs of several programs in one form, each entry once (chapter 4).
+"""Adapter: logs of several programs in one format, without duplicates (chapter 4).
 
-The book has Fluentd do this, with plugins that nobody maintains any more. Here the sources are read
-by a small program of the project; ``fluentd`` has the same sources as a configuration for Fluentd,
-for who runs one that has the plugins.
+The book uses Fluentd, with plugins that are no longer maintained. Here a small program of the
+project reads the sources; ``fluentd`` is the equivalent configuration for a Fluentd with the
+plugins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,13 +42,13 @@ KINDS = ("redis_slowlog", "storm", "nginx_access", "mysql_slow")
 FILE_KINDS = ("nginx_access", "mysql_slow")
 
 LOG_FOLDER = "/var/log/adapted"
-"""Where the adapter and the application have the folder of the log files in common."""
+"""Where the adapter and the application mount the shared folder of the log files."""
 
 NGINX_LOG_FORMAT = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
     '"$http_referer" "$http_user_agent" rt=$request_time'
 )
-"""What an access log should look like: the combined format, and how long it took."""
+"""Recommended format of an access log: the combined format and the request time."""
 
 _CONFIG = "/etc/log-adapter/config.json"
 _PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
@@ -62,9 +62,9 @@ class LogSourceArgs(TypedDict):
     """A log that is read."""
 
     name: DnsLabel
-    """Unique among the sources; ``source`` of its entries and the start of their ids."""
+    """Unique among the sources; the field ``source`` of its entries and the prefix of their ids."""
     kind: Annotated[str, one_of(*KINDS)]
-    """What writes it."""
+    """Type of the log."""
     server: NotRequired[
         Annotated[
             Reach,
@@ -74,7 +74,7 @@ class LogSourceArgs(TypedDict):
     ]
     """redis_slowlog: the Redis. storm: the API of its UI."""
     auth: NotRequired[Annotated[bool, DefaultsTo("true")]]
-    """redis_slowlog: whether it logs in as ``user``, which the store must be given."""
+    """redis_slowlog: whether it authenticates as ``user``, which the store must be given."""
     path: NotRequired[
         Annotated[
             str,
@@ -92,12 +92,12 @@ class LogSourceArgs(TypedDict):
             ),
         ]
     ]
-    """nginx_access, mysql_slow: the application writes it there, with ``log_mount`` among its
+    """nginx_access, mysql_slow: file that the application writes, with ``log_mount`` among its
     ``volume_mounts``."""
     window: NotRequired[Annotated[int, between(1, _YEAR), DefaultsTo("600")]]
-    """storm: seconds that its figures are of."""
+    """storm: time window of the statistics, in seconds."""
     sys: NotRequired[Annotated[int, between(0, 1), DefaultsTo("0")]]
-    """storm: 1 with the system's own streams, 0 without."""
+    """storm: 1 includes the system's own streams, 0 leaves them out."""
     interval_seconds: NotRequired[Annotated[int, between(1, _YEAR), DefaultsTo("60")]]
     """storm: seconds between two samples."""
 
@@ -110,15 +110,15 @@ class LogAdapterArgs(ScrapedArgs):
     sources: Annotated[Sequence[LogSourceArgs], some(16, "logs")]
     """The logs."""
     poll_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(1)]]
-    """Seconds between two looks at a source. Redis' slow log holds 128 entries: what more comes in
-    one interval is lost, and said to be."""
+    """Seconds between two polls of a source. Redis' slow log holds 128 entries: more in one
+    interval are lost, and counted as lost."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9106)]]
     """Port of the metrics."""
     log_size: NotRequired[Annotated[Size, Default("128Mi")]]
-    """Size of the volume for log files. What was read is freed at once, so it bounds what is not
-    read yet."""
+    """Size of the volume for log files. Entries are freed once they are read, so it bounds the
+    unread ones."""
     rotation: NotRequired[Annotated[RotationArgs, Default({})]]
-    """When the password of ``user`` is replaced."""
+    """Rotation of the password of ``user``."""
 
 
 _ALERTS = (
@@ -143,21 +143,20 @@ _ALERTS = (
 
 
 class LogAdapter(Scraped, pulumi.ComponentResource):
-    """Reads logs and writes their entries to its container's output, as lines of JSON of one form.
+    """Reads logs and writes their entries to stdout, as JSON lines in one format.
 
-    Each entry is written once, also when the adapter is restarted: its position is kept on a volume
-    of the pod. Nothing is queued: an output that takes nothing stops the reading. The form is
+    Each entry is written once, even if the adapter restarts: its position is kept on a volume of
+    the pod. There is no queue: a blocked output stops the reading (back-pressure). The format is
     docs/schemas/log-entry-1.json.
     """
 
     user: RedisUser | None
-    """The user that the store must know; None without a redis_slowlog with ``auth``."""
+    """The user that the store must be given; None without a redis_slowlog with ``auth``."""
     log_mount: VolumeMountArgsDict | None
-    """Where the application writes its log files, for its ``volume_mounts``; None without a source
-    that is a file."""
+    """Mount of the log files, for the application's ``volume_mounts``; None without a file
+    source."""
     fluentd: pulumi.Output[str]
-    """The sources as Fluentd's configuration, those of kinds for which it has a plugin (all but
-    mysql_slow)."""
+    """The sources as Fluentd's configuration, without mysql_slow, for which there is no plugin."""
 
     def __init__(
         self, name: str, args: LogAdapterArgs, opts: pulumi.ResourceOptions | None = None
@@ -195,7 +194,8 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
             command=["python3", "-m", "companions.logs", _CONFIG],
             files={_CONFIG: _json(args["port"], sources)},
             secret_files=secret_files,
-            # It outlives the container, as the sources' own files do, and no longer.
+            # It lives as long as the pod, like the source files, and so survives a container
+            # restart.
             writable={_POSITIONS: {"size_limit": "1Mi"}},
             mounted=NOTHING_MOUNTED
             if self.log_mount is None
@@ -206,8 +206,8 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
             ports=[
                 {"name": "log-metrics", "port": args["port"], "clients": args["metrics_clients"]}
             ],
-            # It asks for no source, and there is no readiness: a program whose log cannot be read
-            # for a moment still serves.
+            # Liveness does not depend on a source, and there is no readiness probe: an unreadable
+            # log must not make the pod unready.
             liveness={"path": "/health"},
             scraped="log-metrics",
             reaches=tuple(
@@ -274,7 +274,7 @@ def _source(given: LogSourceArgs, user: str, poll: float) -> dict[str, Any]:
 
 
 def _server(source: LogSourceArgs) -> Reach:
-    """What a source that is no file is read from."""
+    """The server of a source that is not a file."""
     return source.get("server", _SERVERS[source["kind"]])
 
 

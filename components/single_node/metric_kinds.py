@@ -1,4 +1,4 @@
-"""What is worth watching in each program that an exporter knows: alerts and panels."""
+"""Alerts and panels for each program that an exporter supports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ class MetricKind:
     name: str
     title: str
     port: int
-    """Where its exporter is customarily scraped."""
+    """Usual port of its exporter."""
     server: Reach
-    """Where the program usually listens in its pod."""
+    """Usual address of the program in its pod."""
     own_alerts: tuple[Alert, ...]
     own_panels: tuple[Panel, ...]
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
-        """Those that all programs have, and its own."""
+        """The alerts of all programs, and its own."""
         title = self.title
         camel = title[0].upper() + title[1:]
         return (
@@ -50,7 +50,7 @@ class MetricKind:
 
     @property
     def panels(self) -> tuple[Panel, ...]:
-        """Those that all programs have, and its own."""
+        """The panels of all programs, and its own."""
         return Panel("Up", {"{{instance}}": f"{self.name}_up{{$job}}"}), *self.own_panels
 
 
@@ -95,7 +95,7 @@ REDIS = MetricKind(
         ),
         Panel("Clients", {"{{instance}}": "redis_connected_clients{$job}"}),
         Panel(
-            "Hits of all reads",
+            "Hit ratio",
             {
                 "{{instance}}": "rate(redis_keyspace_hits_total{$job}[5m]) / "
                 "(rate(redis_keyspace_hits_total{$job}[5m]) + "
@@ -104,7 +104,7 @@ REDIS = MetricKind(
             "percentunit",
         ),
         Panel(
-            "Keys thrown out and expired",
+            "Keys evicted and expired",
             {
                 "evicted {{instance}}": "rate(redis_evicted_keys_total{$job}[1m])",
                 "expired {{instance}}": "rate(redis_expired_keys_total{$job}[1m])",
@@ -145,9 +145,7 @@ _MEMCACHED = MetricKind(
             },
             "bytes",
         ),
-        Panel(
-            "Items thrown out", {"{{instance}}": "rate(memcached_items_evicted_total{$job}[1m])"}
-        ),
+        Panel("Items evicted", {"{{instance}}": "rate(memcached_items_evicted_total{$job}[1m])"}),
     ),
 )
 
@@ -186,7 +184,7 @@ _TWEMPROXY = MetricKind(
         Alert(
             "TwemproxyServerLeftOut",
             "increase(twemproxy_server_ejects_total{$job}[5m]) > 0",
-            "twemproxy at {{ $labels.instance }} leaves a server of {{ $labels.pool }} out.",
+            "twemproxy at {{ $labels.instance }} ejects a server of {{ $labels.pool }}.",
             hold_seconds=0,
         ),
         Alert(

@@ -1,8 +1,8 @@
 """Adapter: a database's health as one pod's readiness (chapter 4).
 
-What the book prints asks one query inside the probe. Here queries have names and thresholds and
-run in the background; the probe only reads what they found. They decide readiness and can decide
-nothing else: a database that is busy or recovering must not be restarted for it.
+The book's version runs one query inside the probe. Here queries have names and thresholds and run
+in the background; the probe only reads their results. They affect readiness and never liveness: a
+database that is busy or recovering must not be restarted.
 """
 
 import functools
@@ -46,7 +46,7 @@ _WORD = matching(
     most=32,
     odd=("a b", "1a", "a'b", "a`b", "a-b", "a\n", "ä"),
 )
-# `setup_sql` gives its user a password: root's would be lost, and the server's own would let in.
+# `setup_sql` sets its user's password: root would lose its own, and an internal user could log in.
 _SERVER_USERS = (
     "root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session", "mysql.infoschema",
 )  # fmt: skip
@@ -60,7 +60,7 @@ _STATEMENT = matching(
 )
 _COLUMN = matching(r"[^\0-\x1f]+", "the name of a column", most=64, odd=("a\nb",))
 _LONGEST_SECONDS = 3600
-# Each has a thread here and a connection there.
+# Each query has a thread in the monitor and a connection to the server.
 _MOST_QUERIES = 16
 
 _CONNECTIONS = {
@@ -75,30 +75,30 @@ _LOCAL = Reach.local(3306, app_protocol="mysql")
 
 
 class HealthQueryArgs(TypedDict):
-    """One question to the database. It has ``sql`` or ``preset``."""
+    """One health query. It has ``sql`` or ``preset``."""
 
     name: DnsLabel
     """Unique among the queries."""
     sql: NotRequired[Annotated[str, _STATEMENT]]
-    """What is asked. It must be cheap, for it is asked every ``interval_seconds``."""
+    """The statement. It must be cheap, since it runs every ``interval_seconds``."""
     preset: NotRequired[Annotated[str, one_of(*PRESETS)]]
     """``answers`` (SELECT 1, within 500 ms), ``connections`` (percent of max_connections in use, at
     most 90) or ``replication_lag`` (seconds, at most 30; a server that is no replica is healthy).
-    The thresholds below take the place of the preset's."""
+    The thresholds below override the preset's."""
     column: NotRequired[Annotated[str, _COLUMN, DefaultsTo("the first")]]
-    """Column of the first row with the value."""
+    """Column of the first row that holds the value."""
     at_most: NotRequired[float]
     """Largest healthy value."""
     at_least: NotRequired[float]
     """Smallest healthy value."""
     at_most_ms: NotRequired[
         Annotated[
-            float, between(0.1, _LONGEST_SECONDS * 1000), DefaultsTo("only the deadline counts")
+            float, between(0.1, _LONGEST_SECONDS * 1000), DefaultsTo("only the deadline applies")
         ]
     ]
-    """Longest healthy time to answer, in milliseconds."""
+    """Longest healthy response time, in milliseconds."""
     required: NotRequired[Annotated[bool, Default(True)]]
-    """Whether readiness depends on it; otherwise it is only shown and measured."""
+    """Whether readiness depends on it; otherwise it is only reported."""
     empty: NotRequired[
         Annotated[
             str,
@@ -106,7 +106,7 @@ class HealthQueryArgs(TypedDict):
             DefaultsTo("unhealthy, for replication_lag healthy"),
         ]
     ]
-    """What an answer without rows is."""
+    """Result of a query that returns no rows."""
 
 
 _DEFAULT_QUERIES: tuple[HealthQueryArgs, ...] = (
@@ -125,34 +125,33 @@ class MySqlHealthArgs(ScrapedArgs):
             Sequence[HealthQueryArgs], some(_MOST_QUERIES, "queries"), Default(_DEFAULT_QUERIES)
         ]
     ]
-    """What is asked."""
+    """The health queries."""
     flavour: NotRequired[Annotated[str, one_of(*FLAVOURS), Default("mariadb")]]
-    """The server: they differ in the names of their statistics."""
+    """Type of the server; the names of statistics differ."""
     server: NotRequired[
         Annotated[Reach, speaking("mysql"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:3306")]
     ]
     """The database."""
     database: NotRequired[Annotated[str, _WORD, DefaultsTo("none")]]
-    """Database that the queries are asked in."""
+    """Database that the queries run in."""
     user: NotRequired[Annotated[str, _OF_THE_MONITOR, _WORD, Default("health")]]
-    """User that asks, and nobody else does. ``setup_sql`` makes it and gives it its password."""
+    """User of the monitor alone. ``setup_sql`` creates it and sets its password."""
     password: NotRequired[
-        Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("one that is generated")]
+        Annotated[Secret[Annotated[str, password(8)]], DefaultsTo("a generated one")]
     ]
     """Its password."""
     generation: NotRequired[Annotated[int, between(1, 1_000_000), Default(1)]]
-    """Another number makes a new password where it is generated. There is no former one: the server
-    gives its user the new one when it starts with ``setup_sql``."""
+    """Another number generates a new password. The former one is not kept: the server sets the new
+    one when it starts with ``setup_sql``."""
     period_seconds: NotRequired[Annotated[int, between(1, _LONGEST_SECONDS), Default(5)]]
-    """Seconds between two probes. The pod is unready two periods after the database has failed, at
-    the latest."""
+    """Seconds between two probes. The pod is unready at most two periods after the database has
+    failed."""
     interval_seconds: NotRequired[Annotated[float, between(0.2, _LONGEST_SECONDS), Default(2)]]
-    """Seconds between two runs of a query. With the deadline it must not be longer than the
-    period."""
+    """Seconds between two runs of a query. With the deadline it must not exceed the period."""
     deadline_seconds: NotRequired[Annotated[float, between(0.1, _LONGEST_SECONDS), Default(1)]]
-    """Seconds after which a query is given up."""
+    """Timeout of a query, in seconds."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9104)]]
-    """Port of the pages, the probes and the metrics."""
+    """Port of status pages, probes and metrics."""
 
 
 _ALERTS = (
@@ -180,13 +179,13 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
     """A health monitor beside a MySQL or MariaDB.
 
     Registers its configuration and its password, which the pod gets as files. ``companion`` goes to
-    the database's workload: its readiness probe is the queries' verdict, its liveness probe asks
-    the monitor alone.
+    the database's workload: its readiness probe reports the result of the queries, its liveness
+    probe checks the monitor alone.
     """
 
     setup_sql: pulumi.Output[str]
-    """Statements, one a line, that make the user and can be run again; a secret. For MariaDB and
-    MySQL's ``--init-file``."""
+    """Idempotent statements, one a line, that create the user; a secret. For MariaDB's and MySQL's
+    ``--init-file``."""
 
     def __init__(
         self, name: str, args: MySqlHealthArgs, opts: pulumi.ResourceOptions | None = None
@@ -219,7 +218,7 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
             ports=[
                 {"name": "mysql-health", "port": args["port"], "clients": args["metrics_clients"]}
             ],
-            # It starts before the database, so its own start must not ask for it.
+            # It starts before the database, so its startup probe must not depend on it.
             startup={"path": "/live"},
             readiness={
                 "path": "/ready",
@@ -253,8 +252,8 @@ def _json(args: MySqlHealthArgs, server: Reach) -> pulumi.Output[str]:
 
 
 def _setup_sql(args: MySqlHealthArgs, origin: str, password: str) -> str:
-    """What makes the user, on its first run and on any later one."""
-    who = f"'{args['user']}'@'{origin}'"
+    """Idempotent statements that create the user."""
+    account = f"'{args['user']}'@'{origin}'"
     if args["flavour"] == "mariadb":
         # The server need not see the password itself.
         once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
@@ -263,12 +262,12 @@ def _setup_sql(args: MySqlHealthArgs, origin: str, password: str) -> str:
     else:
         identified = f"IDENTIFIED BY '{password}'"
     lines = [
-        f"CREATE USER IF NOT EXISTS {who} {identified};",
-        f"ALTER USER {who} {identified};",
-        f"GRANT {_MONITOR[args['flavour']]} ON *.* TO {who};",
+        f"CREATE USER IF NOT EXISTS {account} {identified};",
+        f"ALTER USER {account} {identified};",
+        f"GRANT {_MONITOR[args['flavour']]} ON *.* TO {account};",
     ]
     if "database" in args:
-        lines.append(f"GRANT SELECT ON `{args['database']}`.* TO {who};")
+        lines.append(f"GRANT SELECT ON `{args['database']}`.* TO {account};")
     return "\n".join(lines) + "\n"
 
 
@@ -278,7 +277,7 @@ def _host(endpoint: str) -> str:
 
 
 def _origin(server: Reach) -> str:
-    """From where the server sees the monitor connect."""
+    """Host from which the server sees the monitor connect."""
     if not server.is_local:
         return "%"
     # Both ends of a connection to loopback have an address of one family.
@@ -308,7 +307,7 @@ def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:
         argument = f"queries[{position}]"
         if ("sql" in query) == ("preset" in query):
             raise InputError(where, argument, query, "must have sql or preset, and not both")
-        # What they are with the preset's.
+        # Merged with the preset's.
         bounds = _query(query, args["flavour"])
         if bounds.get("at_least", float("-inf")) > bounds.get("at_most", float("inf")):
             raise InputError(
@@ -322,7 +321,7 @@ def _checked(where: str, name: str, args: MySqlHealthArgs) -> MySqlHealthArgs:
 
 
 def _query(given: HealthQueryArgs, flavour: str) -> dict[str, Any]:
-    """A query as the program reads it, with what its preset says."""
+    """A query as the program reads it, merged with its preset."""
     query: dict[str, Any] = {"sql": given.get("sql")}
     if "preset" in given:
         query = _preset(given["preset"], flavour)

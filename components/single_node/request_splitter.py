@@ -1,9 +1,9 @@
-"""Ambassador: the application talks to localhost, and a share of its users takes part in an
-experiment (chapter 3).
+"""Ambassador: the application connects to localhost, and a share of its users gets an experiment
+(A/B testing, chapter 3).
 
-nginx hashes what names a user onto a line of 2**32 points, of which the first ``percent`` belong to
-the experiment. A user stays where they are; a higher percentage moves only those between the old and
-the new threshold.
+nginx hashes the user's identifier to a number below 2**32; the lowest ``percent`` of the numbers
+belong to the experiment. A user stays in their arm; a higher percentage moves only the users
+between the old and the new threshold.
 """
 
 import pulumi
@@ -20,7 +20,7 @@ _FILE = "/etc/nginx-splitter/nginx.conf"
 
 
 class RequestSplitter(pulumi.ComponentResource):
-    """An nginx beside the application that sends a share of its users elsewhere.
+    """An nginx beside the application that sends a share of its users to the experiment.
 
     Registers its configuration (auto-named: a changed percentage rolls the pods), and a headless
     Service by which Prometheus finds every pod that has it. ``companion`` adds the rest to any
@@ -32,7 +32,7 @@ class RequestSplitter(pulumi.ComponentResource):
     endpoint: str
     """``host:port`` for the application in the same pod."""
     job: ScrapeJob | None
-    """What Prometheus scrapes; None with the seed's policy."""
+    """What Prometheus scrapes; None with policy ``seed``."""
 
     def __init__(
         self, name: str, args: RequestSplitterArgs, opts: pulumi.ResourceOptions | None = None
@@ -56,7 +56,7 @@ class RequestSplitter(pulumi.ComponentResource):
         self.job = None
         if args["policy"] != "seed":
             counter = _counter(where, name, args)
-            # It starts first, so that no request goes uncounted.
+            # The counter starts first, so that every request is counted.
             self.companion = joined(name, counter.companion(own), self.companion)
             self.job = counter.job(own)
         self.register_outputs({"endpoint": self.endpoint})
@@ -80,8 +80,7 @@ def _proxy(where: str, name: str, args: RequestSplitterArgs) -> Program:
             {"name": "splitter", "port": args["listen_port"], "address": LOOPBACK},
             {"name": "splitter-status", "port": args["status_port"]},
         ],
-        # They ask nginx, never an arm: one that is gone must not take the applications of a whole
-        # deployment with it.
+        # The probes check nginx, never an arm: a failed arm must not make every pod unready.
         readiness={"path": "/readyz"},
         liveness={"path": "/livez"},
         reaches=(args["control"], args["experiment"]),
@@ -103,7 +102,7 @@ def _counter(where: str, name: str, args: RequestSplitterArgs) -> Program:
             {"name": "splitter-metric", "port": port, "clients": args["metrics_clients"]},
             {"name": "splitter-lines", "port": line_port, "address": LOOPBACK, "protocol": "UDP"},
         ],
-        # There is no readiness: what cannot be watched for a moment still serves.
+        # No readiness probe: a failing counter must not make the pod unready.
         liveness={"path": "/healthz"},
         scraped="splitter-metric",
     )

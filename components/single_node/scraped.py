@@ -1,4 +1,4 @@
-"""What every component has whose companion Prometheus scrapes and raises alarms about."""
+"""Base of components whose companion Prometheus scrapes and has alerts for."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from components.workloads.program import Program
 
 
 class Scraped:
-    """A companion, with what a Prometheus takes of it."""
+    """A companion with its scrape job and alerts."""
 
     companion: Companion
     """What a workload takes in ``companions``."""
     job: ScrapeJob
     """What Prometheus scrapes."""
     alerts: tuple[Alert, ...]
-    """Rules for Prometheus."""
+    """Alerting rules for Prometheus."""
 
     def _run(self, program: Program, alerts: Sequence[Alert], opts: pulumi.ResourceOptions) -> None:
         """Register the program's files and the Service by which it is scraped."""

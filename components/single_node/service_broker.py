@@ -1,8 +1,8 @@
-"""Ambassador: the application has its database at localhost, wherever that is (chapter 3).
+"""Ambassador: the application connects to its database at localhost, wherever it runs (chapter 3).
 
-HAProxy passes the connections on, to a Service of the cluster or to something outside, with TLS if
-asked for. It watches the backend's health; while that is bad, connections end at once instead of
-piling up (a circuit breaker), and it alone asks whether the backend is back.
+HAProxy proxies the connections to a Service of the cluster or a server outside, with TLS if
+configured. It runs health checks on the backend; while they fail, connections fail fast instead of
+piling up (a circuit breaker), and only the checks reach the backend.
 """
 
 from typing import Annotated, NotRequired, TypedDict
@@ -33,14 +33,15 @@ from components.workloads.program import RESERVE, TEMPORARY, Program, ScrapedArg
 _LOOPBACK = "127.0.0.1"
 _FILE = "/etc/haproxy-broker/haproxy.cfg"
 _CA_FILE = "/etc/haproxy-broker/ca.pem"
-# HAProxy reads the name servers itself, but completes no names.
+# HAProxy reads the name servers itself, but applies no search domains.
 _VARIABLES = 'print "NAMESPACE=" namespace; print "CLUSTER_DOMAIN=" domain'
 
 
 class BrokerTlsArgs(TypedDict):
-    """How the backend is spoken to over TLS.
+    """TLS to the backend.
 
-    Its certificate is always verified, with its reach's ``authority`` or the image's public ones.
+    Its certificate is always verified, with its reach's ``authority`` or the image's public
+    authorities.
     """
 
     server_name: NotRequired[
@@ -48,20 +49,20 @@ class BrokerTlsArgs(TypedDict):
             ServerName, DefaultsTo("the host of the backend's endpoint, which must then be a name")
         ]
     ]
-    """Name that the backend's certificate must have, and that it is asked for."""
+    """Name that the backend's certificate must have; also sent as SNI."""
 
 
 class BreakerArgs(TypedDict):
-    """When the backend is taken for dead, and when for alive again."""
+    """When the circuit breaker opens and closes."""
 
     failures: NotRequired[Annotated[int, between(1, 1000), Default(3)]]
-    """Failed connections in a row, or failed checks, after which it is open."""
+    """Failed connections in a row, or failed checks, after which it opens."""
     probe_ms: NotRequired[Annotated[int, between(100, 3_600_000), Default(1000)]]
-    """Milliseconds between two checks."""
+    """Milliseconds between two health checks."""
     probe_timeout_ms: NotRequired[Annotated[int, between(10, 600_000), Default(1000)]]
-    """Milliseconds for a check's answer."""
+    """Timeout of a health check, in milliseconds."""
     recoveries: NotRequired[Annotated[int, between(1, 1000), Default(2)]]
-    """Checks in a row that must succeed before it is closed again."""
+    """Successful checks in a row after which it closes."""
 
 
 class ServiceBrokerArgs(ScrapedArgs):
@@ -70,31 +71,34 @@ class ServiceBrokerArgs(ScrapedArgs):
     image: Later[Image]
     """Image with HAProxy 2.4 or newer, sh and awk."""
     backend: Annotated[Reach, ONE_ENDPOINT]
-    """Where the connections go: ``application.reach``, or ``Reach.outside(...)``. What is sent, and
-    so who logs in, is the application's business."""
+    """Where the connections go: ``application.reach``, or ``Reach.outside(...)``. Bytes are passed
+    through unchanged, so authentication is up to the application."""
     tls: NotRequired[BrokerTlsArgs]
-    """Speak TLS; ``{}`` is TLS with the defaults. Without it the connection is passed on as it is."""
+    """Use TLS; ``{}`` is TLS with the defaults. Without it connections are passed through
+    unchanged."""
     listen_port: UnprivilegedPort
-    """Port on 127.0.0.1 for the application, most often the one that the backend's protocol has."""
+    """Port on 127.0.0.1 for the application, most often the default port of the backend's
+    protocol."""
     check: NotRequired[Annotated[str, one_of("tcp", "redis"), Default("tcp")]]
-    """What a check asks: ``tcp`` for a connection, ``redis`` for an answer to PING, which a server
-    that hangs does not give."""
+    """Type of the health check: ``tcp`` opens a connection, ``redis`` expects a reply to PING,
+    which detects a server that hangs, too."""
     connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(1000)]]
     """Milliseconds for the backend to accept a connection."""
     retries: NotRequired[Annotated[int, between(0, 10), Default(3)]]
-    """Tries, a second apart at most, after a connection was not accepted; the application waits."""
+    """Retries, at most a second apart, of a connection that is not accepted; the application
+    waits."""
     idle_timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(3600)]]
-    """Seconds without a byte either way after which a connection is closed."""
+    """Seconds without a byte in either direction after which a connection is closed."""
     breaker: NotRequired[Annotated[BreakerArgs, Default({})]]
     """The circuit breaker."""
     most_connections: NotRequired[Annotated[int, between(1, 20_000), Default(1000)]]
-    """Connections at the same time; more wait."""
+    """Concurrent connections; further ones wait."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
     """Port for the kubelet's probes and for Prometheus, on all addresses."""
 
 
 class ServiceBroker(pulumi.ComponentResource):
-    """A HAProxy beside the application, before a backend in the cluster or outside.
+    """A HAProxy beside the application, in front of a backend in the cluster or outside.
 
     Registers its configuration (auto-named: a change rolls the pods), and a headless Service by
     which Prometheus finds every pod that has it. ``companion`` adds the rest to any workload.
@@ -129,13 +133,13 @@ class ServiceBroker(pulumi.ComponentResource):
 _PING = """\
   option tcp-check
   tcp-check send PING\\r\\n
-  # One that asks for a password lives as well.
+  # A server that requires a password is up, too.
   tcp-check expect rstring "^(\\\\+PONG|-NOAUTH)"
 """
 
 
 def _configuration(where: str, args: ServiceBrokerArgs, text: str) -> str:
-    """HAProxy's configuration file, with the backend's endpoint as it is known by now."""
+    """HAProxy's configuration file for the backend's resolved endpoint."""
     endpoint = Endpoint.parse(text)
     host = endpoint.lookup_host("${NAMESPACE}", "${CLUSTER_DOMAIN}")
     breaker, tls = args["breaker"], _tls(where, args, endpoint)
@@ -154,15 +158,15 @@ defaults
   timeout server {args["idle_timeout_seconds"]}s
   timeout check {breaker["probe_timeout_ms"]}ms
 
-# Names are looked up while it runs, so that it starts where there is no such name yet.
+# Names are resolved at run time, so that HAProxy starts before the name exists.
 resolvers cluster
   parse-resolv-conf
   accepted_payload_size 8192
   timeout resolve 1s
   timeout retry 1s
   hold valid 5s
-  # A name server that is silent or in trouble says nothing of the backend: by default its address is
-  # dropped after 30 s, and its connections end. Whether it lives there is what the checks ask.
+  # While DNS fails, the last address stays in use: by default HAProxy drops it after 30 s and
+  # closes its connections. The health checks alone decide whether the backend is up.
   hold timeout 24h
   hold refused 24h
   hold other 24h
@@ -179,10 +183,10 @@ backend backend
   retries {args["retries"]}
   option srvtcpka
 {_PING if args["check"] == "redis" else ""}\
-  # The circuit breaker: so many failures open it, checks alone go through, so many close it.
+  # The circuit breaker: failures (fall) open it, then only checks pass, successes (rise) close it.
   default-server check inter {breaker["probe_ms"]}ms fall {breaker["failures"]} rise {breaker["recoveries"]}
   default-server observe layer4 error-limit {breaker["failures"]} on-error mark-down
-  # Whoever waits for an answer that will not come is told so.
+  # Connections that wait for a failed backend are closed at once.
   default-server on-marked-down shutdown-sessions
   server backend "{host}:{endpoint.port}" resolvers cluster init-addr none{tls}
 
@@ -243,8 +247,8 @@ def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
                 "clients": args["metrics_clients"],
             },
         ],
-        # They ask HAProxy, never the backend: a database that is gone must not take the
-        # applications of a whole deployment with it.
+        # The probes check HAProxy, never the backend: a failed backend must not make every pod
+        # unready.
         readiness={"path": "/readyz"},
         liveness={"path": "/livez"},
         scraped="broker-status",

@@ -1,4 +1,4 @@
-"""What nginx is given as the request splitter: from a request to an arm, and to the connection there."""
+"""nginx's configuration as request splitter: the choice of an arm, and the connections to it."""
 
 import dataclasses
 
@@ -14,13 +14,13 @@ from components.values.endpoint import Endpoint
 from components.values.nginx import Statement, block, directive
 
 LOOPBACK = "127.0.0.1"
-"""Where the application finds it."""
+"""Address that the application connects to."""
 
-# Connections to each arm that wait for the next request; how long one may wait; and how long one is
-# used at all, which is less than what Applications drain for (5 s).
+# Idle keep-alive connections to each arm; their idle timeout; and their maximum age, which is less
+# than the drain of Applications (5 s).
 _KEPT, _IDLE_SECONDS, _KEPT_SECONDS = 64, 1, 2
 _WHOLE = 100
-# Some proxies add the port, which is another for each connection and not the user's.
+# Some proxies add the port, which differs for each connection of a user.
 _ADDRESSES = (
     (r"~^\s*\[(?<bracketed>[^],]+)\]", "$bracketed"),
     (r"~^\s*(?<before_port>[^:,\s]+)(:[^:,\s]*)?\s*(,|$)", "$before_port"),
@@ -30,7 +30,7 @@ _ADDRESSES = (
 
 @dataclasses.dataclass(frozen=True)
 class SplitterFile:
-    """The configuration that a splitter's arguments, checked, make."""
+    """The configuration for a splitter's checked arguments."""
 
     args: RequestSplitterArgs
     control: Endpoint
@@ -48,14 +48,17 @@ class SplitterFile:
             *nginx.passing(self.args["header_kilobytes"]),
             *self._choice(),
             *self._arms(),
-            nginx.Comment("A datagram for each request: nginx waits for nobody who counts."),
+            nginx.Comment(
+                "One UDP datagram for each request, so that nginx never waits for the counter."
+            ),
             directive(
                 "log_format", "arms", "arm=$arm how=$how status=$status seconds=$request_time"
             ),
             self._server(),
             self._status(),
         ]
-        # A request takes four: from the application, to the socket, from there, and to the arm.
+        # A request takes four connections: from the application, to and from the socket, to the
+        # arm.
         return nginx.text(
             nginx.document(
                 title, http=http, stream=self._connections(), connections=8192, resolver=True
@@ -63,9 +66,11 @@ class SplitterFile:
         )
 
     def _choice(self) -> list[Statement]:
-        """From a request to ``$arm``, and in ``$how`` why."""
+        """Set ``$arm`` for a request, and ``$how`` for the reason."""
         found: list[Statement] = [
-            nginx.Comment("The header decides if it names an arm, else the user, else nobody.")
+            nginx.Comment(
+                "The force header chooses the arm, else the user's hash; without a user the default."
+            )
         ]
         sticky = self.args["sticky"]
         by, key = sticky["by"], sticky.get("name", KEYS[sticky["by"]])
@@ -91,7 +96,7 @@ class SplitterFile:
         return found
 
     def _hashed(self, source: str, variable: str) -> nginx.Directive:
-        # 0 % and 100 % are no entries that nginx accepts.
+        # nginx accepts no entries of 0 % and 100 %.
         percent = self.args["percent"]
         entries = [("*", EXPERIMENT if percent == _WHOLE else CONTROL)]
         if 0 < percent < _WHOLE:
@@ -99,12 +104,12 @@ class SplitterFile:
         return nginx.table("split_clients", source, f"${variable}", entries=entries)
 
     def _arms(self) -> list[Statement]:
-        """The arms as nginx's HTTP side sees them: a socket each, with connections that are kept."""
+        """The upstreams: a Unix socket for each arm, with keep-alive connections."""
         hosts = [("default", str(self.control)), (EXPERIMENT, str(self.experiment))]
         return [
             nginx.Comment(
-                "A connection is used again, but not for long: an arm may close one that is idle, and\n"
-                "its pods must be without any before they end."
+                "Keep-alive connections are short-lived: an arm may close idle ones, and its pods must\n"
+                "have none left when they terminate."
             ),
             *(
                 block(
@@ -122,14 +127,13 @@ class SplitterFile:
         ]
 
     def _connections(self) -> list[Statement]:
-        """From each arm's socket to the arm."""
+        """The proxy from each arm's socket to the arm."""
         return [
             nginx.Comment(
-                "Names are looked up when they are needed, so that nginx starts, and serves the\n"
-                "other arm, where one is not there. On the HTTP side it would open a connection for\n"
-                "each request then."
+                "Names are resolved for each connection, so that nginx starts and serves the other arm\n"
+                "if one does not exist. In the http block, each request would need a connection then."
             ),
-            nginx.Comment("A question that got lost is asked again after 5 s."),
+            nginx.Comment("A lost DNS query is retried after 5 s."),
             directive("resolver_timeout", "12s"),
             *(
                 block(
@@ -138,7 +142,7 @@ class SplitterFile:
                     directive("set", "$address", nginx.lookup_address(endpoint)),
                     directive("proxy_pass", "$address"),
                     directive("proxy_connect_timeout", f"{self.args['connect_timeout_ms']}ms"),
-                    # The HTTP side gives up first.
+                    # The timeouts of the http block expire first.
                     directive("proxy_timeout", f"{self.args['timeout_seconds'] + 5}s"),
                 )
                 for arm, endpoint in zip(ARMS, (self.control, self.experiment), strict=True)
@@ -152,7 +156,7 @@ class SplitterFile:
             "server",
             directive("listen", f"{LOOPBACK}:{self.args['listen_port']}"),
             directive("access_log", receiver, "arms"),
-            # What is too large, and what waits in memory, is the arms' business.
+            # Size limits and buffering of bodies are up to the arms.
             directive("client_max_body_size", 0),
             directive("keepalive_requests", 100_000),
             directive("add_header", force_header, "$arm", "always"),

@@ -1,4 +1,4 @@
-"""Arguments of the request splitter, and what one of them says about another."""
+"""Arguments of the request splitter, and the checks across them."""
 
 from typing import Annotated, NotRequired, TypedDict
 
@@ -22,16 +22,16 @@ from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.workloads.program import RESERVE, ScrapedArgs
 
 CONTROL = "control"
-"""Name of the arm that everybody else sees."""
+"""Name of the arm that all other users see."""
 EXPERIMENT = "experiment"
 """Name of the arm that ``percent`` of the users see."""
 ARMS = (CONTROL, EXPERIMENT)
 """Both arms."""
 
 KEYS = {"header": "X-User-Id", "cookie": "user", "address": "X-Forwarded-For"}
-"""What may name a user, and the name that it has unless another is given."""
+"""What can identify a user, with the default name of the header or cookie."""
 
-# They say how a message is sent, or where to, and not by whom.
+# Headers of framing and routing, which do not identify a user.
 _OF_MESSAGES = frozenset(
     (
         "connection", "content-encoding", "content-length", "content-type", "cookie",
@@ -39,7 +39,7 @@ _OF_MESSAGES = frozenset(
         "transfer-encoding", "upgrade",
     )
 )  # fmt: skip
-# An arm's name in one of these misleads, and what the application has put there is lost.
+# An arm's name in one of these would mislead, and overwrite the application's value.
 _OF_HTTP = _OF_MESSAGES | frozenset(
     (
         "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges",
@@ -53,13 +53,13 @@ _OF_HTTP = _OF_MESSAGES | frozenset(
         "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
     )
 )  # fmt: skip
-# nginx does not start with a much longer one that it sets.
+# nginx does not start if a header that it sets has a much longer name.
 _LONGEST_FORCE = 40
 _OwnHeader = Annotated[
     HeaderName,
     Constraint(
         f"a header of its own, of at most {_LONGEST_FORCE} characters, such as X-Arm: none that "
-        "HTTP, proxies or nginx know",
+        "HTTP, proxies or nginx use",
         lambda name: (
             len(name) <= _LONGEST_FORCE
             and name.lower() not in _OF_HTTP
@@ -74,11 +74,11 @@ _OwnHeader = Annotated[
 
 
 class StickyArgs(TypedDict):
-    """What names a user, so that each sees one arm only."""
+    """What identifies a user, so that each sees one arm only (sticky sessions)."""
 
     by: Annotated[str, one_of(*KEYS)]
-    """The address is what the application says in a header: everything comes from localhost, so the
-    address of the connection names nobody."""
+    """The address comes from a header that the application sends: all connections come from
+    localhost, so their own address identifies no user."""
     name: NotRequired[
         Annotated[
             str,
@@ -93,7 +93,7 @@ class StickyArgs(TypedDict):
     ]
     """Name of the header or cookie. Of a list of addresses the first counts."""
     without: NotRequired[Annotated[str, one_of(CONTROL, "random"), Default(CONTROL)]]
-    """Where a request without it goes; ``random`` is each by itself."""
+    """Arm of a request without it; ``random`` chooses for each request."""
 
 
 class RequestSplitterArgs(ScrapedArgs):
@@ -102,25 +102,25 @@ class RequestSplitterArgs(ScrapedArgs):
     image: Later[Image]
     """Image with nginx, sh and awk."""
     metrics_image: Later[Image]
-    """The project's image ``companions``, whose program counts by arm."""
+    """The project's image ``companions``, whose program counts requests by arm."""
     control: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
-    """What everybody else sees, most often ``application.reach``. Requests keep their path, the
-    reach's own is not put before it."""
+    """What all other users see, most often ``application.reach``. Requests keep their path; the
+    reach's own path is ignored."""
     experiment: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
     """What ``percent`` of the users see."""
     percent: NotRequired[Annotated[Percent, Default(10)]]
     """Share of the users in the experiment, in percent; 0 is off."""
     sticky: NotRequired[Annotated[StickyArgs, Default({"by": "header"})]]
-    """What names a user."""
+    """What identifies a user."""
     salt: NotRequired[Annotated[Literal, DefaultsTo("the component's name")]]
-    """Hashed with the user, so that another experiment has other users; the users change with
-    it."""
+    """Hashed with the user, so that each experiment has other users. Another salt chooses other
+    users."""
     force_header: NotRequired[Annotated[_OwnHeader, Default("X-Arm")]]
-    """Header that chooses the arm by its name, ``control`` or ``experiment``, whoever the user is.
-    The arms get it too, and so does the application with the answer."""
+    """Header that chooses the arm by name, ``control`` or ``experiment``, for any user. It is also
+    sent to the arms, and to the application with the response."""
     policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
-    """``seed`` is for the settings that the book prints, with which all go to one arm: it takes no
-    other setting but ports and ``resources``, and counts nothing."""
+    """``seed`` is the configuration that the book prints, which sends all users to one arm: only
+    ports and ``resources`` can be set with it, and there are no metrics."""
     listen_port: NotRequired[Annotated[UnprivilegedPort, Default(8080)]]
     """Port on 127.0.0.1 for the application."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8081)]]
@@ -128,14 +128,14 @@ class RequestSplitterArgs(ScrapedArgs):
     metrics_port: NotRequired[Annotated[UnprivilegedPort, Default(9114)]]
     """Port for Prometheus, on all addresses."""
     line_port: NotRequired[Annotated[UnprivilegedPort, Default(5140)]]
-    """UDP port on 127.0.0.1 between nginx and the program that counts."""
+    """UDP port on 127.0.0.1 from nginx to the counter."""
     connect_timeout_ms: NotRequired[Annotated[int, between(1, 600_000), Default(2000)]]
     """Milliseconds for an arm to accept a connection."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
-    """Seconds without a byte from an arm after which it is a 504."""
+    """Seconds without a byte from an arm after which the response is 504."""
     header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
-    """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
-    or 400, and 502. Each running request takes as much memory."""
+    """Largest header line of a request, and largest total of a response's headers, in KiB. Larger
+    ones fail with 414 or 400, and 502. Each request in progress takes as much memory."""
 
 
 _FIXED_BY_SEED = (
@@ -166,9 +166,12 @@ def _check_key(where: str, sticky: StickyArgs, force_header: str) -> None:
         return
     if "_" in key or key.lower() in _OF_MESSAGES:
         raise InputError(
-            where, "sticky.name", key, "must be a header's name that says who, such as X-User-Id"
+            where, "sticky.name", key, "must be a header that identifies a user, such as X-User-Id"
         )
     if key.lower() == force_header.lower():
         raise InputError(
-            where, "force_header", force_header, "must differ from the header that names the user"
+            where,
+            "force_header",
+            force_header,
+            "must differ from the header that identifies the user",
         )

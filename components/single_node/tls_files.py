@@ -1,5 +1,5 @@
-"""What nginx is given as the TLS sidecar: its configuration, the check of a certificate, and the script
-that runs both.
+"""The TLS sidecar's files: nginx's configuration, the check of a certificate, and the script that
+runs both.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from components.values import nginx
 from components.values.nginx import Statement, block, directive
 
 STATUS_PATH = "/status"
-"""Path on the status port, from inside the pod only, of nginx's own counters."""
+"""Path of nginx's own counters on the status port, from inside the pod only."""
 
 FOLDER = "/etc/nginx-tls"
 """Where the files are mounted."""
@@ -18,7 +18,7 @@ SECRET = "/etc/tls-secret"  # noqa: S105 (a path)
 """Where the Secret is mounted."""
 CONFIG_FILE, CHECK_FILE, SCRIPT_FILE = "nginx.conf", "check.conf", "run.sh"
 DRAINING = f"{nginx.TEMPORARY}/draining"
-"""A file that is there once the pod ends."""
+"""A file that exists once the pod is terminating."""
 
 _LOOPBACK = "127.0.0.1"
 _CERTIFICATES = f"{nginx.TEMPORARY}/tls"
@@ -27,16 +27,16 @@ _CHECK_SOCKET = f"{nginx.TEMPORARY}/check.socket"
 _WATCH_SECONDS = 2
 _SHUTDOWN_SECONDS = 15
 _CONNECTIONS = 4096
-# Below what common servers wait before they close an idle connection (5 s).
+# Below the keep-alive timeout of common servers (5 s).
 _UPSTREAM_IDLE_SECONDS = 4
 _UPSTREAM_IDLE_CONNECTIONS = 32
-# A busy connection lasts minutes and not seconds: a new one costs a handshake.
+# A busy connection is kept for minutes, since a new one costs a handshake.
 _KEPT_REQUESTS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class TlsFiles:
-    """The files that the sidecar's arguments, checked, make."""
+    """The files for the sidecar's checked arguments."""
 
     args: TlsSidecarArgs
 
@@ -87,15 +87,16 @@ class TlsFiles:
         if "1.2" in versions:
             found.append(directive("ssl_ciphers", ":".join(self.args.get("ciphers", CIPHERS))))
         found += [
-            # Without it OpenSSL takes X448 and P-521 too, which cost a server much more.
+            # Without it OpenSSL accepts X448 and P-521 too, which cost a server much more.
             directive("ssl_ecdh_curve", ":".join(CURVES)),
-            # The client knows what its processor is fast at; all that is offered is sound.
+            # The client knows which cipher is fast on its processor; all that are offered are
+            # secure.
             directive("ssl_prefer_server_ciphers", False),
             *self._sessions(),
             directive("ssl_session_tickets", False),
             nginx.Comment(
                 "A variable makes nginx read the files at each handshake: a new certificate needs\n"
-                "no reload, which would close connections that wait for their next request."
+                "no reload, which would close idle keep-alive connections."
             ),
             nginx.mapping("", "tls_certificate", [("default", f"{_CURRENT}/tls.crt")]),
             nginx.mapping("", "tls_key", [("default", f"{_CURRENT}/tls.key")]),
@@ -107,8 +108,8 @@ class TlsFiles:
             return [directive("ssl_session_cache", "shared:tls:2m")]
         return [
             nginx.Comment(
-                "A session that is resumed brings the client's certificate as it was judged, by the\n"
-                "authorities of that time; the cache would outlive their change."
+                "A resumed session keeps the former verification of the client's certificate, so a\n"
+                "session cache would outlive a change of the authorities."
             ),
             directive("ssl_session_cache", False),
         ]
@@ -122,10 +123,10 @@ class TlsFiles:
             directive("keepalive_requests", _KEPT_REQUESTS),
             directive("proxy_http_version", "1.1"),
             *nginx.passing(self.args["header_kilobytes"]),
-            # Of the headers below there are other spellings too.
+            # The headers below are set in several spellings.
             directive("proxy_headers_hash_max_size", 2048),
             directive("proxy_headers_hash_bucket_size", 128),
-            # What is too large, and what waits in memory, is the application's business.
+            # Size limits and buffering of bodies are up to the application.
             directive("client_max_body_size", 0),
             directive("proxy_request_buffering", False),
             directive("proxy_max_temp_file_size", 0),
@@ -140,7 +141,7 @@ class TlsFiles:
         return found
 
     def _headers(self) -> list[Statement]:
-        # With trusted proxies the chain is kept; otherwise what a client says of itself is not.
+        # The chain is kept with trusted proxies only: otherwise a client could forge it.
         chain = "$proxy_add_x_forwarded_for" if self.args["trusted_proxies"] else "$remote_addr"
         headers = {
             "Host": "$http_host",
@@ -151,7 +152,7 @@ class TlsFiles:
             "X-Forwarded-Proto": "https",
             "X-Forwarded-Host": "$http_host",
             "X-Forwarded-Port": str(self._public_port),
-            # Empty ones are not sent on, so that no client can invent them.
+            # Empty ones are not forwarded, so that no client can forge them.
             "X-Client-Verify": "",
             "X-Client-Subject": "",
             "Forwarded": "",
@@ -159,7 +160,7 @@ class TlsFiles:
         if self.args["client_certificates"] != "none":
             headers["X-Client-Verify"] = "$ssl_client_verify"
             headers["X-Client-Subject"] = "$ssl_client_s_dn"
-        # To a server after CGI's example X_Real_IP is X-Real-IP, so the client's must not get there.
+        # CGI-like servers read X_Real_IP as X-Real-IP, so the client's must not be forwarded.
         confused = {
             other: "" for name in headers for other in _spellings(name) if other not in headers
         }
@@ -188,8 +189,8 @@ class TlsFiles:
             *inside,
             *self._headers(),
             nginx.Comment(
-                "While the pod ends, every answer is the last one of its connection, so that no\n"
-                "client is left with one to a pod that is gone."
+                "While the pod terminates, each response closes its keep-alive connection, so that no\n"
+                "client keeps one to a pod that is gone."
             ),
             directive("error_page", 418, "=", "@draining"),
             block("location /", block(f"if (-f {DRAINING})", directive("return", 418)), proxied),
@@ -231,7 +232,7 @@ class TlsFiles:
         )
 
     def check(self) -> str:
-        """A configuration that nginx accepts if the certificate and its key are good."""
+        """A configuration that nginx accepts if the certificate and its key are valid."""
         inside = [
             directive("listen", f"unix:{_CHECK_SOCKET}", "ssl"),
             directive("ssl_certificate", "tls.crt"),
@@ -244,7 +245,7 @@ class TlsFiles:
             ]
         return nginx.text(
             nginx.document(
-                "Only checked, never run: is the certificate beside this file good? Generated.",
+                "For nginx -t only, never run: is the certificate beside this file valid? Generated.",
                 http=[block("server", *inside)],
             )
         )
@@ -268,7 +269,7 @@ class TlsFiles:
     def _reload(self) -> str:
         if self.args["client_certificates"] == "none":
             return ":"
-        # nginx reads the authorities of clients only when it starts or is told to.
+        # nginx reads the authorities of clients only when it starts or reloads.
         return 'cmp -s "$before/ca.crt" "$new/ca.crt" || kill -HUP "$server"'
 
 
@@ -282,8 +283,8 @@ def _spellings(name: str) -> list[str]:
 
 
 _SCRIPT = """\
-# Runs nginx. When the mounted Secret has changed, and nginx finds what is in it good, the next
-# handshake has the new certificate; when it does not, the one before stays.
+# Runs nginx. When the mounted Secret has changed and nginx accepts its content, the next
+# handshake uses the new certificate; otherwise the former one stays in use.
 set -u
 umask 077
 secret={secret}
@@ -297,7 +298,7 @@ accepted() {{
   cp {folder}/check.conf "$1/" && rm -f {socket} && {check} -c "$1/check.conf"
 }}
 
-# Takes over what the kubelet has put there, all of it or nothing.
+# Loads the mounted Secret atomically: all of its files or none.
 load() {{
   now=$(readlink "$secret/..data") || return 1
   [ "$now" != "$seen" ] || return 0

@@ -1,6 +1,6 @@
-"""Arguments of the TLS sidecar, and what one of them says about another.
+"""Arguments of the TLS sidecar, and the checks across them.
 
-What TLS is spoken is the profile "intermediate" of Mozilla's guidelines, version 6.0.
+Versions, ciphers and curves follow the profile "intermediate" of Mozilla's guidelines, version 6.0.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from components.values.pem import Certificates, PrivateKey
 from components.workloads.program import ProgramArgs
 
 VERSIONS = ("1.2", "1.3")
-"""Oldest version of TLS that may be asked for. 1.0 and 1.1 are broken, and no argument."""
+"""Minimum versions of TLS to choose from. 1.0 and 1.1 are insecure and not offered."""
 
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -42,8 +42,8 @@ CIPHERS = (
 encryption, in its order."""
 
 CURVES = ("X25519", "prime256v1", "secp384r1")
-"""Groups for the exchange of keys: those of the profile, in its order, that OpenSSL knows before 3.5.
-Its X25519MLKEM768 would keep nginx with an older OpenSSL from starting."""
+"""Groups for the key exchange: those of the profile, in its order, that OpenSSL before 3.5
+supports. Its X25519MLKEM768 would keep nginx with an older OpenSSL from starting."""
 
 # The Secret's name is the component's and a suffix; the container has the name itself.
 _RESERVE = 7
@@ -69,24 +69,22 @@ class TlsSidecarArgs(ProgramArgs):
     """A Secret of the pod's namespace with ``tls.crt`` and ``tls.key`` (and ``ca.crt`` for client
     certificates), as cert-manager and ``kubectl create secret tls`` make it."""
     certificate: NotRequired[Secret[Certificates]]
-    """The certificate and those between it and its authority, PEM: ``Certificate.certificate``."""
+    """The certificate and its intermediates, PEM: ``Certificate.certificate``."""
     key: NotRequired[Secret[PrivateKey]]
-    """Its private key, PEM: ``Certificate.key``. It is put into a Secret of a stable name."""
+    """Its private key, PEM: ``Certificate.key``. It is stored in a Secret with a stable name."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(8443)]]
     """Port for HTTPS."""
     redirect_port: NotRequired[UnprivilegedPort]
-    """Port for plain HTTP, which answers everything with a redirect (308) to HTTPS. Without it
-    there is none."""
+    """Port for plain HTTP that redirects every request (308) to HTTPS. Without it there is none."""
     public_port: NotRequired[Annotated[Port, DefaultsTo("``port``")]]
-    """Port that clients of the redirect are sent to, and that the application is told: the
-    Service's."""
+    """Port in redirects and in X-Forwarded-Port: the Service's."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8444)]]
     """Port for the probes and, from inside the pod, nginx's counters."""
     readiness_path: NotRequired[_RequestPath]
     """Path of the application that must answer with a status from 200 to 399 for the pod to be
-    ready. The kubelet cannot ask a server on loopback itself. Without it only nginx is asked."""
+    ready. The kubelet cannot probe a server on loopback itself. Without it only nginx is probed."""
     minimum_version: NotRequired[Annotated[str, one_of(*VERSIONS), Default(VERSIONS[0])]]
-    """Oldest TLS version."""
+    """Minimum TLS version."""
     ciphers: NotRequired[
         Annotated[
             Sequence[Annotated[str, one_of(*CIPHERS)]],
@@ -95,26 +93,26 @@ class TlsSidecarArgs(ProgramArgs):
             DefaultsTo("all of them"),
         ]
     ]
-    """Ciphers for TLS 1.2 by OpenSSL's names. TLS 1.3 has its own, all of them sound."""
+    """Ciphers for TLS 1.2 by OpenSSL's names. TLS 1.3 has its own, all of them secure."""
     client_certificates: NotRequired[
         Annotated[str, one_of("none", "optional", "required"), Default("none")]
     ]
-    """``optional`` asks for one and tells the application what came of it; ``required`` refuses
-    (400) a client that has none of ``client_authority``."""
+    """``optional`` requests one and forwards the result of its verification to the application;
+    ``required`` rejects (400) a client without one of ``client_authority``."""
     client_authority: NotRequired[Secret[Certificates]]
     """Authorities of client certificates, PEM. With ``secret_name`` it is that Secret's ``ca.crt``."""
     trusted_proxies: NotRequired[Annotated[Sequence[Network], Default(())]]
-    """Networks whose X-Forwarded-For is believed. Without any the application gets the address of
-    what connected."""
+    """Networks whose X-Forwarded-For is trusted. Without any, the application gets the address of
+    the peer."""
     hsts_seconds: NotRequired[Annotated[int, between(0, 315_360_000), Default(0)]]
-    """For how long browsers must use HTTPS only (Strict-Transport-Security); 0 says nothing."""
+    """For how long browsers must use HTTPS only (Strict-Transport-Security); 0 sends no header."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
-    """Seconds without a byte from the application after which it is a 504."""
+    """Seconds without a byte from the application after which the response is 504."""
     header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
-    """KiB for one line of a request's head, and for all headers of an answer. More is refused: 414
-    or 400, and 502. Each running request takes as much memory."""
+    """Largest header line of a request, and largest total of a response's headers, in KiB. Larger
+    ones fail with 414 or 400, and 502. Each request in progress takes as much memory."""
     workers: NotRequired[Annotated[int, between(1, 16), Default(1)]]
-    """nginx's processes."""
+    """Worker processes of nginx."""
 
 
 def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
@@ -124,12 +122,12 @@ def checked(where: str, name: str, args: TlsSidecarArgs) -> TlsSidecarArgs:
     _check_source(where, args)
     different(where, args, "application_port", "port", "status_port", "redirect_port")
     if args["minimum_version"] != "1.2":
-        left_out(where, args, ("ciphers",), "it is for TLS 1.2, which is refused")
+        left_out(where, args, ("ciphers",), "it is for TLS 1.2, which is disabled")
     return args
 
 
 def _check_source(where: str, args: TlsSidecarArgs) -> None:
-    """One source of the certificate, complete, and nothing beside it."""
+    """Require exactly one source of the certificate, complete."""
     authority, clients = "client_authority" in args, args["client_certificates"]
     if "secret_name" in args:
         for argument in ("certificate", "key"):
@@ -147,5 +145,5 @@ def _check_source(where: str, args: TlsSidecarArgs) -> None:
         expected = 'must be left out: client_certificates is "none"'
         raise InputError(where, "client_authority", "<given>", expected)
     if clients != "none" and not authority:
-        expected = f'must say whose certificates: client_certificates is "{clients}"'
+        expected = f'must be given: client_certificates is "{clients}"'
         raise InputError(where, "client_authority", None, expected)

@@ -1,8 +1,8 @@
-"""Sidecar: HTTPS for a server that knows plain HTTP and listens on loopback only (chapter 2).
+"""Sidecar: HTTPS for a server that speaks plain HTTP on loopback only (chapter 2).
 
-nginx ends TLS on the pod's address and talks to the application inside the pod. The certificate is
-read from a mounted Secret; when that has changed, the next handshake has the new one, and nothing is
-restarted and no connection is closed.
+nginx terminates TLS at the pod's address and proxies to the application inside the pod. It reads
+the certificate from a mounted Secret; when that changes, the next handshake uses the new one,
+without a restart and without closing connections.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from components.workloads.program import Program
 
 
 class TlsSidecar(pulumi.ComponentResource):
-    """An nginx that ends TLS beside an application without it.
+    """An nginx that terminates TLS beside an application without it.
 
     Registers its configuration (auto-named: a change rolls the pods) and, unless it is given
     ``secret_name``, the Secret with the certificate (of a stable name: a change does not).
@@ -49,8 +49,8 @@ class TlsSidecar(pulumi.ComponentResource):
         args = checked(where, name, args)
         super().__init__("dds:index:TlsSidecar", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
-        # As a word and not as the Secret's output: the Secret is replaced when the certificate
-        # changes, and nothing else is to follow from that.
+        # A plain name and not the Secret's output: the Secret is replaced when the certificate
+        # changes, which must not roll the pods.
         secret_name = args.get("secret_name", f"{name}-tls")
         program = _program(where, name, args, secret_name)
         if "secret_name" not in args:
@@ -121,6 +121,6 @@ def _program(
         startup={"path": "/healthz", "port": "tls-status"},
         readiness={"path": "/readyz", "port": "tls-status", "period_seconds": 2},
         liveness={"path": "/healthz", "port": "tls-status"},
-        # It runs when the pod begins to end, while the application still serves.
+        # It runs when the pod starts to terminate, while the application still serves.
         before_stop=["touch", DRAINING],
     )

@@ -1,7 +1,7 @@
-"""Sidecar: who is busy in the pod, at ``/topz`` (chapter 2).
+"""Sidecar: CPU and memory of the pod's processes, at ``/topz`` (chapter 2).
 
 The project's own small server shares the pod's process namespace, so it lists the application's
-processes without the application knowing of it.
+processes without a change to the application.
 """
 
 from typing import Annotated, NotRequired
@@ -30,16 +30,16 @@ class TopzArgs(ProgramArgs):
     port: NotRequired[Annotated[UnprivilegedPort, Default(8079)]]
     """Port that it binds."""
     clients: NotRequired[Clients]
-    """Who may ask; ``{}`` is every pod of the namespace. Without any only the pod's own containers
-    may, and ``kubectl port-forward``."""
+    """Peers that may connect; ``{}`` is every pod of the namespace. Without any, only the pod's own
+    containers and ``kubectl port-forward`` may."""
 
 
 class Topz(pulumi.ComponentResource):
     """A list of the pod's processes with their CPU time, memory and command, as HTML and JSON.
 
     Registers nothing by itself. ``companion`` adds the server to any workload and lets the
-    containers of its pod see each other's processes; command lines are among what it shows, which
-    never hold a secret here.
+    containers of its pod see each other's processes; it shows command lines, which never contain a
+    secret here.
     """
 
     companion: Companion
@@ -75,7 +75,7 @@ class Topz(pulumi.ComponentResource):
                     "clients": args["clients"],
                 }
             ],
-            # There is no readiness: an application serves, whether or not it is looked at.
+            # No readiness probe: a failing topz must not make the pod unready.
             liveness=_liveness(args["address"], args["port"]),
             share_process_namespace=True,
         ).companion(pulumi.ResourceOptions(parent=self))

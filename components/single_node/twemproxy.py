@@ -1,4 +1,4 @@
-"""Ambassador: the application talks to localhost, twemproxy finds the shard (chapter 3)."""
+"""Ambassador: the application connects to localhost, twemproxy finds the shard (chapter 3)."""
 
 import dataclasses
 
@@ -29,9 +29,9 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
     endpoint: str
     """``host:port`` for the application in the same pod."""
     reach: Reach
-    """The same for a companion, with what it is asked for."""
+    """The same for a companion, with the credentials."""
     statistics: Reach
-    """What answers every connection of a container of the same pod with statistics as JSON."""
+    """Statistics as JSON on each connection, for the containers of the same pod."""
     ring: pulumi.Output[Ring]
     """Where this ambassador sends each key."""
 

@@ -1,8 +1,9 @@
-"""What a twemproxy (nutcracker 0.5) is given, beside an application or before many.
+"""Configuration of a twemproxy (nutcracker 0.5), as an ambassador or as a shared proxy.
 
-It hashes each key onto the ring of the topology's shard names and keeps a few connections to every
-shard for all of its clients'. What it cannot do: transactions, blocking commands, publish/subscribe,
-SCAN and KEYS of Redis; of memcached the meta commands, the binary protocol and statistics.
+It maps each key onto the consistent-hash ring of the topology's shard names, and its clients share
+a few connections to each shard (connection pooling). It does not support transactions, blocking
+commands, publish/subscribe, SCAN and KEYS of Redis; nor meta commands, the binary protocol and
+statistics of memcached.
 """
 
 import dataclasses
@@ -27,39 +28,39 @@ LOOPBACK = "127.0.0.1"
 _FILE = "/etc/nutcracker/nutcracker.yaml"
 _SEED_HASH = "fnv1a_64"
 _TIMEOUTS = {"cache": 400, "store": 1000}
-# Above this level nutcracker writes what passes through it, keys and passwords among it.
+# Above this level nutcracker logs what it proxies, including keys and passwords.
 _QUIET = 6
 
 
 class PoolArgs(TypedDict):
-    """Arguments of whatever runs a twemproxy."""
+    """Arguments of components that run a twemproxy."""
 
     store: Annotated[Reach, speaking("redis", "memcached", sharded=True)]
-    """The shards, most often ``ShardedRedis.reach`` or ``ShardSet.reach``; Redis unless it says that
-    it speaks memcached. With a password among its credentials, twemproxy asks the same of its
-    clients, which send it with AUTH. A proxy of shards reads no IPv6 addresses."""
+    """The shards, most often ``ShardedRedis.reach`` or ``ShardSet.reach``; Redis unless its
+    ``app_protocol`` is memcached. With a password among its credentials, twemproxy requires the
+    same from its clients, by AUTH. IPv6 addresses are not supported."""
     image: Later[Image]
     """Image with nutcracker and bash."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
-    """``cache``: a shard that keeps failing is left out for a while, its keys go to the others, and
-    what they hold by then may be stale when it returns. ``store``: a shard is never left out; while
-    it is gone, its keys answer errors and the others' are served."""
+    """``cache``: a shard that keeps failing is ejected for a while; its keys go to the other
+    shards, and its values may be stale when it returns. ``store``: a shard is never ejected; while
+    it is down, commands on its keys fail, and those on other keys succeed."""
     policy: NotRequired[Annotated[str, one_of("default", "seed"), Default("default")]]
-    """``seed`` is for the settings that the book prints, under which acknowledged writes are lost;
-    it takes no other setting but the ports and ``resources``."""
+    """``seed`` is the configuration that the book prints, which loses acknowledged writes; only the
+    ports and ``resources`` can be set with it."""
     timeout_ms: NotRequired[
         Annotated[int, between(1, 600_000), DefaultsTo("400 for a cache, 1000 for a store")]
     ]
-    """Milliseconds after which a connection or an answer that has not come is an error."""
+    """Timeout of a connection and of a response, in milliseconds."""
     server_connections: NotRequired[Annotated[int, between(1, 64), Default(1)]]
-    """Connections to each shard. One keeps the order of a client's commands."""
+    """Connections to each shard. A single one keeps the order of a client's commands."""
     server_failure_limit: NotRequired[Annotated[int, between(1, 1000), Default(3)]]
-    """Cache only: failures in a row after which a shard is left out."""
+    """Cache only: failures in a row after which a shard is ejected."""
     server_retry_timeout_ms: NotRequired[Annotated[int, between(1, 3_600_000), Default(30_000)]]
-    """Cache only: milliseconds for which it is left out."""
+    """Cache only: milliseconds for which it stays ejected."""
     client_retries: NotRequired[Annotated[int, between(0)]]
-    """Cache only: how often the application repeats a command that failed. Only checked: it must
-    be above the failure limit, or a command fails for good before its shard is left out."""
+    """Cache only: how often the application retries a failed command. It is only validated: it must
+    exceed the failure limit, or a command fails for good before its shard is ejected."""
     listen_port: NotRequired[
         Annotated[UnprivilegedPort, DefaultsTo("6379 for Redis, 11211 for memcached")]
     ]
@@ -67,14 +68,13 @@ class PoolArgs(TypedDict):
     stats_port: NotRequired[Annotated[UnprivilegedPort, Default(22222)]]
     """Port on 127.0.0.1 that answers every connection with statistics as JSON."""
     stats_interval_ms: NotRequired[Annotated[int, between(100, 3_600_000), Default(1000)]]
-    """Milliseconds between two states of the statistics."""
+    """Milliseconds between two updates of the statistics."""
     mbuf_bytes: NotRequired[Annotated[int, between(512, 65536), Default(2048)]]
     """Size of the proxy's buffers in bytes. A command's key, with some 80 bytes around it, must fit
-    into one. Each command of a pipeline takes two at least, and what they take is used again but
-    never given back."""
+    into one. Each command of a pipeline takes at least two; buffers are reused but never freed."""
     verbosity: NotRequired[Annotated[int, between(0, _QUIET), Default(4)]]
-    """From emergencies (0) over warnings (4) to every connection (6). With more the log would show
-    keys and the password."""
+    """Log level: emergencies (0), warnings (4), every connection (6). Higher levels would log keys
+    and the password."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Pool:
     """One pool of nutcracker's configuration, under its own names; times in milliseconds."""
 
     where: str
-    """What errors name."""
+    """The component, for error messages."""
     shards: Sequence[str]
     """Names of the shards."""
     listen: str
@@ -98,16 +98,16 @@ class Pool:
     preconnect: bool = False
     tcpkeepalive: bool = False
     named: bool = False
-    """Whether shards stand on the ring by their names rather than by host:port."""
+    """Whether shards are placed on the ring by name rather than by host:port."""
     title: str = ""
 
     @property
     def protocol(self) -> str:
-        """The pool's name, and what it speaks."""
+        """The pool's name, and its protocol."""
         return "redis" if self.redis else "memcached"
 
     def ring(self, endpoints: Sequence[pulumi.Input[str]]) -> pulumi.Output[Ring]:
-        """Where twemproxy puts each key; known at once where the shards have names there."""
+        """The ring by which twemproxy places keys; known at once if shards are placed by name."""
         if self.named:
             return pulumi.Output.from_input(Ring(self.shards, self.hash, self.hash_tag))
         return pulumi.Output.all(*endpoints).apply(
@@ -126,9 +126,9 @@ class Pool:
         )
 
     def text(self, endpoints: Sequence[str], password: str | None = None) -> str:
-        """The same for what is known; InputError for an IPv6 address."""
+        """The same for resolved values; InputError for an IPv6 address."""
         _check_hosts(self.where, endpoints)
-        comments = {"redis_auth": "Sent to the shards, and asked of the application."}
+        comments = {"redis_auth": "Sent to the shards, and required from clients."}
         if self.named:
             comments |= {
                 "hash": "All proxies of this store must agree on these and on the names below.",
@@ -165,10 +165,10 @@ class Pool:
     def _failure(self) -> str:
         if self.auto_eject_hosts:
             return (
-                f"A shard that fails {self.server_failure_limit} times in a row is left out for "
+                f"A shard that fails {self.server_failure_limit} times in a row is ejected for "
                 f"{self.server_retry_timeout} ms; its keys go to the others."
             )
-        return "A shard is never left out: while it is gone, its keys answer errors."
+        return "A shard is never ejected: while it is down, commands on its keys fail."
 
 
 _CACHE_ONLY = ("server_failure_limit", "server_retry_timeout_ms", "client_retries")
@@ -178,7 +178,8 @@ _FIXED_BY_SEED = ("role", "timeout_ms", "server_connections", *_CACHE_ONLY)
 def pool_of(
     where: str, given: Mapping[str, Any], args: PoolArgs, *, address: str, beside: str
 ) -> Pool:
-    """What one argument says about another; InputError before anything is registered.
+    """The pool for the arguments, checked across each other; InputError before anything is
+    registered.
 
     :param given: the arguments as the user wrote them
     :param args: as they were resolved; the port is filled in
@@ -208,7 +209,7 @@ def pool_of(
         left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
         return Pool(where, topology.shards, listen, redis)
     if args["role"] == "store":
-        left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is left out')
+        left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is ejected')
     limit = args["server_failure_limit"]
     if "client_retries" in args and args["client_retries"] <= limit:
         raise InputError(
@@ -252,7 +253,7 @@ def program(
 ) -> Program:
     """The twemproxy of a pool.
 
-    :param part: that it plays in its pod
+    :param part: its role in the pod
     """
     store = args["store"]
     password = None
@@ -270,7 +271,7 @@ def program(
         command=[
             "nutcracker",
             *("--conf-file", _FILE),
-            # Debian's build ends without a log file that it can write.
+            # Debian's build exits without a writable log file.
             *("--output", "/dev/stderr"),
             *("--verbose", str(args["verbosity"])),
             *("--stats-addr", LOOPBACK),
@@ -289,22 +290,21 @@ def program(
             },
             {"name": "twemproxy-stats", "port": args["stats_port"], "address": LOOPBACK},
         ],
-        # They ask the proxy itself, never a shard: a shard that is gone must not take the
-        # applications of a whole deployment with it.
+        # The probes check the proxy, never a shard: a failed shard must not make every pod unready.
         readiness={"command": _ask(pool, *_ANSWERS[pool.protocol])},
-        # While names do not resolve, the proxy waits for the resolver and answers nobody.
+        # While names do not resolve, the proxy blocks in the resolver and answers nothing.
         liveness={"command": _ask(pool, "")},
         reaches=(store,),
     )
 
 
 _QUESTIONS = {"redis": r"*1\r\n$4\r\nPING\r\n", "memcached": r"version\r\n"}
-# memcached's is answered by a shard, or by the proxy where that is gone.
+# For memcached a shard answers, or the proxy if that shard is down.
 _ANSWERS = {"redis": ("+PONG", "-NOAUTH"), "memcached": ("VERSION", "SERVER_ERROR")}
 
 
 def _ask(pool: Pool, *answers: str) -> list[str]:
-    """A command that asks it and wants one of the answers, or any if that is empty."""
+    """A probe command that expects one of the answers, or any if that is empty."""
     wanted = " || ".join(f"$answer == {answer}*" for answer in answers)
     script = (
         f"exec 3<>/dev/tcp/{LOOPBACK}/{pool.listen.rsplit(':', 1)[1]} && "

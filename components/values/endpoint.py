@@ -1,4 +1,4 @@
-"""``host:port`` of something that listens elsewhere."""
+"""``host:port`` of a server."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str) -> "Endpoint":
-        """Read ``host:port``; InputError for what is none."""
+        """Parse ``host:port``, or raise InputError."""
         if not is_endpoint(text):
             raise InputError("Endpoint", "text", text, "must be host:port, for example web:8080")
         host, _, port = text.rpartition(":")
@@ -26,7 +26,7 @@ class Endpoint:
 
     @property
     def namespace(self) -> str | None:
-        """Of a Service its namespace, empty for the pod's own; None for what is outside.
+        """Namespace of a Service, empty for the pod's own; None for a host outside.
 
         ``web`` is the Service of the pod's own namespace, ``web.shop`` and ``web.shop.svc`` one of
         another; everything else is outside, and so is a name that ends with a dot.
@@ -39,9 +39,9 @@ class Endpoint:
         return "".join(parts)
 
     def lookup_host(self, namespace: str, domain: str) -> str:
-        """The host as a program must look it up that completes no names, as the cluster's DNS would.
+        """The full host name, for a program that applies no search domains.
 
-        :param namespace: the pod's namespace, or how the program's language writes it
+        :param namespace: the pod's namespace, or a variable of the program for it
         :param domain: likewise the cluster's domain
         """
         if self.namespace is None:

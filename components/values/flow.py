@@ -1,4 +1,4 @@
-"""Flows: which step of a pipeline follows which, checked and drawn from one declaration."""
+"""Flows: the directed acyclic graph of a pipeline's steps, checked and drawn."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from components.arguments.names import LABEL_LIMIT, dns_label
 from components.arguments.place import Place
 
 STEP_LIMIT = 40
-"""Characters of a step's name, of those that a DNS label may have. The flow's has the others."""
+"""Longest name of a step. The flow's name may have the remaining characters of a DNS label."""
 
 StepName = Annotated[str, dns_label(STEP_LIMIT)]
 """Name of a step."""
@@ -22,7 +22,7 @@ FieldName = Annotated[
         odd=("a b", 'a"b', "a\nb", "#1", "a;b", "{a}", "-a"),
     ),
 ]
-"""A field of an event. It stands in the drawing as well."""
+"""A field of an event. The diagram shows it, too."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Next:
     required: tuple[StepName, ...] = ()
     """Steps that every event goes on to."""
     optional: Mapping[FieldName, StepName] = field(default_factory=dict)
-    """Steps that an event goes on to if it has a field, by the field's name. ``null`` is none."""
+    """Steps that an event goes on to if it has a field, by the field's name. ``null`` counts as no
+    field."""
 
     def __post_init__(self) -> None:
         check_fields("Next", self)
@@ -45,7 +46,7 @@ class Flow:
     name: Annotated[str, dns_label(LABEL_LIMIT - STEP_LIMIT)]
     """Name of the pipeline."""
     first: StepName
-    """The step that gets what is published."""
+    """The step that receives published events."""
     steps: Annotated[Mapping[StepName, Next], NOT_EMPTY]
     """Every step, by its name, with what follows it."""
 
@@ -66,7 +67,7 @@ class Flow:
             raise InputError(where, "first", self.first, nearest(self.first, self.steps))
         reached: set[str] = set()
         self._follow(where, self.first, [], reached)
-        # Also a circle of steps that no event reaches is one.
+        # A cycle of unreachable steps is refused, too.
         everything = {*reached}
         for name in self.steps:
             self._follow(where, name, [], everything)
@@ -74,7 +75,7 @@ class Flow:
             if name not in reached:
                 raise InputError(
                     where, "steps", name,
-                    f"is reached by no event: no step on a path from {self.first} names it",
+                    f"is unreachable: no path from {self.first} leads to it",
                 )  # fmt: skip
 
     def edges(self, step: str) -> list[tuple[str, str | None]]:
@@ -86,7 +87,7 @@ class Flow:
         ]
 
     def paths(self) -> list[tuple[str, ...]]:
-        """Every way an event can go, from the first step on, in order of their declaration."""
+        """Every path that an event can take from the first step, in order of declaration."""
 
         def onward(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield path
@@ -107,12 +108,12 @@ class Flow:
         return "\n".join(lines) + "\n"
 
     def _follow(self, where: str, name: str, path: list[str], done: set[str]) -> None:
-        """Add a step and all that it leads to; a path that comes back is refused."""
+        """Add a step and its descendants; refuse a cycle."""
         if name in path:
-            circle = " to ".join([*path[path.index(name) :], name])
+            cycle = " to ".join([*path[path.index(name) :], name])
             raise InputError(
-                where, "steps", circle,
-                "is a circle: an event would never end; leave one of these edges out",
+                where, "steps", cycle,
+                "is a cycle: an event would never end; remove one of these edges",
             )  # fmt: skip
         if name not in done:
             for target, _ in self.edges(name):

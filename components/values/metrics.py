@@ -1,4 +1,4 @@
-"""Metrics as values: what to scrape, when to raise an alarm, what to draw."""
+"""Metrics as values: scrape jobs, alerts, dashboards."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _COLUMNS = 24
 _WIDTH = 12
 _HEIGHT = 7
 _LETTERS = 26
-# A dashboard asks for its Prometheus where it is imported.
+# Grafana prompts for the data source when a dashboard is imported.
 _DATA_SOURCE = {
     "name": "datasource",
     "label": "Data source",
@@ -38,7 +38,7 @@ def _of_job(query: str, job: str) -> str:
 
 @dataclass(frozen=True)
 class ScrapeJob:
-    """Pods that one exporter stands in, as Prometheus finds them."""
+    """The pods of one exporter, as Prometheus discovers them."""
 
     GIVEN_BY: ClassVar[str] = "exporter.job"
 
@@ -54,7 +54,7 @@ class ScrapeJob:
     """The job's name, the label ``job`` of all its series."""
     reach: Annotated[Reach, speaking("http"), NO_QUERY]
     """The exporter. Its endpoint's host is a DNS name that resolves to the address of every pod,
-    ready or not. Without a path ``/metrics`` is asked for."""
+    ready or not. The default path is ``/metrics``."""
 
     def __post_init__(self) -> None:
         check_fields(f'ScrapeJob "{self.name}"', self)
@@ -75,9 +75,9 @@ class Alert:
             odd=("redisDown", "Redis down", "RedisDown\n"),
         ),
     ]
-    """In CamelCase, as is the custom."""
+    """In CamelCase, by convention."""
     expression: Query
-    """PromQL; the alert is raised for every series that it answers."""
+    """PromQL; the alert fires for every series that it returns."""
     summary: Annotated[
         str,
         matching(
@@ -88,17 +88,18 @@ class Alert:
             odd=("of {{ $labels.instance", "{{ $value }} of {{"),
         ),
     ]
-    """One sentence for whoever is woken; ``{{ $labels.instance }}`` and the like are filled in."""
+    """One sentence for the person on call; templates such as ``{{ $labels.instance }}`` are filled
+    in."""
     hold_seconds: Annotated[int, between(0, 366 * 86_400)] = 60
-    """Seconds for which it must hold."""
+    """Seconds for which the expression must hold before the alert fires."""
     severity: Annotated[str, one_of(*SEVERITIES)] = "warning"
-    """How much it matters."""
+    """Value of the label ``severity``."""
 
     def __post_init__(self) -> None:
         check_fields(f'Alert "{self.name}"', self)
 
     def of(self, job: str) -> "Alert":
-        """The same of one job, whose series its expression selects by ``{$job}``."""
+        """The same for one job, which replaces ``$job`` in the expression."""
         return replace(self, expression=_of_job(self.expression, job))
 
 
@@ -116,7 +117,7 @@ class Panel:
         check_fields(f'Panel "{self.title}"', self)
 
     def of(self, job: str) -> "Panel":
-        """The same of one job, whose series its expressions select by ``{$job}``."""
+        """The same for one job, which replaces ``$job`` in the expressions."""
         expressions = {legend: _of_job(query, job) for legend, query in self.expressions.items()}
         return replace(self, expressions=expressions)
 
@@ -132,7 +133,7 @@ class Dashboard:
         check_fields(f'Dashboard "{self.title}"', self)
 
     def json(self) -> str:
-        """The dashboard as Grafana imports it; its data source is asked for there."""
+        """The dashboard as Grafana imports it, with a prompt for the data source."""
         panels: list[dict[str, Any]] = []
         for number, panel in enumerate(self.panels):
             column, row = number % (_COLUMNS // _WIDTH), number // (_COLUMNS // _WIDTH)

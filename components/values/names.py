@@ -8,7 +8,7 @@ AUTONAME = 9
 
 
 def child(name: str, suffix: str, *, limit: int = LABEL_LIMIT - AUTONAME) -> str:
-    """``name-suffix``; if that is too long, ``name`` is cut and told apart by a hash.
+    """``name-suffix``; if that is too long, ``name`` is truncated and made unique by a hash.
 
     :param limit: longest result; by default what leaves room for auto-naming in a DNS label
     """

@@ -1,7 +1,7 @@
 """nginx's configuration language as values: directives, blocks, and the text that nginx reads.
 
 ``document`` has what every nginx of this project has in common: an unprivileged user, a read-only
-root filesystem with only TEMPORARY to write to, and logs on the container's output. It wants
+root filesystem with only TEMPORARY to write to, and logs on the container's output. It needs
 ``nginx -e stderr``, which ``command`` gives.
 """
 
@@ -16,30 +16,30 @@ from components.values import resolv
 from components.values.endpoint import Endpoint
 
 TEMPORARY = "/tmp"  # noqa: S108
-"""Folder that must be writable: the pid, and what does not fit into memory."""
+"""Folder that must be writable, for the pid and temporary files."""
 
 SOCKET = ".sock"
-"""How files in TEMPORARY end that nginx listens at. ``command`` removes what is left of them: an
-nginx that was killed could not, and the next one would not start."""
+"""Suffix of nginx's Unix sockets in TEMPORARY. ``command`` removes stale ones: a killed nginx
+leaves them behind, and the next one would not start."""
 
 RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
-"""Where ``command`` puts what it found in the container's /etc/resolv.conf."""
+"""Where ``command`` writes the settings from the container's /etc/resolv.conf."""
 
 HeaderKilobytes = Annotated[int, between(8, 256)]
-"""What ``passing`` takes."""
+"""Argument of ``passing``."""
 
 Percent = Annotated[
     float,
     between(0, 100),
     Constraint(
-        "a number with at most two decimals, nginx knows no more",
+        "a number with at most two decimals, nginx supports no more",
         lambda percent: round(percent, 2) == percent,
         (0.00005, 0.001, 99.995, 0.1 + 0.2),
     ),
 ]
 """A share of ``split_clients``."""
 
-# nginx reads no word of 4096 bytes.
+# nginx accepts no word of 4096 bytes.
 _LONGEST = 256
 Literal = Annotated[
     str,
@@ -49,7 +49,7 @@ Literal = Annotated[
         ("", "a$b", "a\nb", "a\tb", "a\x7f", "\0", "a" * (_LONGEST + 1)),
     ),
 ]
-"""A text that nginx takes as it is, which has no way to write a ``$``."""
+"""A text without variables: nginx has no escape for ``$``."""
 
 _COMMANDS = ("Redirect", "Expires", "Limit-Rate", "Charset")
 _PLAIN = re.compile(r"[-+*/~^$=!?.,:@%&()|<>\[\]A-Za-z0-9_]+")
@@ -57,7 +57,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STORED = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _INDENT = "  "
 
-# nginx neither reads /etc/resolv.conf nor completes names, so both is done for it.
+# nginx neither reads /etc/resolv.conf nor applies search domains, so ``command`` does both.
 _RESOLVER_LINES = r"""
   print "resolver" servers " valid=" valid ";"
   print "map \"\" $namespace { default \"" namespace "\"; }"
@@ -67,7 +67,7 @@ _RESOLVER_LINES = r"""
 
 @dataclass(frozen=True)
 class Comment:
-    """A line for the reader."""
+    """A comment."""
 
     text: str
 
@@ -94,9 +94,9 @@ def directive(name: str, *values: object) -> Directive:
 
 
 def block(head: str, *inside: Statement) -> Directive:
-    """A block with what stands in it.
+    """A block with its statements.
 
-    :param head: what stands before it, such as ``location = /healthz``; a blank ends a word
+    :param head: its name and values, such as ``location = /healthz``, separated by blanks
     """
     name, *values = head.split()
     return Directive(_name(name), tuple(values), inside)
@@ -117,23 +117,23 @@ def table(name: str, *values: object, entries: Sequence[tuple[str, str]]) -> Dir
 
 
 def passing(header_kilobytes: int) -> list[Statement]:
-    """Of a proxy's ``http``: what nginx would change, cut or refuse by default goes through.
+    """A proxy's directives that pass through what nginx changes, cuts or refuses by default.
 
     :param header_kilobytes: most of one request's line or header, and of an answer's headers
         together; four times as much for all headers of a request
     """
     size = f"{header_kilobytes}k"
     return [
-        # Names with an underscore or a dot are dropped in silence otherwise.
+        # Headers with an underscore or a dot are silently dropped otherwise.
         directive("ignore_invalid_headers", False),
         directive("underscores_in_headers", True),
         directive("large_client_header_buffers", 4, size),
         directive("proxy_buffer_size", size),
-        # nginx wants room for as much again beside what is being sent.
+        # nginx requires as much again beside the busy buffers.
         directive("proxy_buffers", 8, f"{header_kilobytes // 4}k"),
         directive("proxy_busy_buffers_size", size),
         directive("proxy_redirect", False),
-        # An application's own, and not commands for nginx.
+        # These are the application's own headers, not commands for nginx.
         directive("proxy_ignore_headers", *(f"X-Accel-{what}" for what in _COMMANDS)),
         *(directive("proxy_pass_header", name) for name in ("Server", "Date")),
         *(directive("proxy_pass_header", f"X-Accel-{what}") for what in _COMMANDS),
@@ -197,10 +197,9 @@ def command(
     """A container's command: nginx in the foreground with this configuration.
 
     :param file: the configuration's path
-    :param resolver: whether to write RESOLVER_FILE first, and to remove what is left of sockets. It
-        is the name service's address and the cluster's domain as they are in this pod, so nothing
-        of them is assumed.
-    :param valid: how long an address is used before it is asked for again, in nginx's words
+    :param resolver: whether to write RESOLVER_FILE first, with the name servers and the cluster's
+        domain of this pod, and to remove stale sockets
+    :param valid: how long an address is cached, in nginx's syntax
     :param check: only check the configuration, as ``nginx -t``
     """
     nginx = ["nginx", "-e", "stderr", "-c", file]
@@ -216,7 +215,7 @@ def command(
 
 
 def lookup_address(endpoint: Endpoint) -> str:
-    """``host:port`` as nginx must look it up, since it completes no names."""
+    """``host:port`` with the full name, since nginx applies no search domains."""
     return f"{endpoint.lookup_host('$namespace', '$cluster_domain')}:{endpoint.port}"
 
 

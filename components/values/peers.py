@@ -36,7 +36,7 @@ _ALONE = Constraint(
 Peer = Annotated[PeerArgs, _ALONE]
 """The other end of a connection."""
 Clients = Annotated[Sequence[Peer], Default(())]
-"""Who may connect."""
+"""Peers that may connect."""
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """Label that every namespace has, with its name."""
@@ -48,7 +48,7 @@ class NetworkArgs(TypedDict):
     """Where the cluster's own services are: the stack's configuration ``dds:network``."""
 
     dns: NotRequired[Annotated[Sequence[Peer], NOT_EMPTY, Default(_DNS)]]
-    """What resolves names, which every pod may ask. By default the pods of CoreDNS. With NodeLocal
+    """The DNS servers, which every pod may query. By default the pods of CoreDNS. With NodeLocal
     DNSCache add its address, ``{"cidr": "169.254.20.10/32"}``; on OpenShift they are
     ``{"namespace": "openshift-dns"}``."""
     dns_ports: NotRequired[Annotated[Sequence[Port], NOT_EMPTY, Default((53,))]]
@@ -61,7 +61,7 @@ class NetworkArgs(TypedDict):
 
 
 def cluster_network() -> NetworkArgs:
-    """What the stack's configuration says of the cluster's network.
+    """The cluster's network in the stack's configuration.
 
     :raises InputError: a key or value of ``dds:network`` that cannot be right
     """

@@ -18,7 +18,7 @@ def _block(label: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Pem(Constraint):
-    """A form of PEM. What is refused may be a key, and is not shown."""
+    """PEM. A refused value may be a key, so it is not shown."""
 
     def check(self, place: Place, value: Any) -> Any:
         """The text, or InputError."""
@@ -36,7 +36,7 @@ def _are_certificates(text: str) -> bool:
 
 def _is_key(text: str) -> bool:
     keys = {label for label in _labels(text) if label.endswith(_KEY)}
-    # In the one form the label says that it needs a password, in the other a line does.
+    # An encrypted key says so in its label (PKCS 8) or in a line of its own.
     return len(keys) == 1 and "ENCRYPTED" not in text
 
 

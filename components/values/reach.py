@@ -1,9 +1,9 @@
-"""Reach: what everything that can be reached gives, and everything that connects takes.
+"""Reach: how clients connect to a server. Servers provide it, clients take it.
 
-One value has the addresses, the connection on both sides of the NetworkPolicies, what must be ready
-first, and the credentials. A workload with a reach among its ``reaches``, or with a companion that
-has one, gets the way out in its own NetworkPolicy, and registers one that lets it in at the other
-end, also in another namespace.
+One value has the addresses, both sides of the NetworkPolicies, the dependencies and the
+credentials. A workload with a reach among its ``reaches``, or with a companion that has one, gets
+an egress rule in its own NetworkPolicy, and registers a NetworkPolicy with an ingress rule at the
+server, also in another namespace.
 """
 
 import re
@@ -50,7 +50,7 @@ class Credentials:
             odd=("-a", "a:b", "a b", "a@b", "a\n"),
         ),
     ] = ""
-    """The user; empty where there is but one."""
+    """The user; empty if there is only one."""
 
     def __post_init__(self) -> None:
         check_fields("Credentials", self)
@@ -58,30 +58,30 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Reach:
-    """How something is reached.
+    """How clients connect to a server.
 
-    Components give theirs as ``reach``. For what is not made here there are ``Reach.outside`` (by
+    Components provide theirs as ``reach``. For other servers there are ``Reach.outside`` (by
     address) and this constructor (pods of others); ``Reach.local`` is in the same pod.
     """
 
     GIVEN_BY: ClassVar[str] = "application.reach"
 
     name: DnsLabel
-    """What it is called, in the names of NetworkPolicies."""
+    """Its name, in the names of NetworkPolicies."""
     endpoints: Annotated[tuple[Later[Endpoint], ...], NOT_EMPTY]
-    """``host:port``: of its Service, or of each member or shard that is reached by itself."""
+    """``host:port``: of its Service, or of each individual member or shard."""
     pods: Selector | None = None
     """Labels of the pods behind it."""
     namespace: Later[Namespace] | None = None
     """Their namespace. By default that of the pods that connect."""
     cidrs: tuple[Network, ...] = ()
-    """Instead of pods: its addresses. ``0.0.0.0/0`` is any."""
+    """Its addresses, instead of pods. ``0.0.0.0/0`` is any."""
     ports: tuple[Port, ...] = ()
     """Ports at the pods or addresses (not at a Service). By default those of the endpoints."""
     protocol: Protocol = "TCP"
     """Protocol of the transport layer."""
     app_protocol: AppProtocol = _ANYTHING
-    """What it speaks."""
+    """Protocol of the application layer."""
     path: Annotated[
         str,
         matching(
@@ -91,20 +91,20 @@ class Reach:
             odd=("/a b", "/a\nb", "/ä"),
         ),
     ] = ""
-    """Path of the URL; of a store, the beginning of the keys that the credentials are for."""
+    """Path of the URL; for a store, the key prefix that the credentials allow."""
     authority: Later[Certificates] | None = None
     """Certificates of the authorities that its certificate is verified with, PEM. By default those
     that the client's image trusts."""
     credentials: Credentials | None = None
     """What a client logs in with."""
     topology: Topology | None = None
-    """Of a sharded store: what tells on which of the endpoints a key is."""
+    """For a sharded store: the mapping of keys to the endpoints."""
     isolated: bool = False
     """Whether the pods are isolated for ingress, so that each client registers a NetworkPolicy that
-    lets it in. Those of this package's workloads are. Pods of others that have no policy must not
-    get one so: it would keep all their other clients out."""
+    admits it. The pods of this package's workloads are. Other pods without a policy must not get
+    one this way: it would block all their other clients."""
     depends_on: tuple[pulumi.Resource, ...] = ()
-    """What is ready before a client starts."""
+    """Dependencies that must be ready before a client starts."""
 
     def __post_init__(self) -> None:
         where = f'Reach "{self.name}"'
@@ -112,9 +112,7 @@ class Reach:
         plain = [endpoint for endpoint in self.endpoints if isinstance(endpoint, str)]
         for position, endpoint in enumerate(plain):
             if endpoint in plain[:position]:
-                raise InputError(
-                    where, "endpoints", endpoint, "must be different, two have this one"
-                )
+                raise InputError(where, "endpoints", endpoint, "must be unique, it stands twice")
         if self.path and not self.path.startswith("/") and self.app_protocol in _DEFAULT_PORTS:
             raise InputError(where, "path", self.path, "must begin with a slash, as in /events")
         if self.topology is not None and len(self.topology.shards) != len(self.endpoints):
@@ -158,7 +156,7 @@ class Reach:
     def local(
         cls, port: int, *, name: str = "local", path: str = "", app_protocol: str = _ANYTHING
     ) -> "Reach":
-        """What listens on 127.0.0.1 in the same pod."""
+        """A server on 127.0.0.1 in the same pod."""
         return cls(name, (f"127.0.0.1:{port}",), path=path, app_protocol=app_protocol)
 
     @classmethod
@@ -170,7 +168,7 @@ class Reach:
         authority: pulumi.Input[str] | None = None,
         name: str | None = None,
     ) -> "Reach":
-        """Something outside the cluster.
+        """A server outside the cluster.
 
         :param address: an URL such as ``https://hooks.example.org/in``, or ``host:port``
         :param cidrs: its addresses; ``0.0.0.0/0`` is any
@@ -204,7 +202,7 @@ class Reach:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is in the same pod, where no NetworkPolicy counts."""
+        """Whether it is in the same pod, where no NetworkPolicy applies."""
         return self.pods is None and not self.cidrs
 
     @property
@@ -225,11 +223,11 @@ class Reach:
 
 
 def speaking(*protocols: str, sharded: bool = False) -> Constraint:
-    """A reach of something that speaks one of the protocols; one that does not say is believed.
+    """A reach of a server that speaks one of the protocols; an unspecified one is accepted.
 
     :param sharded: whether it is a store of several shards
     """
-    says = f"a reach of what speaks {' or '.join(protocols)}"
+    says = f"a reach of a server that speaks {' or '.join(protocols)}"
 
     def holds(reach: Reach) -> bool:
         return reach.app_protocol in (_ANYTHING, *protocols) and (
@@ -247,10 +245,10 @@ ONE_ENDPOINT = Constraint(
     lambda reach: len(reach.endpoints) == 1,
     (Reach("shards", ("127.0.0.1:1", "127.0.0.1:2")),),
 )
-"""A reach of a program that is asked by itself: of several only the first would be."""
+"""A reach of a single server: of several endpoints only the first would be used."""
 NO_QUERY = Constraint(
     "without ? and # in its path",
     lambda reach: not set(reach.path) & set("?#"),
     (Reach.local(1, path="/a?b"), Reach.local(1, path="/a#b")),
 )
-"""A reach whose URL is made longer."""
+"""A reach whose URL gets a suffix."""

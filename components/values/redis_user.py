@@ -1,4 +1,4 @@
-"""A user of a Redis server beside its clients: who it is and what it may do."""
+"""A user of a Redis server for a companion: its name, passwords and ACL rules."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from components.arguments.constraints import password
 from components.arguments.declared import Deferrable
 
 RedisPassword = Annotated[str, password(8)]
-"""A password that neither Redis' configuration nor that of a proxy reads differently."""
+"""A password that needs no quoting in the configuration of Redis or of a proxy."""
 AclRule = Annotated[
     str,
     matching(
@@ -23,19 +23,19 @@ AclRule = Annotated[
         odd=("info", "+info >swordfish", ">swordfish", "nopass", "on", "~", "%x", "+a\n", "~ä"),
     ),
 ]
-"""One rule of an ACL, of those that neither name a password nor leave the user's line."""
+"""One rule of an ACL that neither contains a password nor breaks out of the user's line."""
 
 
 def hashed(passwords: Sequence[str | None]) -> str:
-    """The words by which an ACL takes each of the passwords; an empty one is none."""
-    # What Redis itself keeps; the password is never in the servers' pods.
+    """The passwords as entries of an ACL; empty ones are left out."""
+    # Redis itself stores these hashes; the password is never in the servers' pods.
     digests = [hashlib.sha256(each.encode()).hexdigest() for each in passwords if each]
     return " ".join(f"#{digest}" for digest in dict.fromkeys(digests))
 
 
 @dataclass(frozen=True)
 class RedisUser:
-    """What a companion logs in as. The server learns the SHA-256 of its passwords only."""
+    """The user of a companion. The server gets only the SHA-256 of its passwords."""
 
     GIVEN_BY: ClassVar[str] = "exporter.user"
 
@@ -49,14 +49,14 @@ class RedisUser:
             odd=("default", "admin", "probe", "A", "1a", "a b", "a\n", "a on nopass"),
         ),
     ]
-    """What it is called."""
+    """Its name."""
     rules: tuple[AclRule, ...]
-    """What it may do, in the words of Redis' ACL, for example ``+info``. It starts with nothing."""
+    """Its permissions, as rules of Redis' ACL, for example ``+info``. It starts without any."""
     password: Annotated[pulumi.Output[str], Deferrable(secret=True)]
-    """What it logs in with; a secret."""
+    """Its password; a secret."""
     former: Annotated[pulumi.Output[str], Deferrable(secret=True)] | None = None
-    """The password before this one, which the server takes as well; a secret. None or an empty one
-    is no password."""
+    """The former password, which the server still accepts; a secret. None or empty is no
+    password."""
 
     def __post_init__(self) -> None:
         check_fields(f'RedisUser "{self.name}"', self)
@@ -73,7 +73,7 @@ class RedisUser:
 
 
 def check_user(where: str, name: str, rules: tuple[str, ...]) -> None:
-    """Refuse a component's name by which a store could not know it, before anything is registered."""
+    """Refuse a component's name that is no user name of a store, before anything is registered."""
     try:
         RedisUser(name, rules, pulumi.Output.from_input(""))
     except InputError as error:

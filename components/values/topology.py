@@ -16,7 +16,7 @@ ShardName = Annotated[
         odd=("a b", "a\n  - evil:1:1", "#1", "a:", "-a", "a'", '"a', "{a}", "a,b", "ä", "*a"),
     ),
 ]
-"""Name of a shard, which proxies put into their files as it is."""
+"""Name of a shard, written unquoted to the files of proxies."""
 HashTag = Annotated[
     str,
     matching(
@@ -25,7 +25,7 @@ HashTag = Annotated[
         odd=("{", "{}}", '""', "{ ", "{\\", "{\n", "ää"),
     ),
 ]
-"""What encloses the part of a key that is hashed."""
+"""The characters that enclose the hashed part of a key."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Topology:
     shards: Annotated[tuple[ShardName, ...], NOT_EMPTY, DISTINCT]
     """Names of the shards, which place them on the ring and stay when their hosts change."""
     hash: Annotated[str, one_of(*HASHES)] = DEFAULT_HASH
-    """Key hash, as twemproxy calls it. It belongs to the store: proxies that differ in it look for
+    """Key hash, as twemproxy calls it. All proxies of the store must agree on it, or they look for
     a key on different shards."""
     hash_tag: HashTag = ""
-    """Only what stands between these two characters in a key is hashed, so that such keys share a
-    shard; empty for none."""
+    """Only the part of a key between these two characters is hashed, so that keys with the same
+    part share a shard; empty for none."""
 
     def __post_init__(self) -> None:
         check_fields("Topology", self)
 
     def ring(self) -> Ring:
-        """Where each key goes."""
+        """The ring that maps keys to shards."""
         return Ring(self.shards, self.hash, self.hash_tag)

@@ -301,7 +301,7 @@ def test_bad_input_of_any_adapter_is_refused(
         (
             "MetricsExporter",
             {"server": Reach.local(1, app_protocol="redis")},
-            "must be a reach of what speaks memcached",
+            "must be a reach of a server that speaks memcached",
         ),
         ("MySqlHealth", {"server": Reach.local(1, app_protocol="redis")}, "what speaks mysql"),
         ("MySqlHealth", {"flavour": "oracle"}, "one of mariadb, mysql"),
@@ -356,7 +356,7 @@ def test_bad_input_of_any_adapter_is_refused(
         (
             "LogAdapter",
             {"sources": [{**LOGS[0], "server": Reach.local(1, app_protocol="http")}]},
-            "must be a reach of what speaks redis",
+            "must be a reach of a server that speaks redis",
         ),
         (
             "LogAdapter",

@@ -150,7 +150,7 @@ def test_a_name_that_replicas_of_another_have_is_refused(example: Example, name:
     def program() -> None:
         if any(node.inputs["metadata"].get("name") == "one" for node in sets):
             with pytest.raises(
-                InputError, match=f'"{name}": name is .*must not end as -0 or -r1 do'
+                InputError, match=f'"{name}": name is .*must not end like -0 or -r1'
             ):
                 example.make(name, example.full())
         else:

@@ -270,7 +270,7 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
         ({"git": {**GIT["git"], "folder": "a/../b"}}, "must be a folder"),
         (
             {"http": {"server": outside("http://x/y"), "authorization": "t"}},
-            "must speak https: authorization could be read",
+            "must speak https: authorization is not sent in plain text",
         ),
         ({**HTTP, "mode": "watch"}, "must be interval: only ConfigMaps"),
         ({**MAPS, "mode": "sometimes"}, "must be one of watch, interval"),

@@ -192,7 +192,7 @@ def test_a_name_leaves_room_for_derived_ones() -> None:
     for name in ("web", "web0", "web-v2", "web-0-a", "webr1", "web-r", "web-r1-a"):
         check_name(WHERE, name, service=True, replicated=True)
     for name in ("web-0", "web-10", "a-b-007", "web-r1", "web-r10"):
-        with pytest.raises(InputError, match="must not end as -0 or -r1 do, which is what"):
+        with pytest.raises(InputError, match="must not end like -0 or -r1, which are"):
             check_name(WHERE, name, service=True, replicated=True)
 
 

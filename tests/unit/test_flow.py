@@ -24,16 +24,16 @@ def chain(**edges: str) -> dict[str, Next]:
 @pytest.mark.parametrize(
     ("first", "steps", "message"),
     [
-        ("a", chain(a="b", b="c", c="a"), "is 'a to b to c to a'; is a circle"),
-        ("a", chain(a="a"), "is 'a to a'; is a circle"),
-        ("x", chain(x="a", a="b", b="c", c="b"), "is 'b to c to b'; is a circle"),
+        ("a", chain(a="b", b="c", c="a"), "is 'a to b to c to a'; is a cycle"),
+        ("a", chain(a="a"), "is 'a to a'; is a cycle"),
+        ("x", chain(x="a", a="b", b="c", c="b"), "is 'b to c to b'; is a cycle"),
         # Nobody enters this circle, but it is one all the same.
-        ("a", chain(a="", b="c", c="b"), "is 'b to c to b'; is a circle"),
+        ("a", chain(a="", b="c", c="b"), "is 'b to c to b'; is a cycle"),
         ("a", {"a": Next(optional={"x": "b"}), "b": Next(required=("a",))}, "'a to b to a'"),
         ("a", chain(a="b c", b=""), r"steps\[a\] is 'c'; is no step of the flow"),
         ("a", chain(a="emial", email=""), "did you mean email"),
-        ("a", chain(a="b", b="", c=""), "is 'c'; is reached by no event"),
-        ("a", chain(a="", b="a"), "is 'b'; is reached by no event"),
+        ("a", chain(a="b", b="", c=""), "is 'c'; is unreachable: no path"),
+        ("a", chain(a="", b="a"), "is 'b'; is unreachable: no path"),
         ("z", chain(a=""), "first is 'z'; known are a"),
         ("a", {}, "steps is {}; must not be empty"),
         ("a", chain(a="b b", b=""), "stands twice"),

@@ -512,7 +512,7 @@ def test_a_secret_is_no_code() -> None:
         ({"upstream": "api:80"}, "upstream is 'api:80'; must be a Reach, such as"),
         (
             {"upstream": Reach.local(6379, app_protocol="redis")},
-            "upstream is Reach.*; must be a reach of what speaks http",
+            "upstream is Reach.*; must be a reach of a server that speaks http",
         ),
         ({"upstream": Reach.local(80, path="/v1")}, "upstream.path is '/v1'; must be left out"),
         ({"response": "back"}, "response is 'back'; known are handler"),

@@ -251,7 +251,7 @@ def test_a_subscriber_tells_which_subscriptions_a_published_event_goes_to() -> N
 
 WRONG = [
     ("http://steps:8080/", "must be a Reach"),
-    (reach("steps", app_protocol="redis"), "must be a reach of what speaks http or https"),
+    (reach("steps", app_protocol="redis"), "must be a reach of a server that speaks http or https"),
     (Reach.local(8080), "must be in another pod or outside"),
     (target(credentials=Credentials(PASSWORD)), "must be in .* without credentials and authority"),
     (target(authority=CERTIFICATE), "must be in .* without credentials and authority"),
@@ -260,7 +260,7 @@ COMMON = [
     ({"images": IMAGE}, "did you mean image"),
     ({"replicas": 0}, "replicas is 0; must be at least 1"),
     ({"bus": "bus:4222"}, "bus is 'bus:4222'; must be a Reach"),
-    ({"bus": target()}, "bus is .*; must be a reach of what speaks nats"),
+    ({"bus": target()}, "bus is .*; must be a reach of a server that speaks nats"),
     (
         {"bus": reach("bus", 4222)},
         "bus.credentials is None; must be given, with a username, as in the reach of an EventBus",

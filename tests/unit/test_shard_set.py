@@ -354,7 +354,7 @@ def test_the_longest_names_are_fine() -> None:
 @pytest.mark.parametrize("name", ["leaves-r1", "leaves-0"])
 def test_what_a_rank_is_called_nothing_else_is(name: str) -> None:
     said = refused(lambda: StatefulApplication(name, {"image": IMAGE}))
-    assert "must not end as -0 or -r1 do" in said
+    assert "must not end like -0 or -r1" in said
 
 
 def test_two_sets_stand_side_by_side() -> None:

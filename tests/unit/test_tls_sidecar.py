@@ -217,7 +217,7 @@ def test_what_clients_claim_of_themselves_is_not_passed_on() -> None:
         ({"ciphers": [CIPHERS[0]] * 2}, "must be unique"),
         ({"ciphers": [CIPHERS[0]], "minimum_version": "1.3"}, "it is for TLS 1.2"),
         ({"client_certificates": "yes"}, "must be one of"),
-        ({"client_certificates": "required"}, "must say whose certificates"),
+        ({"client_certificates": "required"}, "must be given: client_certificates"),
         ({"client_authority": CERTIFICATE}, "must be left out"),
         ({"trusted_proxies": ["10.0.0.1"]}, "must be a network"),
         ({"hsts_seconds": -1}, "must be from 0"),

@@ -285,11 +285,11 @@ def test_an_ipv6_address_that_is_known_later_is_refused_later() -> None:
         ({"store": "cache"}, "must be a Reach, such as application.reach"),
         (
             {"store": store(app_protocol="http")},
-            "must be a reach of what speaks redis or memcached",
+            "must be a reach of a server that speaks redis or memcached",
         ),
         (
             {"store": store(topology=None)},
-            "must be a reach of what speaks redis or memcached, sharded",
+            "must be a reach of a server that speaks redis or memcached, sharded",
         ),
         ({"store": store(1, endpoints=("[fd00::1]:1",))}, "store.endpoints is '[fd00::1]:1'"),
         (
@@ -300,7 +300,7 @@ def test_an_ipv6_address_that_is_known_later_is_refused_later() -> None:
         ({"policy": "book"}, "policy is 'book'; must be one of default, seed"),
         ({"policy": "seed", "role": "store"}, "must be left out"),
         ({"policy": "seed", "timeout_ms": 500}, "must be left out"),
-        ({"role": "store", "server_failure_limit": 2}, "no shard is left out"),
+        ({"role": "store", "server_failure_limit": 2}, "no shard is ejected"),
         ({"client_retries": 3}, "client_retries is 3; must be above server_failure_limit"),
         ({"client_retries": 5, "server_failure_limit": 5}, "which is 5"),
         ({"server_failure_limit": 0}, "must be from 1 to 1000"),

@@ -1,7 +1,7 @@
-"""Ring mathematics: where twemproxy puts each key, and names that make its shards even (ch. 6).
+"""Consistent hashing as in twemproxy, and node names that balance its shards (chapter 6).
 
-``plan(shards)`` gives the node names and the share of each shard; ``Ring`` says where a key goes
-with any names; ``moved_fraction(old, new)`` what a changed number of shards costs.
+``plan(shards)`` gives the node names and the share of each shard; ``Ring`` maps a key to any names;
+``moved_fraction(old, new)`` is the share of the keys that resharding moves.
 """
 
 from components.values.ring.hashes import HASHES, PORTABLE

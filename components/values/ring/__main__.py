@@ -1,4 +1,4 @@
-"""Search for node names that make the ring even, and what the names in use lead to.
+"""Search for node names that balance the ring, and a table of the names in use.
 
 python -m components.values.ring search [--shards 16] [--candidates 20000]
 python -m components.values.ring table [--shards 16]
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(shards: int) -> list[str]:
-    """What the names in use lead to, one line for each number of shards."""
+    """Balance and moved keys of the names in use, one line for each number of shards."""
     lines = [f"{'shards':>6}  {'max/mean':>8}  {'moved from one less':>19}  {'over optimum':>12}"]
     for count in range(1, shards + 1):
         line = f"{count:>6}  {plan(count).max_over_mean:>8.4f}"

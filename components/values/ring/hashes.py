@@ -85,7 +85,7 @@ def crc32(key: bytes) -> int:
 
 
 def crc32a(key: bytes) -> int:
-    """The checksum as everybody else computes it."""
+    """The standard checksum."""
     return binascii.crc32(key)
 
 

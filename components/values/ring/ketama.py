@@ -43,7 +43,7 @@ def points(name: str, count: int = POINTS_PER_SERVER) -> tuple[int, ...]:
 
 
 class Ring:
-    """Where keys go with the given server names, in the order of the configuration.
+    """The mapping of keys to the given server names, in the order of the configuration.
 
     ``hash_tag`` is two characters: with ``"{}"`` only what stands between the first ``{`` and the
     next ``}`` is hashed, so that keys with the same tag share a shard.

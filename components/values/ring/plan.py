@@ -1,4 +1,4 @@
-"""Node names that make the ring even, chosen one after the other.
+"""Node names that balance the ring, chosen one after the other.
 
 A name is never changed when a shard is added, so that only the keys of the new shard move. Each
 name is the one, among many candidates, with which the largest shard of the ring so far is smallest.
@@ -30,7 +30,7 @@ SALTS = (
 
 @dataclass(frozen=True)
 class RingPlan:
-    """Node names of a ring and what they lead to."""
+    """Node names of a ring and the shares that they lead to."""
 
     names: tuple[str, ...]
     """Name of each shard on the ring, in order of the shards; independent of their hosts."""
@@ -45,7 +45,7 @@ class RingPlan:
         return max(self.shares) * len(self.shares)
 
     def ring(self, hash_tag: str = "") -> Ring:
-        """Where each key goes."""
+        """The ring that maps keys to shards."""
         return Ring(self.names, self.hash, hash_tag)
 
 
@@ -81,7 +81,7 @@ def least_moved(old: int, new: int) -> float:
 
 
 def forecast(ring_plan: RingPlan) -> list[str]:
-    """What the plan leads to, in words: the share of each shard, and what a change would cost."""
+    """Forecast as text: the share of each shard, and the keys that resharding would move."""
     count = len(ring_plan.names)
     shares = ", ".join(f"{share:.1%}" for share in ring_plan.shares)
     predicted = (
@@ -98,7 +98,7 @@ def forecast(ring_plan: RingPlan) -> list[str]:
 
 
 def movement(old: int, new: int) -> str:
-    """What going from one number of shards to another costs, in words."""
+    """The keys that resharding moves, as text."""
     return (
         f"Going from {old} to {new} shards moves {moved_fraction(old, new):.1%} of the keys to "
         f"another shard (least possible {least_moved(old, new):.1%})"
@@ -109,7 +109,7 @@ def movement(old: int, new: int) -> str:
 def _names(shards: int) -> tuple[str, ...]:
     if shards <= len(SALTS):
         return tuple(node_name(shard, salt) for shard, salt in enumerate(SALTS[:shards]))
-    # Kept for each number: a forecast asks for one shard more and one less as well.
+    # Cached for each number: a forecast needs one shard more and one less as well.
     names = _names(shards - 1)
     return (*names, node_name(len(names), best_salt(names, QUICK_CANDIDATES)))
 
@@ -149,7 +149,7 @@ class Arcs:
 
         More than 1 if the new points coincide with old ones.
         """
-        # Not through the cached function: candidates would push everything else out.
+        # Bypasses the cache: candidates would evict everything else.
         new_points = sorted(points.__wrapped__(name))
         owned = [*self._owned, 0]
         count = len(self._points)

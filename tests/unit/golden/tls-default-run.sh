@@ -1,5 +1,5 @@
-# Runs nginx. When the mounted Secret has changed, and nginx finds what is in it good, the next
-# handshake has the new certificate; when it does not, the one before stays.
+# Runs nginx. When the mounted Secret has changed and nginx accepts its content, the next
+# handshake uses the new certificate; otherwise the former one stays in use.
 set -u
 umask 077
 secret=/etc/tls-secret
@@ -13,7 +13,7 @@ accepted() {
   cp /etc/nginx-tls/check.conf "$1/" && rm -f /tmp/check.socket && nginx -e stderr -t -q -c "$1/check.conf"
 }
 
-# Takes over what the kubelet has put there, all of it or nothing.
+# Loads the mounted Secret atomically: all of its files or none.
 load() {
   now=$(readlink "$secret/..data") || return 1
   [ "$now" != "$seen" ] || return 0
