@@ -287,10 +287,10 @@ from .workloads.application import (
     ApplicationArgs as ApplicationArgs,
 )
 from .workloads.arguments import (
-    PortArgs as PortArgs,
+    InitContainerArgs as InitContainerArgs,
 )
 from .workloads.arguments import (
-    PreparationArgs as PreparationArgs,
+    PortArgs as PortArgs,
 )
 from .workloads.job_arguments import (
     FailureRuleArgs as FailureRuleArgs,

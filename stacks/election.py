@@ -49,7 +49,7 @@ def fenced_store(
         "hosting": hosting | {"storage": storage},
         "readiness": {"path": "/readyz", "period_seconds": 2},
         "liveness": {"path": "/livez"},
-        "grace_seconds": 5,
+        "termination_grace_period_seconds": 5,
     }
 
 
@@ -69,7 +69,7 @@ def ticker(
         "liveness": {"path": "/livez"},
         # No client depends on its Service; at its termination it should hand over at once.
         "drain_seconds": 0,
-        "grace_seconds": 10,
+        "termination_grace_period_seconds": 10,
     }
 
 

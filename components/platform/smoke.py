@@ -153,7 +153,7 @@ def _task_args(name: str, args: SmokeTestArgs) -> TaskArgs:
         "command": [_interpreter(script, 0), _interpreter(script, 1), _SCRIPT],
         "files": {**args["files"], _SCRIPT: script},
         "writable": ["/tmp"],  # noqa: S108
-        "retries": args["backoff_limit"],
+        "backoff_limit": args["backoff_limit"],
         "timeout_seconds": args["timeout_seconds"],
         "reaches": args["reaches"],
         "companions": args["companions"],

@@ -80,7 +80,7 @@ class PodHosting(CompanionHosting):
     """PriorityClass, for scheduling order and preemption."""
     runtime_class: NotRequired[Annotated[Later[ObjectName], DefaultsTo("the nodes' default")]]
     """RuntimeClass, such as one with a sandbox."""
-    pull_secrets: NotRequired[Annotated[Sequence[Later[ObjectName]], Default(())]]
+    image_pull_secrets: NotRequired[Annotated[Sequence[Later[ObjectName]], Default(())]]
     """Secrets of the namespace with which images are pulled."""
 
 

@@ -35,7 +35,7 @@ def pod_template(
     containers: Sequence[ContainerArgsDict],
     companions: Sequence[Companion] = (),
     *,
-    preparations: Sequence[ContainerArgsDict] = (),
+    init_containers: Sequence[ContainerArgsDict] = (),
     listeners: Sequence[Listener] = (),
     labels: Mapping[str, pulumi.Input[str]],
     hosting: PodHosting,
@@ -45,7 +45,7 @@ def pod_template(
     user: int = hardening.DEFAULT_USER,
     group: int | None = None,
     restart_policy: str = "Always",
-    grace_seconds: int = 30,
+    termination_grace_period_seconds: int = 30,
     drain_seconds: int = 0,
     spread: SpreadArgs | None = None,
     selector: Mapping[str, str] | None = None,
@@ -57,7 +57,7 @@ def pod_template(
     :param where: the component in messages, ``Application "web"``
     :param containers: the application's containers
     :param companions: in the order in which they start
-    :param preparations: init containers, which run one after the other before all others
+    :param init_containers: init containers, which run one after the other before all others
     :param listeners: ports on which the application listens; companions have their own
     :param labels: labels of the pod; companions may add to them but not change them
     :param hosting: as it was resolved; its resources are not used here, the containers have them
@@ -66,7 +66,7 @@ def pod_template(
     :param user: numeric user of all containers that name no other; at least 1
     :param group: their group, also of the files in volumes. Defaults to ``user``
     :param restart_policy: ``Always``, ``OnFailure`` or ``Never``
-    :param grace_seconds: seconds from SIGTERM to SIGKILL
+    :param termination_grace_period_seconds: seconds from SIGTERM to SIGKILL
     :param drain_seconds: seconds before SIGTERM in which load balancers remove the endpoint
     :param spread: how the pods that ``selector`` selects are distributed
     :param match_label: key of a label, if only pods with the same value count for the spread
@@ -75,7 +75,7 @@ def pod_template(
         one name, a volume of the node, a mount that never sees an update
     """
     companions = [with_token(companion) for companion in companions]
-    owned = _owned([*containers, *preparations], companions, lambda each: each.containers)
+    owned = _owned([*containers, *init_containers], companions, lambda each: each.containers)
     names = list(_by_name(where, "container", owned))
     excepted = hardening.validated_exceptions(where, exceptions, names)
     _refuse_collisions(where, containers, companions, listeners)
@@ -94,7 +94,7 @@ def pod_template(
         storage = _temporary_bytes(container, all_volumes)
         return hardening.hardened(where, container, excepted, storage)
 
-    first = [harden(container) for container in preparations]
+    first = [harden(container) for container in init_containers]
     for companion in companions:
         first += [_sidecar(harden(container)) for container in companion.containers]
     mains = [_drained(harden(container), drain_seconds) for container in containers]
@@ -109,7 +109,7 @@ def pod_template(
         "enable_service_links": False,
         "restart_policy": restart_policy,
         # The time in preStop counts towards the grace period.
-        "termination_grace_period_seconds": grace_seconds + drain_seconds,
+        "termination_grace_period_seconds": termination_grace_period_seconds + drain_seconds,
         "init_containers": first,
         "volumes": [volume for name, volume in all_volumes.items() if name not in claims],
         "service_account_name": service_account,
@@ -234,5 +234,5 @@ def _scheduling(hosting: PodHosting) -> dict[str, Any]:
         "affinity": hosting.get("affinity"),
         "priority_class_name": hosting.get("priority_class"),
         "runtime_class_name": hosting.get("runtime_class"),
-        "image_pull_secrets": [{"name": name} for name in hosting["pull_secrets"]],
+        "image_pull_secrets": [{"name": name} for name in hosting["image_pull_secrets"]],
     }

@@ -242,7 +242,7 @@ class EtcdPlan:
             "component": "member",
             # No shell: upstream's image has none.
             "command": ["etcd", f"--config-file={_COMPLETE}"],
-            "preparations": [
+            "init_containers": [
                 {
                     "name": "prepare",
                     "image": args["tools_image"],
@@ -277,7 +277,7 @@ class EtcdPlan:
             "liveness": {"path": "/livez", "port": "metrics"},
             # Clients fail over to the other members, so no drain time is needed.
             "drain_seconds": 0,
-            "grace_seconds": 20,
+            "termination_grace_period_seconds": 20,
         }
 
     def _cluster_json(
@@ -310,7 +310,7 @@ class EtcdPlan:
                 }
             ],
             "volume_mounts": [{"name": "snapshots", "mount_path": _SNAPSHOTS, "read_only": True}],
-            "grace_seconds": 5,
+            "termination_grace_period_seconds": 5,
             "hosting": narrowed(self.args["hosting"], ApplicationHosting, without=_OF_MEMBERS),
         }
 
@@ -339,7 +339,7 @@ class EtcdPlan:
         defragmentation = self.args["defragmentation"]
         plan = {
             "free_fraction": defragmentation["free_percent"] / 100,
-            "least_bytes": defragmentation["least_mb"] * MIB,
+            "least_bytes": defragmentation["min_size_mib"] * MIB,
         }
         return {
             **self._tools("defragment", members, passwords, _MAINTENANCE, plan, 1800),

@@ -81,7 +81,7 @@ class DefragmentationArgs(TypedDict):
     """Five fields of cron, in UTC."""
     free_percent: NotRequired[Annotated[float, between(0, 100), Default(50)]]
     """Percent of the file that must be free. A member does not answer while it defragments."""
-    least_mb: NotRequired[Annotated[int, between(0, _MOST_MB), Default(64)]]
+    min_size_mib: NotRequired[Annotated[int, between(0, _MOST_MB), Default(64)]]
     """Size of the file in MiB below which nothing is done."""
 
 
@@ -128,7 +128,7 @@ class EtcdClusterArgs(TypedDict):
         ]
     ]
     """Number of members. A quorum of 3 tolerates one failure, of 5 two."""
-    quota_mb: NotRequired[Annotated[int, between(16, _MOST_MB), Default(512)]]
+    quota_mib: NotRequired[Annotated[int, between(16, _MOST_MB), Default(512)]]
     """Maximum size of the data in MiB; above it etcd refuses writes."""
     heartbeat_ms: NotRequired[Annotated[int, between(20, 5000), Default(100)]]
     """Milliseconds between two heartbeats of the leader: at least about one round trip and one write
@@ -188,7 +188,7 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
     """
     check_name(where, name, service=True)
     args = resolved(where, EtcdClusterArgs, args)
-    heartbeat, quota = args["heartbeat_ms"], args["quota_mb"]
+    heartbeat, quota = args["heartbeat_ms"], args["quota_mib"]
     election = args.setdefault("election_ms", 10 * heartbeat)
     if election < 5 * heartbeat:
         raise InputError(
@@ -240,7 +240,7 @@ initial-cluster-token: "{token}"
 strict-reconfig-check: true
 heartbeat-interval: {args["heartbeat_ms"]}
 election-timeout: {args["election_ms"]}
-quota-backend-bytes: {args["quota_mb"] * MIB}
+quota-backend-bytes: {args["quota_mib"] * MIB}
 auto-compaction-mode: periodic
 auto-compaction-retention: "{args["compaction_minutes"]}m"
 # A member compares its data with the others' before it serves.

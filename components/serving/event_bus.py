@@ -58,7 +58,7 @@ _NOT_YET = dataclasses.replace(
     Reach.local(CLIENT_PORT, app_protocol="nats"), credentials=Credentials("not-known-yet", _ADMIN)
 )
 _PLANNED = (
-    "events_mb", "keep_hours", "dead_mb", "keep_dead_hours", "records_mb", "duplicate_seconds",
+    "events_mib", "keep_hours", "dead_mib", "keep_dead_hours", "records_mib", "duplicate_seconds",
 )  # fmt: skip
 _YEAR_SECONDS = 365 * 24 * 3600
 
@@ -94,7 +94,7 @@ class BucketArgs(TypedDict):
     """Name by which clients use it."""
     seconds: Annotated[int, between(1, _YEAR_SECONDS)]
     """Seconds after which a value expires."""
-    size_mb: NotRequired[Annotated[_Megabytes, Default(16)]]
+    size_mib: NotRequired[Annotated[_Megabytes, Default(16)]]
     """Maximum size in MiB."""
 
 
@@ -106,19 +106,19 @@ class EventBusArgs(TypedDict):
     which after a restart delivers an event that waits for a retry twice, or not at all."""
     tools_image: Later[Image]
     """The project's image ``events``, which creates the streams."""
-    events_mb: NotRequired[Annotated[_Megabytes, Default(256)]]
+    events_mib: NotRequired[Annotated[_Megabytes, Default(256)]]
     """Maximum size of published events in MiB. At the limit the bus refuses to publish more until some
     are delivered (back-pressure); nothing is overwritten. A quarter more, at least 1 MiB, is reserved
     for events that steps pass on."""
     keep_hours: NotRequired[Annotated[_Hours, Default(72)]]
     """Hours for which the trace records of an event are kept, and the event itself unless every
     subscription has acknowledged it before: no step may be down for longer."""
-    dead_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
+    dead_mib: NotRequired[Annotated[_Megabytes, Default(64)]]
     """Maximum size of dead letters in MiB. At the limit an event that cannot be delivered stays in its
     stream and is retried."""
     keep_dead_hours: NotRequired[Annotated[_Hours, Default(720)]]
     """Hours for which a dead letter is kept."""
-    records_mb: NotRequired[Annotated[_Megabytes, Default(64)]]
+    records_mib: NotRequired[Annotated[_Megabytes, Default(64)]]
     """Maximum size of the trace records in MiB; the oldest are deleted first."""
     duplicate_seconds: NotRequired[Annotated[int, between(1, 3600), Default(600)]]
     """Deduplication window: seconds within which an event with the same id is stored once."""
@@ -275,11 +275,11 @@ authorization {{
 """
 
 
-def _stored_mb(args: EventBusArgs) -> int:
-    buckets = sum(bucket["size_mb"] for bucket in args["buckets"])
+def _stored_mib(args: EventBusArgs) -> int:
+    buckets = sum(bucket["size_mib"] for bucket in args["buckets"])
     # Space for events that steps pass on when publishers are refused (rules.room of the program).
-    room = max(-(-args["events_mb"] // 4), 1)
-    return args["events_mb"] + room + args["dead_mb"] + args["records_mb"] + buckets
+    room = max(-(-args["events_mib"] // 4), 1)
+    return args["events_mib"] + room + args["dead_mib"] + args["records_mib"] + buckets
 
 
 def _nats_conf(name: str, args: EventBusArgs) -> str:
@@ -295,7 +295,7 @@ jetstream {{
   store_dir: "{_DATA}"
   # Everything is on the volume.
   max_memory_store: 1MB
-  max_file_store: {_stored_mb(args)}MB
+  max_file_store: {_stored_mib(args)}MB
 }}
 # Relative to this file.
 include "../nats-users/users.conf"
@@ -306,7 +306,7 @@ def _setup_json(args: EventBusArgs) -> str:
     """The streams and buckets to create."""
     plan = {key: value for key, value in args.items() if key in _PLANNED}
     plan["buckets"] = [
-        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mb"]}
+        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mib"]}
         for bucket in args["buckets"]
     ]
     return json.dumps(plan, indent=1)
@@ -352,7 +352,7 @@ class _Plan:
             "startup": {"path": "/healthz", "port": "monitor", "failure_threshold": 300},
             "readiness": {"path": "/healthz", "port": "monitor", "period_seconds": 3},
             "liveness": {"path": "/healthz?js-server-only=true", "port": "monitor"},
-            "grace_seconds": 20,
+            "termination_grace_period_seconds": 20,
             "hosting": args["hosting"],
         }
 
@@ -401,6 +401,6 @@ def _checked(where: str, args: EventBusArgs) -> EventBusArgs:
         limits={"memory": "256Mi"},
     )
     args["hosting"] = with_storage(
-        where, hosting, _stored_mb(args), "the maximum size of the streams"
+        where, hosting, _stored_mib(args), "the maximum size of the streams"
     )
     return args

@@ -16,7 +16,11 @@ from components.values.reach import Reach
 from components.workloads.application import ApplicationArgs
 from components.workloads.arguments import PortArgs
 
-DEFAULTS: Mapping[str, int] = {"idle_seconds": 60, "held": 100, "hold_seconds": 60}
+DEFAULTS: Mapping[str, int] = {
+    "idle_seconds": 60,
+    "activator_queue_size": 100,
+    "activator_timeout_seconds": 60,
+}
 """What it is told if nothing is said, by the arguments of RunArgs that are for it alone."""
 
 
@@ -64,7 +68,10 @@ class Activator:
                 "ACTIVATOR_DEPLOYMENT": deployment,
                 "ACTIVATOR_SELECTOR": ",".join(f"{k}={v}" for k, v in self.selector.items()),
                 "ACTIVATOR_MOST_PODS": str(args["max_scale"]),
-                **{f"ACTIVATOR_{key.upper()}": str(value) for key, value in told.items()},
+                **{
+                    f"ACTIVATOR_{key.removeprefix('activator_').upper()}": str(value)
+                    for key, value in told.items()
+                },
             },
             "rules": [
                 Rule(
@@ -83,7 +90,9 @@ class Activator:
             "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
             "liveness": {"path": "/healthz", "port": "health"},
             # The requests that it holds at SIGTERM are still forwarded.
-            "grace_seconds": told["hold_seconds"] + args["timeout_seconds"] + 10,
+            "termination_grace_period_seconds": told["activator_timeout_seconds"]
+            + args["timeout_seconds"]
+            + 10,
             "hosting": {
                 **args["hosting"],
                 "resources": {

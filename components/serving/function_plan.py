@@ -72,7 +72,9 @@ class RunArgs(TypedDict):
     """The registry to push a built image to; needed only if one is built."""
     concurrency: NotRequired[Annotated[int, between(1, 250), Default(8)]]
     """Requests that one pod handles at the same time."""
-    waiting: NotRequired[Annotated[int, between(0, 1000), DefaultsTo("four times ``concurrency``")]]
+    queue_size: NotRequired[
+        Annotated[int, between(0, 1000), DefaultsTo("four times ``concurrency``")]
+    ]
     """Requests that wait in one pod for their turn; more are answered with 503."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 3600), Default(30)]]
     """Timeout of one request in seconds, from the call of the function; then the client gets 504 and
@@ -90,11 +92,13 @@ class RunArgs(TypedDict):
         Annotated[int, between(5, 86400), DefaultsTo(f"{DEFAULTS['idle_seconds']}")]
     ]
     """With ``min_scale`` 0: seconds without any request after which it scales to zero."""
-    held: NotRequired[Annotated[int, between(1, 1000), DefaultsTo(f"{DEFAULTS['held']}")]]
+    activator_queue_size: NotRequired[
+        Annotated[int, between(1, 1000), DefaultsTo(f"{DEFAULTS['activator_queue_size']}")]
+    ]
     """With ``min_scale`` 0: requests that wait for a pod or for a place at one; more are answered
     with 503."""
-    hold_seconds: NotRequired[
-        Annotated[int, between(1, 600), DefaultsTo(f"{DEFAULTS['hold_seconds']}")]
+    activator_timeout_seconds: NotRequired[
+        Annotated[int, between(1, 600), DefaultsTo(f"{DEFAULTS['activator_timeout_seconds']}")]
     ]
     """With ``min_scale`` 0: seconds that one waits at most; then it is answered with 503 and the
     reason."""
@@ -314,7 +318,7 @@ def plan_function(
             **own,
             "FUNCTION_FILE": f"{_FOLDER}/{source.main}",
             "FUNCTION_FORM": signature,
-            "FUNCTION_WAITING": str(args.get("waiting", 4 * concurrency)),
+            "FUNCTION_QUEUE_SIZE": str(args.get("queue_size", 4 * concurrency)),
             "FUNCTION_HANDLER": args["target"],
             **runtime,
         },
@@ -328,7 +332,7 @@ def plan_function(
         "readiness": {"path": "/readyz", "port": "health", "period_seconds": 3},
         "liveness": {"path": "/healthz", "port": "health"},
         # Requests in flight at SIGTERM are completed.
-        "grace_seconds": timeout + 10,
+        "termination_grace_period_seconds": timeout + 10,
         "replicas": highest,
         "autoscaled": lowest != highest,
         **{key: args[key] for key in _PASSED if key in args},

@@ -56,7 +56,7 @@ class ShardedRedisArgs(ShardingArgs):
     appendfsync: NotRequired[Annotated[str, one_of(*FSYNC), DefaultsTo("``always``")]]
     """With persistence, when a write is on disk: ``always`` before it is acknowledged; ``everysec``
     within about two seconds, which a crash can lose; ``no`` when the kernel flushes it."""
-    memory_mb: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
+    memory_mib: NotRequired[Annotated[int, between(16, 1_048_576), Default(64)]]
     """Memory for the data of each shard in MiB. The container's limit is above it, and about twice as
     high with persistence, since a forked process rewrites the append-only file."""
     auth: NotRequired[Annotated[bool, Default(True)]]
@@ -85,7 +85,7 @@ class ShardedRedisArgs(ShardingArgs):
     every pod of the namespace."""
     hosting: NotRequired[Annotated[StatefulHosting, Default({})]]
     """Namespace, labels, nodes, spread and resources; the default memory limit and request follow
-    ``memory_mb``. With persistence ``storage.size`` is at least twice the memory: while the
+    ``memory_mib``. With persistence ``storage.size`` is at least twice the memory: while the
     append-only file is rewritten, there are two."""
 
 
@@ -158,7 +158,7 @@ def _redis_conf(args: ShardedRedisArgs) -> str:
         f"aclfile {_ACL}",
         "tcp-keepalive 60",
         f"dir {_DATA}",
-        f"maxmemory {args['memory_mb']}mb",
+        f"maxmemory {args['memory_mib']}mb",
     ]
     if args["role"] == "cache":
         lines += ["# Full, it makes room.", "maxmemory-policy allkeys-lru"]
@@ -229,18 +229,18 @@ def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
                     value, "must be left out: without persistence nothing is on disk"
                 )
     _check_passwords(where, args)
-    memory = args["memory_mb"]
+    memory = args["memory_mib"]
     # Copy-on-write: the child that rewrites the append-only file may double the used memory.
     limit = f"{(2 * memory if persistence else memory + memory // 4) + 48}Mi"
     if persistence:
-        because = "twice memory_mb: while the file is rewritten, there are two"
+        because = "twice memory_mib: while the file is rewritten, there are two"
         hosting = with_storage(where, hosting, 2 * memory, because)
     args["hosting"] = with_resources(
         where,
         hosting,
         requests={"cpu": "50m", "memory": limit},
         limits={"memory": limit},
-        least_memory=(limit, "which memory_mb needs"),
+        least_memory=(limit, "which memory_mib needs"),
     )
     args.setdefault("appendfsync", "always")
     return args
@@ -283,7 +283,7 @@ def _shards(args: ShardedRedisArgs, passwords: Sequence[Rotated] = ()) -> ShardS
         "liveness": {"command": _probe(">/dev/null")},
         # No other pod has this shard's keys, so a drain time would not help.
         "drain_seconds": 0,
-        "grace_seconds": 30,
+        "termination_grace_period_seconds": 30,
     }
     if args["persistence"]:
         shards["storage_path"] = _DATA

@@ -78,7 +78,7 @@ class DeliveryArgs(TypedDict):
     ]
     """Seconds from the first failed attempt to the second: exponential backoff, doubled for each
     further attempt, with a jitter of a tenth."""
-    longest_delay_seconds: NotRequired[
+    max_delay_seconds: NotRequired[
         Annotated[
             float,
             between(0.01, 3600),
@@ -205,15 +205,15 @@ def delivery_settings(
     said: DeliveryArgs = {**(common or {}), **given}
     place = Place(where, argument)
     first = said.get("first_delay_seconds", _FIRST_DELAY)
-    longest = said.get("longest_delay_seconds", max(_LONGEST_DELAY, first))
+    longest = said.get("max_delay_seconds", max(_LONGEST_DELAY, first))
     if longest < first:
         # One of the two may come from the defaults; the message names the given one.
-        if "longest_delay_seconds" in given:
-            place.key("longest_delay_seconds").refuse(
+        if "max_delay_seconds" in given:
+            place.key("max_delay_seconds").refuse(
                 longest, f"must be at least first_delay_seconds, which is {first}"
             )
         place.key("first_delay_seconds").refuse(
-            first, f"must be at most longest_delay_seconds, which is {longest}"
+            first, f"must be at most max_delay_seconds, which is {longest}"
         )
     return {
         "attempts": said.get("attempts", _ATTEMPTS),
@@ -253,7 +253,7 @@ def delivery_pods(
         "readiness": {"path": "/readyz", "port": "watch"},
         "liveness": {"path": "/healthz", "port": "watch"},
         # Deliveries in flight at SIGTERM are completed.
-        "grace_seconds": _GRACE_SECONDS + math.ceil(longest),
+        "termination_grace_period_seconds": _GRACE_SECONDS + math.ceil(longest),
         "hosting": with_resources(where, args["hosting"], limits={"memory": "192Mi"}),
     }
     return cast(ApplicationArgs, workload)

@@ -158,7 +158,7 @@ class ConfigSyncArgs(ScrapedArgs):
     failed notification is retried."""
     may_be_empty: NotRequired[Annotated[bool, Default(False)]]
     """Whether a source without files is valid; otherwise it changes nothing."""
-    size_mb: NotRequired[Annotated[int, between(1, 256), Default(4)]]
+    size_mib: NotRequired[Annotated[int, between(1, 256), Default(4)]]
     """Largest total size of the files, in MiB."""
     port: NotRequired[Annotated[UnprivilegedPort, Default(9180)]]
     """Port of health, probes and metrics."""
@@ -174,7 +174,7 @@ _ALERTS = (
         "ConfigRefused",
         'increase(config_sync_failures_total{$job,what="check"}[10m]) > 0',
         "The source of {{ $labels.instance }} has files that fail the check.",
-        hold_seconds=0,
+        for_seconds=0,
     ),
     Alert(
         "ConfigSyncDown",
@@ -219,7 +219,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
                 (
                     {
                         "name": self._volume,
-                        "empty_dir": {"size_limit": f"{_COPIES * args['size_mb']}Mi"},
+                        "empty_dir": {"size_limit": f"{_COPIES * args['size_mib']}Mi"},
                     },
                 ),
                 ({"name": self._volume, "mount_path": _FOLDER},),
@@ -316,7 +316,7 @@ def _json(args: ConfigSyncArgs, source: Mapping[str, Any]) -> pulumi.Output[str]
         "check": args.get("check", []),
         "tell": args.get("on_change"),
         "may_be_empty": args["may_be_empty"],
-        "most_bytes": args["size_mb"] * 2**20,
+        "most_bytes": args["size_mib"] * 2**20,
         "port": args["port"],
     }
     return pulumi.Output.json_dumps(content, indent=1).apply(lambda text: f"{text}\n")

@@ -126,13 +126,13 @@ _ALERTS = (
         "LogEntriesLost",
         "increase(log_adapter_lost_total{$job}[5m]) > 0",
         "{{ $labels.source }} overwrote entries before they were read.",
-        hold_seconds=0,
+        for_seconds=0,
     ),
     Alert(
         "LogSourceUnreadable",
         "log_adapter_source_up{$job} == 0",
         "The log {{ $labels.source }} of {{ $labels.instance }} cannot be read.",
-        hold_seconds=120,
+        for_seconds=120,
     ),
     Alert(
         "LogAdapterDown",

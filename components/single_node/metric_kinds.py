@@ -30,7 +30,7 @@ class MetricKind:
                 f"{camel}Down",
                 f"{self.name}_up{{$job}} == 0",
                 f"{title} at {{{{ $labels.instance }}}} does not answer its exporter.",
-                hold_seconds=30,
+                for_seconds=30,
                 severity="critical",
             ),
             Alert(
@@ -43,7 +43,7 @@ class MetricKind:
                 f"{camel}ExporterAbsent",
                 "absent(up{$job})",
                 f"There is no exporter of {title} at all.",
-                hold_seconds=300,
+                for_seconds=300,
             ),
             *self.own_alerts,
         )
@@ -65,19 +65,19 @@ REDIS = MetricKind(
             "redis_memory_used_bytes{$job} / (redis_memory_max_bytes{$job} > 0) > 0.9",
             "Redis at {{ $labels.instance }} has used {{ $value | humanizePercentage }} of its "
             "memory: a store is about to refuse writes.",
-            hold_seconds=300,
+            for_seconds=300,
         ),
         Alert(
             "RedisRefusesConnections",
             "increase(redis_rejected_connections_total{$job}[5m]) > 0",
             "Redis at {{ $labels.instance }} refuses connections: maxclients is reached.",
-            hold_seconds=0,
+            for_seconds=0,
         ),
         Alert(
             "RedisCannotSave",
             "redis_aof_last_write_status{$job} == 0",
             "Redis at {{ $labels.instance }} cannot write its append-only file.",
-            hold_seconds=0,
+            for_seconds=0,
             severity="critical",
         ),
     ),
@@ -160,7 +160,7 @@ _NGINX = MetricKind(
             "increase(nginx_connections_accepted{$job}[5m]) - "
             "increase(nginx_connections_handled{$job}[5m]) > 0",
             "nginx at {{ $labels.instance }} drops connections: worker_connections are used up.",
-            hold_seconds=0,
+            for_seconds=0,
         ),
     ),
     (
@@ -185,7 +185,7 @@ _TWEMPROXY = MetricKind(
             "TwemproxyServerLeftOut",
             "increase(twemproxy_server_ejects_total{$job}[5m]) > 0",
             "twemproxy at {{ $labels.instance }} ejects a server of {{ $labels.pool }}.",
-            hold_seconds=0,
+            for_seconds=0,
         ),
         Alert(
             "TwemproxyForwardErrors",

@@ -159,7 +159,7 @@ _ALERTS = (
         "DatabaseNotReady",
         "mysql_health_ready{$job} == 0",
         "The database at {{ $labels.instance }} is not ready.",
-        hold_seconds=30,
+        for_seconds=30,
         severity="critical",
     ),
     Alert(

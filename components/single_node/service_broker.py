@@ -91,7 +91,7 @@ class ServiceBrokerArgs(ScrapedArgs):
     """Seconds without a byte in either direction after which a connection is closed."""
     breaker: NotRequired[Annotated[BreakerArgs, Default({})]]
     """The circuit breaker."""
-    most_connections: NotRequired[Annotated[int, between(1, 20_000), Default(1000)]]
+    max_connections: NotRequired[Annotated[int, between(1, 20_000), Default(1000)]]
     """Concurrent connections; further ones wait."""
     status_port: NotRequired[Annotated[UnprivilegedPort, Default(8405)]]
     """Port for the kubelet's probes and for Prometheus, on all addresses."""
@@ -147,7 +147,7 @@ def _configuration(where: str, args: ServiceBrokerArgs, text: str) -> str:
 # {endpoint} for the containers of this pod, at {_LOOPBACK}:{args["listen_port"]}. Generated.
 global
   nbthread 1
-  maxconn {args["most_connections"] + 100}
+  maxconn {args["max_connections"] + 100}
   hard-stop-after 10s
   log stdout format raw daemon notice
 
@@ -174,7 +174,7 @@ resolvers cluster
 frontend application
   mode tcp
   bind {_LOOPBACK}:{args["listen_port"]}
-  maxconn {args["most_connections"]}
+  maxconn {args["max_connections"]}
   option clitcpka
   default_backend backend
 

@@ -45,7 +45,7 @@ class SplitterFile:
             f"{self.control}, for the containers of this pod. Generated."
         )
         http = [
-            *nginx.passing(self.args["header_kilobytes"]),
+            *nginx.passing(self.args["header_kib"]),
             *self._choice(),
             *self._arms(),
             nginx.Comment(

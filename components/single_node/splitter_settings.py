@@ -17,7 +17,7 @@ from components.arguments.constraints import Constraint
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.together import different, left_out
-from components.values.nginx import HeaderKilobytes, Literal, Percent
+from components.values.nginx import HeaderKib, Literal, Percent
 from components.values.reach import ONE_ENDPOINT, Reach, speaking
 from components.workloads.program import RESERVE, ScrapedArgs
 
@@ -133,14 +133,14 @@ class RequestSplitterArgs(ScrapedArgs):
     """Milliseconds for an arm to accept a connection."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
     """Seconds without a byte from an arm after which the response is 504."""
-    header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
+    header_kib: NotRequired[Annotated[HeaderKib, Default(32)]]
     """Largest header line of a request, and largest total of a response's headers, in KiB. Larger
     ones fail with 414 or 400, and 502. Each request in progress takes as much memory."""
 
 
 _FIXED_BY_SEED = (
     "percent", "sticky", "salt", "force_header", "metrics_port", "line_port",
-    "metrics_clients", "connect_timeout_ms", "timeout_seconds", "header_kilobytes",
+    "metrics_clients", "connect_timeout_ms", "timeout_seconds", "header_kib",
 )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ class TlsFiles:
             ),
             directive("keepalive_requests", _KEPT_REQUESTS),
             directive("proxy_http_version", "1.1"),
-            *nginx.passing(self.args["header_kilobytes"]),
+            *nginx.passing(self.args["header_kib"]),
             # The headers below are set in several spellings.
             directive("proxy_headers_hash_max_size", 2048),
             directive("proxy_headers_hash_bucket_size", 128),

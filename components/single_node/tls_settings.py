@@ -23,7 +23,7 @@ from components.arguments.addresses import Network, Port, UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.names import ObjectName, check_name
 from components.arguments.together import different, left_out
-from components.values.nginx import HeaderKilobytes
+from components.values.nginx import HeaderKib
 from components.values.pem import Certificates, PrivateKey
 from components.workloads.program import ProgramArgs
 
@@ -108,7 +108,7 @@ class TlsSidecarArgs(ProgramArgs):
     """For how long browsers must use HTTPS only (Strict-Transport-Security); 0 sends no header."""
     timeout_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(60)]]
     """Seconds without a byte from the application after which the response is 504."""
-    header_kilobytes: NotRequired[Annotated[HeaderKilobytes, Default(32)]]
+    header_kib: NotRequired[Annotated[HeaderKib, Default(32)]]
     """Largest header line of a request, and largest total of a response's headers, in KiB. Larger
     ones fail with 414 or 400, and 502. Each request in progress takes as much memory."""
     workers: NotRequired[Annotated[int, between(1, 16), Default(1)]]

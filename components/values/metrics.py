@@ -90,7 +90,7 @@ class Alert:
     ]
     """One sentence for the person on call; templates such as ``{{ $labels.instance }}`` are filled
     in."""
-    hold_seconds: Annotated[int, between(0, 366 * 86_400)] = 60
+    for_seconds: Annotated[int, between(0, 366 * 86_400)] = 60
     """Seconds for which the expression must hold before the alert fires."""
     severity: Annotated[str, one_of(*SEVERITIES)] = "warning"
     """Value of the label ``severity``."""
@@ -178,7 +178,7 @@ def rules_yaml(alerts: Sequence[Alert]) -> str:
         {
             "alert": alert.name,
             "expr": alert.expression,
-            "for": f"{alert.hold_seconds}s",
+            "for": f"{alert.for_seconds}s",
             "labels": {"severity": alert.severity},
             "annotations": {"summary": alert.summary},
         }

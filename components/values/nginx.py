@@ -25,7 +25,7 @@ leaves them behind, and the next one would not start."""
 RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
 """Where ``command`` writes the settings from the container's /etc/resolv.conf."""
 
-HeaderKilobytes = Annotated[int, between(8, 256)]
+HeaderKib = Annotated[int, between(8, 256)]
 """Argument of ``passing``."""
 
 Percent = Annotated[
@@ -116,13 +116,13 @@ def table(name: str, *values: object, entries: Sequence[tuple[str, str]]) -> Dir
     return Directive(_name(name), tuple(_word(value) for value in values), lines)
 
 
-def passing(header_kilobytes: int) -> list[Statement]:
+def passing(header_kib: int) -> list[Statement]:
     """A proxy's directives that pass through what nginx changes, cuts or refuses by default.
 
-    :param header_kilobytes: most of one request's line or header, and of an answer's headers
+    :param header_kib: most of one request's line or header, and of an answer's headers
         together; four times as much for all headers of a request
     """
-    size = f"{header_kilobytes}k"
+    size = f"{header_kib}k"
     return [
         # Headers with an underscore or a dot are silently dropped otherwise.
         directive("ignore_invalid_headers", False),
@@ -130,7 +130,7 @@ def passing(header_kilobytes: int) -> list[Statement]:
         directive("large_client_header_buffers", 4, size),
         directive("proxy_buffer_size", size),
         # nginx requires as much again beside the busy buffers.
-        directive("proxy_buffers", 8, f"{header_kilobytes // 4}k"),
+        directive("proxy_buffers", 8, f"{header_kib // 4}k"),
         directive("proxy_busy_buffers_size", size),
         directive("proxy_redirect", False),
         # These are the application's own headers, not commands for nginx.

@@ -19,7 +19,7 @@ from components.values.reach import Reach
 _UserId = Annotated[int, between(1, 2**31 - 1)]
 
 
-class PreparationArgs(TypedDict):
+class InitContainerArgs(TypedDict):
     """An init container: a program that runs to completion before the application starts."""
 
     name: DnsLabel
@@ -59,7 +59,7 @@ class PodArgs(TypedDict):
     """Numeric group, also of the files in volumes."""
     companions: NotRequired[Annotated[Sequence[Companion], Default(())]]
     """Sidecars, ambassadors and adapters, in the order in which they start."""
-    preparations: NotRequired[Annotated[Sequence[PreparationArgs], Default(())]]
+    init_containers: NotRequired[Annotated[Sequence[InitContainerArgs], Default(())]]
     """Init containers: programs that run to completion, one after the other and before the companions,
     and are retried until each has exited with 0. They have the application's mounts."""
     reaches: NotRequired[Annotated[Sequence[Reach], Default(())]]
@@ -71,7 +71,7 @@ class PodArgs(TypedDict):
     rules: NotRequired[Annotated[Sequence[Rule], Default(())]]
     """RBAC rules: what the application may do with the cluster's API. With any, its container gets a
     token, like that of a companion with rules. By default it has no permissions and no token."""
-    grace_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(30)]]
+    termination_grace_period_seconds: NotRequired[Annotated[int, between(1, 86_400), Default(30)]]
     """Seconds from SIGTERM to SIGKILL."""
     application: NotRequired[Annotated[DnsLabel, DefaultsTo("the component's name")]]
     """The program, for the label app.kubernetes.io/name."""
@@ -146,5 +146,5 @@ class ServingArgs(ReachedArgs):
     replicas: NotRequired[Annotated[Later[Annotated[int, between(1, 10_000)]], Default(1)]]
     """Number of pods. From 2 on they are spread over nodes, and a drain evicts one at a time. The
     timeout of an update is the time to replace them one after the other: for each the startup
-    probe's maximum, ``grace_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an
+    probe's maximum, ``termination_grace_period_seconds``, ``drain_seconds`` and 30 seconds; at least 10 minutes, and an
     hour for an Output."""

@@ -22,15 +22,15 @@ JOB_RESERVE = AUTONAME + 6
 """Characters that the Job's generated name, and its pods', add to the component's name."""
 
 _DISRUPTED = "DisruptionTarget"
-_FIELDS = {
-    "timeout_seconds": "active_deadline_seconds",
-    "retries": "backoff_limit",
-    "retries_per_index": "backoff_limit_per_index",
-    "most_failed_indexes": "max_failed_indexes",
-    "parallelism": "parallelism",
-    "completions": "completions",
-    "ttl_seconds": "ttl_seconds_after_finished",
-}
+_FIELDS = (
+    "backoff_limit",
+    "backoff_limit_per_index",
+    "max_failed_indexes",
+    "parallelism",
+    "completions",
+    "ttl_seconds_after_finished",
+)
+"""What the arguments and the spec call by the same name."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class JobTemplate:
     def spec(self, template: PodTemplateSpecArgsDict) -> JobSpecArgsDict:
         """The Job's spec with these pods."""
         given = cast(Mapping[str, Any], self.args)
-        spec: dict[str, Any] = {_FIELDS[key]: given[key] for key in _FIELDS if key in given}
+        spec: dict[str, Any] = {key: given[key] for key in _FIELDS if key in given}
+        spec["active_deadline_seconds"] = given["timeout_seconds"]
         if self.args["indexed"]:
             spec["completion_mode"] = "Indexed"
-        if success := self.args.get("success"):
+        if success := self.args.get("success_policy"):
             spec["success_policy"] = {"rules": [dict(rule) for rule in success]}
-        if rules := self.args["failure_rules"]:
+        if rules := self.args["pod_failure_policy"]:
             made = [self._failure_rule(rule) for rule in rules]
             if not any(rule.get("pod_condition") == _DISRUPTED for rule in rules):
                 # First, since such a pod also has an exit code, that of SIGTERM.
@@ -72,7 +73,7 @@ class JobTemplate:
         }
         needed = [resource.urn for resource in resources.dependencies]
         return pulumi.Output.all(job, needed).apply(
-            lambda known: json.dumps(on_the_wire(JobArgsDict, known[0]))
+            lambda known: json.dumps(on_the_wire(JobArgsDict, known[0]), sort_keys=True)
         )
 
     def _failure_rule(self, rule: FailureRuleArgs) -> dict[str, Any]:
@@ -95,14 +96,14 @@ def plan_job(
     *,
     component: str,
     reserve: int = JOB_RESERVE,
-    retries: int = 2,
+    backoff_limit: int = 2,
 ) -> JobTemplate:
     """Check everything that concerns the Job and its pods.
 
     :param args: as they were resolved
     :param component: default of the label app.kubernetes.io/component
     :param reserve: characters that its objects add to the name
-    :param retries: default of the argument
+    :param backoff_limit: default of the argument
     """
     pod = plan_pod(
         where,
@@ -115,34 +116,36 @@ def plan_job(
     )
     place = Place(where)
     _check_indexes(place, args)
-    _check_success(place.key("success"), args)
-    _check_failure_rules(place.key("failure_rules"), args, pod)
-    if "retries_per_index" not in args:
-        args = {"retries": retries, **args}
+    _check_success(place.key("success_policy"), args)
+    _check_failure_rules(place.key("pod_failure_policy"), args, pod)
+    if "backoff_limit_per_index" not in args:
+        args = {"backoff_limit": backoff_limit, **args}
     return JobTemplate(pod, args)
 
 
 def _check_indexes(place: Place, args: JobArgs) -> None:
     given = cast(Mapping[str, Any], args)
     for key, needed in (
-        ("retries_per_index", "indexed"),
-        ("success", "indexed"),
-        ("most_failed_indexes", "retries_per_index"),
+        ("backoff_limit_per_index", "indexed"),
+        ("success_policy", "indexed"),
+        ("max_failed_indexes", "backoff_limit_per_index"),
     ):
         if given.get(key) not in (None, []) and given.get(needed, False) is False:
             place.key(key).refuse(given[key], f"must be left out without {needed}")
-    if {"retries", "retries_per_index"} <= {*args}:
-        place.key("retries").refuse(args["retries"], "must be left out with retries_per_index")
-    failed, completions = args.get("most_failed_indexes", 0), args["completions"]
+    if {"backoff_limit", "backoff_limit_per_index"} <= {*args}:
+        place.key("backoff_limit").refuse(
+            args["backoff_limit"], "must be left out with backoff_limit_per_index"
+        )
+    failed, completions = args.get("max_failed_indexes", 0), args["completions"]
     if failed > completions:
-        place.key("most_failed_indexes").refuse(
+        place.key("max_failed_indexes").refuse(
             failed, f"must be at most {completions}, the completions"
         )
 
 
 def _check_success(place: Place, args: JobArgs) -> None:
     completions = args["completions"]
-    for position, rule in enumerate(args.get("success", ())):
+    for position, rule in enumerate(args.get("success_policy", ())):
         at, among, what = place.entry(position), completions, "the completions"
         if "succeeded_indexes" in rule:
             indexes = intervals(rule["succeeded_indexes"])
@@ -159,13 +162,13 @@ def _check_success(place: Place, args: JobArgs) -> None:
 def _check_failure_rules(place: Place, args: JobArgs, pod: PodPlan) -> None:
     containers = [
         pod.selector["app.kubernetes.io/name"],
-        *(preparation["name"] for preparation in args["preparations"]),
+        *(preparation["name"] for preparation in args["init_containers"]),
         *(str(each["name"]) for companion in pod.companions for each in companion.containers),
     ]
-    for position, rule in enumerate(args["failure_rules"]):
+    for position, rule in enumerate(args["pod_failure_policy"]):
         at = place.entry(position)
-        if rule["action"] == "fail_index" and "retries_per_index" not in args:
-            at.key("action").refuse("fail_index", "needs retries_per_index")
+        if rule["action"] == "fail_index" and "backoff_limit_per_index" not in args:
+            at.key("action").refuse("fail_index", "needs backoff_limit_per_index")
         container = rule.get("container", containers[0])
         if container not in containers:
             at.key("container").refuse(container, nearest(container, containers))

@@ -57,7 +57,7 @@ class FailureRuleArgs(TypedDict):
 
     action: Annotated[str, one_of(*ACTIONS)]
     """``fail_job``: the Job fails, its other pods are terminated. ``fail_index``: the index fails without
-    further retries; it needs ``retries_per_index``. ``ignore``: the pod is retried, which does not
+    further retries; it needs ``backoff_limit_per_index``. ``ignore``: the pod is retried, which does not
     count as a retry. ``count``: the retry counts, as without any rule."""
     exit_codes: NotRequired[
         Annotated[Sequence[Annotated[int, between(1, 255)]], NOT_EMPTY, DISTINCT]
@@ -101,11 +101,11 @@ class JobArgs(PodArgs):
 
     timeout_seconds: NotRequired[Annotated[int, between(1, 604_800), Default(600)]]
     """Timeout of the Job in seconds, for all pods and retries together."""
-    retries: NotRequired[
+    backoff_limit: NotRequired[
         Annotated[
             int,
             between(0, 1000),
-            DefaultsTo("2, of a ScheduledTask 1; no limit with ``retries_per_index``"),
+            DefaultsTo("2, of a ScheduledTask 1; no limit with ``backoff_limit_per_index``"),
         ]
     ]
     """Retries: number of failed pods that are replaced. After one more failure the Job fails."""
@@ -116,12 +116,12 @@ class JobArgs(PodArgs):
     indexed: NotRequired[Annotated[bool, Default(False)]]
     """Whether each of the ``completions`` has an index from 0 on, which its containers read from
     ``JOB_COMPLETION_INDEX``, and one pod must succeed for each."""
-    retries_per_index: NotRequired[Annotated[int, between(0, 1000)]]
-    """With ``indexed``, instead of ``retries``: retries of each index. If one fails, the others go on,
+    backoff_limit_per_index: NotRequired[Annotated[int, between(0, 1000)]]
+    """With ``indexed``, instead of ``backoff_limit``: retries of each index. If one fails, the others go on,
     and the Job fails when all have finished."""
-    most_failed_indexes: NotRequired[Annotated[int, between(0, 100_000), DefaultsTo("all")]]
-    """With ``retries_per_index``: number of indexes that may fail while the others go on."""
-    success: NotRequired[
+    max_failed_indexes: NotRequired[Annotated[int, between(0, 100_000), DefaultsTo("all")]]
+    """With ``backoff_limit_per_index``: number of indexes that may fail while the others go on."""
+    success_policy: NotRequired[
         Annotated[
             Sequence[Annotated[SuccessRuleArgs, _SUCCESS]],
             _at_most(20, {"succeeded_count": 1}),
@@ -129,7 +129,7 @@ class JobArgs(PodArgs):
         ]
     ]
     """With ``indexed``: the Job succeeds when one of these rules matches. Running pods are terminated."""
-    failure_rules: NotRequired[
+    pod_failure_policy: NotRequired[
         Annotated[
             Sequence[Annotated[FailureRuleArgs, _RULE]],
             # Kubernetes allows 20, of which one may be that for disruptions.
@@ -139,7 +139,9 @@ class JobArgs(PodArgs):
     ]
     """Actions for failed pods; the first rule that matches applies. With any rule, a pod is replaced
     only after it has terminated."""
-    ttl_seconds: NotRequired[Annotated[int, between(0, 2**31 - 1), DefaultsTo("the Job stays")]]
+    ttl_seconds_after_finished: NotRequired[
+        Annotated[int, between(0, 2**31 - 1), DefaultsTo("the Job stays")]
+    ]
     """Seconds after it has finished until the Job is deleted, with its pods."""
     hosting: NotRequired[Annotated[PodHosting, Default({})]]
     """Namespace, labels, nodes and resources."""

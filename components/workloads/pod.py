@@ -24,7 +24,7 @@ from components.pods.companion import Companion, Listener
 from components.pods.hosting import PodHosting, object_metadata
 from components.pods.template import pod_template
 from components.values.peers import cluster_network
-from components.workloads.arguments import PodArgs, PreparationArgs
+from components.workloads.arguments import InitContainerArgs, PodArgs
 from components.workloads.files import (
     NOTHING_MOUNTED,
     FileSet,
@@ -103,8 +103,9 @@ class PodPlan:
             self.where,
             [self._container(own)],
             self.companions,
-            preparations=[
-                self._preparation(preparation, mounts) for preparation in self.args["preparations"]
+            init_containers=[
+                self._preparation(preparation, mounts)
+                for preparation in self.args["init_containers"]
             ],
             listeners=self.listeners,
             labels={
@@ -116,7 +117,7 @@ class PodPlan:
             service_account=service_account,
             user=self.args["user"],
             group=self.args.get("group"),
-            grace_seconds=self.args["grace_seconds"],
+            termination_grace_period_seconds=self.args["termination_grace_period_seconds"],
             selector=self.rank.labels if self.rank.several else self.selector,
             exceptions=self.args["exceptions"],
             **self.settings,
@@ -147,7 +148,7 @@ class PodPlan:
         return cast(ContainerArgsDict, container)
 
     def _preparation(
-        self, args: PreparationArgs, mounts: Sequence[VolumeMountArgsDict]
+        self, args: InitContainerArgs, mounts: Sequence[VolumeMountArgsDict]
     ) -> ContainerArgsDict:
         container = {
             "name": args["name"],

@@ -83,5 +83,5 @@ class ScheduledTask(pulumi.ComponentResource):
 def _plan(name: str, args: ScheduledTaskArgs, where: str) -> tuple[ScheduledTaskArgs, JobTemplate]:
     args = resolved(where, ScheduledTaskArgs, args)
     return args, plan_job(
-        where, name, args, component="scheduled-task", reserve=_RESERVE, retries=1
+        where, name, args, component="scheduled-task", reserve=_RESERVE, backoff_limit=1
     )

@@ -83,7 +83,7 @@ class ServingPlan:
         """The engine's timeouts for the pods."""
         return rollout_timeouts(
             self.replicas,
-            end_seconds=self.pod.args["grace_seconds"] + self.drain_seconds,
+            end_seconds=self.pod.args["termination_grace_period_seconds"] + self.drain_seconds,
             min_ready_seconds=self.hosting["min_ready_seconds"],
             probes=self.pod.probes,
         )

@@ -60,9 +60,9 @@ def nginx_accepts(text: str, folder: pathlib.Path) -> None:
         {"force_header": "1-", "sticky": {"by": "address", "name": "0"}},
         {"sticky": {"by": "cookie", "name": "_" * 64, "without": "random"}},
         {"sticky": {"by": "cookie", "name": "host"}},
-        {"header_kilobytes": 8, "timeout_seconds": 86_400, "connect_timeout_ms": 600_000},
-        {"header_kilobytes": 11},
-        {"header_kilobytes": 256, "timeout_seconds": 1, "connect_timeout_ms": 1},
+        {"header_kib": 8, "timeout_seconds": 86_400, "connect_timeout_ms": 600_000},
+        {"header_kib": 11},
+        {"header_kib": 256, "timeout_seconds": 1, "connect_timeout_ms": 1},
         *(
             {"control": reached(f"{host}:65535")}
             for host in (LONG_HOST, "[fd00::1]", "[::ffff:10.0.0.7]", "10.0.0.7", "1a", "web.")
@@ -84,8 +84,8 @@ def test_nginx_reads_a_splitters(args: dict[str, Any], tmp_path: pathlib.Path) -
         {"readiness_path": "/" + "a" * 1023},
         {"trusted_proxies": ["0.0.0.0/0", "::/0", "::ffff:10.0.0.0/104", "10.0.0.7/32"]},
         {"hsts_seconds": 315_360_000, "timeout_seconds": 86_400, "workers": 16},
-        {"header_kilobytes": 8},
-        {"header_kilobytes": 256, "minimum_version": "1.3"},
+        {"header_kib": 8},
+        {"header_kib": 256, "minimum_version": "1.3"},
         {"ciphers": [CIPHERS[-1]]},
         {"redirect_port": 65535, "public_port": 1},
     ],
@@ -106,8 +106,8 @@ def test_nginx_reads_a_tls_sidecars(args: dict[str, Any], tmp_path: pathlib.Path
         ),
         {"backend": reached("db.example.com.:1"), "tls": {}},
         {"backend": reached("1.2.3.4:1"), "tls": {"server_name": LONG_HOST}},
-        {"retries": 0, "most_connections": 1, "idle_timeout_seconds": 1, "connect_timeout_ms": 1},
-        {"retries": 10, "most_connections": 20_000, "idle_timeout_seconds": 604_800},
+        {"retries": 0, "max_connections": 1, "idle_timeout_seconds": 1, "connect_timeout_ms": 1},
+        {"retries": 10, "max_connections": 20_000, "idle_timeout_seconds": 604_800},
         {
             "check": "redis",
             "connect_timeout_ms": 600_000,

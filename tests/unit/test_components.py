@@ -69,7 +69,7 @@ def test_pods_are_hardened(example: Example, content: str) -> None:
         found = violations(
             template,
             restarts=bool(graph.all("Deployment") + graph.all("StatefulSet")),
-            preparations=("first", "second"),
+            init_containers=("first", "second"),
         )
         assert set(found) <= example.meant
 

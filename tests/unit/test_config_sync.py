@@ -34,7 +34,7 @@ FULL: dict[str, Any] = {
     "check": ["nginx", "-t", "-c", "{folder}/nginx.conf"],
     "on_change": {"signal": "HUP", "process": "web"},
     "may_be_empty": True,
-    "size_mb": 1,
+    "size_mib": 1,
     "port": 9999,
     "metrics_clients": [{}],
     "hosting": {"resources": {"limits": {"memory": "64Mi"}}},
@@ -282,7 +282,7 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
         ({**MAPS, "on_change": {"signal": "HUP"}}, "must have process with signal"),
         ({**MAPS, "on_change": {"signal": "KILL", "process": "x"}}, "must be one of HUP"),
         ({**MAPS, "on_change": {"url": "http://elsewhere/x"}}, "in the same pod"),
-        ({**MAPS, "size_mb": 0}, "must be from 1 to 256"),
+        ({**MAPS, "size_mib": 0}, "must be from 1 to 256"),
         ({**MAPS, "port": 80}, "must be from 1024"),
         (
             {**MAPS, "metrics_clients": [{"role": "x"}]},

@@ -65,7 +65,7 @@ def test_everything_is_valid_hardened_and_in_the_namespace(
         job = template["spec"]["restartPolicy"] != "Always"
         # Members and singletons have no pod to hand clients over to; the ticker has no clients.
         allowed = {f"{name}: no drain" for name in ("etcd", "fenced-store", "ticker")}
-        found = violations(template, restarts=not job, preparations=("prepare",))
+        found = violations(template, restarts=not job, init_containers=("prepare",))
         assert set(found) <= allowed
 
 

@@ -44,11 +44,11 @@ def made(preview: bool = False, **args: Any) -> Graph:
 EVERYTHING: dict[str, Any] = {
     "tools_image": "registry.example/tools:1",
     "members": 5,
-    "quota_mb": 64,
+    "quota_mib": 64,
     "heartbeat_ms": 200,
     "election_ms": 3000,
     "compaction_minutes": 5,
-    "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "least_mb": 1},
+    "defragmentation": {"schedule": "1 2 * * *", "free_percent": 20, "min_size_mib": 1},
     "snapshots": {"claim": "snapshots", "schedule": "3 * * * *", "keep": 3},
     "restore": {"claim": "snapshots", "file": "etcd-20260101T000000Z.db"},
     "users": {"shop": {"prefix": "/shop/"}},
@@ -85,7 +85,7 @@ def test_objects_are_valid_and_hardened(preview: bool, full: bool) -> None:
         assert_valid(objects(graph))
     for template in templates(graph):
         jobs = template["metadata"]["labels"]["app.kubernetes.io/name"] == "etcd-tools"
-        found = violations(template, restarts=not jobs, preparations=["prepare"])
+        found = violations(template, restarts=not jobs, init_containers=["prepare"])
         # Clients try the other members, so waiting before a member's end helps nobody.
         assert found in ([], ["etcd: no drain"])
     assert the(graph, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1

@@ -753,7 +753,7 @@ def test_at_the_quota_all_members_give_up_former_versions(
     monkeypatch.setattr(member.maintenance, "PLAN", tmp_path / "plan")
     monkeypatch.setattr(member.maintenance, "Gateway", Gateway)
     if end is None:
-        with pytest.raises(SystemExit, match="raise quota_mb"):
+        with pytest.raises(SystemExit, match="raise quota_mib"):
             member.maintenance.defragment()
     else:
         member.maintenance.defragment()

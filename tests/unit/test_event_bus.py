@@ -42,13 +42,13 @@ def file(graph: Graph, kind: str, key: str) -> str:
 
 
 FULL: dict[str, Any] = {
-    "events_mb": 32,
+    "events_mib": 32,
     "keep_hours": 2,
-    "dead_mb": 8,
+    "dead_mib": 8,
     "keep_dead_hours": 48,
-    "records_mb": 16,
+    "records_mib": 16,
     "duplicate_seconds": 60,
-    "buckets": [{"name": "codes", "seconds": 300, "size_mb": 4}],
+    "buckets": [{"name": "codes", "seconds": 300, "size_mib": 4}],
     "clients": [{"pods": {"role": "web"}}],
     "metrics_clients": [{"pods": {"app": "prometheus"}}],
     "hosting": {
@@ -99,7 +99,7 @@ def test_the_configuration_says_what_the_arguments_say() -> None:
     assert "max_file_store: 68MB" in text
     assert 'include "../nats-users/users.conf"' in text
     plan = json.loads(file(graph, "ConfigMap", "setup.json"))
-    assert plan["events_mb"] == 32
+    assert plan["events_mib"] == 32
     assert plan["buckets"] == [{"name": "codes", "seconds": 300, "mb": 4}]
     claim = the(graph, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]
     assert claim["resources"]["requests"]["storage"] == "1Gi"
@@ -270,7 +270,7 @@ def test_passwords_that_are_given_are_taken() -> None:
     ("change", "message"),
     [
         ({"hosting": {"storage": {"size": "100Mi"}}}, "must be at least 448Mi"),
-        ({"events_mb": 1024, "hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1408Mi"),
+        ({"events_mib": 1024, "hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1408Mi"),
         ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
         ({"buckets": [{"name": "a", "seconds": 1}] * 2}, "must be buckets of different names"),
         ({"buckets": [{"name": "a", "second": 1}]}, "did you mean seconds"),

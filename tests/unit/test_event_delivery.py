@@ -631,8 +631,8 @@ def test_a_stream_of_an_earlier_version_is_made_anew_once_all_is_delivered(
         await bus.consumers("p", one).keep()
         await bus.publish("p.a", {})
         (wanted, *_) = setup.streams(
-            {"events_mb": 1, "keep_hours": 1, "dead_mb": 1, "keep_dead_hours": 1,
-             "records_mb": 1, "duplicate_seconds": 60}
+            {"events_mib": 1, "keep_hours": 1, "dead_mib": 1, "keep_dead_hours": 1,
+             "records_mib": 1, "duplicate_seconds": 60}
         )  # fmt: skip
         monkeypatch.setattr(setup, "_EMPTIED_SECONDS", 1)
         with pytest.raises(SystemExit, match="undelivered events for p_a"):

@@ -71,10 +71,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_runtime_is_told_everything() -> None:
     told = environment(
-        made(concurrency=3, waiting=5, timeout_seconds=7, target="answer", signature="http")
+        made(concurrency=3, queue_size=5, timeout_seconds=7, target="answer", signature="http")
     )
     assert told["FUNCTION_CONCURRENCY"] == "3"
-    assert told["FUNCTION_WAITING"] == "5"
+    assert told["FUNCTION_QUEUE_SIZE"] == "5"
     assert told["FUNCTION_TIMEOUT_SECONDS"] == "7"
     assert told["FUNCTION_HANDLER"] == "answer"
     assert told["FUNCTION_FORM"] == "http"
@@ -83,7 +83,7 @@ def test_the_runtime_is_told_everything() -> None:
 
 def test_what_is_not_given_has_its_default() -> None:
     told = environment(made())
-    assert (told["FUNCTION_CONCURRENCY"], told["FUNCTION_WAITING"]) == ("8", "32")
+    assert (told["FUNCTION_CONCURRENCY"], told["FUNCTION_QUEUE_SIZE"]) == ("8", "32")
     assert told["FUNCTION_HANDLER"] == "handler"
     assert told["FUNCTION_FORM"] == "context"
     assert container(made())["resources"]["limits"]["memory"] == "256Mi"
@@ -159,7 +159,7 @@ def two(graph: Graph, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.parametrize("preview", MODES)
 def test_without_a_warm_pod_an_activator_stands_before_it(preview: bool) -> None:
-    graph = made(preview, min_scale=0, concurrency=3, held=7)
+    graph = made(preview, min_scale=0, concurrency=3, activator_queue_size=7)
     function, activator = two(graph, "Deployment")
     # The numbers of the function's pods are the activator's and the autoscaler's.
     assert "replicas" not in function["spec"]
@@ -171,7 +171,7 @@ def test_without_a_warm_pod_an_activator_stands_before_it(preview: bool) -> None
         e["name"]: e["value"] for e in activator["spec"]["template"]["spec"]["containers"][0]["env"]
     }
     assert told["FUNCTION_CONCURRENCY"] == "3"
-    assert (told["ACTIVATOR_HELD"], told["ACTIVATOR_IDLE_SECONDS"]) == ("7", "60")
+    assert (told["ACTIVATOR_QUEUE_SIZE"], told["ACTIVATOR_IDLE_SECONDS"]) == ("7", "60")
     selected = dict(pair.split("=") for pair in told["ACTIVATOR_SELECTOR"].split(","))
     assert selected == function["spec"]["selector"]["matchLabels"]
     assert told["ACTIVATOR_DEPLOYMENT"] == function["metadata"]["name"]
@@ -441,8 +441,11 @@ def test_it_reaches_the_service_and_nothing_else() -> None:
         ({"min_scale": 4, "max_scale": 2}, "min_scale is 4; must not be above max_scale.* 2"),
         ({"min_scale": 0, "max_scale": 0}, "max_scale is 0; must be from 1 to 1000"),
         ({"idle_seconds": 60}, "idle_seconds is 60; is for min_scale 0"),
-        ({"held": 1}, "held is 1; is for min_scale 0"),
-        ({"hold_seconds": 9, "min_scale": 1}, "hold_seconds is 9; is for min_scale 0"),
+        ({"activator_queue_size": 1}, "activator_queue_size is 1; is for min_scale 0"),
+        (
+            {"activator_timeout_seconds": 9, "min_scale": 1},
+            "activator_timeout_seconds is 9; is for min_scale 0",
+        ),
         (
             {"hosting": {"resources": {"limits": {"memory": "32Mi"}}}},
             "hosting.resources.limits.memory is '32Mi'; must be at least 64Mi",

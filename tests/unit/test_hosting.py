@@ -298,7 +298,7 @@ def test_an_output_may_stand_in_it() -> None:
                     "namespace": later("there"),
                     "labels": {"team": later("blue")},
                     "priority_class": later("urgent"),
-                    "pull_secrets": [later("registry")],
+                    "image_pull_secrets": [later("registry")],
                     "tolerations": [{"key": "a", "value": later("b")}],
                 },
             },

@@ -17,7 +17,7 @@ from tests.unit.support.refusals import refused
 from toolchain.graph import Graph, build
 
 INDEXED = {"completions": 4, "indexed": True}
-PER_INDEX = {**INDEXED, "retries_per_index": 1}
+PER_INDEX = {**INDEXED, "backoff_limit_per_index": 1}
 DISRUPTED = {
     "action": "Ignore",
     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
@@ -61,14 +61,14 @@ def test_a_job_without_more_is_the_one_that_it_was() -> None:
 
 
 def test_each_index_has_retries_of_its_own_in_place_of_those_of_the_job() -> None:
-    found = spec(**PER_INDEX, most_failed_indexes=0)
+    found = spec(**PER_INDEX, max_failed_indexes=0)
     assert found["completionMode"] == "Indexed"
     assert (found["completions"], found["backoffLimitPerIndex"]) == (4, 1)
     assert found["maxFailedIndexes"] == 0
     # Kubernetes then has no bound for all of them together.
     assert "backoffLimit" not in found
     # None at all is not the same as not saying so.
-    assert spec(**INDEXED, retries_per_index=0)["backoffLimitPerIndex"] == 0
+    assert spec(**INDEXED, backoff_limit_per_index=0)["backoffLimitPerIndex"] == 0
     assert spec(**INDEXED)["backoffLimit"] == 2
 
 
@@ -77,13 +77,13 @@ def test_a_job_is_complete_when_one_of_the_rules_holds() -> None:
     assert spec(**INDEXED, success=rules)["successPolicy"] == {
         "rules": [{"succeededIndexes": "0-1,3", "succeededCount": 2}, {"succeededCount": 3}]
     }
-    assert "successPolicy" not in spec(success=[])
+    assert "successPolicy" not in spec(success_policy=[])
 
 
 def test_exit_codes_are_those_of_the_application_unless_another_container_is_named() -> None:
     found = spec(
         companions=[companion()],
-        failure_rules=[
+        pod_failure_policy=[
             {"action": "fail_job", "exit_codes": [42, 7]},
             {"action": "count", "exit_codes_not_in": [1], "container": "proxy"},
         ],
@@ -107,7 +107,7 @@ def test_exit_codes_are_those_of_the_application_unless_another_container_is_nam
 
 def test_a_rule_for_disruptions_stands_where_the_user_has_put_it() -> None:
     found = spec(
-        failure_rules=[
+        pod_failure_policy=[
             {"action": "fail_job", "exit_codes": [42]},
             {"action": "count", "pod_condition": "DisruptionTarget"},
         ]
@@ -116,7 +116,7 @@ def test_a_rule_for_disruptions_stands_where_the_user_has_put_it() -> None:
 
 
 def test_an_index_fails_without_another_try() -> None:
-    found = spec(**PER_INDEX, failure_rules=[{"action": "fail_index", "exit_codes": [3]}])
+    found = spec(**PER_INDEX, pod_failure_policy=[{"action": "fail_index", "exit_codes": [3]}])
     assert [rule["action"] for rule in found["podFailurePolicy"]["rules"]] == [
         "Ignore",
         "FailIndex",
@@ -136,7 +136,11 @@ def test_what_the_api_lets_nobody_change_replaces_the_job() -> None:
 
 
 def test_a_scheduled_task_makes_the_same_jobs() -> None:
-    args = {**PER_INDEX, "ttl_seconds": 0, "success": [{"succeeded_count": 1}]}
+    args = {
+        **PER_INDEX,
+        "ttl_seconds_after_finished": 0,
+        "success_policy": [{"succeeded_count": 1}],
+    }
     graph = build(
         lambda: ScheduledTask("job", {"image": IMAGE, "schedule": "17 3 * * *", **args})  # type: ignore[typeddict-item]
     )
@@ -277,63 +281,66 @@ def test_a_key_that_the_sdk_does_not_know_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"retries_per_index": 1}, "retries_per_index is 1; must be left out without indexed"),
         (
-            {"success": [{"succeeded_count": 1}]},
+            {"backoff_limit_per_index": 1},
+            "backoff_limit_per_index is 1; must be left out without indexed",
+        ),
+        (
+            {"success_policy": [{"succeeded_count": 1}]},
             "success is [{'succeeded_count': 1}]; must be left out without indexed",
         ),
         (
-            {**INDEXED, "most_failed_indexes": 0},
-            "most_failed_indexes is 0; must be left out without retries_per_index",
+            {**INDEXED, "max_failed_indexes": 0},
+            "max_failed_indexes is 0; must be left out without backoff_limit_per_index",
         ),
         (
-            {**PER_INDEX, "most_failed_indexes": 5},
-            "most_failed_indexes is 5; must be at most 4, the completions",
+            {**PER_INDEX, "max_failed_indexes": 5},
+            "max_failed_indexes is 5; must be at most 4, the completions",
         ),
         (
-            {**PER_INDEX, "retries": 2},
-            "retries is 2; must be left out with retries_per_index",
+            {**PER_INDEX, "backoff_limit": 2},
+            "backoff_limit is 2; must be left out with backoff_limit_per_index",
         ),
         ({**INDEXED, "completions": 100_001}, "completions is 100001; must be from 1 to 100000"),
         ({**INDEXED, "parallelism": 100_001}, "parallelism is 100001; must be from 1 to 100000"),
         (
-            {**INDEXED, "success": [{"succeeded_count": 1}, {"succeeded_indexes": "0,3-4"}]},
+            {**INDEXED, "success_policy": [{"succeeded_count": 1}, {"succeeded_indexes": "0,3-4"}]},
             "success[1].succeeded_indexes is '0,3-4'; must be below 4, the completions",
         ),
         (
-            {**INDEXED, "success": [{"succeeded_indexes": "2-1"}]},
+            {**INDEXED, "success_policy": [{"succeeded_indexes": "2-1"}]},
             "success[0].succeeded_indexes is '2-1'; must be in rising order",
         ),
         (
-            {**INDEXED, "success": [{"succeeded_count": 5}]},
+            {**INDEXED, "success_policy": [{"succeeded_count": 5}]},
             "success[0].succeeded_count is 5; must be at most 4, the completions",
         ),
         (
-            {**INDEXED, "success": [{"succeeded_indexes": "0-1,3", "succeeded_count": 4}]},
+            {**INDEXED, "success_policy": [{"succeeded_indexes": "0-1,3", "succeeded_count": 4}]},
             "success[0].succeeded_count is 4; must be at most 3, the indexes beside it",
         ),
         (
-            {"failure_rules": [{"action": "fail_index", "exit_codes": [1]}]},
-            "failure_rules[0].action is 'fail_index'; needs retries_per_index",
+            {"pod_failure_policy": [{"action": "fail_index", "exit_codes": [1]}]},
+            "pod_failure_policy[0].action is 'fail_index'; needs backoff_limit_per_index",
         ),
         (
             {
                 "companions": [companion()],
-                "failure_rules": [{"action": "count", "exit_codes": [1], "container": "prxy"}],
+                "pod_failure_policy": [{"action": "count", "exit_codes": [1], "container": "prxy"}],
             },
-            "failure_rules[0].container is 'prxy'; did you mean proxy? known are job, proxy",
+            "pod_failure_policy[0].container is 'prxy'; did you mean proxy? known are job, proxy",
         ),
         (
-            {"failure_rules": [{"action": "count", "exit_codes": [0]}]},
-            "failure_rules[0].exit_codes[0] is 0; must be from 1 to 255",
+            {"pod_failure_policy": [{"action": "count", "exit_codes": [0]}]},
+            "pod_failure_policy[0].exit_codes[0] is 0; must be from 1 to 255",
         ),
         (
-            {"failure_rules": [{"action": "FailJob", "exit_codes": [1]}]},
-            "failure_rules[0].action is 'FailJob'; must be one of fail_job",
+            {"pod_failure_policy": [{"action": "FailJob", "exit_codes": [1]}]},
+            "pod_failure_policy[0].action is 'FailJob'; must be one of fail_job",
         ),
         (
-            {"failure_rules": [{"action": "count"}]},
-            "failure_rules[0] is {'action': 'count'}; must be a rule for one of exit_codes",
+            {"pod_failure_policy": [{"action": "count"}]},
+            "pod_failure_policy[0] is {'action': 'count'}; must be a rule for one of exit_codes",
         ),
     ],
     ids=str,

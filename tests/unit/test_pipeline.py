@@ -285,12 +285,12 @@ REFUSED = [
             ({"deliveries": {"email-user": {"attempt": 1}}}, "did you mean attempts"),
             ({"delivery": {"attempts": 0}}, "delivery.attempts is 0; must be from 1 to 100"),
             (
-                {"delivery": {"first_delay_seconds": 5, "longest_delay_seconds": 1}},
-                "delivery.longest_delay_seconds is 1; must be at least first_delay_seconds, which",
+                {"delivery": {"first_delay_seconds": 5, "max_delay_seconds": 1}},
+                "delivery.max_delay_seconds is 1; must be at least first_delay_seconds, which",
             ),
             (
                 {
-                    "delivery": {"longest_delay_seconds": 7},
+                    "delivery": {"max_delay_seconds": 7},
                     "deliveries": {"email-user": {"first_delay_seconds": 8}},
                 },
                 r"deliveries\[email-user\].first_delay_seconds is 8; must be at most longest_delay",

@@ -21,7 +21,7 @@ def prometheus(resources: Any) -> None:
 
 
 def etcd(resources: Any) -> None:
-    EtcdCluster("one", {"image": IMAGE, "quota_mb": 64, "hosting": {"resources": resources}})
+    EtcdCluster("one", {"image": IMAGE, "quota_mib": 64, "hosting": {"resources": resources}})
 
 
 def bus(resources: Any) -> None:

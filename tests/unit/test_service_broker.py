@@ -83,7 +83,7 @@ def test_retries_timeouts_and_breaker_are_arguments() -> None:
             retries=5,
             connect_timeout_ms=250,
             idle_timeout_seconds=30,
-            most_connections=10,
+            max_connections=10,
             breaker={"failures": 7, "probe_ms": 400, "probe_timeout_ms": 90, "recoveries": 4},
         )[1]
     )

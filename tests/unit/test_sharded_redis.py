@@ -78,7 +78,7 @@ def test_objects_are_valid_and_hardened(role: str, auth: bool, preview: bool) ->
 
 
 def test_a_cache_makes_room_and_keeps_nothing() -> None:
-    _, graph = made(role="cache", memory_mb=128)
+    _, graph = made(role="cache", memory_mib=128)
     conf = settings(graph)
     assert conf["maxmemory"] == "128mb"
     assert conf["maxmemory-policy"] == "allkeys-lru"
@@ -105,7 +105,7 @@ def test_a_store_without_persistence_is_in_memory_only() -> None:
 
 @pytest.mark.parametrize("role", ["cache", "store"])
 def test_the_container_has_more_memory_than_its_data(role: str) -> None:
-    _, graph = made(role=role, memory_mb=100)
+    _, graph = made(role=role, memory_mib=100)
     limit = templates(graph)[0]["spec"]["containers"][0]["resources"]["limits"]["memory"]
     # A fork that rewrites the file may come to hold as much as the data.
     assert int(limit.removesuffix("Mi")) >= (248 if role == "store" else 125)
@@ -300,7 +300,7 @@ def test_a_client_is_let_in_where_the_store_is_and_starts_when_it_is_ready() -> 
 
 
 def test_a_changed_configuration_rolls_the_servers() -> None:
-    before, after = made(memory_mb=64)[1], made(memory_mb=65)[1]
+    before, after = made(memory_mib=64)[1], made(memory_mib=65)[1]
     assert file(before, "redis.conf") != file(after, "redis.conf")
     (volume,) = [v for v in templates(before)[0]["spec"]["volumes"] if "configMap" in v]
     assert volume["configMap"]["name"] == the(before, "ConfigMap")["metadata"]["name"]
@@ -349,7 +349,7 @@ def test_the_forecast_knows_the_ends(count: int) -> None:
         ),
         (
             {"role": "store", "hosting": {"storage": {"size": "127Mi"}}},
-            "must be at least 128Mi, twice memory_mb",
+            "must be at least 128Mi, twice memory_mib",
         ),
         ({"hash_tag": "{"}, "must be two printable characters"),
         ({"password": "short"}, "must be from 8 to 128"),

@@ -62,14 +62,14 @@ def requested(graph: Graph) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("component", "args", "changes"),
     [
-        (ShardedRedis, STORE, {"memory_mb": 512}),
-        (ShardedRedis, STORE, {"memory_mb": 16}),
-        (EtcdCluster, ETCD, {"quota_mb": 768}),
-        (EtcdCluster, ETCD, {"quota_mb": 16}),
-        (EventBus, BUS, {"events_mb": 600}),
-        (EventBus, BUS, {"dead_mb": 256, "records_mb": 256}),
-        (EventBus, BUS, {"buckets": [{"name": "codes", "seconds": 60, "size_mb": 128}]}),
-        (EventBus, BUS, {"events_mb": 1, "dead_mb": 1, "records_mb": 1}),
+        (ShardedRedis, STORE, {"memory_mib": 512}),
+        (ShardedRedis, STORE, {"memory_mib": 16}),
+        (EtcdCluster, ETCD, {"quota_mib": 768}),
+        (EtcdCluster, ETCD, {"quota_mib": 16}),
+        (EventBus, BUS, {"events_mib": 600}),
+        (EventBus, BUS, {"dead_mib": 256, "records_mib": 256}),
+        (EventBus, BUS, {"buckets": [{"name": "codes", "seconds": 60, "size_mib": 128}]}),
+        (EventBus, BUS, {"events_mib": 1, "dead_mib": 1, "records_mib": 1}),
     ],
     ids=str,
 )
@@ -84,9 +84,9 @@ def test_tuning_memory_leaves_the_volumes_alone(
 @pytest.mark.parametrize(
     ("component", "args", "least"),
     [
-        (ShardedRedis, {**STORE, "memory_mb": 1025}, 2050),
-        (EtcdCluster, {**ETCD, "quota_mb": 769}, 2050),
-        (EventBus, {**BUS, "events_mb": 2048}, 2688),
+        (ShardedRedis, {**STORE, "memory_mib": 1025}, 2050),
+        (EtcdCluster, {**ETCD, "quota_mib": 769}, 2050),
+        (EventBus, {**BUS, "events_mib": 2048}, 2688),
     ],
     ids=str,
 )

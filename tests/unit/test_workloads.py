@@ -134,10 +134,10 @@ def test_a_new_pod_does_not_wait_for_the_volume_of_an_old_one(change: Any, kind:
         ({"replicas": 3}, 600),
         ({"replicas": 4}, 4 * 185),
         ({"replicas": 64}, 64 * 185),
-        ({"replicas": 64, "grace_seconds": 20, "drain_seconds": 0}, 64 * 170),
+        ({"replicas": 64, "termination_grace_period_seconds": 20, "drain_seconds": 0}, 64 * 170),
         ({"startup": {"period_seconds": 2, "failure_threshold": 300}}, 665),
         ({"replicas": pulumi.Output.from_input(64)}, 3600),
-        ({"replicas": pulumi.Output.from_input(1), "grace_seconds": 7200}, 7355),
+        ({"replicas": pulumi.Output.from_input(1), "termination_grace_period_seconds": 7200}, 7355),
     ],
     # An Output's text has its address in it, which differs between processes.
     ids=lambda given: re.sub(" at 0x[0-9a-f]+", "", str(given)),
@@ -259,7 +259,7 @@ def test_the_limit_of_cpu_can_be_taken_away() -> None:
         hosting={
             "resources": {"requests": {"cpu": "4"}, "limits": {"cpu": "none", "memory": "1Gi"}}
         },
-        preparations=[
+        init_containers=[
             {"name": "first", "command": ["x"], "resources": {"limits": {"cpu": "none"}}}
         ],
     )
@@ -277,7 +277,7 @@ def test_the_limit_of_cpu_can_be_taken_away() -> None:
 
 
 def test_pods_behind_a_service_drain_before_they_are_told_to_stop() -> None:
-    spec = pod(application(ports=[HTTP], grace_seconds=20, drain_seconds=4))
+    spec = pod(application(ports=[HTTP], termination_grace_period_seconds=20, drain_seconds=4))
     assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 4}}}
     assert spec["terminationGracePeriodSeconds"] == 24
 
@@ -330,7 +330,7 @@ def test_what_a_companion_needs_is_there_first() -> None:
 
 def test_preparations_come_before_the_companions_and_mount_what_the_application_mounts() -> None:
     graph = application(
-        preparations=[
+        init_containers=[
             {"name": "join", "command": ["/bin/join"], "image": "registry.example/tools:1"},
             {"name": "check", "command": ["/bin/check"], "resources": {"limits": {"cpu": "2"}}},
         ],
@@ -359,14 +359,19 @@ def test_preparations_come_before_the_companions_and_mount_what_the_application_
 )
 def test_a_bad_preparation_is_refused(preparation: Any, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        application(preparations=[preparation])
+        application(init_containers=[preparation])
 
 
 # ScheduledTask
 
 
 def test_a_scheduled_task_never_runs_twice_at_once_and_is_bounded() -> None:
-    args: Any = {"image": IMAGE, "schedule": "17 3 * * *", "timeout_seconds": 60, "retries": 0}
+    args: Any = {
+        "image": IMAGE,
+        "schedule": "17 3 * * *",
+        "timeout_seconds": 60,
+        "backoff_limit": 0,
+    }
     graph = build(lambda: ScheduledTask("night", args))
     spec = the(graph, "CronJob")["spec"]
     assert (spec["schedule"], spec["timeZone"]) == ("17 3 * * *", "Etc/UTC")
@@ -430,7 +435,7 @@ def test_without_storage_there_is_no_claim() -> None:
 
 
 def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> None:
-    graph = task(timeout_seconds=90, retries=1)
+    graph = task(timeout_seconds=90, backoff_limit=1)
     job = the(graph, "Job")
     assert job["spec"]["activeDeadlineSeconds"] == 90
     assert job["spec"]["backoffLimit"] == 1

@@ -68,7 +68,7 @@ Application(
         "image": image,
         "command": ["python3", "-m", "http.server", "8080"],
         # It ends by nothing else.
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
         "ports": [{"name": "http", "port": 8080}],
         "readiness": {"period_seconds": 3},
         "hosting": AS_FUNCTION,
@@ -83,7 +83,7 @@ Application(
         "files": InPod.files(),
         "reaches": [function.reach, book.reach, plain.reach, zero.reach, scaled.reach],
         "writable": [TEMPORARY],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
         # The load generator must not be what is measured.
         "hosting": {"resources": {"limits": {"cpu": "2", "memory": "256Mi"}}},
     },

@@ -73,7 +73,7 @@ Application(
         "companions": [ambassador.companion, relay],
         # The load generator must not be what is measured.
         "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

@@ -126,7 +126,7 @@ Application(
         "reaches": [reach for reaches in ways.values() for reach in reaches.values()],
         # The load generator must not be what is measured.
         "hosting": {"resources": {"limits": {"cpu": "4", "memory": "256Mi"}}},
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

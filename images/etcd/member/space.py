@@ -53,7 +53,7 @@ def disarm(
             raise SystemExit(
                 f"{endpoint}: {state['dbSize']} bytes of {state['dbSizeQuota']} after compaction "
                 "and defragmentation: writes stay refused. Delete keys, which is still taken, or "
-                "raise quota_mb; then run this Job again "
+                "raise quota_mib; then run this Job again "
                 "(kubectl create job --from=cronjob/<its CronJob> repair), which ends the alarm"
             )
     for alarm in alarms(gateway):

@@ -33,13 +33,13 @@ class HopelessError(Exception):
     """A step has answered with what cannot go on, however often it is asked. Says why."""
 
 
-def room(events_mb: int) -> int:
-    """Bytes of a stream that takes ``events_mb`` of published events.
+def room(events_mib: int) -> int:
+    """Bytes of a stream that takes ``events_mib`` of published events.
 
     What a step passes on must find room when publishing has filled the rest: nothing would ever be
     delivered, and so make room, where every event waits for room for the next one.
     """
-    return events_mb * _MIB + max(events_mb * _MIB // 4, _MIB)
+    return events_mib * _MIB + max(events_mib * _MIB // 4, _MIB)
 
 
 def publishable(stream_bytes: int) -> int:

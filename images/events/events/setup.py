@@ -33,21 +33,21 @@ def streams(plan: dict[str, Any]) -> list[api.StreamConfig]:
             retention=api.RetentionPolicy.INTEREST,
             # Full, it refuses what is new rather than forget what nobody has got yet.
             discard=api.DiscardPolicy.NEW,
-            max_bytes=rules.room(plan["events_mb"]),
+            max_bytes=rules.room(plan["events_mib"]),
             **common,
         ),
         api.StreamConfig(
             name=rules.DEAD,
             subjects=[f"{rules.DEAD}.>"],
             discard=api.DiscardPolicy.NEW,
-            max_bytes=plan["dead_mb"] * mebi,
+            max_bytes=plan["dead_mib"] * mebi,
             **{**common, "max_age": plan["keep_dead_hours"] * 3600},
         ),
         api.StreamConfig(
             name=rules.RECORDS,
             subjects=[f"{rules.RECORDS}.>"],
             discard=api.DiscardPolicy.OLD,
-            max_bytes=plan["records_mb"] * mebi,
+            max_bytes=plan["records_mib"] * mebi,
             **common,
         ),
     ]

@@ -47,7 +47,7 @@ class Settings:
             "target": environment.get("FUNCTION_HANDLER"),
             "signature": environment.get("FUNCTION_FORM"),
             "concurrency": _number(environment.get("FUNCTION_CONCURRENCY"), int),
-            "waiting": _number(environment.get("FUNCTION_WAITING"), int),
+            "waiting": _number(environment.get("FUNCTION_QUEUE_SIZE"), int),
             "timeout": _number(environment.get("FUNCTION_TIMEOUT_SECONDS"), float),
             "host": environment.get("FUNCTION_HOST"),
             "port": _number(environment.get("FUNCTION_PORT"), int),

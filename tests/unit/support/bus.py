@@ -63,11 +63,11 @@ class Bus:
         nats: Any = importlib.import_module("nats")
         return await nats.connect(f"nats://127.0.0.1:{self.port}")
 
-    async def setup(self, events_mb: int = 1) -> None:
+    async def setup(self, events_mib: int = 1) -> None:
         """Make the streams anew."""
         plan = {
-            "events_mb": events_mb, "keep_hours": 1, "dead_mb": 8, "keep_dead_hours": 1,
-            "records_mb": 8, "duplicate_seconds": 600, "buckets": [],
+            "events_mib": events_mib, "keep_hours": 1, "dead_mib": 8, "keep_dead_hours": 1,
+            "records_mib": 8, "duplicate_seconds": 600, "buckets": [],
         }  # fmt: skip
         for config in program("setup").streams(plan):
             with contextlib.suppress(program("bus").BUS_ERRORS):

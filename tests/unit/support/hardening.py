@@ -15,12 +15,12 @@ _VOLUMES = {
 
 
 def violations(
-    template: dict[str, Any], *, restarts: bool = True, preparations: Collection[str] = ()
+    template: dict[str, Any], *, restarts: bool = True, init_containers: Collection[str] = ()
 ) -> list[str]:
     """Everything that is wrong with a pod template.
 
     :param restarts: whether its containers serve (a Job's do not, and have no probes)
-    :param preparations: names of the containers that run to their end before the others
+    :param init_containers: names of the containers that run to their end before the others
     """
     spec = template["spec"]
     found = [*_pod(spec), *_volumes(spec)]
@@ -29,7 +29,7 @@ def violations(
         found += [f"{name}: {text}" for text in _container(spec, container)]
         found += [f"{name}: {text}" for text in _beyond_the_standard(container)]
     for container in spec.get("initContainers", []):
-        if container["name"] in preparations:
+        if container["name"] in init_containers:
             if SERVES & set(container):
                 found.append(f"{container['name']}: serves before it has ended")
         elif container.get("restartPolicy") != "Always":

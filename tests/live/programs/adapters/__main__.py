@@ -39,7 +39,7 @@ Application(
         "files": storm.files("/srv/storm"),
         "companions": [storm_logs.companion],
         "hosting": hosting,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )
@@ -54,7 +54,7 @@ Application(
             *(job.reach for job in made.jobs.values()),
         ],
         "hosting": hosting,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

@@ -90,7 +90,7 @@ if config.get_bool("singleton"):
             },
         ),
         "hosting": SMALL,
-        "grace_seconds": 2,
+        "termination_grace_period_seconds": 2,
     }
     for name, component in (("single", Singleton), ("plain", Application)):
         environment = {**alone["env"], "COUNTER": name}
@@ -113,7 +113,7 @@ if config.get_bool("client"):
             "reaches": [user],
             # The load generator must not be what is measured.
             "hosting": {"resources": {"limits": {"cpu": "4", "memory": "512Mi"}}},
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
         },
         options,
     )

@@ -71,7 +71,7 @@ replicas = Application(
         "replicas": 2,
         "companions": [by_request.companion, by_signal.companion],
         "hosting": SMALL,
-        "grace_seconds": 2,
+        "termination_grace_period_seconds": 2,
     },
     options,
 )
@@ -85,7 +85,7 @@ for name in ("scraper", "stranger"):
             "command": ["sleep", "infinity"],
             "reaches": [electors],
             "hosting": SMALL | {"pod_labels": {"role": name}},
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
         },
         options,
     )

@@ -43,7 +43,7 @@ if config.get("gone") != "true":
     args: EtcdClusterArgs = {
         "image": images["etcd"],
         "members": 3,
-        "quota_mb": 64,
+        "quota_mib": 64,
         # Two cores are shared with much else: an election must not come from a busy machine.
         "heartbeat_ms": 200,
         "election_ms": 2000,
@@ -58,7 +58,7 @@ if config.get("gone") != "true":
         },
         "root_password": root.value,
         # Taken and defragmented when the tests say so.
-        "defragmentation": {"schedule": "0 0 1 1 *", "free_percent": 10, "least_mb": 1},
+        "defragmentation": {"schedule": "0 0 1 1 *", "free_percent": 10, "min_size_mib": 1},
         "snapshots": {"claim": snapshots.metadata["name"], "schedule": "0 0 1 1 *", "keep": 2},
     }
     if generation > 1:
@@ -96,7 +96,7 @@ if config.get("gone") != "true":
                 },
                 "secret_files": secret_files if name == "client" else {},
                 "reaches": reaches,
-                "grace_seconds": 1,
+                "termination_grace_period_seconds": 1,
             },
             options,
         )

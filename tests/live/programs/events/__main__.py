@@ -18,7 +18,7 @@ TOKEN_FILE = "/etc/sms/token"
 PATIENT: DeliveryArgs = {
     "attempts": 20,
     "first_delay_seconds": 0.2,
-    "longest_delay_seconds": 3,
+    "max_delay_seconds": 3,
     "timeout_seconds": 5,
 }
 
@@ -32,10 +32,10 @@ bus = EventBus(
         "image": images["nats"],
         "tools_image": images["events"],
         # Little enough to be filled by a test.
-        "events_mb": 1,
-        "dead_mb": 8,
-        "records_mb": 16,
-        "buckets": [{"name": "codes", "seconds": 3600, "size_mb": 4}],
+        "events_mib": 1,
+        "dead_mib": 8,
+        "records_mib": 16,
+        "buckets": [{"name": "codes", "seconds": 3600, "size_mib": 4}],
         "rotation": {
             "generation": config.get_int("generation") or 1,
             "keep_former": config.get_bool("keep_former") is not False,
@@ -55,7 +55,7 @@ steps = Application(
         "ports": [{"name": "http", "port": 8080}],
         "readiness": {"path": "/calls?after=-1", "period_seconds": 1},
         "drain_seconds": 0,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )
@@ -74,7 +74,7 @@ pipeline = Pipeline(
             "subscribe-user": {
                 "attempts": 6,
                 "first_delay_seconds": 1,
-                "longest_delay_seconds": 16,
+                "max_delay_seconds": 16,
             },
             "create-user": {"timeout_seconds": 30},
         },
@@ -152,7 +152,7 @@ logins = Subscriber(
                 **PATIENT,
                 # For a minute and more.
                 "attempts": 16,
-                "longest_delay_seconds": 8,
+                "max_delay_seconds": 8,
             },
             # A start from nothing takes longer than an answer.
             {
@@ -182,7 +182,7 @@ client = Application(
             # Out only: nothing tells the bus to let it in, which a test sees.
             Reach("bus", ("bus:4222", "bus:8222"), pods=bus.pods),
         ],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

@@ -37,7 +37,7 @@ def function(name: str, **more: object) -> Function:
 
 # What an API sees: each answer repeats the request, and GET gives all of them.
 api = function("api", source="api.py", signature="http", concurrency=1)
-function("limited", source="limited.py", concurrency=2, waiting=2, timeout_seconds=4)
+function("limited", source="limited.py", concurrency=2, queue_size=2, timeout_seconds=4)
 function(
     "scaled",
     source="scaled.py",
@@ -52,7 +52,7 @@ function("events", source="limited.py", target="on_event", signature="cloudevent
 function("sleepy", source="limited.py", concurrency=2, min_scale=0, max_scale=1, idle_seconds=15)
 # Its pod will not get ready; who waits for it is told soon.
 function("unlucky", source="api.py", signature="http", min_scale=0, max_scale=1, idle_seconds=5,
-         held=3, hold_seconds=15)  # fmt: skip
+         activator_queue_size=3, activator_timeout_seconds=15)  # fmt: skip
 
 
 def decorator(name: str, **more: object) -> None:
@@ -83,7 +83,7 @@ Application(
         # The last one lets it out to every pod: which of them let it in is for the tests to see.
         "reaches": [*reaches, Reach("pods", (f"pods:{FUNCTION_PORT}",), pods={})],
         "writable": ["/tmp"],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
         "hosting": {"resources": {"limits": {"memory": "256Mi"}}},
     },
     options,

@@ -33,7 +33,7 @@ def sleeper(name: str, kept: Hosting, replicas: int) -> Application:
         "command": ["sleep", "infinity"],
         "replicas": replicas,
         "hosting": kept,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     }
     return Application(name, args, options)
 
@@ -47,7 +47,7 @@ Application(
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "secret_files": {"/etc/vault/word": vault.value("word")},
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
         "hosting": tolerant,
     },
     options,
@@ -74,7 +74,7 @@ StatefulApplication(
         "command": ["sleep", "infinity"],
         "storage_path": "/data",
         "hosting": tolerant | {"storage": {"size": "64Mi", "delete_with_workload": True}},
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )
@@ -90,7 +90,7 @@ def front(name: str, clients: list[str]) -> Application:
             "ports": [{"name": "http", "port": 8080, "app_protocol": "http"}],
             "clients": [{"cidr": cidr} for cidr in clients],
             "drain_seconds": 0,
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
             "hosting": tolerant | {"service_type": "NodePort"},
         },
         options,

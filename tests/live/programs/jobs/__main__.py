@@ -16,7 +16,7 @@ def running(script: str, **args: Any) -> Any:
     return {
         "image": config.require_object("images")["toolbox"],
         "command": ["sh", "-eu", "-c", script],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
         **args,
     }
 
@@ -33,7 +33,7 @@ Task(
         completions=3,
         parallelism=3,
         indexed=True,
-        success=[{"succeeded_indexes": config.require("enough")}],
+        success_policy=[{"succeeded_indexes": config.require("enough")}],
     ),
     options,
 )
@@ -43,18 +43,18 @@ templates = {
         completions=4,
         parallelism=2,
         indexed=True,
-        retries_per_index=1,
+        backoff_limit_per_index=1,
     ),
     "stopped": running(
-        "exit 42", retries=5, failure_rules=[{"action": "fail_job", "exit_codes": [42]}]
+        "exit 42", backoff_limit=5, pod_failure_policy=[{"action": "fail_job", "exit_codes": [42]}]
     ),
     "evicted": running(
         "exec sleep infinity",
-        retries=0,
+        backoff_limit=0,
         # Ended by the order to stop, it has an exit code that would fail the Job.
-        failure_rules=[{"action": "fail_job", "exit_codes_not_in": [1]}],
+        pod_failure_policy=[{"action": "fail_job", "exit_codes_not_in": [1]}],
     ),
-    "gone": running("true", ttl_seconds=5),
+    "gone": running("true", ttl_seconds_after_finished=5),
 }
 for name, args in templates.items():
     pulumi.export(name, TaskTemplate(name, args, options).manifest)

@@ -62,7 +62,7 @@ def sleeper(name: str, **more: object) -> None:
         "image": images["toolbox"],
         "command": ["sleep", "infinity"],
         "hosting": in_shop,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     }
     args.update(more)  # type: ignore[typeddict-item]
     Application(name, args, options)

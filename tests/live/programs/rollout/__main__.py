@@ -43,7 +43,7 @@ if kept:
             "image": catalog.reference("one"),
             "command": ["sleep", "infinity"],
             "hosting": {"resources": {"limits": {"cpu": "none"}}},
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
         },
         namespaced,
     )
@@ -52,7 +52,7 @@ for name in ("one", "two"):
         "image": catalog.reference(name),
         "command": ["sleep", "infinity"],
         "files": {"/etc/live/message": config.get(f"message-{name}") or "unchanged"},
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     }
     if kept and name == "two":
         args["volumes"] = [{"name": "kept", "persistent_volume_claim": {"claim_name": "kept"}}]

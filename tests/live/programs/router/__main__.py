@@ -33,7 +33,7 @@ Application(
         "files": InPod.files(),
         "companions": [ambassador.companion],
         "reaches": [router.reach, shards.reach],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

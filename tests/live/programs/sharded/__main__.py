@@ -52,7 +52,7 @@ client = Application(
         "files": InPod.files(),
         "secret_files": {PASSWORD_FILE: store.password},
         "companions": [ambassador.companion],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

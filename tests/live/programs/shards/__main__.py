@@ -40,7 +40,7 @@ def client(name: str, reach: Reach) -> None:
             "command": ["sleep", "infinity"],
             "files": InPod.files(),
             "reaches": [reach],
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
         },
         options,
     )

@@ -65,7 +65,7 @@ guarded = Application(
         "expose": ["https"],
         "clients": [{}],
         "drain_seconds": 0,
-        "grace_seconds": 2,
+        "termination_grace_period_seconds": 2,
     },
     pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[secret])),
 )
@@ -81,7 +81,7 @@ source = Application(
         "writable": ["/tmp"],
         "ports": [{"name": "http", "port": SOURCE_PORT, "app_protocol": "http"}],
         "drain_seconds": 0,
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )
@@ -118,7 +118,7 @@ for name, sync in (("from-http", by_http), ("from-git", by_git)):
             **sidecars.server(images, [sync.companion]),
             "env": {"CONFIG_FOLDER": sidecars.FOLDER},
             "volume_mounts": [sync.mount(sidecars.FOLDER)],
-            "grace_seconds": 2,
+            "termination_grace_period_seconds": 2,
         },
         options,
     )
@@ -157,7 +157,7 @@ Application(
                 ),
             )
         ],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

@@ -64,7 +64,7 @@ def client(name: str, beside: list[Companion]) -> None:
             "command": ["sleep", "infinity"],
             "files": InPod.files(),
             "companions": beside,
-            "grace_seconds": 1,
+            "termination_grace_period_seconds": 1,
             "drain_seconds": 0,
         },
         options,
@@ -192,7 +192,7 @@ Application(
         "command": ["sleep", "infinity"],
         "files": InPod.files(),
         "reaches": [front.reach, *(each.reach for each in counters), everywhere],
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     options,
 )

@@ -17,7 +17,7 @@ StatefulApplication(
         "hosting": {
             "storage": {"size": config.require("size"), "storage_class": config.require("class")}
         },
-        "grace_seconds": 1,
+        "termination_grace_period_seconds": 1,
     },
     in_namespace(config.require("namespace")),
 )

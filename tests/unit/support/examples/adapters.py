@@ -39,7 +39,7 @@ def _sync() -> dict[str, Any]:
         "unready_when_stale": True,
         "check": ["nginx", "-t", "-c", "{folder}/nginx.conf"],
         "may_be_empty": True,
-        "size_mb": 1,
+        "size_mib": 1,
         "port": 9999,
     }
 

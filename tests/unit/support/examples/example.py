@@ -35,7 +35,7 @@ HOSTING: dict[str, Any] = {
     },
     "priority_class": "urgent",
     "runtime_class": "sandbox",
-    "pull_secrets": ["registry"],
+    "image_pull_secrets": ["registry"],
     "min_ready_seconds": 5,
     "service_annotations": {"example.com/zone": "dmz"},
     "spread": {"nodes": "strict", "zones": "even", "min_zones": 2},

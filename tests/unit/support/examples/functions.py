@@ -20,7 +20,7 @@ _TARGETS = {**dict.fromkeys(_FLOW.steps, _TARGET), "mail": _HOOK}
 _DELIVERY = {
     "attempts": 5,
     "first_delay_seconds": 0.5,
-    "longest_delay_seconds": 20.0,
+    "max_delay_seconds": 20.0,
     "timeout_seconds": 2,
     "in_flight": 16,
 }

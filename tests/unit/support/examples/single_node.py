@@ -53,7 +53,7 @@ def _splitter() -> dict[str, Any]:
         "metrics_clients": METRICS_CLIENTS,
         "connect_timeout_ms": 500,
         "timeout_seconds": 10,
-        "header_kilobytes": 16,
+        "header_kib": 16,
         "hosting": hosting(RequestSplitter),
     }
 
@@ -71,7 +71,7 @@ def _broker() -> dict[str, Any]:
         "retries": 2,
         "idle_timeout_seconds": 60,
         "breaker": {"failures": 2, "probe_ms": 500, "probe_timeout_ms": 400, "recoveries": 3},
-        "most_connections": 100,
+        "max_connections": 100,
         "status_port": 8406,
         "metrics_clients": METRICS_CLIENTS,
         "hosting": hosting(ServiceBroker),
@@ -93,7 +93,7 @@ def _tls() -> dict[str, Any]:
         "trusted_proxies": ["10.0.0.0/8"],
         "hsts_seconds": 3600,
         "timeout_seconds": 5,
-        "header_kilobytes": 16,
+        "header_kib": 16,
         "workers": 2,
         "hosting": hosting(TlsSidecar),
     }

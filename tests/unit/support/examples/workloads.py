@@ -48,7 +48,7 @@ def _everything() -> dict[str, Any]:
         "user": 20001,
         "group": 20002,
         "companions": [companion()],
-        "preparations": [
+        "init_containers": [
             {
                 "name": "first",
                 "command": ["/bin/first"],
@@ -57,7 +57,7 @@ def _everything() -> dict[str, Any]:
             {"name": "second", "command": ["/bin/second"], "image": "registry.example/second:1"},
         ],
         "reaches": [reach(), Reach.outside("https://api.example.org/", cidrs=["203.0.113.0/24"])],
-        "grace_seconds": 10,
+        "termination_grace_period_seconds": 10,
         "application": "app",
         "component": "part",
         "version": "1.0",
@@ -110,18 +110,18 @@ def _job() -> dict[str, Any]:
         "parallelism": 2,
         "completions": 4,
         "indexed": True,
-        "retries_per_index": 0,
-        "most_failed_indexes": 1,
-        "success": [
+        "backoff_limit_per_index": 0,
+        "max_failed_indexes": 1,
+        "success_policy": [
             {"succeeded_indexes": "0-1,3", "succeeded_count": 2},
             {"succeeded_count": 3},
         ],
-        "failure_rules": [
+        "pod_failure_policy": [
             {"action": "fail_job", "exit_codes": [42, 7]},
             {"action": "fail_index", "exit_codes_not_in": [1], "container": "first"},
             {"action": "count", "pod_condition": "DisruptionTarget"},
         ],
-        "ttl_seconds": 3600,
+        "ttl_seconds_after_finished": 3600,
     }
 
 
@@ -145,7 +145,7 @@ def _function() -> dict[str, Any]:
     return {
         "image": IMAGE,
         "concurrency": 4,
-        "waiting": 8,
+        "queue_size": 8,
         "timeout_seconds": 20,
         "min_scale": 2,
         "max_scale": 5,
@@ -246,7 +246,7 @@ EXAMPLES = {
         lambda: {
             **_everything(),
             "timeout_seconds": 60,
-            "retries": 0,
+            "backoff_limit": 0,
             "parallelism": 2,
             "completions": 4,
             "hosting": hosting(Task, resources=_RESOURCES),
@@ -275,7 +275,7 @@ EXAMPLES = {
         lambda: {
             **_everything(),
             "schedule": "17 3 * * *",
-            "retries": 0,
+            "backoff_limit": 0,
             "hosting": hosting(ScheduledTask),
         },
     ),
@@ -289,7 +289,7 @@ EXAMPLES = {
         TaskTemplate,
         "dds:index:TaskTemplate",
         {"image": IMAGE},
-        lambda: {**_everything(), "retries": 0, "hosting": hosting(TaskTemplate)},
+        lambda: {**_everything(), "backoff_limit": 0, "hosting": hosting(TaskTemplate)},
     ),
     "SmokeTest": Example(
         SmokeTest, "dds:index:SmokeTest", {"image": IMAGE, "script": "exit 0"}, _check
@@ -315,8 +315,8 @@ EXAMPLES = {
             "code": HANDLER,
             "min_scale": 0,
             "idle_seconds": 30,
-            "held": 20,
-            "hold_seconds": 40,
+            "activator_queue_size": 20,
+            "activator_timeout_seconds": 40,
         },
     ),
     "Function of a folder": Example(
@@ -356,8 +356,8 @@ EXAMPLES = {
             "registry": "localhost:5000",
             "min_scale": 0,
             "idle_seconds": 30,
-            "held": 20,
-            "hold_seconds": 40,
+            "activator_queue_size": 20,
+            "activator_timeout_seconds": 40,
             "upstream": reach(),
         },
     ),
