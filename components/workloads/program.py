@@ -175,7 +175,12 @@ class Program:
         )
 
     def workload(self) -> ApplicationArgs:
-        """Its arguments as an Application."""
+        """Its arguments as an Application.
+
+        :raises ValueError: for what only a companion has
+        """
+        if self.before_stop or self.reloading or self.share_process_namespace:
+            raise ValueError(f"{self.name}: a workload has no preStop hook, reloads and signals")
         written = self._written()
         volumes: list[VolumeArgsDict] = [*written.volumes, *self.mounted.volumes]
         args: dict[str, Any] = {

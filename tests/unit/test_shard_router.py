@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from components import ShardRouter
-from components.arguments.errors import InputError
+from components.arguments import InputError, resolved
+from components.pods.hosting import CompanionHosting
 from components.values.reach import Credentials, Reach
 from components.values.topology import Topology
+from components.workloads.program import Program
 from tests import ports
 from tests.unit import nutcracker
 from tests.unit.support.hardening import violations
@@ -146,3 +148,19 @@ def test_a_topology_gives_its_ring() -> None:
     topology = Topology(("a", "b"), "md5", "{}")
     assert topology.ring().names == ("a", "b")
     assert topology.ring().hash_name == "md5"
+
+
+def test_what_only_a_companion_has_makes_no_workload() -> None:
+    program = Program(
+        "here",
+        "proxy",
+        application="nginx",
+        part="sidecar",
+        image=IMAGE,
+        hosting=resolved("here", CompanionHosting, {}),
+        ports=[{"name": "http", "port": 8080}],
+        liveness={},
+        before_stop=["true"],
+    )
+    with pytest.raises(ValueError, match="preStop"):
+        program.workload()
