@@ -116,7 +116,7 @@ def source_of(where: str, args: Mapping[str, Any], functions: Mapping[str, str])
     if os.path.isdir(path):  # noqa: PTH112
         return _folder(where, path, file or _MAIN, functions)
     if not os.path.isfile(path):  # noqa: PTH113
-        raise InputError(where, "source", source, f"does not exist in {Path.cwd()}")
+        raise InputError(where, "source", source, f"does not exist, seen from {Path.cwd()}")
     if file is not None:
         raise InputError(where, "file", file, "is for a folder; source is a file")
     text = _text(path)

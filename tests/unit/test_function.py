@@ -481,8 +481,8 @@ def test_bad_folders(folder: Path) -> None:
         with pytest.raises(InputError, match=said):
             made(**args)
 
-    refused("is not there", source=str(folder / "nothing"))
-    refused("is not there", source=str(folder / ("x" * 300)))
+    refused("does not exist", source=str(folder / "nothing"))
+    refused("does not exist", source=str(folder / ("x" * 300)))
     (folder / "large.py").write_text(f"{HANDLER}\n#{'x' * 900_000}")
     refused("must have at most 900000 bytes", source=str(folder / "large.py"))
     (folder / "large.py").unlink()
@@ -497,11 +497,11 @@ def test_bad_folders(folder: Path) -> None:
     for line in ("inflection", "inflection==0.5.1", "inflection>=0.5 --hash=sha256:" + "a" * 64,
                  "-r other.txt", "git+https://example.org/x"):  # fmt: skip
         (folder / "requirements.txt").write_text(f"{line}\n")
-        refused("must name a version and a hash", source=str(folder), registry="localhost:1")
+        refused("must have a version and a hash", source=str(folder), registry="localhost:1")
     (folder / "requirements.txt").write_bytes(b"\xff")
     refused("'requirements.txt'; must be text", source=str(folder), registry="localhost:1")
     (folder / ".dockerignore").write_text("tests\n")
-    refused("dockerignore'; must not be there", source=str(folder), registry="localhost:1")
+    refused("dockerignore'; must not exist", source=str(folder), registry="localhost:1")
 
 
 def test_a_secret_is_no_code() -> None:

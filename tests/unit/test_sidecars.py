@@ -92,7 +92,7 @@ def test_a_generation_that_cannot_be_is_refused(generation: str) -> None:
 def test_the_outputs_say_what_to_try() -> None:
     outputs = made().outputs[""]
     assert outputs["endpoint"].endswith(".sidecars.svc:8443")
-    assert set(outputs["try"]) >= {"ask over HTTPS", "change its configuration"}
+    assert set(outputs["try"]) >= {"send a request over HTTPS", "change its configuration"}
     patch = outputs["try"]["change its configuration"]
     assert json.loads(json.loads(patch.rpartition("-p ")[2].strip("'"))["data"]["settings.json"])
     assert "PRIVATE KEY" not in str(outputs)
