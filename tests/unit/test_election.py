@@ -297,13 +297,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ttl_seconds": 2, "margin_seconds": 0.05}, "must be from 0.1 to 900"),
     ({"ttl_seconds": 2, "margin_seconds": 0.51}, "must be from 0.1 to 0.5"),
     ({"store": "https://etcd:2379"}, "must be a Reach"),
-<<<<<<< HEAD
     ({"store": store(app_protocol="redis")}, "must be a reach of a server that speaks etcd"),
-    ({"store": store(credentials=None)}, "store.credentials is None; must be there"),
-=======
-    ({"store": store(app_protocol="redis")}, "must be a reach of what speaks etcd"),
     ({"store": store(credentials=None)}, "store.credentials is None; must be given"),
->>>>>>> h-wb
     ({"store": store(credentials=Credentials(PASSWORD))}, "store.credentials"),
     ({"store": store(authority=None)}, "store.authority is None; must be given"),
     ({"store": store(path="")}, "store.path is ''; must be from 1 to 256"),
