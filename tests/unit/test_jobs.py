@@ -74,7 +74,7 @@ def test_each_index_has_retries_of_its_own_in_place_of_those_of_the_job() -> Non
 
 def test_a_job_is_complete_when_one_of_the_rules_holds() -> None:
     rules = [{"succeeded_indexes": "0-1,3", "succeeded_count": 2}, {"succeeded_count": 3}]
-    assert spec(**INDEXED, success=rules)["successPolicy"] == {
+    assert spec(**INDEXED, success_policy=rules)["successPolicy"] == {
         "rules": [{"succeededIndexes": "0-1,3", "succeededCount": 2}, {"succeededCount": 3}]
     }
     assert "successPolicy" not in spec(success_policy=[])
@@ -287,7 +287,7 @@ def test_a_key_that_the_sdk_does_not_know_stays_as_it_is() -> None:
         ),
         (
             {"success_policy": [{"succeeded_count": 1}]},
-            "success is [{'succeeded_count': 1}]; must be left out without indexed",
+            "success_policy is [{'succeeded_count': 1}]; must be left out without indexed",
         ),
         (
             {**INDEXED, "max_failed_indexes": 0},
@@ -305,19 +305,19 @@ def test_a_key_that_the_sdk_does_not_know_stays_as_it_is() -> None:
         ({**INDEXED, "parallelism": 100_001}, "parallelism is 100001; must be from 1 to 100000"),
         (
             {**INDEXED, "success_policy": [{"succeeded_count": 1}, {"succeeded_indexes": "0,3-4"}]},
-            "success[1].succeeded_indexes is '0,3-4'; must be below 4, the completions",
+            "success_policy[1].succeeded_indexes is '0,3-4'; must be below 4, the completions",
         ),
         (
             {**INDEXED, "success_policy": [{"succeeded_indexes": "2-1"}]},
-            "success[0].succeeded_indexes is '2-1'; must be in rising order",
+            "success_policy[0].succeeded_indexes is '2-1'; must be in rising order",
         ),
         (
             {**INDEXED, "success_policy": [{"succeeded_count": 5}]},
-            "success[0].succeeded_count is 5; must be at most 4, the completions",
+            "success_policy[0].succeeded_count is 5; must be at most 4, the completions",
         ),
         (
             {**INDEXED, "success_policy": [{"succeeded_indexes": "0-1,3", "succeeded_count": 4}]},
-            "success[0].succeeded_count is 4; must be at most 3, the indexes beside it",
+            "success_policy[0].succeeded_count is 4; must be at most 3, the indexes beside it",
         ),
         (
             {"pod_failure_policy": [{"action": "fail_index", "exit_codes": [1]}]},
