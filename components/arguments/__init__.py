@@ -1,7 +1,7 @@
 """How arguments are declared, checked and described: once, for every component.
 
 The annotation of a TypedDict's key declares its type and constraints (``declared``), the engine
-validates a user's values against it (``engine``), and it generates the tables of the docs
+validates a user's values against it (``engine``), and the tables of the docs are generated from it
 (``describe``).
 """
 

@@ -1,4 +1,4 @@
-"""Plain values: numbers, strings, booleans, lists and mappings, without conversion."""
+"""Plain values: numbers, strings, booleans, lists and mappings, each of the declared type only."""
 
 import math
 import re
