@@ -250,8 +250,8 @@ def test_an_unusual_name_is_a_name(kind: str, source: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        ({}, "config_maps, http, git is []; must be one of them"),
-        ({**MAPS, **GIT}, "is ['config_maps', 'git']; must be one of them"),
+        ({}, "config_maps, http, git is []; must be exactly one of them"),
+        ({**MAPS, **GIT}, "is ['config_maps', 'git']; must be exactly one of them"),
         ({**MAPS, "image": "companions"}, "must have a tag"),
         ({**MAPS, "intervall_seconds": 1}, "did you mean interval_seconds?"),
         ({"config_maps": {}}, "must not be empty"),

@@ -69,7 +69,7 @@ def selected(labels: dict[str, str], namespace: str = "") -> dict[str, Any]:
             {"pods": None, "namespace": None, "cidrs": ("203.0.113.0/24",)},
             "isolated is True; needs pods",
         ),
-        ({"endpoints": ("a:1", "a:1")}, "endpoints is 'a:1'; must be different"),
+        ({"endpoints": ("a:1", "a:1")}, "endpoints is 'a:1'; must be unique"),
         ({"endpoints": ("127.0.0.1:80",)}, "endpoints is .* must be no loopback address"),
         ({"endpoints": ("localhost:80",)}, "endpoints is .* must be no loopback address"),
         ({"app_protocol": "http", "path": "events"}, "path is 'events'; must begin with a slash"),

@@ -473,7 +473,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
         ),
         (
             {"hosting": {"resources": {"limits": {"memory": "none"}}}},
-            "hosting.resources.limits.memory is 'none'; must be a size .*Only the limit of cpu can be taken",
+            "hosting.resources.limits.memory is 'none'; must be a size .*Only the limit of cpu can be removed",
         ),
         (
             {"hosting": {"resources": {"limits": {"ephemeral-storage": "none"}}}},
