@@ -140,7 +140,7 @@ def test_a_file_that_would_hide_the_images_own_is_refused(example: Example) -> N
     args = {**example.required, "secret_files": {"/etc/passwd": "x"}}
 
     def program() -> None:
-        with pytest.raises(InputError, match="must lie in a folder of its own"):
+        with pytest.raises(InputError, match="must be in a folder of its own"):
             example.make("one", args)
 
     assert not build(program).nodes, "something was registered before the refusal"

@@ -293,7 +293,7 @@ REFUSED = [
                     "delivery": {"max_delay_seconds": 7},
                     "deliveries": {"email-user": {"first_delay_seconds": 8}},
                 },
-                r"deliveries\[email-user\].first_delay_seconds is 8; must be at most longest_delay",
+                r"deliveries\[email-user\].first_delay_seconds is 8; must be at most max_delay",
             ),
             ({"deliveries": {"email-user": {"in_flight": 257}}}, "must be from 1 to 256"),
             *(

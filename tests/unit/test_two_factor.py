@@ -150,7 +150,7 @@ def test_an_answer_that_is_not_whole_is_no_message_that_was_sent(
 ) -> None:
     with raw_server(cut) as server:
         monkeypatch.setenv("SMS_URL", server.url)
-        with pytest.raises(OSError, match="whole|BadStatus"):
+        with pytest.raises(OSError, match="incomplete|BadStatus"):
             two_factor.two_factor(event())
 
 
