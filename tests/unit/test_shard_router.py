@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,19 +102,23 @@ def test_bad_input_is_refused(change: dict[str, Any], expected: str) -> None:
 
 
 @contextlib.contextmanager
-def served(**args: Any) -> Iterator[tuple[int, list[int]]]:
-    """A router before three memcacheds: its port and theirs."""
+def served(alive: int = 3, **args: Any) -> Iterator[tuple[int, list[int], Any]]:
+    """A proxy before three memcacheds: its port, theirs, and its container.
+
+    :param alive: how many of them run
+    """
     listen, *shards = ports.free_ports(4)
     endpoints = tuple(f"127.0.0.1:{port}" for port in shards)
     given = memcached(endpoints=endpoints, pods=None, namespace=None, isolated=False)
-    text = configuration(ambassador(store=given, listen_port=listen, **args)[1])
+    proxy, graph = ambassador(store=given, listen_port=listen, **args)
+    text = configuration(graph)
     assert nutcracker.accepts(text).returncode == 0
     with contextlib.ExitStack() as stack:
-        for port in shards:
+        for port in shards[:alive]:
             command = [str(MEMCACHED), "-u", "nobody", "-l", "127.0.0.1", "-p", str(port)]
             stack.enter_context(running(command, port))
         stack.enter_context(nutcracker.running(text, listen))
-        yield listen, shards
+        yield listen, shards, proxy.companion.containers[0]
 
 
 def asked(port: int, request: str) -> str:
@@ -128,7 +133,7 @@ def test_each_key_of_a_real_memcached_is_on_the_predicted_shard_alone() -> None:
     topology = memcached().topology
     assert topology is not None
     placed = topology.ring()
-    with served(role="store") as (listen, shards):
+    with served(role="store") as (listen, shards, _):
         for key in KEYS:
             assert asked(listen, f"set {key} 0 0 1\r\nx") == "STORED"
         for index, shard in enumerate(shards):
@@ -138,10 +143,20 @@ def test_each_key_of_a_real_memcached_is_on_the_predicted_shard_alone() -> None:
 
 @REAL
 def test_memcached_clients_see_what_the_page_says() -> None:
-    with served(role="store") as (listen, _):
+    with served(role="store") as (listen, _, _):
         assert asked(listen, "version").startswith("VERSION")
         for refused in ("mg a v", "stats", f"get {'k' * 251}"):
             assert asked(listen, refused) == "", f"{refused}: the connection is closed"
+
+
+@REAL
+@pytest.mark.parametrize("alive", [3, 0])
+def test_probes_ask_the_proxy_whatever_its_shards_do(alive: int) -> None:
+    with served(alive, role="store") as (_, _, container):
+        for kind in ("readiness", "liveness"):
+            command = container[f"{kind}_probe"]["exec_"]["command"]
+            assert subprocess.run(command, check=False).returncode == 0, kind
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 
 def test_a_topology_gives_its_ring() -> None:
