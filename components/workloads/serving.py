@@ -278,8 +278,8 @@ def _admissions(
 
 
 def _exposed(where: str, args: ServingArgs, listeners: Sequence[Listener]) -> tuple[Exposed, ...]:
-    own = {port["name"]: port for port in args["ports"]}
     offered = {listener.name: listener for listener in listeners if not listener.local}
+    own = {port["name"]: port for port in args["ports"] if port["name"] in offered}
     chosen = list(args.get("expose", offered))
     for companion in args["companions"]:
         for listener in companion.listeners:

@@ -315,6 +315,19 @@ def test_a_service_can_offer_a_companions_port() -> None:
     assert rule["from"] == [{"podSelector": {"matchLabels": {}}}]
 
 
+def test_a_companions_port_is_not_taken_for_one_of_the_same_name_on_loopback() -> None:
+    graph = application(
+        ports=[
+            {"name": "http", "port": 8080},
+            {"name": "https", "port": 9443, "service_port": 443, "address": "127.0.0.1"},
+        ],
+        companions=[companion("https", 8443, ANYWHERE)],
+        expose=["http", "https"],
+    )
+    ports = {port["name"]: port for port in the(graph, "Service")["spec"]["ports"]}
+    assert (ports["https"]["port"], ports["https"]["targetPort"]) == (8443, 8443)
+
+
 def test_what_a_companion_needs_is_there_first() -> None:
     def program() -> None:
         needed = Task("needed", {"image": IMAGE})
