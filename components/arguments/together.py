@@ -22,12 +22,3 @@ def left_out(where: str, given: Mapping[str, Any], arguments: Collection[str], w
     for argument in arguments:
         if given.get(argument) is not None:
             raise InputError(where, argument, given[argument], f"must be left out: {why}")
-
-
-def unique(where: str, argument: str, values: Collection[str]) -> None:
-    """Refuse a name that stands twice."""
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise InputError(where, argument, value, "must be unique, it stands twice")
-        seen.add(value)

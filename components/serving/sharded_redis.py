@@ -10,6 +10,7 @@ from typing import Annotated, Any, NotRequired
 import pulumi
 
 from components.arguments import (
+    DISTINCT,
     Default,
     DefaultsTo,
     InputError,
@@ -21,7 +22,6 @@ from components.arguments import (
 )
 from components.arguments.images import Image
 from components.arguments.place import Place
-from components.arguments.together import unique
 from components.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from components.pods.companion import Companion
 from components.pods.hosting import StatefulHosting, with_resources, with_storage
@@ -214,7 +214,7 @@ def _password(
 
 def _checked(where: str, args: ShardedRedisArgs) -> ShardedRedisArgs:
     args = resolved(where, ShardedRedisArgs, args)
-    unique(where, "users.name", [user.name for user in args["users"]])
+    DISTINCT.check(Place(where, "users.name"), [user.name for user in args["users"]])
     persistence = args.setdefault("persistence", args["role"] == "store")
     if args["role"] == "cache" and persistence:
         raise InputError(

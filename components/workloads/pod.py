@@ -15,9 +15,10 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments import DISTINCT
 from components.arguments.names import check_name
+from components.arguments.place import Place
 from components.arguments.plain import filled
-from components.arguments.together import unique
 from components.pods import labels as pod_labels
 from components.pods.account import token
 from components.pods.companion import Companion, Listener
@@ -191,7 +192,7 @@ def plan_pod(
     """
     if rank is ALONE:
         check_name(where, name, reserve=reserve, service=service, replicated=replicated)
-    unique(where, "companions", [companion.name for companion in args["companions"]])
+    DISTINCT.check(Place(where, "companions"), [companion.name for companion in args["companions"]])
     selector = pod_labels.selector(
         args.get("application", name), name, args.get("component", component)
     )

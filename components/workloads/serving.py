@@ -9,8 +9,8 @@ from pulumi_kubernetes.core.v1 import Service, ServicePortArgsDict
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
-from components.arguments import InputError, is_deferred, nearest
-from components.arguments.together import unique
+from components.arguments import DISTINCT, InputError, is_deferred, nearest
+from components.arguments.place import Place
 from components.pods import labels as pod_labels
 from components.pods.companion import Listener, check_clients
 from components.pods.hosting import ReplicaHosting
@@ -210,7 +210,7 @@ def plan_serving(
     replicas = args["replicas"]
     several = rank.several or autoscaled or is_deferred(replicas) or replicas != 1
     listeners = listeners_of(where, args["ports"])
-    unique(where, "ports.name", [listener.name for listener in listeners])
+    DISTINCT.check(Place(where, "ports.name"), [listener.name for listener in listeners])
     exposed = _exposed(where, args, listeners)
     # In a rollout of a Deployment the old pods must not count for the spread of the new ones. A
     # StatefulSet terminates a pod before it creates its successor.
@@ -285,7 +285,7 @@ def _exposed(where: str, args: ServingArgs, listeners: Sequence[Listener]) -> tu
         for listener in companion.listeners:
             if not listener.local:
                 offered.setdefault(listener.name, listener)
-    unique(where, "expose", chosen)
+    DISTINCT.check(Place(where, "expose"), chosen)
     for name in chosen:
         if name not in offered:
             raise InputError(where, "expose", name, nearest(name, list(offered)))
