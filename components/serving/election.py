@@ -159,19 +159,18 @@ def _program(where: str, name: str, args: ElectionArgs) -> Program:
         hosting=args["hosting"],
         ports=[
             {"name": "elector", "port": args["port"], "address": _LOOPBACK},
-            {
-                "name": "elector-metrics",
-                "port": args["metrics_port"],
-                "clients": args["metrics_clients"],
-            },
         ],
+        metrics={
+            "name": "elector-metrics",
+            "port": args["metrics_port"],
+            "clients": args["metrics_clients"],
+        },
         # The application may start as soon as the elector answers, even if it knows no leader.
         startup={"path": "/healthz"},
         # A follower is ready. So is an elector that cannot reach the store: it knows that it does not
         # lead, and an outage of the store must not make every replica unready.
         readiness={"path": "/readyz"},
         liveness={"path": "/healthz"},
-        scraped="elector-metrics",
         share_process_namespace="signal" in args.get("on_change", {}),
     )
 

@@ -225,14 +225,15 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
                 ({"name": self._volume, "mount_path": _FOLDER},),
             ),
             reloading=(self._volume,),
-            ports=[
-                {"name": "config-sync", "port": args["port"], "clients": args["metrics_clients"]}
-            ],
+            metrics={
+                "name": "config-sync",
+                "port": args["port"],
+                "clients": args["metrics_clients"],
+            },
             # The application starts after it, so that it never sees an empty folder.
             startup={"path": "/started", "failure_threshold": 300},
             readiness={"path": "/health" if args["unready_when_stale"] else "/started"},
             liveness={"path": "/live"},
-            scraped="config-sync",
             reaches=reaches,
             share_process_namespace="signal" in args.get("on_change", {}),
             # RBAC rules cannot select by label.

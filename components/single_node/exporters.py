@@ -213,9 +213,8 @@ def _program(
         part="adapter",
         image=args["image"],
         hosting=args["hosting"],
-        ports=[{"name": listener, "port": port, "clients": args["metrics_clients"]}],
+        metrics={"name": listener, "port": port, "clients": args["metrics_clients"]},
         # No readiness probe: a failing exporter must not make the pod unready.
         liveness={"path": "/health"},
-        scraped=listener,
         reaches=(server,),
     )

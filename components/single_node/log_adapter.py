@@ -203,13 +203,14 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
                 ({"name": child(name, "logs"), "empty_dir": {"size_limit": args["log_size"]}},),
                 (self.log_mount,),
             ),
-            ports=[
-                {"name": "log-metrics", "port": args["port"], "clients": args["metrics_clients"]}
-            ],
+            metrics={
+                "name": "log-metrics",
+                "port": args["port"],
+                "clients": args["metrics_clients"],
+            },
             # Liveness does not depend on a source, and there is no readiness probe: an unreadable
             # log must not make the pod unready.
             liveness={"path": "/health"},
-            scraped="log-metrics",
             reaches=tuple(
                 _server(source) for source in args["sources"] if source["kind"] in _SERVERS
             ),

@@ -215,9 +215,11 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
             command=["python3", "-m", "companions.mysql_health", _CONFIG],
             files={_CONFIG: _json(args, server)},
             secret_files={_PASSWORD: password},
-            ports=[
-                {"name": "mysql-health", "port": args["port"], "clients": args["metrics_clients"]}
-            ],
+            metrics={
+                "name": "mysql-health",
+                "port": args["port"],
+                "clients": args["metrics_clients"],
+            },
             # It starts before the database, so its startup probe must not depend on it.
             startup={"path": "/live"},
             readiness={
@@ -227,7 +229,6 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
                 "failure_threshold": 1,
             },
             liveness={"path": "/live"},
-            scraped="mysql-health",
             reaches=(server,),
         )
         self._run(program, _ALERTS, own)

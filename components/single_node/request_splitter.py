@@ -98,11 +98,10 @@ def _counter(where: str, name: str, args: RequestSplitterArgs) -> Program:
         image=args["metrics_image"],
         hosting={**args["hosting"], "resources": {}},
         command=["python3", "-m", "companions.arms", ANYWHERE, str(port), str(line_port)],
+        metrics={"name": "splitter-metric", "port": port, "clients": args["metrics_clients"]},
         ports=[
-            {"name": "splitter-metric", "port": port, "clients": args["metrics_clients"]},
             {"name": "splitter-lines", "port": line_port, "address": LOOPBACK, "protocol": "UDP"},
         ],
         # No readiness probe: a failing counter must not make the pod unready.
         liveness={"path": "/healthz"},
-        scraped="splitter-metric",
     )

@@ -241,17 +241,16 @@ def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
         writable=TEMPORARY,
         ports=[
             {"name": "broker", "port": args["listen_port"], "address": _LOOPBACK},
-            {
-                "name": "broker-status",
-                "port": args["status_port"],
-                "clients": args["metrics_clients"],
-            },
         ],
+        metrics={
+            "name": "broker-status",
+            "port": args["status_port"],
+            "clients": args["metrics_clients"],
+        },
         # The probes check HAProxy, never the backend: a failed backend must not make every pod
         # unready.
         readiness={"path": "/readyz"},
         liveness={"path": "/livez"},
-        scraped="broker-status",
         reaches=(backend,),
     )
 

@@ -85,7 +85,8 @@ class Pool:
     """The component, for error messages."""
     shards: Sequence[str]
     """Names of the shards."""
-    listen: str
+    address: str
+    port: int
     redis: bool = True
     """Whether it speaks Redis' protocol, otherwise memcached's."""
     hash: str = _SEED_HASH
@@ -100,6 +101,11 @@ class Pool:
     named: bool = False
     """Whether shards are placed on the ring by name rather than by host:port."""
     title: str = ""
+
+    @property
+    def listen(self) -> str:
+        """Where its clients connect, ``host:port``."""
+        return f"{self.address}:{self.port}"
 
     @property
     def protocol(self) -> str:
@@ -204,10 +210,10 @@ def pool_of(
     redis = store.app_protocol != "memcached"
     args.setdefault("listen_port", 6379 if redis else 11211)
     different(where, args, "listen_port", "stats_port")
-    listen = f"{address}:{args['listen_port']}"
+    port = args["listen_port"]
     if args["policy"] == "seed":
         left_out(where, given, _FIXED_BY_SEED, 'policy "seed" is what the book prints')
-        return Pool(where, topology.shards, listen, redis)
+        return Pool(where, topology.shards, address, port, redis)
     if args["role"] == "store":
         left_out(where, given, _CACHE_ONLY, 'with role "store" no shard is ejected')
     limit = args["server_failure_limit"]
@@ -221,7 +227,8 @@ def pool_of(
     return Pool(
         where,
         topology.shards,
-        listen,
+        address,
+        port,
         redis,
         hash=topology.hash,
         hash_tag=topology.hash_tag,
@@ -233,7 +240,7 @@ def pool_of(
         preconnect=True,
         tcpkeepalive=True,
         named=True,
-        title=(f"twemproxy in front of {store.name} as a {args['role']}, for {beside}."),
+        title=f"twemproxy in front of {store.name} as a {args['role']}, for {beside}.",
     )
 
 
@@ -260,7 +267,6 @@ def program(
     if store.credentials is not None:
         password = pulumi.Output.secret(store.credentials.password)
     files = {_FILE: pool.yaml(store.endpoints, password)}
-    address, port = pool.listen.rsplit(":", 1)
     return Program(
         where,
         name,
@@ -284,8 +290,8 @@ def program(
         ports=[
             {
                 "name": pool.protocol,
-                "port": int(port),
-                "address": address,
+                "port": pool.port,
+                "address": pool.address,
                 "app_protocol": pool.protocol,
             },
             {"name": "twemproxy-stats", "port": args["stats_port"], "address": LOOPBACK},
@@ -307,7 +313,7 @@ def _ask(pool: Pool, *answers: str) -> list[str]:
     """A probe command that expects one of the answers, or any if that is empty."""
     wanted = " || ".join(f"$answer == {answer}*" for answer in answers)
     script = (
-        f"exec 3<>/dev/tcp/{LOOPBACK}/{pool.listen.rsplit(':', 1)[1]} && "
+        f"exec 3<>/dev/tcp/{LOOPBACK}/{pool.port} && "
         f"printf '{_QUESTIONS[pool.protocol]}' >&3 && read -r -t 4 answer <&3 && [[ {wanted} ]]"
     )
     return ["bash", "-c", script]

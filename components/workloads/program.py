@@ -18,8 +18,9 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
 from components.arguments import Default, resolved
+from components.arguments.plain import filled
 from components.pods import labels as pod_labels
-from components.pods.companion import Companion, Rule
+from components.pods.companion import Companion, Listener, Rule
 from components.pods.hosting import CompanionHosting, object_metadata
 from components.pods.probes import ProbeArgs, as_probe
 from components.values.metrics import ScrapeJob
@@ -69,8 +70,10 @@ class Program:
     image: pulumi.Input[str]
     hosting: CompanionHosting
     """As it was resolved."""
-    ports: Sequence[PortArgs]
     liveness: ProbeArgs
+    ports: Sequence[PortArgs] = ()
+    metrics: PortArgs | None = None
+    """One more port, which Prometheus scrapes."""
     readiness: ProbeArgs | None = None
     """None if the pod's readiness does not depend on this program."""
     startup: ProbeArgs | None = None
@@ -94,14 +97,8 @@ class Program:
     share_process_namespace: bool = False
     container: str = ""
     """Name of the container, if it is not ``name``."""
-    scraped: str = ""
-    """Name of the port with metrics, if there is one."""
     depends_on: tuple[pulumi.Resource, ...] = ()
     """Dependencies of its pods."""
-
-    def __post_init__(self) -> None:
-        ports = [resolved(self.where, PortArgs, port) for port in self.ports]
-        object.__setattr__(self, "ports", ports)
 
     @property
     def metadata(self) -> ObjectMetaArgsDict:
@@ -113,7 +110,7 @@ class Program:
     @property
     def labels(self) -> dict[str, str]:
         """Labels of the pods in which it is scraped."""
-        return {f"{SCRAPED}{self.name}": "true"} if self.scraped else {}
+        return {f"{SCRAPED}{self.name}": "true"} if self.metrics else {}
 
     def companion(self, opts: pulumi.ResourceOptions) -> Companion:
         """Register its files, and return what a workload takes in ``companions``."""
@@ -127,24 +124,26 @@ class Program:
                 made = files.register(self.name, self.metadata, opts)
                 mounted.append(files.mounted(made.metadata["name"], self.name))
                 depends_on.append(made)
-        container: dict[str, Any] = {
-            "name": self.container or self.name,
-            "image": self.image,
-            "resources": self.hosting["resources"],
-            **self._probes(),
-        }
-        if self.command:
-            container["command"] = list(self.command)
-        if self.args:
-            container["args"] = list(self.args)
-        if mounts := [mount for each in mounted for mount in each.mounts]:
-            container["volume_mounts"] = mounts
-        if self.before_stop:
-            container["lifecycle"] = {"pre_stop": {"exec_": {"command": list(self.before_stop)}}}
+        listeners = listeners_of(
+            self.where, [resolved(self.where, PortArgs, port) for port in self._all_ports()]
+        )
+        hook = {"pre_stop": {"exec_": {"command": list(self.before_stop)}}}
+        container = filled(
+            {
+                "name": self.container or self.name,
+                "image": self.image,
+                "resources": self.hosting["resources"],
+                **self._probes(listeners),
+                "command": list(self.command),
+                "args": list(self.args),
+                "volume_mounts": [mount for each in mounted for mount in each.mounts],
+                "lifecycle": hook if self.before_stop else None,
+            }
+        )
         return Companion(
             name=self.name,
             containers=(cast(ContainerArgsDict, container),),
-            listeners=tuple(listeners_of(self.where, self.ports)),
+            listeners=tuple(listeners),
             volumes=tuple(volume for each in mounted for volume in each.volumes),
             reloading=self.reloading,
             pod_labels=self.labels,
@@ -156,7 +155,7 @@ class Program:
 
     def job(self, opts: pulumi.ResourceOptions) -> ScrapeJob:
         """Register the headless Service whose name resolves to every pod with the companion."""
-        port = next(port["port"] for port in self.ports if port["name"] == self.scraped)
+        port = cast(PortArgs, self.metrics)["port"]
         service = Service(
             self.name,
             metadata=self.metadata,
@@ -187,7 +186,7 @@ class Program:
             "image": self.image,
             "application": self.application,
             "component": self.part,
-            "ports": self.ports,
+            "ports": self._all_ports(),
             "files": self.files,
             "secret_files": self.secret_files,
             "volumes": volumes,
@@ -206,13 +205,15 @@ class Program:
     def _written(self) -> Mounted:
         return writable_folders(self.writable, self.name)
 
-    def _probes(self) -> dict[str, Any]:
+    def _all_ports(self) -> list[PortArgs]:
+        return [*self.ports, self.metrics] if self.metrics else [*self.ports]
+
+    def _probes(self, listeners: Sequence[Listener]) -> dict[str, Any]:
         questions = {
             "startup": self.startup or self.readiness or self.liveness,
             "readiness": self.readiness,
             "liveness": self.liveness,
         }
-        listeners = listeners_of(self.where, self.ports)
         return {
             f"{kind}_probe": as_probe(kind, question, listeners)
             for kind, question in questions.items()

@@ -159,7 +159,7 @@ def test_nutcracker_reads_every_hash_tag() -> None:
     marks = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"\\']
     for first, second in itertools.pairwise([*marks, marks[0], marks[0]]):
         given = Topology(("a",), hash_tag=first + second)
-        text = Pool("here", given.shards, "127.0.0.1:6379", hash_tag=given.hash_tag).text(
+        text = Pool("here", given.shards, "127.0.0.1", 6379, hash_tag=given.hash_tag).text(
             ["cache-0:6379"]
         )
         done = nutcracker.accepts(text)

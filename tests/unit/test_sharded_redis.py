@@ -414,7 +414,9 @@ def test_users_have_different_names() -> None:
     def program() -> None:
         ShardedRedis("cache", {"image": IMAGE, "users": [user(), user()]})
 
-    with pytest.raises(InputError, match="users.name is .*; must be unique, 'metrics' stands twice"):
+    with pytest.raises(
+        InputError, match="users.name is .*; must be unique, 'metrics' stands twice"
+    ):
         build(program)
 
 
