@@ -11,8 +11,9 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 
+from components.arguments.names import LABEL_LIMIT
 from components.pods.companion import Companion
-from components.values.names import LABEL_LIMIT, child
+from components.values.names import child
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where client libraries read it."""

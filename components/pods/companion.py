@@ -23,6 +23,8 @@ from components.values.peers import Peer, PeerArgs
 from components.values.reach import Reach
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
+LOOPBACK = "127.0.0.1"
+"""Address of what only containers of the same pod reach."""
 _WILDCARDS = (ANYWHERE, "::")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 """Verbs of RBAC rules."""

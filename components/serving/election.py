@@ -20,7 +20,7 @@ from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.place import Place
 from components.arguments.together import different
-from components.pods.companion import Companion, Rule
+from components.pods.companion import LOOPBACK, Companion, Rule
 from components.pods.hosting import CompanionHosting, with_resources
 from components.pods.on_change import OnChangeArgs, check_change
 from components.serving.etcd_settings import KeyPrefix
@@ -32,7 +32,6 @@ BACKENDS = ("etcd", "lease")
 SHORTEST_TTL = 2
 """Seconds; etcd grants no shorter lease."""
 
-_LOOPBACK = "127.0.0.1"
 _CA, _PASSWORD = "/etc/elector/ca.crt", "/etc/elector/password"
 _LONGEST_TTL = 3600
 # For clock drift, and for the time that the answer takes to the application.
@@ -124,7 +123,7 @@ class Election(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.endpoint = f"{_LOOPBACK}:{args['port']}"
+        self.endpoint = f"{LOOPBACK}:{args['port']}"
         program = _program(where, name, args)
         access: dict[str, Any]
         if args["backend"] == "etcd":
@@ -158,7 +157,7 @@ def _program(where: str, name: str, args: ElectionArgs) -> Program:
         image=args["image"],
         hosting=args["hosting"],
         ports=[
-            {"name": "elector", "port": args["port"], "address": _LOOPBACK},
+            {"name": "elector", "port": args["port"], "address": LOOPBACK},
         ],
         metrics={
             "name": "elector-metrics",

@@ -12,8 +12,6 @@ import pulumi
 from components.arguments import InputError, nearest
 from components.serving.etcd_plan import (
     NO_KEYS,
-    SCHEDULED_LIMIT,
-    TASK_LIMIT,
     EtcdKeys,
     EtcdPasswords,
     EtcdPlan,
@@ -24,7 +22,8 @@ from components.values.metrics import ScrapeJob
 from components.values.names import child
 from components.values.reach import Credentials, Reach
 from components.workloads.application import Application
-from components.workloads.scheduled import ScheduledTask
+from components.workloads.job import LONGEST_TASK
+from components.workloads.scheduled import LONGEST_SCHEDULED_TASK, ScheduledTask
 from components.workloads.service_reach import service_reach
 from components.workloads.serving import service_port
 from components.workloads.stateful import StatefulApplication, replica_services
@@ -91,7 +90,7 @@ class EtcdCluster(pulumi.ComponentResource):
         snapshot: Reach | None = None
         if "restore" in args:
             server = Application(
-                child(name, "restore", limit=TASK_LIMIT),
+                child(name, "restore", limit=LONGEST_TASK),
                 plan.restore_server(args["restore"], keys),
                 own,
             )
@@ -115,21 +114,21 @@ class EtcdCluster(pulumi.ComponentResource):
             depends_on=(self.application.stateful_set, *services),
         )
         self.defragmentation = ScheduledTask(
-            child(name, "defragment", limit=SCHEDULED_LIMIT),
+            child(name, "defragment", limit=LONGEST_SCHEDULED_TASK),
             plan.defragment(members, passwords),
             own,
         )
         self.snapshot = None
         if "snapshots" in args:
             self.snapshot = ScheduledTask(
-                child(name, "snapshot", limit=SCHEDULED_LIMIT),
+                child(name, "snapshot", limit=LONGEST_SCHEDULED_TASK),
                 plan.snapshot(args["snapshots"], members, passwords),
                 own,
             )
         # Every pod that logs in as root has the new password before it is set.
         crons = [task.cron_job for task in (self.defragmentation, self.snapshot) if task]
         first = dataclasses.replace(members, depends_on=(*members.depends_on, *crons))
-        access = Task(child(name, "access", limit=TASK_LIMIT), plan.access(first, passwords), own)
+        access = Task(child(name, "access", limit=LONGEST_TASK), plan.access(first, passwords), own)
         self.reach = dataclasses.replace(members, depends_on=(*members.depends_on, access.job))
         # Credentials come from the passwords and not from the Job: a replaced Job then shows no
         # change of its clients in a preview.

@@ -30,6 +30,7 @@ from components.serving.etcd_settings import (
 from components.values.names import child
 from components.values.reach import Reach
 from components.workloads.application import ApplicationArgs
+from components.workloads.job import LONGEST_TASK
 from components.workloads.job_arguments import JobArgs
 from components.workloads.scheduled import ScheduledTaskArgs
 from components.workloads.stateful import StatefulApplicationArgs
@@ -45,7 +46,6 @@ _SNAPSHOTS = "/var/lib/etcd-snapshots"
 # volumes mean lost data.
 _FOUND_MINUTES = 60
 _OF_MEMBERS = ("resources", "min_ready_seconds", "service_annotations")
-SCHEDULED_LIMIT, TASK_LIMIT = 39, 48
 
 
 # An update needs the members, so it cannot repair a cluster whose certificates have expired.
@@ -161,7 +161,7 @@ class EtcdPasswords:
             if "password" in user:
                 password = given(user["password"])
             else:
-                resource = child(plan.name, f"user-{name}", limit=TASK_LIMIT)
+                resource = child(plan.name, f"user-{name}", limit=LONGEST_TASK)
                 password = rotated(resource, rotation, opts)
             users[name] = EtcdUser(name, user["prefix"], password)
         earlier = pulumi.Output.secret(args.get("former_root_password", ""))

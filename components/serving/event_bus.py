@@ -39,6 +39,7 @@ from components.values.names import child
 from components.values.peers import Clients
 from components.values.reach import Credentials, Reach
 from components.workloads.arguments import PodArgs
+from components.workloads.job import LONGEST_TASK
 from components.workloads.service_reach import service_reach
 from components.workloads.task import Task, TaskArgs
 
@@ -50,7 +51,6 @@ _DATA = "/data"
 _CONFIG = "/etc/nats/nats.conf"
 _USERS = "/etc/nats-users/users.conf"
 _PLAN = "/etc/events/setup.json"
-_TASK_LIMIT = 48
 _USER, _ADMIN = "client", "admin"
 _PASSWORDS = {_USER: "password", _ADMIN: "admin_password"}
 # Placeholder for the server, which is registered after the arguments are checked.
@@ -325,7 +325,7 @@ class _Plan:
 
     @property
     def setup_name(self) -> str:
-        return child(self.name, "streams", limit=_TASK_LIMIT)
+        return child(self.name, "streams", limit=LONGEST_TASK)
 
     def server(self, secret_files: Mapping[str, pulumi.Input[str]]) -> SingletonArgs:
         """NATS itself."""

@@ -30,13 +30,13 @@ from components.arguments.declared import read
 from components.arguments.engine import resolve
 from components.arguments.files import MountPath
 from components.arguments.images import Image
-from components.arguments.names import Selector, check_name
+from components.arguments.names import LABEL_LIMIT, Selector, check_name
 from components.arguments.place import Place
 from components.pods.companion import Rule
 from components.pods.on_change import OnChangeArgs, check_change
 from components.single_node.scraped import Scraped
 from components.values.metrics import Alert
-from components.values.names import LABEL_LIMIT, child
+from components.values.names import child
 from components.values.reach import NO_QUERY, ONE_ENDPOINT, Reach, speaking
 from components.workloads.files import Mounted
 from components.workloads.program import RESERVE, TEMPORARY, Program, ScrapedArgs

@@ -8,8 +8,8 @@ between the old and the new threshold.
 
 import pulumi
 
-from components.pods.companion import ANYWHERE, Companion, joined
-from components.single_node.splitter_files import LOOPBACK, SplitterFile
+from components.pods.companion import ANYWHERE, LOOPBACK, Companion, joined
+from components.single_node.splitter_files import SplitterFile
 from components.single_node.splitter_settings import RequestSplitterArgs, checked
 from components.values import nginx
 from components.values.endpoint import Endpoint

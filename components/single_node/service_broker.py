@@ -23,14 +23,13 @@ from components.arguments.addresses import ServerName, UnprivilegedPort, is_cert
 from components.arguments.images import Image
 from components.arguments.names import check_name
 from components.arguments.together import different
-from components.pods.companion import Companion
+from components.pods.companion import LOOPBACK, Companion
 from components.values import resolv
 from components.values.endpoint import Endpoint
 from components.values.metrics import ScrapeJob
 from components.values.reach import ONE_ENDPOINT, Reach
 from components.workloads.program import RESERVE, TEMPORARY, Program, ScrapedArgs
 
-_LOOPBACK = "127.0.0.1"
 _FILE = "/etc/haproxy-broker/haproxy.cfg"
 _CA_FILE = "/etc/haproxy-broker/ca.pem"
 # HAProxy reads the name servers itself, but applies no search domains.
@@ -124,7 +123,7 @@ class ServiceBroker(pulumi.ComponentResource):
         super().__init__("dds:index:ServiceBroker", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         program = _program(where, name, args)
-        self.endpoint = f"{_LOOPBACK}:{args['listen_port']}"
+        self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
         self.companion = program.companion(own)
         self.job = program.job(own)
         self.register_outputs({"endpoint": self.endpoint})
@@ -144,7 +143,7 @@ def _configuration(where: str, args: ServiceBrokerArgs, text: str) -> str:
     host = endpoint.lookup_host("${NAMESPACE}", "${CLUSTER_DOMAIN}")
     breaker, tls = args["breaker"], _tls(where, args, endpoint)
     return f"""\
-# {endpoint} for the containers of this pod, at {_LOOPBACK}:{args["listen_port"]}. Generated.
+# {endpoint} for the containers of this pod, at {LOOPBACK}:{args["listen_port"]}. Generated.
 global
   nbthread 1
   maxconn {args["max_connections"] + 100}
@@ -173,7 +172,7 @@ resolvers cluster
 
 frontend application
   mode tcp
-  bind {_LOOPBACK}:{args["listen_port"]}
+  bind {LOOPBACK}:{args["listen_port"]}
   maxconn {args["max_connections"]}
   option clitcpka
   default_backend backend
@@ -240,7 +239,7 @@ def _program(where: str, name: str, args: ServiceBrokerArgs) -> Program:
         files=files,
         writable=TEMPORARY,
         ports=[
-            {"name": "broker", "port": args["listen_port"], "address": _LOOPBACK},
+            {"name": "broker", "port": args["listen_port"], "address": LOOPBACK},
         ],
         metrics={
             "name": "broker-status",

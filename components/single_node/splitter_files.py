@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from components.pods.companion import LOOPBACK
 from components.single_node.splitter_settings import (
     ARMS,
     CONTROL,
@@ -12,9 +13,6 @@ from components.single_node.splitter_settings import (
 from components.values import nginx
 from components.values.endpoint import Endpoint
 from components.values.nginx import Statement, block, directive
-
-LOOPBACK = "127.0.0.1"
-"""Address that the application connects to."""
 
 # Idle keep-alive connections to each arm; their idle timeout; and their maximum age, which is less
 # than the drain of Applications (5 s).

@@ -5,6 +5,7 @@ runs both.
 import dataclasses
 import shlex
 
+from components.pods.companion import LOOPBACK
 from components.single_node.tls_settings import CIPHERS, CURVES, VERSIONS, TlsSidecarArgs
 from components.values import nginx
 from components.values.nginx import Statement, block, directive
@@ -20,7 +21,6 @@ CONFIG_FILE, CHECK_FILE, SCRIPT_FILE = "nginx.conf", "check.conf", "run.sh"
 DRAINING = f"{nginx.TEMPORARY}/draining"
 """A file that exists once the pod is terminating."""
 
-_LOOPBACK = "127.0.0.1"
 _CERTIFICATES = f"{nginx.TEMPORARY}/tls"
 _CURRENT = f"{_CERTIFICATES}/current"
 _CHECK_SOCKET = f"{nginx.TEMPORARY}/check.socket"
@@ -60,7 +60,7 @@ class TlsFiles:
 
     def configuration(self) -> str:
         """Nginx's configuration file."""
-        application = f"{_LOOPBACK}:{self.args['application_port']}"
+        application = f"{LOOPBACK}:{self.args['application_port']}"
         upstream = block(
             "upstream application",
             directive("server", application),
@@ -224,7 +224,7 @@ class TlsFiles:
             block("location = /readyz", *ready),
             block(
                 f"location = {STATUS_PATH}",
-                directive("allow", _LOOPBACK),
+                directive("allow", LOOPBACK),
                 directive("deny", "all"),
                 directive("stub_status"),
             ),

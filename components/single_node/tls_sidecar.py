@@ -13,11 +13,12 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.names import LABEL_LIMIT
 from components.pods.companion import Companion
 from components.single_node.tls_files import DRAINING, FOLDER, SCRIPT_FILE, SECRET, TlsFiles
 from components.single_node.tls_settings import TlsSidecarArgs, checked
 from components.values import nginx
-from components.values.names import LABEL_LIMIT, child
+from components.values.names import child
 from components.workloads.arguments import PortArgs
 from components.workloads.files import Mounted
 from components.workloads.program import Program

@@ -6,8 +6,8 @@ import pulumi
 
 from components.arguments import resolved
 from components.arguments.names import check_name
-from components.pods.companion import Companion
-from components.single_node.twemproxy_pool import LOOPBACK, PoolArgs, pool_of, program
+from components.pods.companion import LOOPBACK, Companion
+from components.single_node.twemproxy_pool import PoolArgs, pool_of, program
 from components.values.reach import Reach
 from components.values.ring import Ring
 from components.workloads.program import ProgramArgs

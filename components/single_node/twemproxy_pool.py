@@ -16,6 +16,7 @@ from components.arguments import Default, DefaultsTo, InputError, Later, between
 from components.arguments.addresses import UnprivilegedPort
 from components.arguments.images import Image
 from components.arguments.together import different, left_out
+from components.pods.companion import LOOPBACK
 from components.pods.hosting import CompanionHosting
 from components.values.reach import Reach, speaking
 from components.values.ring import Ring
@@ -23,7 +24,6 @@ from components.values.topology import Topology
 from components.workloads.program import Program
 
 ROLES = ("cache", "store")
-LOOPBACK = "127.0.0.1"
 
 _FILE = "/etc/nutcracker/nutcracker.yaml"
 _SEED_HASH = "fnv1a_64"

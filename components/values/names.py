@@ -2,7 +2,8 @@
 
 import hashlib
 
-LABEL_LIMIT = 63
+from components.arguments.names import LABEL_LIMIT
+
 AUTONAME = 9
 """Characters that Pulumi's auto-naming adds: a dash and eight hexadecimal digits."""
 

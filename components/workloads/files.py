@@ -20,8 +20,9 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+from components.arguments.names import LABEL_LIMIT
 from components.arguments.place import Place
-from components.values.names import LABEL_LIMIT, child
+from components.values.names import child
 
 _SYSTEM_FOLDERS = (
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root",

@@ -10,6 +10,7 @@ from pulumi_kubernetes.batch.v1 import JobArgsDict, JobSpecArgsDict
 from pulumi_kubernetes.core.v1 import PodTemplateSpecArgsDict
 
 from components.arguments import nearest
+from components.arguments.names import LABEL_LIMIT
 from components.arguments.place import Place
 from components.arguments.shapes import on_the_wire
 from components.values.names import AUTONAME
@@ -20,6 +21,8 @@ from components.workloads.pod import PodPlan, PodResources, plan_pod
 # dash and at most five digits.
 JOB_RESERVE = AUTONAME + 6
 """Characters that the Job's generated name, and its pods', add to the component's name."""
+LONGEST_TASK = LABEL_LIMIT - JOB_RESERVE
+"""Most characters of the name of a Task."""
 
 _DISRUPTED = "DisruptionTarget"
 _FIELDS = (

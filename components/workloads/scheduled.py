@@ -5,6 +5,7 @@ from pulumi_kubernetes.batch.v1 import CronJob
 
 from components.arguments import resolved
 from components.arguments.cron import Schedule
+from components.arguments.names import LABEL_LIMIT
 from components.pods.hosting import marks
 from components.workloads.job import JOB_RESERVE, JobTemplate, plan_job
 from components.workloads.job_arguments import JobArgs
@@ -12,6 +13,8 @@ from components.workloads.pod import make_pod_resources
 
 # A CronJob adds a dash and eight digits to the name of each Job.
 _RESERVE = JOB_RESERVE + 9
+LONGEST_SCHEDULED_TASK = LABEL_LIMIT - _RESERVE
+"""Most characters of the name of a ScheduledTask."""
 
 
 class ScheduledTaskArgs(JobArgs):
