@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from components.arguments.constraints import nearest
-from components.arguments.errors import InputError
+from dds_patterns import InputError
+from dds_patterns.arguments.constraints import nearest
 from stacks import effects
 from stacks.settings import Settings
 

@@ -13,19 +13,23 @@ from typing import Any, TypeVar
 
 import pulumi
 
-from components.platform.generated import Password
-from components.platform.prometheus import Prometheus
-from components.platform.smoke import SmokeTest
-from components.pods.hosting import Hosting
-from components.serving.sharded_redis import ShardedRedis
-from components.single_node.exporters import MetricsExporter, RedisExporter
-from components.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT, LogAdapter
-from components.single_node.mysql_health import MySqlHealth
-from components.single_node.twemproxy import TwemproxyAmbassador
-from components.values import nginx
-from components.values.metrics import ScrapeJob
-from components.workloads.application import Application
-from components.workloads.stateful import StatefulApplication
+from dds_patterns import (
+    Application,
+    Hosting,
+    LogAdapter,
+    MetricsExporter,
+    MySqlHealth,
+    Password,
+    Prometheus,
+    RedisExporter,
+    ScrapeJob,
+    ShardedRedis,
+    SmokeTest,
+    StatefulApplication,
+    TwemproxyAmbassador,
+)
+from dds_patterns.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT
+from dds_patterns.values import nginx
 from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target

@@ -11,11 +11,16 @@ from typing import Any
 
 import pulumi
 
-from components.platform.smoke import SmokeTest
-from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
-from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
-from components.values.ring import MOST_SHARDS, moved_fraction, movement
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import (
+    Application,
+    ApplicationArgs,
+    ShardedRedis,
+    ShardedRedisArgs,
+    SmokeTest,
+    TwemproxyAmbassador,
+    TwemproxyAmbassadorArgs,
+)
+from dds_patterns.values.ring import MOST_SHARDS, moved_fraction, movement
 from stacks.settings import Settings
 from stacks.target import target
 

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.platform.cluster import Cluster, ClusterArgs
+from dds_patterns import Cluster, ClusterArgs
 from stacks.settings import Settings
 
 

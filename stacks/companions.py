@@ -14,16 +14,20 @@ from functools import partial
 
 import pulumi
 
-from components.platform.certificates import Authority, Certificate
-from components.platform.smoke import SmokeTest
-from components.pods.companion import Companion
-from components.pods.hosting import Hosting
-from components.serving.sharded_redis import ShardedRedis
-from components.single_node.exporters import MetricsExporter
-from components.single_node.tls_sidecar import TlsSidecar
-from components.single_node.topz import Topz
-from components.single_node.twemproxy import TwemproxyAmbassador
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import (
+    Application,
+    ApplicationArgs,
+    Authority,
+    Certificate,
+    Companion,
+    Hosting,
+    MetricsExporter,
+    ShardedRedis,
+    SmokeTest,
+    TlsSidecar,
+    Topz,
+    TwemproxyAmbassador,
+)
 from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target

@@ -12,12 +12,17 @@ from typing import Any
 
 import pulumi
 
-from components.platform.smoke import SmokeTest
-from components.pods.hosting import Hosting, StorageArgs
-from components.serving.election import Election, ElectionArgs
-from components.serving.etcd_cluster import EtcdCluster
-from components.serving.singleton import Singleton, SingletonArgs
-from components.workloads.application import Application
+from dds_patterns import (
+    Application,
+    Election,
+    ElectionArgs,
+    EtcdCluster,
+    Hosting,
+    Singleton,
+    SingletonArgs,
+    SmokeTest,
+    StorageArgs,
+)
 from stacks.settings import Settings
 from stacks.target import target
 

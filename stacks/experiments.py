@@ -13,19 +13,19 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.arguments.addresses import is_ip_host
-from components.platform.smoke import SmokeTest
-from components.pods.hosting import Hosting
-from components.single_node.request_splitter import RequestSplitter
-from components.single_node.service_broker import (
+from dds_patterns import (
+    Application,
     BrokerTlsArgs,
+    Hosting,
+    Reach,
+    RequestSplitter,
+    RequestSplitterArgs,
     ServiceBroker,
     ServiceBrokerArgs,
+    SmokeTest,
 )
-from components.single_node.splitter_settings import RequestSplitterArgs
-from components.values.endpoint import Endpoint
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns.arguments.addresses import is_ip_host
+from dds_patterns.values.endpoint import Endpoint
 from stacks import tries
 from stacks.parts import page
 from stacks.settings import Settings

@@ -9,10 +9,8 @@ import pathlib
 
 import pulumi
 
-from components.platform.smoke import SmokeTest
-from components.serving.function import Function
-from components.serving.function_decorator import FunctionDecorator
-from components.serving.subscriber import PUBLISH_PORT
+from dds_patterns import Function, FunctionDecorator, SmokeTest
+from dds_patterns.serving.subscriber import PUBLISH_PORT
 from stacks.settings import Settings
 from stacks.signup import IMAGES, SIGNUP, deploy_events
 from stacks.target import target

@@ -2,9 +2,8 @@
 
 import pulumi
 
-from components.pods.hosting import Hosting
-from components.values import nginx
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import Application, ApplicationArgs, Hosting
+from dds_patterns.values import nginx
 
 _FILE = "/etc/nginx-page/nginx.conf"
 _PORT = 8080

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 import pulumi
 from pulumi.runtime import config as pulumi_config
 
-from components.arguments.addresses import Endpoint, ServerName
-from components.arguments.constraints import Constraint, between, nearest, one_of
-from components.arguments.declared import Declared, arguments_of
-from components.arguments.engine import resolve
-from components.arguments.images import Image, Registry
-from components.arguments.names import DnsLabel, dns_label
-from components.arguments.place import Place
-from components.values.nginx import Percent
-from components.values.peers import NetworkArgs
-from components.values.pem import Certificates
+from dds_patterns import NetworkArgs
+from dds_patterns.arguments.addresses import Endpoint, ServerName
+from dds_patterns.arguments.constraints import Constraint, between, nearest, one_of
+from dds_patterns.arguments.declared import Declared, arguments_of
+from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.images import Image, Registry
+from dds_patterns.arguments.names import DnsLabel, dns_label
+from dds_patterns.arguments.place import Place
+from dds_patterns.values.nginx import Percent
+from dds_patterns.values.pem import Certificates
 
 _WHERE = "Configuration"
 _NAMESPACE = "dds"

@@ -14,15 +14,19 @@ from functools import partial
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from components.platform.certificates import Authority, Certificate
-from components.platform.smoke import SmokeTest
-from components.pods.companion import Companion
-from components.pods.hosting import Hosting
-from components.single_node.config_sync import ConfigSync
-from components.single_node.tls_sidecar import TlsSidecar
-from components.single_node.topz import Topz
-from components.values.reach import Reach
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import (
+    Application,
+    ApplicationArgs,
+    Authority,
+    Certificate,
+    Companion,
+    ConfigSync,
+    Hosting,
+    Reach,
+    SmokeTest,
+    TlsSidecar,
+    Topz,
+)
 from stacks import tries
 from stacks.settings import Settings
 from stacks.target import target

@@ -9,16 +9,22 @@ import pathlib
 
 import pulumi
 
-from components.platform.generated import Password
-from components.platform.images import ImageCatalog
-from components.platform.smoke import SmokeTest
-from components.serving.event_bus import EventBus, bus_client
-from components.serving.function import Function, FunctionArgs
-from components.serving.pipeline import Pipeline
-from components.serving.subscriber import Subscriber
-from components.values.flow import Flow, Next
-from components.values.reach import Reach
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import (
+    Application,
+    ApplicationArgs,
+    EventBus,
+    Flow,
+    Function,
+    FunctionArgs,
+    ImageCatalog,
+    Next,
+    Password,
+    Pipeline,
+    Reach,
+    SmokeTest,
+    Subscriber,
+)
+from dds_patterns.serving.event_bus import bus_client
 from stacks.target import Target
 
 IMAGES = ("nats", "events", "function", "toolbox")

@@ -7,10 +7,9 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components.arguments import nearest
-from components.platform.images import ImageCatalog, ImageCatalogArgs
-from components.pods.hosting import Hosting
-from components.pods.labels import MANAGED_BY, PART_OF
+from dds_patterns import Hosting, ImageCatalog, ImageCatalogArgs
+from dds_patterns.arguments import nearest
+from dds_patterns.pods.labels import MANAGED_BY, PART_OF
 from stacks.settings import Settings, place
 
 CLUSTER_STACK = "organization/dds/cluster"

@@ -7,8 +7,8 @@ its processes.
 import pulumi
 import pulumi_docker as docker
 
-from components.platform.images import ImageCatalog
-from components.single_node.topz import command
+from dds_patterns import ImageCatalog
+from dds_patterns.single_node.topz import command
 from stacks.settings import Settings
 from stacks.target import CLUSTER_STACK, check_images
 

@@ -4,6 +4,7 @@ Only the standard library, and a syntax that an old Python still reads, so that 
 too old.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -12,10 +13,21 @@ import subprocess
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PINS = ("requirements.txt", "requirements-dev.txt")
 COMPLETE = ".complete"
+# What pip may be configured with, and the variable of uv for it: uv does not read pip's files.
+AS_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
 
 
 def say(text: str) -> None:
@@ -35,20 +47,27 @@ def newer_python() -> "str | None":
     return None
 
 
-def venv_folder() -> str:
-    """Where the environment for these pins and this Python lies."""
-    digest = hashlib.sha256(repr((sys.version, sys.base_prefix)).encode())
-    for name in PINS:
+def cache(*parts: str) -> str:
+    """A path in the cache that all checkouts of one user share."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "dds", *parts)
+
+
+def digest() -> str:
+    """What the environment is made of: the Python, the pins and the project's own package."""
+    found = hashlib.sha256(repr((sys.version, sys.base_prefix)).encode())
+    for name in (*PINS, "pyproject.toml"):
         with open(os.path.join(ROOT, name), "rb") as file:
-            digest.update(file.read())
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(cache, "dds", "venv", digest.hexdigest()[:16])
+            found.update(file.read())
+    return found.hexdigest()
 
 
-def run(command: "list[str]", log: str) -> None:
+def run(command: "list[str]", log: str, environment: "dict[str, str] | None" = None) -> None:
     """Run a command with its output in `log`; end the program with its last lines if it fails."""
     with open(log, "ab") as out:
-        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        code = subprocess.call(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
+        )
     if code:
         with open(log, errors="replace") as file:
             say("".join(file.readlines()[-15:]))
@@ -58,48 +77,77 @@ def run(command: "list[str]", log: str) -> None:
         sys.exit(1)
 
 
-def make(folder: str) -> None:
-    """Make the environment in place.
+def uv(log: str) -> str:
+    """The path of uv in the version that is pinned; installed with pip where it is missing."""
+    with open(os.path.join(ROOT, "requirements-dev.txt")) as file:
+        (pin,) = [line.strip() for line in file if line.startswith("uv==")]
+    folder = cache("uv", pin.partition("==")[2])
+    program = os.path.join(folder, "bin", "uv")
+    if not os.path.exists(program):
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        with locked(folder + ".lock"):
+            if not os.path.exists(program):
+                run([sys.executable, "-m", "venv", "--clear", folder], log)
+                run([os.path.join(folder, "bin", "pip"), "install", "--no-input", pin], log)
+    return program
 
-    A virtual environment holds its own path, so it cannot be made elsewhere and renamed; the mark
-    at the end tells a complete one.
-    """
-    begun = time.time()
-    say("environment: making a virtual environment of pinned packages (1 to 3 minutes)")
-    shutil.rmtree(folder, ignore_errors=True)
-    python = os.path.join(folder, "bin", "python")
-    log = folder + ".log"
-    run([sys.executable, "-m", "venv", folder], log)
-    # Every package is pinned, so there is nothing to resolve.
-    install = [python, "-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]
-    for name in PINS:
-        install += ["-r", os.path.join(ROOT, name)]
-    run(install, log)
-    run([python, "-m", "pip", "check"], log)
-    say("environment: compiling (%.0f s so far)" % (time.time() - begun))
-    # A few packages carry test files that are not meant to compile: the exit code says nothing.
-    subprocess.call(
-        [python, "-m", "compileall", "-q", "-j", "0", os.path.join(folder, "lib")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+
+def as_pip(python: str) -> "dict[str, str]":
+    """This process's environment, and what pip is configured with in the variables of uv."""
+    environment = dict(os.environ)
+    environment.setdefault("UV_CACHE_DIR", cache("uv", "packages"))
+    done = subprocess.run(
+        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
-    with open(os.path.join(folder, COMPLETE), "w"):
-        pass
+    for line in done.stdout.splitlines():
+        key, _, value = line.partition("=")
+        # Such as global.index-url or :env:.index-url, with the value in quotes.
+        variable = AS_PIP.get(key.rpartition(".")[2])
+        if variable:
+            environment.setdefault(variable, value.strip("'\""))
+    return environment
+
+
+def make(folder: str, mark: str) -> None:
+    """Make the environment, or install what has changed. It is complete when it has the mark."""
+    begun = time.time()
+    say("environment: installing the pinned packages (up to a minute the first time)")
+    log = os.path.join(ROOT, ".dds", "environment.log")
+    program = uv(log)
+    environment = as_pip(os.path.join(os.path.dirname(program), "python"))
+    complete = os.path.join(folder, COMPLETE)
+    if os.path.exists(complete):
+        os.remove(complete)
+    python = os.path.join(folder, "bin", "python")
+    run([program, "venv", "--allow-existing", "--python", sys.executable, folder], log, environment)
+    # Every package is pinned, so there is nothing to resolve.
+    install = [program, "pip", "sync", "--python", python, "--compile-bytecode"]
+    run(install + [os.path.join(ROOT, name) for name in PINS], log, environment)
+    run([program, "pip", "check", "--python", python], log, environment)
+    with open(complete, "w") as file:
+        file.write(mark)
     say("environment: ready after %.0f s" % (time.time() - begun))
 
 
-def link(folder: str) -> None:
-    """Let .venv in the checkout point to the environment."""
-    name = os.path.join(ROOT, ".venv")
-    if os.path.islink(name):
-        if os.readlink(name) == folder:
-            return
-    elif os.path.exists(name):
-        say("environment: %s is a folder of your own; move it away, it becomes a link" % name)
-        sys.exit(1)
-    part = "%s.%d" % (name, os.getpid())
-    os.symlink(folder, part)
-    os.replace(part, name)
+@contextlib.contextmanager
+def locked(path: str) -> "Iterator[None]":
+    """Hold a lock between processes."""
+    with open(path, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("environment: another run is making it; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_complete(folder: str, mark: str) -> bool:
+    """Whether the environment has everything that this checkout pins."""
+    try:
+        with open(os.path.join(folder, COMPLETE)) as file:
+            return file.read() == mark
+    except OSError:
+        return False
 
 
 def main() -> None:
@@ -114,19 +162,16 @@ def main() -> None:
             )
             sys.exit(1)
         os.execv(found, [found] + sys.argv)
-    folder = venv_folder()
-    complete = os.path.join(folder, COMPLETE)
-    if not os.path.exists(complete):
-        os.makedirs(os.path.dirname(folder), exist_ok=True)
-        with open(folder + ".lock", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                say("environment: another run is making it; waiting")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.path.exists(complete):
-                make(folder)
-    link(folder)
+    folder = os.path.join(ROOT, ".venv")
+    mark = digest()
+    if not is_complete(folder, mark):
+        os.makedirs(os.path.join(ROOT, ".dds"), mode=0o700, exist_ok=True)
+        with locked(os.path.join(ROOT, ".dds", "environment.lock")):
+            if os.path.islink(folder):
+                # Such a link was made when checkouts shared environments.
+                os.remove(folder)
+            if not is_complete(folder, mark):
+                make(folder, mark)
     os.chdir(ROOT)
     python = os.path.join(folder, "bin", "python")
     os.execv(python, [python, "-m", "toolchain"] + sys.argv[1:])

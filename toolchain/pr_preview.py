@@ -184,11 +184,13 @@ def render_one(tree: Path, name: str, out: Path) -> list[Manifest]:
 
 
 def _python(tree: Path, *words: str) -> str:
+    # Its own package, before the installed one, which is this checkout's.
+    paths = (tree, tree / "components")
     # -B: nothing of ours is left in somebody's folder.
     done = subprocess.run(
         [sys.executable, "-B", *words],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         capture_output=True,
         text=True,
         check=False,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pulumi
 
-import components
-from components.arguments.declared import arguments_of
-from components.arguments.describe import table
-from components.pods import hosting
+import dds_patterns
+from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.arguments.describe import table
+from dds_patterns.pods import hosting
 
 _ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"<!-- arguments: (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
@@ -52,7 +52,7 @@ def kinds_of_hosting() -> str:
     """Which components take which keys of ``hosting``, a table in Markdown."""
     taken: dict[type, list[str]] = {}
     for name in described():
-        arguments = arguments_of(getattr(components, f"{name}Args"))
+        arguments = arguments_of(getattr(dds_patterns, f"{name}Args"))
         if "hosting" in arguments:
             taken.setdefault(arguments["hosting"].type, []).append(name)
     known = list(arguments_of(hosting.Hosting))
@@ -78,7 +78,7 @@ def kinds_of_hosting() -> str:
 
 def described() -> list[str]:
     """Names of the components whose arguments are described: all that a program can use."""
-    found = {name: getattr(components, name) for name in components.__all__}
+    found = {name: getattr(dds_patterns, name) for name in dds_patterns.__all__}
     return [
         name
         for name, each in found.items()
@@ -87,8 +87,8 @@ def described() -> list[str]:
 
 
 def _filled(page: Path, mark: re.Match[str]) -> str:
-    name = mark[1] if f"{mark[1]}Args" not in components.__all__ else f"{mark[1]}Args"
-    declaration = getattr(components, name)
+    name = mark[1] if f"{mark[1]}Args" not in dds_patterns.__all__ else f"{mark[1]}Args"
+    declaration = getattr(dds_patterns, name)
     links: dict[type, str] = {}
     if declaration is not hosting.Hosting:
         path = Path(os.path.relpath(_HOSTING, page.parent)).as_posix()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import Application, Election, Hosting
+from dds_patterns import Application, Election, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("election-example").metadata["name"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import Application, Function, FunctionDecorator, Hosting
+from dds_patterns import Application, Function, FunctionDecorator, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("functions-example").metadata["name"]

@@ -3,8 +3,7 @@
 import pulumi
 from pulumi_kubernetes.core.v1 import Namespace
 
-from components import EventBus, Function, Hosting, Pipeline
-from components.values.flow import Flow, Next
+from dds_patterns import EventBus, Flow, Function, Hosting, Next, Pipeline
 
 CODE = """
 def check(context):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.serving.event_bus import PASSWORD_FILE
+from dds_patterns.serving.event_bus import PASSWORD_FILE
 from tests.live.support.events import Events, batch, ways
 from tests.live.support.kube import ExecError
 from tests.live.support.stacks import Update

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from components.single_node.log_adapter import LOG_FOLDER
+from dds_patterns.single_node.log_adapter import LOG_FOLDER
 from tests.live.support.adapters import Adapters
 from tests.live.support.kube import Pod
 from tests.live.support.storm import TOPOLOGY

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from components.platform.prometheus import CONFIG, RULES
+from dds_patterns.platform.prometheus import CONFIG, RULES
 from tests.live.support.adapters import Adapters
 from tests.live.support.kube import now
 from tests.live.support.waiting import eventually

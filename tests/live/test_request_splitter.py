@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from components.single_node.request_splitter import RequestSplitter
-from components.values import nginx
-from components.values.reach import Reach
+from dds_patterns import Reach, RequestSplitter
+from dds_patterns.values import nginx
 from tests.live.support.observed import Record
 from tests.live.support.split import USER, USERS, Rolled, Split
 from tests.live.support.waiting import eventually

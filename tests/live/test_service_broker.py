@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.single_node.service_broker import ServiceBroker
-from components.values.reach import Reach
+from dds_patterns import Reach, ServiceBroker
 from tests.live.support.kube import Pod
 from tests.live.support.observed import Record
 from tests.live.support.split import Rolled, Split

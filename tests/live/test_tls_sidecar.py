@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.single_node.tls_settings import CIPHERS, CURVES
-from components.single_node.tls_sidecar import TlsSidecar
+from dds_patterns import TlsSidecar
+from dds_patterns.single_node.tls_settings import CIPHERS, CURVES
 from tests.live.support.sidecars import Sidecars, at
 from tests.live.support.waiting import eventually
 from toolchain.graph import build

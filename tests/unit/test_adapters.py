@@ -11,7 +11,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 
-from components import (
+from dds_patterns import (
     Application,
     LogAdapter,
     MetricsExporter,
@@ -19,11 +19,11 @@ from components import (
     RedisExporter,
     ShardedRedis,
 )
-from components.arguments.errors import InputError
-from components.single_node import fluentd
-from components.single_node.log_adapter import LOG_FOLDER
-from components.values.reach import Credentials, Reach
-from components.values.redis_user import RedisUser
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.single_node import fluentd
+from dds_patterns.single_node.log_adapter import LOG_FOLDER
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.redis_user import RedisUser
 from stacks import deploy
 from stacks.settings import Settings
 from tests.unit.support.examples.example import elsewhere

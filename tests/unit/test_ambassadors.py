@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.arguments.errors import InputError
-from components.values.ring import plan
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.ring import plan
 from stacks import deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations

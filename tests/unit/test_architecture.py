@@ -10,21 +10,22 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.arguments.declared import Declared, arguments_of
+from dds_patterns.arguments.declared import Declared, arguments_of
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / "components"
 
 # A package imports from those with a smaller number, and from itself.
 LAYERS = {
-    "components.arguments": -1,
-    "components.values": 0,
-    "components.pods": 1,
-    "components.workloads": 2,
-    "components.platform": 3,
-    "components.single_node": 4,
-    "components.serving": 5,
-    "components.batch": 5,
-    "components": 6,
+    "dds_patterns.arguments": -1,
+    "dds_patterns.values": 0,
+    "dds_patterns.pods": 1,
+    "dds_patterns.workloads": 2,
+    "dds_patterns.platform": 3,
+    "dds_patterns.single_node": 4,
+    "dds_patterns.serving": 5,
+    "dds_patterns.batch": 5,
+    "dds_patterns": 6,
     "stacks": 7,
     "__main__": 8,
 }
@@ -36,9 +37,9 @@ RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint", "toolchain.reference"}
 
 def modules() -> dict[str, Path]:
     found = {"__main__": ROOT / "__main__.py"}
-    for folder in ("components", "stacks", TOOLS):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
+    for root, folder in ((PACKAGES, "dds_patterns"), (ROOT, "stacks"), (ROOT, TOOLS)):
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             found[name] = path
     return found
@@ -55,8 +56,8 @@ def imports(path: Path) -> Iterator[str]:
 
 def layer(module: str) -> str | None:
     """The layer that a module belongs to: the longest that it lies in."""
-    if module == "components":
-        return "components"
+    if module == "dds_patterns":
+        return "dds_patterns"
     matching = [n for n in LAYERS if module == n or module.startswith(f"{n}.")]
     return max(matching, key=len, default=None)
 
@@ -76,8 +77,8 @@ def test_imports_go_downwards(module: str) -> None:
         assert not imported.startswith(TOOLS), f"{module} imports the driver's {imported}"
         other = layer(imported)
         assert other is not None
-        if other == "components" and own in LAYERS and LAYERS[own] < LAYERS["components"]:
-            # `from components.values import names` names the package on its way.
+        if other == "dds_patterns" and own in LAYERS and LAYERS[own] < LAYERS["dds_patterns"]:
+            # `from dds_patterns.values import names` names the package on its way.
             continue
         assert other == own or LAYERS[other] < LAYERS[own], f"{module} imports {imported}"
 
@@ -107,19 +108,19 @@ def test_there_is_no_circle_of_modules() -> None:
         visit(name, [])
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("components")])
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("dds_patterns")])
 def test_annotations_are_values(module: str) -> None:
     # Pulumi's schema analyser fails on annotations that are strings.
     assert "__future__" not in set(imports(MODULES[module]))
 
 
 def test_every_component_is_exported_under_its_token() -> None:
-    import components  # noqa: PLC0415
+    import dds_patterns  # noqa: PLC0415
 
     bases: dict[str, set[str]] = {}
     texts = {}
     for module, path in MODULES.items():
-        if module.startswith("components."):
+        if module.startswith("dds_patterns."):
             text = path.read_text(encoding="utf-8")
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.ClassDef):
@@ -131,17 +132,17 @@ def test_every_component_is_exported_under_its_token() -> None:
     assert found
     # What several components have in common is none itself.
     common = {name for name in found if any(name in bases[other] for other in found)}
-    assert common.isdisjoint(components.__all__)
+    assert common.isdisjoint(dds_patterns.__all__)
     for name in found - common:
         assert f'"dds:index:{name}"' in texts[name]
-        assert name in components.__all__, f"{name} is not exported by components"
-        assert f"{name}Args" in components.__all__
-    for name in components.__all__:
-        assert getattr(components, name).__name__ == name
+        assert name in dds_patterns.__all__, f"{name} is not exported"
+        assert f"{name}Args" in dds_patterns.__all__
+    for name in dds_patterns.__all__:
+        assert getattr(dds_patterns, name).__name__ == name
 
 
 def test_whatever_arguments_and_attributes_are_made_of_is_exported() -> None:
-    import components  # noqa: PLC0415
+    import dds_patterns  # noqa: PLC0415
 
     found: set[type] = set()
 
@@ -156,17 +157,17 @@ def test_whatever_arguments_and_attributes_are_made_of_is_exported() -> None:
             if part is not None:
                 look(part)
 
-    for name in components.__all__:
-        each = getattr(components, name)
+    for name in dds_patterns.__all__:
+        each = getattr(dds_patterns, name)
         if typing.is_typeddict(each) or dataclasses.is_dataclass(each):
             look(Declared("arguments", each))
         elif issubclass(each, pulumi.Resource):
             found |= set(filter(ours_alone, named_in(each.__annotations__.values())))
-    assert {kind.__name__ for kind in found - {pulumi.Resource}} <= set(components.__all__)
+    assert {kind.__name__ for kind in found - {pulumi.Resource}} <= set(dds_patterns.__all__)
 
 
 def ours_alone(kind: type) -> bool:
-    return kind.__module__.startswith("components.")
+    return kind.__module__.startswith("dds_patterns.")
 
 
 def named_in(annotations: Iterable[Any]) -> Iterator[type]:
@@ -180,7 +181,7 @@ def named_in(annotations: Iterable[Any]) -> Iterator[type]:
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:
     path = tmp_path / "bad.py"
-    path.write_text("from components.workloads import pod\nimport stacks.settings\n")
-    assert {"components.workloads.pod", "stacks.settings"} <= ours(path)
-    assert layer("components.values.reach") == "components.values"
-    assert layer("components.unheard_of.x") == "components"
+    path.write_text("from dds_patterns.workloads import pod\nimport stacks.settings\n")
+    assert {"dds_patterns.workloads.pod", "stacks.settings"} <= ours(path)
+    assert layer("dds_patterns.values.reach") == "dds_patterns.values"
+    assert layer("dds_patterns.unheard_of.x") == "dds_patterns"

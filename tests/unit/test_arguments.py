@@ -8,12 +8,12 @@ from typing import Any
 import pulumi
 import pytest
 
-import components
-from components import Application, StatefulApplication, StatefulApplicationArgs
-from components.arguments.declared import Declared, arguments_of
-from components.arguments.deferred import is_deferred
-from components.arguments.errors import InputError
-from components.pods.companion import Companion
+import dds_patterns
+from dds_patterns import Application, StatefulApplication, StatefulApplicationArgs
+from dds_patterns.arguments.declared import Declared, arguments_of
+from dds_patterns.arguments.deferred import is_deferred
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import Companion
 from tests.unit.support.examples import EVERY, IMAGE, Example
 from tests.unit.support.examples.values import VALUES
 from tests.unit.support.odd import Argument, arguments, changed, fields, odd_values
@@ -309,8 +309,8 @@ def test_every_argument_stands_in_an_example() -> None:
 def test_every_public_component_has_an_example() -> None:
     public = {
         name
-        for name in components.__all__
-        if isinstance(getattr(components, name), type)
-        and issubclass(getattr(components, name), pulumi.Resource)
+        for name in dds_patterns.__all__
+        if isinstance(getattr(dds_patterns, name), type)
+        and issubclass(getattr(dds_patterns, name), pulumi.Resource)
     }
     assert {example.component.__name__ for example in EVERY.values()} == public

@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components import Authority, Certificate
-from components.arguments.errors import InputError
-from components.platform import certificates
-from components.platform.certificates import AuthorityProvider, CertificateProvider
+from dds_patterns import Authority, Certificate
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.platform import certificates
+from dds_patterns.platform.certificates import AuthorityProvider, CertificateProvider
 from toolchain.graph import build
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +199,7 @@ def test_keys_are_secret_and_certificates_are_not() -> None:
 @pytest.mark.parametrize("provider", [AuthorityProvider(), CertificateProvider()])
 def test_the_provider_is_a_reference_that_the_engine_can_load(provider: Any) -> None:
     serialised = serialize_provider(provider)
-    assert b"components.platform.certificates" in base64.b64decode(serialised)
+    assert b"dds_patterns.platform.certificates" in base64.b64decode(serialised)
     assert len(serialised) < 400
     code = (
         "import base64, dill, sys; sys.path.insert(0, '.');"

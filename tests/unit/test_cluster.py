@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.arguments.errors import InputError
-from components.platform import kubeconfig
-from components.platform.cluster import NODE_IMAGE, REGISTRY_IMAGE, Cluster
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.platform import kubeconfig
+from dds_patterns.platform.cluster import NODE_IMAGE, REGISTRY_IMAGE, Cluster
 from stacks import cluster as composition
 from stacks.settings import Settings
 from toolchain.graph import Graph, build

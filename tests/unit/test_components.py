@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 
-from components.arguments.errors import InputError
+from dds_patterns.arguments.errors import InputError
 from tests.unit.support.examples import EXAMPLES, WORKLOADS, Example
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates

@@ -6,9 +6,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ConfigSync
-from components.arguments.errors import InputError
-from components.values.reach import Reach
+from dds_patterns import Application, ConfigSync
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.reach import Reach
 from tests.unit.support.examples.example import CERTIFICATE
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the

@@ -6,17 +6,17 @@ from typing import Annotated, NotRequired, TypedDict
 
 import pytest
 
-import components
-from components.arguments import NOT_EMPTY, Default, DefaultsTo, Later, Secret, between, one_of
-from components.arguments.constraints import Constraint
-from components.arguments.cron import Schedule
-from components.arguments.declared import arguments_of
-from components.arguments.describe import descriptions, rows, table
-from components.arguments.images import Image
-from components.arguments.names import DnsLabel, Selector
-from components.arguments.quantities import Resources
-from components.pods.companion import Companion
-from components.workloads.arguments import PodArgs
+import dds_patterns
+from dds_patterns.arguments import NOT_EMPTY, Default, DefaultsTo, Later, Secret, between, one_of
+from dds_patterns.arguments.constraints import Constraint
+from dds_patterns.arguments.cron import Schedule
+from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.arguments.describe import descriptions, rows, table
+from dds_patterns.arguments.images import Image
+from dds_patterns.arguments.names import DnsLabel, Selector
+from dds_patterns.arguments.quantities import Resources
+from dds_patterns.pods.companion import Companion
+from dds_patterns.workloads.arguments import PodArgs
 from toolchain import reference
 
 ROOT = Path(__file__).parents[2]
@@ -113,13 +113,13 @@ def test_a_row_is_one_line() -> None:
 def test_what_is_inherited_is_described() -> None:
     inherited = set(arguments_of(PodArgs))
     for name in ("Application", "StatefulApplication", "Task", "ScheduledTask", "Singleton"):
-        said = descriptions(getattr(components, f"{name}Args"))
+        said = descriptions(getattr(dds_patterns, f"{name}Args"))
         assert inherited <= set(said)
 
 
 @pytest.mark.parametrize("name", reference.described())
 def test_every_argument_is_described(name: str) -> None:
-    declaration = getattr(components, f"{name}Args")
+    declaration = getattr(dds_patterns, f"{name}Args")
     assert [row.path for row in rows(declaration) if not row.says] == []
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from components import Application, Election, StatefulApplication, Task
-from components.arguments.errors import InputError
-from components.pods.companion import Companion, Rule
-from components.values.reach import Credentials, Reach
+from dds_patterns import Application, Election, StatefulApplication, Task
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import Companion, Rule
+from dds_patterns.values.reach import Credentials, Reach
 from tests.unit.support.examples import companion
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the

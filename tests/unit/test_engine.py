@@ -15,7 +15,7 @@ from pulumi_kubernetes.core.v1 import (
     VolumeMountArgsDict,
 )
 
-from components.arguments import (
+from dds_patterns.arguments import (
     DISTINCT,
     NOT_EMPTY,
     Default,
@@ -27,16 +27,16 @@ from components.arguments import (
     one_of,
     resolved,
 )
-from components.arguments.addresses import Endpoint, Host, IpAddress, Network, url
-from components.arguments.containers import SHAPES, EnvName
-from components.arguments.cron import Schedule
-from components.arguments.declared import Declared, arguments_of, read
-from components.arguments.engine import resolve
-from components.arguments.files import MountPath
-from components.arguments.images import Image, Registry
-from components.arguments.names import DnsLabel, LabelKey, LabelValue, PortName, check_name
-from components.arguments.place import Place
-from components.arguments.quantities import Cpu, Memory, Resources, VolumeSize, amount
+from dds_patterns.arguments.addresses import Endpoint, Host, IpAddress, Network, url
+from dds_patterns.arguments.containers import SHAPES, EnvName
+from dds_patterns.arguments.cron import Schedule
+from dds_patterns.arguments.declared import Declared, arguments_of, read
+from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.files import MountPath
+from dds_patterns.arguments.images import Image, Registry
+from dds_patterns.arguments.names import DnsLabel, LabelKey, LabelValue, PortName, check_name
+from dds_patterns.arguments.place import Place
+from dds_patterns.arguments.quantities import Cpu, Memory, Resources, VolumeSize, amount
 from tests.unit.support.examples import EVERY
 from tests.unit.support.odd import arguments, odd_values
 from toolchain.graph import build

@@ -8,8 +8,8 @@ import pulumi
 import pytest
 import yaml
 
-from components import Application, Authority, EtcdCluster
-from components.arguments.errors import InputError
+from dds_patterns import Application, Authority, EtcdCluster
+from dds_patterns.arguments.errors import InputError
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates, the
 from toolchain import paths

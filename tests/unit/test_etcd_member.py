@@ -867,7 +867,7 @@ def test_members_verify_each_other(
 
 
 def _certificates() -> dict[str, str]:
-    from components.platform.certificates import (  # noqa: PLC0415
+    from dds_patterns.platform.certificates import (  # noqa: PLC0415
         AuthorityProvider,
         CertificateProvider,
     )

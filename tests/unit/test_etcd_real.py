@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from components import EtcdCluster
-from components.platform.certificates import AuthorityProvider, CertificateProvider
+from dds_patterns import EtcdCluster
+from dds_patterns.platform.certificates import AuthorityProvider, CertificateProvider
 from tests.ports import free_port
 from tests.unit.support.manifests import objects
 from toolchain import builds

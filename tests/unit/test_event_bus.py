@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import Application, EventBus
-from components.arguments.errors import InputError
-from components.serving.event_bus import bus_client, users_conf
-from components.values.reach import Reach
+from dds_patterns import Application, EventBus
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.serving.event_bus import bus_client, users_conf
+from dds_patterns.values.reach import Reach
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
 from tests.unit.support.listening import running

@@ -7,7 +7,7 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from components import EventBus, ExistingSecret, InputError
+from dds_patterns import EventBus, ExistingSecret, InputError
 from toolchain.graph import Graph, Providers, build
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import RequestSplitter
-from components.arguments.errors import InputError
-from components.values.reach import Reach
+from dds_patterns import RequestSplitter
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.reach import Reach
 from stacks import companions, deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.arguments.errors import InputError
-from components.values.flow import Flow, Next
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.flow import Flow, Next
 
 SIGNUP = {
     "create-user": Next(required=("email-user",), optional={"newsletter": "subscribe-user"}),

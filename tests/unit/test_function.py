@@ -7,12 +7,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, Function, FunctionDecorator
-from components.arguments.errors import InputError
-from components.serving import function_plan
-from components.serving.function_decorator import DEFAULTING
-from components.serving.function_source import RUBBISH, SECRETS
-from components.values.reach import Reach
+from dds_patterns import Application, Function, FunctionDecorator
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.serving import function_plan
+from dds_patterns.serving.function_decorator import DEFAULTING
+from dds_patterns.serving.function_source import RUBBISH, SECRETS
+from dds_patterns.values.reach import Reach
 from tests.unit.support.examples import HANDLER, IMAGE
 from tests.unit.support.examples.example import reach
 from tests.unit.support.manifests import objects, policy, the

@@ -9,8 +9,8 @@ import pulumi
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components import Password
-from components.platform.generated import PasswordProvider, rotated
+from dds_patterns import Password
+from dds_patterns.platform.generated import PasswordProvider, rotated
 from toolchain.graph import build
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def test_the_value_is_declared_secret() -> None:
 
 def test_the_provider_is_a_reference_so_that_editing_the_module_changes_no_state() -> None:
     serialised = serialize_provider(PasswordProvider())
-    assert b"components.platform.generated" in base64.b64decode(serialised)
+    assert b"dds_patterns.platform.generated" in base64.b64decode(serialised)
     assert len(serialised) < 400
 
 

@@ -8,8 +8,8 @@ import pulumi
 import pytest
 from pulumi_kubernetes.core.v1 import ConfigMap, Namespace, Service
 
-from components import Password
-from components.arguments.errors import InputError
+from dds_patterns import Password
+from dds_patterns.arguments.errors import InputError
 from toolchain.graph import GraphError, Secret, build
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import (
+from dds_patterns import (
     Application,
     Hosting,
     InputError,
@@ -14,8 +14,8 @@ from components import (
     Singleton,
     StatefulApplication,
 )
-from components.arguments.declared import arguments_of
-from components.pods import hosting
+from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.pods import hosting
 from tests.unit.support.examples import EVERY, IMAGE, Example
 from tests.unit.support.examples.example import HOSTING
 from tests.unit.support.manifests import objects, templates, the

@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.arguments.errors import InputError
-from components.platform.images import ImageCatalog
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.platform.images import ImageCatalog
 from toolchain.graph import Graph, build
 
 DIGEST = "valkey/valkey@sha256:" + "a" * 64

@@ -7,10 +7,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ScheduledTask, Task, TaskTemplate
-from components.arguments.errors import InputError
-from components.arguments.shapes import on_the_wire
-from components.workloads.job_arguments import intervals
+from dds_patterns import Application, ScheduledTask, Task, TaskTemplate
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.arguments.shapes import on_the_wire
+from dds_patterns.workloads.job_arguments import intervals
 from tests.unit.support.examples import EXAMPLES, IMAGE, companion
 from tests.unit.support.manifests import assert_valid, objects, the
 from tests.unit.support.refusals import refused

@@ -6,12 +6,12 @@ import subprocess
 
 import pytest
 
-from components.arguments.declared import read
-from components.arguments.engine import resolve
-from components.arguments.errors import InputError
-from components.arguments.place import Place
-from components.values import nginx
-from components.values.endpoint import Endpoint
+from dds_patterns.arguments.declared import read
+from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.arguments.place import Place
+from dds_patterns.values import nginx
+from dds_patterns.values.endpoint import Endpoint
 
 SHELL = shutil.which("sh")
 

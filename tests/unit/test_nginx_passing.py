@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from components.single_node.tls_settings import CURVES
+from dds_patterns.single_node.tls_settings import CURVES
 from tests import ports
 from tests.unit.support import listening
 from tests.unit.support.wire import raw_server

@@ -8,10 +8,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, EventBus, Function, Pipeline, Subscriber
-from components.arguments.errors import InputError
-from components.values.flow import Flow, Next
-from components.values.reach import Credentials, Reach
+from dds_patterns import Application, EventBus, Function, Pipeline, Subscriber
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.flow import Flow, Next
+from dds_patterns.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import CERTIFICATE, reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates, the

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import Application
-from components.arguments.errors import InputError
-from components.pods.companion import ANYWHERE, Companion, Listener
+from dds_patterns import Application
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import ANYWHERE, Companion, Listener
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import the

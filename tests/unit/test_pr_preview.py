@@ -225,6 +225,20 @@ def test_each_side_is_rendered_by_its_own_code(
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 
 
+def test_the_package_of_a_checkout_comes_before_the_installed_one(
+    repository: Path, tmp_path: Path
+) -> None:
+    package = repository / "components" / "dds_patterns"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('KIND = "LoadBalancer"\n')
+    renderer = "import dds_patterns\n" + RENDERER.replace(
+        'TYPE}\\n")', '" + dds_patterns.KIND + "}")'
+    )
+    (repository / "toolchain" / "__main__.py").write_text(renderer)
+    (service,) = pr_preview.render_one(repository, "demo", tmp_path / "out")
+    assert service.body["spec"]["type"] == "LoadBalancer"
+
+
 def test_a_base_without_a_renderer_is_empty(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

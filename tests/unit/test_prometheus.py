@@ -8,15 +8,15 @@ import pulumi
 import pytest
 import yaml
 
-from components import (
+from dds_patterns import (
     MetricsExporter,
     MySqlHealth,
     Prometheus,
     RedisExporter,
 )
-from components.arguments.errors import InputError
-from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob, rules_yaml
-from components.values.reach import Reach
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.metrics import Alert, Dashboard, Panel, ScrapeJob, rules_yaml
+from dds_patterns.values.reach import Reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates
 from tests.unit.support.refusals import refused

@@ -9,12 +9,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, StatefulApplication, Task
-from components.arguments.constraints import Address
-from components.arguments.errors import InputError
-from components.pods.companion import Companion, Listener, Rule
-from components.values.reach import Credentials, Reach
-from components.values.topology import Topology
+from dds_patterns import Application, StatefulApplication, Task
+from dds_patterns.arguments.constraints import Address
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import Companion, Listener, Rule
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.topology import Topology
 from tests.unit.support.examples import EVERY, IMAGE, Example, companion
 from tests.unit.support.examples.example import reach
 from tests.unit.support.manifests import objects, policy

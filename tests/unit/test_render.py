@@ -10,8 +10,8 @@ import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret
 
 import stacks
-from components import Application, Password, SmokeTest
-from components.pods.companion import Companion
+from dds_patterns import Application, Password, SmokeTest
+from dds_patterns.pods.companion import Companion
 from stacks.settings import Settings
 from tests.unit.support.examples import IMAGE
 from tests.unit.support.manifests import assert_valid

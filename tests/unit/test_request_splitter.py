@@ -6,10 +6,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, RequestSplitter
-from components.arguments.errors import InputError
-from components.values.endpoint import Endpoint
-from components.values.reach import Reach
+from dds_patterns import Application, RequestSplitter
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.endpoint import Endpoint
+from dds_patterns.values.reach import Reach
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build

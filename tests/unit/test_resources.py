@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from components import Application, Election, EtcdCluster, EventBus, Prometheus
-from components.arguments.errors import InputError
-from components.values.metrics import ScrapeJob
-from components.values.reach import Reach
+from dds_patterns import Application, Election, EtcdCluster, EventBus, Prometheus
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.metrics import ScrapeJob
+from dds_patterns.values.reach import Reach
 from tests.unit.support.examples import IMAGE
 from tests.unit.support.manifests import assert_valid, objects, the
 from toolchain.graph import build

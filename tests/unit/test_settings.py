@@ -9,10 +9,10 @@ import pytest
 import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-import components
+import dds_patterns
 import stacks
-from components.arguments.declared import Declared, arguments_of
-from components.arguments.errors import InputError
+from dds_patterns.arguments.declared import Declared, arguments_of
+from dds_patterns.arguments.errors import InputError
 from stacks.settings import KEYS, Settings, instance_of, ports_of
 from stacks.target import CLUSTER_STACK, target
 from toolchain.graph import Graph, Secret, build
@@ -198,7 +198,7 @@ def _said(declared: Declared) -> tuple[object, set[str]]:
     ],
 )
 def test_a_key_may_be_what_the_argument_may_be(key: str, component: str, argument: str) -> None:
-    declared = arguments_of(getattr(components, f"{component}Args"))[argument]
+    declared = arguments_of(getattr(dds_patterns, f"{component}Args"))[argument]
     assert _said(KEYS[key]) == _said(declared)
 
 

@@ -11,12 +11,12 @@ import pulumi
 import pytest
 import yaml
 
-from components import ShardRouter
-from components.arguments import InputError, resolved
-from components.pods.hosting import CompanionHosting
-from components.values.reach import Credentials, Reach
-from components.values.topology import Topology
-from components.workloads.program import Program
+from dds_patterns import ShardRouter
+from dds_patterns.arguments import InputError, resolved
+from dds_patterns.pods.hosting import CompanionHosting
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.topology import Topology
+from dds_patterns.workloads.program import Program
 from tests import ports
 from tests.unit import nutcracker
 from tests.unit.support.hardening import violations

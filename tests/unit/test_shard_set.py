@@ -6,12 +6,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ShardSet, StatefulApplication
-from components.arguments.errors import InputError
-from components.pods.companion import Companion, Listener
-from components.values.reach import Credentials
-from components.values.ring import plan
-from components.values.topology import Topology
+from dds_patterns import Application, ShardSet, StatefulApplication
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import Companion, Listener
+from dds_patterns.values.reach import Credentials
+from dds_patterns.values.ring import plan
+from dds_patterns.values.topology import Topology
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates
 from tests.unit.support.refusals import refused

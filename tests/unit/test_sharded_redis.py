@@ -11,11 +11,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ShardedRedis, TwemproxyAmbassador
-from components.arguments.errors import InputError
-from components.values.redis_user import RedisUser
-from components.values.ring import forecast, movement, plan
-from components.values.topology import Topology
+from dds_patterns import Application, ShardedRedis, TwemproxyAmbassador
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.redis_user import RedisUser
+from dds_patterns.values.ring import forecast, movement, plan
+from dds_patterns.values.topology import Topology
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
 from tests.unit.support.listening import wait_for

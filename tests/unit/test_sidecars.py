@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.arguments.errors import InputError
+from dds_patterns.arguments.errors import InputError
 from stacks import deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations

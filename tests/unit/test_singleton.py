@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components import Singleton
-from components.arguments.errors import InputError
+from dds_patterns import Singleton
+from dds_patterns.arguments.errors import InputError
 from tests.unit.support.manifests import assert_valid, objects, the
 from toolchain.graph import Graph, build
 

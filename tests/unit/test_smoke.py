@@ -5,9 +5,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, SmokeTest
-from components.arguments.errors import InputError
-from components.platform.smoke import COVERS_ANNOTATION
+from dds_patterns import Application, SmokeTest
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.platform.smoke import COVERS_ANNOTATION
 from tests.unit.support.examples import IMAGE
 from tests.unit.support.manifests import objects, the
 from toolchain.graph import Graph, build

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 import uuid
@@ -37,20 +38,40 @@ AWAY = (503, "nobody is there")
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes by the scripts' sleep alone, however slow the machine is, and TLS is left out."""
+    """Time passes by the scripts' sleep alone, however slow the machine is, and TLS is left out.
+
+    Threads that another test has left behind sleep as before.
+    """
     passed = [0.0]
+    script, sleep_really, monotonic_really = threading.get_ident(), time.sleep, time.monotonic
 
     def sleep(seconds: float) -> None:
-        passed[0] += seconds
+        if threading.get_ident() == script:
+            passed[0] += seconds
+        else:
+            sleep_really(seconds)
+
+    def monotonic() -> float:
+        return passed[0] if threading.get_ident() == script else monotonic_really()
 
     def plain(host: str, port: int, timeout: float, context: object) -> Any:
         del context
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
     monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(time, "monotonic", monotonic)
     monkeypatch.setattr(http.client, "HTTPSConnection", plain)
     monkeypatch.setattr(ssl, "create_default_context", lambda **_: None)
+
+
+def test_no_other_thread_passes_the_scripts_time() -> None:
+    before = time.monotonic()
+    other = threading.Thread(target=time.sleep, args=(0.01,))
+    other.start()
+    other.join()
+    assert time.monotonic() == before
+    time.sleep(1)
+    assert time.monotonic() == before + 1
 
 
 def given(monkeypatch: pytest.MonkeyPatch, **plan: Any) -> None:

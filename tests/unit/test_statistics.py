@@ -168,7 +168,7 @@ def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_metric_of_alarms_and_panels_can_come_from_the_collectors() -> None:
-    from components.single_node.metric_kinds import KINDS  # noqa: PLC0415
+    from dds_patterns.single_node.metric_kinds import KINDS  # noqa: PLC0415
 
     replies: dict[str, tuple[bytes, str, Callable[..., Any]]] = {
         "nginx": (NGINX, "/stub_status", statistics.nginx),

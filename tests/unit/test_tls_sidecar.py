@@ -7,9 +7,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, Authority, Certificate, TlsSidecar
-from components.arguments.errors import InputError
-from components.single_node.tls_settings import CIPHERS
+from dds_patterns import Application, Authority, Certificate, TlsSidecar
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.single_node.tls_settings import CIPHERS
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the
 from toolchain.graph import Graph, build

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from components import Application, Topz
-from components.arguments.errors import InputError
+from dds_patterns import Application, Topz
+from dds_patterns.arguments.errors import InputError
 from tests.unit.support.companions import serving
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the

@@ -8,11 +8,11 @@ import pulumi
 import pytest
 import yaml
 
-from components import Application, TwemproxyAmbassador
-from components.arguments.errors import InputError
-from components.values.reach import Credentials, Reach
-from components.values.ring import HASHES, Ring, plan
-from components.values.topology import Topology
+from dds_patterns import Application, TwemproxyAmbassador
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.ring import HASHES, Ring, plan
+from dds_patterns.values.topology import Topology
 from tests.unit import nutcracker
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, templates, the

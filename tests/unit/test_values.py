@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.arguments.errors import InputError
-from components.arguments.names import check_name
-from components.values import names
-from components.values.topology import Topology
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.arguments.names import check_name
+from dds_patterns.values import names
+from dds_patterns.values.topology import Topology
 
 # Topologies
 

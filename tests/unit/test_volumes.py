@@ -10,9 +10,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import EtcdCluster, EventBus, ShardedRedis, StatefulApplication
-from components.arguments.declared import arguments_of
-from components.arguments.errors import InputError
+from dds_patterns import EtcdCluster, EventBus, ShardedRedis, StatefulApplication
+from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.arguments.errors import InputError
 from tests.unit.support.examples import EVERY, IMAGE
 from toolchain.graph import Graph, Node, build
 from toolchain.render import manifest

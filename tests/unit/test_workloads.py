@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import Application, ScheduledTask, StatefulApplication, Task
-from components.arguments.errors import InputError
-from components.pods.companion import ANYWHERE
+from dds_patterns import Application, ScheduledTask, StatefulApplication, Task
+from dds_patterns.arguments.errors import InputError
+from dds_patterns.pods.companion import ANYWHERE
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.manifests import assert_valid, objects, policy, the
 from toolchain.graph import Graph, build

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pulumi
 
-from components.pods.hosting import ApplicationHosting
-from components.serving.function import Function, FunctionArgs
-from components.workloads.application import Application
+from dds_patterns import Application, ApplicationHosting, Function, FunctionArgs
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

@@ -3,10 +3,8 @@
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from components.pods.companion import Companion, Listener
-from components.serving.sharded_redis import PORT, ShardedRedis
-from components.single_node.twemproxy import TwemproxyAmbassador
-from components.workloads.application import Application
+from dds_patterns import Application, Companion, Listener, ShardedRedis, TwemproxyAmbassador
+from dds_patterns.serving.sharded_redis import PORT
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

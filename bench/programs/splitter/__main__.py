@@ -2,9 +2,7 @@
 
 import pulumi
 
-from components.pods.companion import Companion
-from components.single_node.request_splitter import RequestSplitter
-from components.workloads.application import Application
+from dds_patterns import Application, Companion, RequestSplitter
 from stacks.parts import page
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod

@@ -2,15 +2,19 @@
 
 import pulumi
 
-from components.arguments import resolved
-from components.platform.certificates import Authority, Certificate
-from components.pods.companion import Companion
-from components.pods.hosting import CompanionHosting
-from components.single_node.tls_sidecar import TlsSidecar
-from components.values import nginx
-from components.values.reach import Reach
-from components.workloads.application import Application, ApplicationArgs
-from components.workloads.program import TEMPORARY, Program
+from dds_patterns import (
+    Application,
+    ApplicationArgs,
+    Authority,
+    Certificate,
+    Companion,
+    CompanionHosting,
+    Reach,
+    TlsSidecar,
+)
+from dds_patterns.arguments import resolved
+from dds_patterns.values import nginx
+from dds_patterns.workloads.program import TEMPORARY, Program
 from tests.live.programs.common import in_namespace
 
 PLAIN_PORT = 8080

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.values.flow import Flow, Next
+from dds_patterns import Flow, Next
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import ExecError, InPod, Kube, Pod
 from tests.live.support.nodes import Nodes

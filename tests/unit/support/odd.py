@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from components.arguments.constraints import DISTINCT
-from components.arguments.declared import Declared, arguments_of
-from components.arguments.deferred import is_deferred
+from dds_patterns.arguments.constraints import DISTINCT
+from dds_patterns.arguments.declared import Declared, arguments_of
+from dds_patterns.arguments.deferred import is_deferred
 
 Put = Callable[[Any], dict[str, Any]]
 

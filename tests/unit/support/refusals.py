@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from components.arguments.errors import InputError
+from dds_patterns.arguments.errors import InputError
 from toolchain.graph import build
 
 

@@ -2,9 +2,7 @@
 
 import pulumi
 
-from components.pods.hosting import Hosting
-from components.single_node.log_adapter import LogAdapter
-from components.workloads.application import Application
+from dds_patterns import Application, Hosting, LogAdapter
 from stacks.adapters import make
 from tests.live.programs.common import in_namespace
 from tests.live.support import storm

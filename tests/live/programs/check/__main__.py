@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.platform.smoke import SmokeTest
+from dds_patterns import SmokeTest
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()

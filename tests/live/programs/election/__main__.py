@@ -10,11 +10,7 @@ from typing import Any
 
 import pulumi
 
-from components.pods.hosting import Hosting
-from components.serving.election import Election, ElectionArgs
-from components.serving.etcd_cluster import EtcdCluster
-from components.serving.singleton import Singleton
-from components.workloads.application import Application
+from dds_patterns import Application, Election, ElectionArgs, EtcdCluster, Hosting, Singleton
 from stacks.election import fenced_store, ticker
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod

@@ -5,10 +5,7 @@ Beside them a pod that may read the metrics, and one that may not.
 
 import pulumi
 
-from components.pods.hosting import Hosting
-from components.serving.election import Election
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns import Application, Election, Hosting, Reach
 from tests.live.programs.common import in_namespace
 
 SMALL: Hosting = {"resources": {"requests": {"cpu": "5m", "memory": "32Mi"}}}

@@ -11,10 +11,7 @@ from typing import cast
 import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
-from components.platform.generated import Password
-from components.serving.etcd_cluster import EtcdCluster
-from components.serving.etcd_settings import EtcdClusterArgs
-from components.workloads.application import Application
+from dds_patterns import Application, EtcdCluster, EtcdClusterArgs, Password
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

@@ -2,13 +2,17 @@
 
 import pulumi
 
-from components.platform.generated import Password
-from components.serving.event_bus import EventBus, bus_client
-from components.serving.function import Function
-from components.serving.pipeline import Pipeline
-from components.serving.subscriber import DeliveryArgs, Subscriber
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns import (
+    Application,
+    DeliveryArgs,
+    EventBus,
+    Function,
+    Password,
+    Pipeline,
+    Reach,
+    Subscriber,
+)
+from dds_patterns.serving.event_bus import bus_client
 from tests.live.programs.common import in_namespace
 from tests.live.support.events import FLOW
 from tests.live.support.kube import InPod

@@ -2,11 +2,16 @@
 
 import pulumi
 
-from components.pods.hosting import Hosting
-from components.serving.function import FUNCTION_PORT, Function, FunctionArgs
-from components.serving.function_decorator import FunctionDecorator, FunctionDecoratorArgs
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns import (
+    Application,
+    Function,
+    FunctionArgs,
+    FunctionDecorator,
+    FunctionDecoratorArgs,
+    Hosting,
+    Reach,
+)
+from dds_patterns.serving.function import FUNCTION_PORT
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

@@ -6,7 +6,7 @@ One of the nodes has a taint that ``away`` does not tolerate.
 import pulumi
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
-from components import (
+from dds_patterns import (
     Application,
     ApplicationArgs,
     ExistingSecret,

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components.platform.images import ImageCatalog
+from dds_patterns import ImageCatalog
 
 config = pulumi.Config()
 names = config.require_object("names")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pulumi
 
-from components import Task, TaskTemplate
+from dds_patterns import Task, TaskTemplate
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pulumi
 
-from components import (
+from dds_patterns import (
     Application,
     ApplicationArgs,
     Hosting,

@@ -7,9 +7,7 @@ connects to.
 import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
-from components.platform.images import ImageCatalog
-from components.serving.singleton import Singleton
-from components.workloads.application import Application, ApplicationArgs
+from dds_patterns import Application, ApplicationArgs, ImageCatalog, Singleton
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()

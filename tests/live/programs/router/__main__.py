@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import Application, ShardRouter, ShardSet, TwemproxyAmbassador
+from dds_patterns import Application, ShardRouter, ShardSet, TwemproxyAmbassador
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

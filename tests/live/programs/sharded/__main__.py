@@ -5,9 +5,13 @@ from typing import Any
 
 import pulumi
 
-from components.serving.sharded_redis import ShardedRedis, ShardedRedisArgs
-from components.single_node.twemproxy import TwemproxyAmbassador, TwemproxyAmbassadorArgs
-from components.workloads.application import Application
+from dds_patterns import (
+    Application,
+    ShardedRedis,
+    ShardedRedisArgs,
+    TwemproxyAmbassador,
+    TwemproxyAmbassadorArgs,
+)
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import Application, Reach, ShardSet
+from dds_patterns import Application, Reach, ShardSet
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 

@@ -3,11 +3,7 @@
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from components.platform.certificates import Authority, Certificate
-from components.single_node.config_sync import ConfigSync
-from components.single_node.tls_sidecar import TlsSidecar
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns import Application, Authority, Certificate, ConfigSync, Reach, TlsSidecar
 from stacks import sidecars
 from tests.live.programs.common import DRAIN_SECONDS, in_namespace
 from tests.live.support.cluster import ROOT

@@ -4,15 +4,18 @@ import dataclasses
 
 import pulumi
 
-from components.pods.companion import Companion
-from components.pods.hosting import Hosting
-from components.single_node.request_splitter import RequestSplitter
-from components.single_node.service_broker import ServiceBroker, ServiceBrokerArgs
-from components.single_node.splitter_settings import RequestSplitterArgs
-from components.single_node.topz import Topz
-from components.values.peers import PeerArgs
-from components.values.reach import Reach
-from components.workloads.application import Application
+from dds_patterns import (
+    Application,
+    Companion,
+    Hosting,
+    PeerArgs,
+    Reach,
+    RequestSplitter,
+    RequestSplitterArgs,
+    ServiceBroker,
+    ServiceBrokerArgs,
+    Topz,
+)
 from stacks import companions
 from stacks.parts import page
 from tests.live.programs.common import DRAIN_SECONDS, in_namespace

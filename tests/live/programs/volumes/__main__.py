@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import StatefulApplication
+from dds_patterns import StatefulApplication
 from tests.live.programs.common import in_namespace
 
 config = pulumi.Config()

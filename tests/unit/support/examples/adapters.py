@@ -4,9 +4,9 @@ from typing import Any
 
 import pulumi
 
-from components import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
-from components.single_node.log_adapter import LOG_FOLDER
-from components.values.reach import Reach
+from dds_patterns import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
+from dds_patterns.single_node.log_adapter import LOG_FOLDER
+from dds_patterns.values.reach import Reach
 from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, elsewhere, hosting
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pulumi
 
-import components
-from components.arguments.declared import arguments_of
-from components.pods.companion import Companion, Listener
-from components.values.reach import Credentials, Reach
+import dds_patterns
+from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.pods.companion import Companion, Listener
+from dds_patterns.values.reach import Credentials, Reach
 
 IMAGE = "registry.example/app:1.0"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -76,7 +76,7 @@ def hosting(component: type[pulumi.Resource], **own: Any) -> dict[str, Any]:
 
 def declaration(component: type[pulumi.Resource]) -> type:
     """The TypedDict of its arguments."""
-    found: type = getattr(components, f"{component.__name__}Args")
+    found: type = getattr(dds_patterns, f"{component.__name__}Args")
     return found
 
 

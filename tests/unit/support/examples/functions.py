@@ -4,9 +4,9 @@ from typing import Any
 
 import pulumi
 
-from components import Pipeline, Subscriber
-from components.values.flow import Flow, Next
-from components.values.reach import Credentials, Reach
+from dds_patterns import Pipeline, Subscriber
+from dds_patterns.values.flow import Flow, Next
+from dds_patterns.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import IMAGE, Example, bus, hosting, reach
 
 _FLOW = Flow(

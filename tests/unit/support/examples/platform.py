@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pulumi
 
-from components import (
+from dds_patterns import (
     Authority,
     Certificate,
     Cluster,
@@ -12,8 +12,8 @@ from components import (
     ImageCatalog,
     Prometheus,
 )
-from components.values.metrics import Alert, ScrapeJob
-from components.values.reach import Reach
+from dds_patterns.values.metrics import Alert, ScrapeJob
+from dds_patterns.values.reach import Reach
 from tests.unit.support.examples.example import IMAGE, Example, hosting
 
 _IMAGES = str(Path(__file__).parents[4] / "images")

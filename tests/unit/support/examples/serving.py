@@ -4,9 +4,9 @@ from typing import Any
 
 import pulumi
 
-from components import Authority, Election, EtcdCluster, EventBus, ShardedRedis
-from components.values.reach import Credentials, Reach
-from components.values.redis_user import RedisUser
+from dds_patterns import Authority, Election, EtcdCluster, EventBus, ShardedRedis
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.redis_user import RedisUser
 from tests.unit.support.examples.example import IMAGE, Example, companion, hosting
 
 _BUS = {"image": IMAGE, "tools_image": "registry.example/events:1"}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components import (
+from dds_patterns import (
     RequestSplitter,
     ServiceBroker,
     ShardRouter,
@@ -10,8 +10,8 @@ from components import (
     Topz,
     TwemproxyAmbassador,
 )
-from components.values.reach import Credentials, Reach
-from components.values.topology import Topology
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.topology import Topology
 from tests.unit.support.examples.example import (
     CERTIFICATE,
     IMAGE,

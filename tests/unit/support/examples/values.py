@@ -5,12 +5,12 @@ from typing import Any
 
 import pulumi
 
-from components.pods.companion import Companion, Listener, Rule
-from components.values.endpoint import Endpoint
-from components.values.metrics import Alert, Dashboard, Panel, ScrapeJob
-from components.values.reach import Credentials, Reach
-from components.values.redis_user import RedisUser
-from components.values.topology import Topology
+from dds_patterns.pods.companion import Companion, Listener, Rule
+from dds_patterns.values.endpoint import Endpoint
+from dds_patterns.values.metrics import Alert, Dashboard, Panel, ScrapeJob
+from dds_patterns.values.reach import Credentials, Reach
+from dds_patterns.values.redis_user import RedisUser
+from dds_patterns.values.topology import Topology
 from tests.unit.support.examples.example import CERTIFICATE, IMAGE, reach
 
 VALUES: dict[str, Callable[[], Any]] = {

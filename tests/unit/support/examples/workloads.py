@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from components import (
+from dds_patterns import (
     Application,
     Function,
     FunctionDecorator,
@@ -18,8 +18,8 @@ from components import (
     Task,
     TaskTemplate,
 )
-from components.pods.companion import Rule
-from components.values.reach import Credentials, Reach
+from dds_patterns.pods.companion import Rule
+from dds_patterns.values.reach import Credentials, Reach
 from tests.unit.support.examples.example import IMAGE, Example, bus, companion, hosting, reach
 
 # A function with requirements, from which an image is built.

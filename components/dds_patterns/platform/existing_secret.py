@@ -1,0 +1,71 @@
+"""ExistingSecret: passwords from a Secret that is managed elsewhere."""
+
+import base64
+from collections.abc import Mapping
+from typing import TypedDict
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Secret
+
+from dds_patterns.arguments import InputError, Later, nearest, resolved
+from dds_patterns.arguments.names import Namespace, ObjectName, check_resource_name
+
+
+class ExistingSecretArgs(TypedDict):
+    """Arguments of ExistingSecret."""
+
+    secret: ObjectName
+    """Name of the Secret."""
+    namespace: Later[Namespace]
+    """Its namespace."""
+
+
+class ExistingSecret(pulumi.ComponentResource):
+    """Passwords that an operator or a vault keeps in a Secret, in place of generated ones.
+
+    Registers nothing: each preview and update reads the current Secret, and fails without it. Its
+    values are secrets in the state and in outputs. A change of the Secret takes effect with the
+    next update, not before.
+    """
+
+    def __init__(
+        self, name: str, args: ExistingSecretArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Read the Secret.
+
+        :param name: of the resource
+        :raises InputError: an argument that cannot be right
+        """
+        self._where = f'ExistingSecret "{name}"'
+        check_resource_name(self._where, name)
+        args = resolved(self._where, ExistingSecretArgs, args)
+        super().__init__("dds:index:ExistingSecret", name, {"secret": args["secret"]}, opts)
+        found = Secret.get(  # type: ignore[attr-defined]
+            name,
+            pulumi.Output.concat(args["namespace"], "/", args["secret"]),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self._data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(found.data)
+        self._secret = args["secret"]
+        self.register_outputs({})
+
+    def value(self, key: str) -> pulumi.Output[str]:
+        """The Secret's value of a key, a secret.
+
+        :raises InputError: when it is read: the Secret has no such key, or its value is not text
+        """
+
+        def decoded(data: Mapping[str, str] | None) -> str:
+            known = data or {}
+            if key not in known:
+                raise InputError(
+                    self._where, "key", key, f"is not in {self._secret}; {nearest(key, known)}"
+                )
+            try:
+                return base64.b64decode(known[key]).decode()
+            except ValueError:
+                raise InputError(
+                    self._where, "key", key, f"must be the key of a text in {self._secret}"
+                ) from None
+
+        return self._data.apply(decoded)

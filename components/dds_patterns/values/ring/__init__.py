@@ -1,0 +1,35 @@
+"""Consistent hashing as in twemproxy, and node names that balance its shards (chapter 6).
+
+``plan(shards)`` gives the node names and the share of each shard; ``Ring`` maps a key to any names;
+``moved_fraction(old, new)`` is the share of the keys that resharding moves.
+"""
+
+from dds_patterns.values.ring.hashes import HASHES, PORTABLE
+from dds_patterns.values.ring.ketama import POINTS_PER_SERVER, Ring, points, points_per_server
+from dds_patterns.values.ring.plan import (
+    DEFAULT_HASH,
+    MOST_SHARDS,
+    RingPlan,
+    forecast,
+    least_moved,
+    moved_fraction,
+    movement,
+    plan,
+)
+
+__all__ = [
+    "DEFAULT_HASH",
+    "HASHES",
+    "MOST_SHARDS",
+    "POINTS_PER_SERVER",
+    "PORTABLE",
+    "Ring",
+    "RingPlan",
+    "forecast",
+    "least_moved",
+    "moved_fraction",
+    "movement",
+    "plan",
+    "points",
+    "points_per_server",
+]
