@@ -20,7 +20,7 @@ from dds_patterns import (
     TwemproxyAmbassador,
     TwemproxyAmbassadorArgs,
 )
-from dds_patterns.values.ring import MOST_SHARDS, moved_fraction, movement
+from dds_patterns.sharding import MOST_SHARDS, moved_fraction, movement
 from stacks.settings import Settings
 from stacks.target import target
 

@@ -63,6 +63,8 @@ from .serving.subscriber import DeliveryArgs as DeliveryArgs
 from .serving.subscriber import Subscriber as Subscriber
 from .serving.subscriber import SubscriberArgs as SubscriberArgs
 from .serving.subscriber import SubscriptionArgs as SubscriptionArgs
+from .sharding.ketama import Ring as Ring
+from .sharding.plan import RingPlan as RingPlan
 from .single_node.config_sync import ConfigSync as ConfigSync
 from .single_node.config_sync import ConfigSyncArgs as ConfigSyncArgs
 from .single_node.config_sync import GitSourceArgs as GitSourceArgs
@@ -99,8 +101,6 @@ from .values.peers import PeerArgs as PeerArgs
 from .values.reach import Credentials as Credentials
 from .values.reach import Reach as Reach
 from .values.redis_user import RedisUser as RedisUser
-from .values.ring.ketama import Ring as Ring
-from .values.ring.plan import RingPlan as RingPlan
 from .values.topology import Topology as Topology
 from .workloads.application import Application as Application
 from .workloads.application import ApplicationArgs as ApplicationArgs

@@ -17,7 +17,8 @@ PACKAGES = ROOT / "components"
 
 # A package imports from those with a smaller number, and from itself.
 LAYERS = {
-    "dds_patterns.arguments": -1,
+    "dds_patterns.arguments": -2,
+    "dds_patterns.sharding": -1,
     "dds_patterns.values": 0,
     "dds_patterns.pods": 1,
     "dds_patterns.workloads": 2,

@@ -9,8 +9,8 @@ import pytest
 from dds_patterns import Application, ShardSet, StatefulApplication
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.pods.companion import Companion, Listener
+from dds_patterns.sharding import plan
 from dds_patterns.values.reach import Credentials
-from dds_patterns.values.ring import plan
 from dds_patterns.values.topology import Topology
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates

@@ -10,8 +10,8 @@ import yaml
 
 from dds_patterns import Application, TwemproxyAmbassador
 from dds_patterns.arguments.errors import InputError
+from dds_patterns.sharding import HASHES, Ring, plan
 from dds_patterns.values.reach import Credentials, Reach
-from dds_patterns.values.ring import HASHES, Ring, plan
 from dds_patterns.values.topology import Topology
 from tests.unit import nutcracker
 from tests.unit.support.hardening import violations

@@ -26,9 +26,9 @@ from dds_patterns.arguments.names import PortName, check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import object_metadata
 from dds_patterns.pods.labels import POD_INDEX, SHARDS_OF
+from dds_patterns.sharding import DEFAULT_HASH, HASHES, MOST_SHARDS, RingPlan, forecast, plan
 from dds_patterns.values.names import child
 from dds_patterns.values.reach import Credentials, Reach
-from dds_patterns.values.ring import DEFAULT_HASH, HASHES, MOST_SHARDS, RingPlan, forecast, plan
 from dds_patterns.values.topology import HashTag, Topology
 from dds_patterns.workloads.rank import Rank
 from dds_patterns.workloads.service_reach import service_reach

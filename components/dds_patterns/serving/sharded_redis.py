@@ -26,11 +26,11 @@ from dds_patterns.platform.generated import Rotated, RotationArgs, check_rotatio
 from dds_patterns.pods.companion import Companion
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
 from dds_patterns.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
+from dds_patterns.sharding import RingPlan
 from dds_patterns.single_node.twemproxy_pool import ROLES
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisPassword, RedisUser, hashed
-from dds_patterns.values.ring import RingPlan
 from dds_patterns.workloads.stateful import StatefulApplication
 
 PORT = 6379

@@ -7,9 +7,9 @@ import pulumi
 from dds_patterns.arguments import resolved
 from dds_patterns.arguments.names import check_name
 from dds_patterns.pods.companion import LOOPBACK, Companion
+from dds_patterns.sharding import Ring
 from dds_patterns.single_node.twemproxy_pool import PoolArgs, pool_of, program
 from dds_patterns.values.reach import Reach
-from dds_patterns.values.ring import Ring
 from dds_patterns.workloads.program import ProgramArgs
 
 

@@ -4,9 +4,9 @@
 ``moved_fraction(old, new)`` is the share of the keys that resharding moves.
 """
 
-from dds_patterns.values.ring.hashes import HASHES, PORTABLE
-from dds_patterns.values.ring.ketama import POINTS_PER_SERVER, Ring, points, points_per_server
-from dds_patterns.values.ring.plan import (
+from dds_patterns.sharding.hashes import HASHES, PORTABLE
+from dds_patterns.sharding.ketama import POINTS_PER_SERVER, Ring, points, points_per_server
+from dds_patterns.sharding.plan import (
     DEFAULT_HASH,
     MOST_SHARDS,
     RingPlan,
