@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dds_patterns import InputError
-from dds_patterns.arguments.constraints import nearest
+from dds_patterns.arguments import nearest
 from stacks import effects
 from stacks.settings import Settings
 

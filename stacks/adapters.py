@@ -7,6 +7,7 @@ deploy the same.
 """
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -28,9 +29,8 @@ from dds_patterns import (
     StatefulApplication,
     TwemproxyAmbassador,
 )
-from dds_patterns.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT
-from dds_patterns.values import nginx
 from stacks import tries
+from stacks.parts import NGINX_WRITES, nginx_command, nginx_conf
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -45,8 +45,26 @@ _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
 _SETUP = "/etc/mariadb-setup/setup.sql"
 _NGINX_CONF = "/etc/nginx-web/nginx.conf"
 _HEALTH_PORT = 9104
-_ACCESS_LOG = f"{LOG_FOLDER}/access.log"
-_SLOW_LOG = f"{LOG_FOLDER}/slow.log"
+_ACCESS_LOG = f"{LogAdapter.FOLDER}/access.log"
+_SLOW_LOG = f"{LogAdapter.FOLDER}/slow.log"
+# nginx quotes a word as JSON does.
+SITE = f"""\
+log_format timed {json.dumps(LogAdapter.NGINX_FORMAT)};
+server {{
+  listen 8080;
+  access_log {_ACCESS_LOG} timed;
+  location / {{
+    return 200 hello;
+  }}
+}}
+server {{
+  listen 127.0.0.1:8081;
+  location /stub_status {{
+    stub_status;
+  }}
+}}
+"""
+"""The site's servers, as nginx has them in ``http``."""
 
 T = TypeVar("T")
 
@@ -170,9 +188,13 @@ def make(
         "web",
         {
             "image": images["nginx"],
-            "command": nginx.command(_NGINX_CONF),
-            "files": {_NGINX_CONF: _nginx_conf()},
-            "writable": [nginx.TEMPORARY],
+            "command": nginx_command(_NGINX_CONF),
+            "files": {
+                _NGINX_CONF: nginx_conf(
+                    "A site, and its statistics for the exporter in the same pod.", SITE
+                )
+            },
+            "writable": [NGINX_WRITES],
             "ports": [{"name": "http", "port": 8080}],
             "clients": [{}],
             "readiness": {"path": "/"},
@@ -337,28 +359,6 @@ def _database(
             | {"resources": {"requests": {"memory": "160Mi"}, "limits": {"memory": "384Mi"}}},
         },
         opts,
-    )
-
-
-def _nginx_conf() -> str:
-    return nginx.text(
-        nginx.document(
-            "A site, and its statistics for the exporter in the same pod.",
-            http=[
-                nginx.directive("log_format", "timed", NGINX_LOG_FORMAT),
-                nginx.block(
-                    "server",
-                    nginx.directive("listen", 8080),
-                    nginx.directive("access_log", _ACCESS_LOG, "timed"),
-                    nginx.block("location /", nginx.directive("return", 200, "hello")),
-                ),
-                nginx.block(
-                    "server",
-                    nginx.directive("listen", "127.0.0.1:8081"),
-                    nginx.block("location /stub_status", nginx.directive("stub_status")),
-                ),
-            ],
-        )
     )
 
 

@@ -24,7 +24,6 @@ from dds_patterns import (
     SmokeTest,
     Subscriber,
 )
-from dds_patterns.serving.event_bus import bus_client
 from stacks.target import Target
 
 IMAGES = ("nats", "events", "function", "toolbox")
@@ -109,7 +108,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
         },
         here.opts,
     )
-    store = bus_client(images.reference("events"), "codes", bus)
+    store = EventBus.client(images.reference("events"), "codes", bus)
     codes_args: ApplicationArgs = {
         **store,  # type: ignore[typeddict-item]
         "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
@@ -162,7 +161,7 @@ def _check(
     logins: Subscriber,
     gateway: Application,
 ) -> None:
-    client = bus_client(images.reference("events"), "trace", bus)
+    client = EventBus.client(images.reference("events"), "trace", bus)
     SmokeTest(
         "events-check",
         {

@@ -1,4 +1,8 @@
-"""Every component, its arguments, and the values that pass between components: the one list."""
+"""Every component, its arguments, and the values that pass between components: the one list.
+
+With ``dds_patterns.arguments`` (to declare arguments of your own) and ``dds_patterns.sharding`` (hash
+rings, without Pulumi) it is all that programs import; other modules may change without notice.
+"""
 
 from .arguments.errors import InputError as InputError
 from .platform.certificates import Authority as Authority

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dds_patterns import Application, EventBus
 from dds_patterns.arguments.errors import InputError
-from dds_patterns.serving.event_bus import bus_client, users_conf
+from dds_patterns.serving.event_bus import users_conf
 from dds_patterns.values.reach import Reach
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
@@ -113,7 +113,10 @@ def reached(preview: bool = False) -> Graph:
         bus = EventBus(
             "bus", {"image": NATS, "tools_image": TOOLS, "hosting": {"namespace": "there"}}
         )
-        codes: Any = {**bus_client(TOOLS, "codes", bus.reach), "hosting": {"namespace": "here"}}
+        codes: Any = {
+            **EventBus.client(TOOLS, "codes", bus.reach),
+            "hosting": {"namespace": "here"},
+        }
         Application("codes", codes)
         watcher: Any = {
             "image": TOOLS,
@@ -160,8 +163,10 @@ def test_a_client_in_another_namespace_has_the_address_the_user_and_the_way() ->
 
 
 def test_a_client_needs_the_buss_credentials() -> None:
-    with pytest.raises(InputError, match=r"^bus_client: bus.credentials is None; must be given"):
-        bus_client(TOOLS, "codes", Reach("bus", ("bus:4222",), pods={}))
+    with pytest.raises(
+        InputError, match=r"^EventBus.client: bus.credentials is None; must be given"
+    ):
+        EventBus.client(TOOLS, "codes", Reach("bus", ("bus:4222",), pods={}))
 
 
 def test_who_is_let_in_otherwise_is_named_for_each_port() -> None:

@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from dds_patterns.sharding import (
     HASHES,
     MOST_SHARDS,
-    POINTS_PER_SERVER,
     PORTABLE,
     Ring,
     least_moved,
     moved_fraction,
     plan,
-    points,
-    points_per_server,
 )
 from dds_patterns.sharding.__main__ import main
+from dds_patterns.sharding.ketama import POINTS_PER_SERVER, points, points_per_server
 from dds_patterns.sharding.plan import SALTS, Arcs, best_salt, node_name
 from tests.unit import nutcracker
 

@@ -15,7 +15,7 @@ from pulumi_kubernetes.coordination.v1 import Lease
 from dds_patterns.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from dds_patterns.arguments.addresses import UnprivilegedPort
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.place import Place
@@ -270,7 +270,7 @@ def _check_store(where: str, args: ElectionArgs) -> None:
         raise InputError(
             where, "store.authority", None, "must be given: it issued the members' certificates"
         )
-    resolve(Place(where, "store.path"), read(KeyPrefix), store.path)
+    resolved_value(Place(where, "store.path"), read(KeyPrefix), store.path)
 
 
 def _known(args: ElectionArgs) -> tuple[Reach, Credentials]:

@@ -231,6 +231,32 @@ class EventBus(pulumi.ComponentResource):
         self.monitoring = self.server.port("monitor")
         self.register_outputs({"server": self.reach.endpoint})
 
+    @staticmethod
+    def client(
+        image: pulumi.Input[str], command: str, bus: Reach, where: str = "EventBus.client"
+    ) -> PodArgs:
+        """Arguments of a pod that runs a program of the image ``events`` as a client of a bus.
+
+        :param bus: a bus' ``reach``
+        :param where: the component that it is for, in messages
+        :raises InputError: a bus without credentials
+        """
+        credentials = bus.credentials
+        if credentials is None or not credentials.username:
+            raise InputError(
+                where, "bus.credentials", credentials,
+                "must be given, with a username, as in the reach of an EventBus",
+            )  # fmt: skip
+        return {
+            "image": image,
+            "application": "events",
+            "component": command,
+            "command": ["python3", "-m", "events", command],
+            "env": {"BUS": bus.endpoint, "BUS_USER": credentials.username},
+            "secret_files": {PASSWORD_FILE: credentials.password},
+            "reaches": [bus],
+        }
+
 
 def _logins(user: str, password: Rotated) -> pulumi.Output[dict[str, str]]:
     """Passwords by the names of the user, the current one first."""
@@ -359,36 +385,11 @@ class _Plan:
     def setup(self, reach: Reach) -> TaskArgs:
         """The Job that creates the streams."""
         return {
-            **bus_client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
+            **EventBus.client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
             "files": {_PLAN: _setup_json(self.args)},
             "timeout_seconds": 180,
             "hosting": narrowed(self.args["hosting"], PodHosting, without=("resources",)),
         }
-
-
-def bus_client(
-    image: pulumi.Input[str], command: str, bus: Reach, where: str = "bus_client"
-) -> PodArgs:
-    """A pod that runs a program of the image ``events`` as a client of a bus.
-
-    :param where: the component that it is for, in messages
-    :raises InputError: a bus without credentials
-    """
-    credentials = bus.credentials
-    if credentials is None or not credentials.username:
-        raise InputError(
-            where, "bus.credentials", credentials,
-            "must be given, with a username, as in the reach of an EventBus",
-        )  # fmt: skip
-    return {
-        "image": image,
-        "application": "events",
-        "component": command,
-        "command": ["python3", "-m", "events", command],
-        "env": {"BUS": bus.endpoint, "BUS_USER": credentials.username},
-        "secret_files": {PASSWORD_FILE: credentials.password},
-        "reaches": [bus],
-    }
 
 
 def _checked(where: str, args: EventBusArgs) -> EventBusArgs:

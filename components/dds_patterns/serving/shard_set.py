@@ -21,7 +21,7 @@ from dds_patterns.arguments import (
 )
 from dds_patterns.arguments.containers import EnvName
 from dds_patterns.arguments.declared import arguments_of, read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.names import PortName, check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import object_metadata
@@ -161,7 +161,7 @@ class ShardSet(pulumi.ComponentResource):
         :raises InputError: for a shard that does not exist
         """
         last = len(self.reach.endpoints) - 1
-        number = resolve(
+        number = resolved_value(
             Place(self._where, "shard"), read(Annotated[int, between(0, last)]), number
         )
         return dataclasses.replace(

@@ -1,11 +1,12 @@
 """Consistent hashing as in twemproxy, and node names that balance its shards (chapter 6).
 
-``plan(shards)`` gives the node names and the share of each shard; ``Ring`` maps a key to any names;
-``moved_fraction(old, new)`` is the share of the keys that resharding moves.
+It needs neither Pulumi nor a cluster. ``plan(shards)`` gives the node names and the share of each
+shard; ``Ring`` maps a key to any names; ``moved_fraction(old, new)`` is the share of the keys that
+resharding moves.
 """
 
 from dds_patterns.sharding.hashes import HASHES, PORTABLE
-from dds_patterns.sharding.ketama import POINTS_PER_SERVER, Ring, points, points_per_server
+from dds_patterns.sharding.ketama import Ring
 from dds_patterns.sharding.plan import (
     DEFAULT_HASH,
     MOST_SHARDS,
@@ -21,7 +22,6 @@ __all__ = [
     "DEFAULT_HASH",
     "HASHES",
     "MOST_SHARDS",
-    "POINTS_PER_SERVER",
     "PORTABLE",
     "Ring",
     "RingPlan",
@@ -30,6 +30,4 @@ __all__ = [
     "moved_fraction",
     "movement",
     "plan",
-    "points",
-    "points_per_server",
 ]

@@ -27,7 +27,7 @@ from dds_patterns.arguments.addresses import UnprivilegedPort
 from dds_patterns.arguments.constraints import Constraint
 from dds_patterns.arguments.containers import EnvValue
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.files import MountPath
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import LABEL_LIMIT, Selector, check_name
@@ -249,7 +249,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
 
         :param path: absolute; files are ``path/<name>``
         """
-        path = resolve(Place(self._where, "path"), read(MountPath), path)
+        path = resolved_value(Place(self._where, "path"), read(MountPath), path)
         return {"name": self._volume, "mount_path": path, "read_only": True}
 
 

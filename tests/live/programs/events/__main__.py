@@ -12,7 +12,6 @@ from dds_patterns import (
     Reach,
     Subscriber,
 )
-from dds_patterns.serving.event_bus import bus_client
 from tests.live.programs.common import in_namespace
 from tests.live.support.events import FLOW
 from tests.live.support.kube import InPod
@@ -100,7 +99,7 @@ gateway = Application(
     },
     options,
 )
-store = bus_client(images["events"], "codes", bus)
+store = EventBus.client(images["events"], "codes", bus)
 codes = Application(
     "codes",
     {
