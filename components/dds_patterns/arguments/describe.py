@@ -52,6 +52,12 @@ def rows(declaration: type, elsewhere: Mapping[type, str] | None = None) -> Iter
     yield from _rows("", declaration, {}, elsewhere or {})
 
 
+def row(declaration: type, key: str) -> Row:
+    """One argument alone."""
+    declared = arguments_of(declaration)[key]
+    return Row(key, _words(declared), _default(declared), descriptions(declaration).get(key, ""))
+
+
 def _rows(
     path: str, declaration: type, seen: dict[type, str], elsewhere: Mapping[type, str]
 ) -> Iterator[Row]:
