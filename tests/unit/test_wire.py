@@ -9,19 +9,14 @@ from google.protobuf import struct_pb2
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from dds_patterns.arguments import InputError
 from dds_patterns.arguments.declared import Declared
 from dds_patterns.wire import from_wire, to_wire
-from dds_patterns.wire.components import outputs
-from dds_patterns.wire.host import constructed
+from dds_patterns.wire.host import constructed, state
 from dds_patterns.wire.leaf import decoded
-from dds_patterns.wire.names import camel
 from dds_patterns.wire.writing import written
 from tests.unit.support.examples import EVERY, Example
 from tests.unit.support.examples.values import VALUES
 from toolchain.graph import Graph, Node, build
-
-Made = dict[str, Any]
 
 
 def on_the_wire(value: Callable[[], Any], preview: bool = False) -> struct_pb2.Struct:
@@ -60,18 +55,10 @@ def shown(value: Any) -> Any:
     return "<unknown>" if isinstance(value, Unknown) else value
 
 
-def state(kind: type[pulumi.Resource], made: pulumi.Resource) -> Made:
-    return {
-        camel(key): written(output.declared, getattr(made, key))
-        for key, output in outputs(kind).items()
-        if getattr(made, key) is not None
-    }
-
-
 def from_python(example: Example, args: Callable[[], Any], preview: bool = False) -> Graph:
     def program() -> None:
         made = example.make("it", args())
-        pulumi.export("state", state(example.component, made))
+        pulumi.export("state", state(made))
 
     return build(program, preview=preview)
 

@@ -49,10 +49,11 @@ def outputs(component: type[pulumi.Resource]) -> Mapping[str, Output]:
     found: dict[str, Output] = {}
     for kind in reversed(component.__mro__):
         if kind.__module__.startswith("dds_patterns."):
-            for name, annotation, says in _annotations(kind):
-                declared = None if name.startswith("_") else _declared(annotation)
-                if declared is not None:
-                    found[name] = Output(declared, says)
+            found |= {
+                name: Output(declared, says)
+                for name, annotation, says in _annotations(kind)
+                if not name.startswith("_") and (declared := _declared(annotation))
+            }
     return found
 
 
@@ -62,7 +63,9 @@ def _annotations(kind: type) -> Iterator[tuple[str, Any, str]]:
         yield name, annotation, said.get(name, "")
     for name, member in vars(kind).items():
         if isinstance(member, property) and member.fget is not None:
-            yield name, typing.get_type_hints(member.fget)["return"], inspect.getdoc(member) or ""
+            annotation = typing.get_type_hints(member.fget)["return"]
+            # It may refuse: an application without a port has no reach.
+            yield name, annotation | None, inspect.getdoc(member) or ""
 
 
 def _declared(annotation: Any) -> Declared | None:

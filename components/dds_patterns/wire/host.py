@@ -4,9 +4,12 @@
 component's inputs to the class that Python programs use.
 """
 
+import argparse
 import asyncio
+import contextlib
 import functools
 import json
+import re
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -21,16 +24,17 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from dds_patterns.arguments.constraints import nearest
 from dds_patterns.arguments.declared import arguments_of
-from dds_patterns.arguments.errors import InputError
+from dds_patterns.arguments.errors import InputError, UnknownArgumentError
 from dds_patterns.arguments.place import Place
 from dds_patterns.wire.components import components, declaration, outputs
 from dds_patterns.wire.leaf import decoded
-from dds_patterns.wire.names import camel, spelled
+from dds_patterns.wire.names import camel
 from dds_patterns.wire.reading import Reading
 from dds_patterns.wire.schema import schema, version
 from dds_patterns.wire.writing import written
 
 # The SDK's own decoding makes every object that has a secret a secret as a whole.
+_WORD = re.compile(r"\b[a-z]+(_[a-z0-9]+)+\b")
 _INPUTS: ContextVar[Mapping[str, Any]] = ContextVar("inputs")
 
 
@@ -88,12 +92,18 @@ def constructed(
         component = _Component(kind.__name__, name, options)
         made = constructor(name, args, pulumi.ResourceOptions(parent=component))
         component.register_outputs({"id": made.id})
-    state = {
-        camel(key): written(each.declared, value)
-        for key, each in outputs(kind).items()
-        if (value := getattr(made, key)) is not None
-    }
-    return ConstructResult(component.urn, state)
+    return ConstructResult(component.urn, state(made))
+
+
+def state(made: pulumi.Resource) -> dict[str, Any]:
+    """What a component gives, on the wire."""
+    found: dict[str, Any] = {}
+    for key, output in outputs(made.__class__).items():
+        # Without a port, an application has no reach.
+        with contextlib.suppress(InputError):
+            if (value := getattr(made, key)) is not None:
+                found[camel(key)] = written(output.declared, value)
+    return found
 
 
 class _Component(pulumi.ComponentResource):
@@ -120,6 +130,22 @@ def _argument_names() -> frozenset[str]:
     return frozenset(found)
 
 
+def in_camel_case(error: pulumi.RunError) -> str:
+    """A message with the names of arguments as they are on the wire."""
+    if not isinstance(error, InputError):
+        return str(error)
+    parent, dot, last = error.argument.rpartition(".")
+    if not isinstance(error, UnknownArgumentError):
+        last = _spelled(last)
+    argument = f"{_spelled(parent)}{dot}{last}"
+    return str(error.__class__(error.where, argument, error.value, _spelled(error.expected)))
+
+
+def _spelled(text: str) -> str:
+    names = _argument_names()
+    return _WORD.sub(lambda word: camel(word[0]) if word[0] in names else word[0], text)
+
+
 class _Servicer(ProviderServicer):
     async def Construct(  # noqa: N802
         self, request: provider_pb2.ConstructRequest, context: Any
@@ -133,14 +159,17 @@ class _Servicer(ProviderServicer):
         try:
             return await super().Construct(request, context)
         except pulumi.RunError as error:
-            message = spelled(str(error), _argument_names().__contains__)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, in_camel_case(error))
             raise
 
 
 def serve() -> None:
     """Serve on a free port of 127.0.0.1, whose number is the first line of the output."""
-    engine = sys.argv[1]
+    parser = argparse.ArgumentParser(description="The provider plugin dds; the engine starts it.")
+    parser.add_argument("engine", help="address of the engine")
+    parser.add_argument("--logtostderr", action="store_true", help="has no effect")
+    parser.add_argument("--tracing", help="has no effect")
+    engine = parser.parse_known_args()[0].engine
 
     async def run() -> None:
         server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)

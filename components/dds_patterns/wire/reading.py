@@ -1,6 +1,5 @@
 """From the wire: plain JSON as the values and arguments that the declarations describe."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 

@@ -1,8 +1,6 @@
 """The schema of the package: all components, and the types of their arguments and outputs."""
 
-import dataclasses
 import inspect
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
