@@ -1,6 +1,7 @@
 """The tables of arguments in the docs, generated from the declarations."""
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -85,6 +86,7 @@ def _innermost(declared: Declared) -> tuple[Declared, str]:
     return declared, suffix
 
 
+@functools.cache
 def descriptions(declaration: type) -> Mapping[str, str]:
     """The docstring of each key, including those of base classes."""
     found: dict[str, str] = {}

@@ -31,7 +31,7 @@ from dds_patterns.wire.leaf import decoded
 from dds_patterns.wire.names import camel
 from dds_patterns.wire.reading import Reading
 from dds_patterns.wire.schema import schema, version
-from dds_patterns.wire.writing import written
+from dds_patterns.wire.writing import whole, written
 
 # The SDK's own decoding makes every object that has a secret a secret as a whole.
 _WORD = re.compile(r"\b[a-z]+(_[a-z0-9]+)+\b")
@@ -102,7 +102,8 @@ def state(made: pulumi.Resource) -> dict[str, Any]:
         # Without a port, an application has no reach.
         with contextlib.suppress(InputError):
             if (value := getattr(made, key)) is not None:
-                found[camel(key)] = written(output.declared, value)
+                given = written(output.declared, value)
+                found[camel(key)] = whole(given) if output.declared.innermost.has_keys else given
     return found
 
 

@@ -14,6 +14,8 @@ import pulumi
 from google.protobuf import struct_pb2
 from pulumi.resource import DependencyResource
 
+from dds_patterns.arguments.place import DEFERRED
+
 T = TypeVar("T")
 
 # The protocol of the engine, sdk/go/common/resource/properties.go.
@@ -76,7 +78,7 @@ def _decoded(value: struct_pb2.Value, marks: Leaf) -> Any:
     if kind == "list_value":
         return [_decoded(item, marks) for item in value.list_value.values]
     plain = None if kind == "null_value" else getattr(value, str(kind))
-    if plain == _UNKNOWN:
+    if plain in (_UNKNOWN, DEFERRED):
         return replace(marks, known=False)
     if isinstance(plain, float) and plain.is_integer():
         # The protocol has only floats.

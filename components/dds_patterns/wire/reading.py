@@ -95,14 +95,18 @@ class Reading:
                 place.hidden().refuse(None, "must not be a secret: it decides what is deployed")
             self.dependencies |= leaf.dependencies
             return self.value(place, declared, leaf) if declared.form == "value" else leaf.value
-        if allowed is not None and allowed.secret:
-            return leaf.input()
-        return self._loose(leaf)
+        if allowed is None:
+            return self._loose(leaf)
+        return (leaf if allowed.secret or not self._within_value else leaf.public()).input()
 
     def _loose(self, value: Any) -> Any:
-        """A value whose shape is not known here."""
+        """A value whose shape is not known here, such as Kubernetes' own."""
         if isinstance(value, Leaf):
-            return (value.public() if self._within_value else value).input()
+            leaf = value.public() if self._within_value else value
+            if leaf.secret or not leaf.known:
+                return leaf.output()
+            self.dependencies |= leaf.dependencies
+            return leaf.value
         if isinstance(value, Mapping):
             return {key: self._loose(item) for key, item in value.items()}
         if isinstance(value, list):

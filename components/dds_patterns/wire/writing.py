@@ -1,5 +1,6 @@
 """To the wire: values and outputs as plain JSON, with Outputs where something is known later."""
 
+import asyncio
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import pulumi
 from dds_patterns.arguments import shapes
 from dds_patterns.arguments.declared import Declared, arguments_of
 from dds_patterns.arguments.deferred import is_deferred
+from dds_patterns.arguments.place import DEFERRED
 from dds_patterns.wire.names import camel
 
 
@@ -53,3 +55,33 @@ def _written(declared: Declared, value: Any) -> Any:
     if declared.items.type is pulumi.Resource:
         return [resource.urn for resource in value]
     return [written(declared.items, item) for item in value]
+
+
+def whole(value: Any) -> pulumi.Output[Any]:
+    """A wire form as one Output: a secret if it has one in it, and known.
+
+    In other languages' SDKs an object with an unknown part is unknown as a whole, so that a preview
+    could not tell what, for example, a companion listens on: such parts are the text ``DEFERRED``.
+    A secret within an object would be lost by the one of YAML.
+    """
+    return pulumi.Output.from_input(_known(value))
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, pulumi.Output):
+        return pulumi.Output(
+            value.resources(), asyncio.ensure_future(_now(value)), _true(), value.is_secret()
+        )
+    if isinstance(value, Mapping):
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return value
+
+
+async def _now(output: pulumi.Output[Any]) -> Any:
+    return await output.future() if await output.is_known() else DEFERRED
+
+
+async def _true() -> bool:
+    return True
