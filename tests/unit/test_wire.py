@@ -89,6 +89,20 @@ def test_a_component_is_the_same_from_any_language(example: Example, preview: bo
     assert there.output_secrets[""] == here.output_secrets[""]
 
 
+def in_reverse(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: in_reverse(value[key]) for key in sorted(value, reverse=True)}
+    return [in_reverse(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("example", EVERY.values(), ids=EVERY)
+def test_the_order_of_keys_makes_no_difference(example: Example) -> None:
+    # The protocol has none: another language could not keep it.
+    one = from_python(example, example.full)
+    other = from_python(example, lambda: in_reverse(example.full()))
+    assert below(other, example) == below(one, example)
+
+
 @pytest.mark.parametrize("name", sorted(EVERY.keys() - COMPONENTS.keys()))
 def test_a_resource_that_is_no_component_is_within_one(name: str) -> None:
     example = EVERY[name]

@@ -11,6 +11,7 @@ import pytest
 from dds_patterns import Application, ScheduledTask, StatefulApplication, Task
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.pods.companion import ANYWHERE
+from dds_patterns.workloads.environment import in_order
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.manifests import assert_valid, objects, policy, the
 from toolchain.graph import Graph, build
@@ -591,3 +592,20 @@ def test_a_stateful_application_without_ports_has_a_name_that_a_service_may_have
 def test_what_needs_a_port_is_refused_without_one(change: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         stateful(**{"ports": [], **change})
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, []),
+        ({"B": "1", "A": "2"}, ["A", "B"]),
+        # Kubernetes expands what is defined before.
+        ({"A": "$(B) and $(C)", "B": "$(C)", "C": "1"}, ["C", "B", "A"]),
+        ({"A": "$(B)", "B": "$(A)", "C": "$(elsewhere)"}, ["B", "A", "C"]),
+        ({"A": "$(A)", "B": 1}, ["A", "B"]),
+    ],
+)
+def test_variables_come_after_those_that_they_refer_to(
+    env: dict[str, Any], expected: list[str]
+) -> None:
+    assert in_order(env) == expected

@@ -77,9 +77,11 @@ def _list(place: Place, declared: Declared, value: Any) -> Any:
 
 def _mapping(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
     keys, kind = cast(Declared, declared.keys), cast(Declared, declared.items)
+    # Pulumi's protocol has no order of keys: it must make no difference in any language.
+    entries = sorted(plain.entries(place, value), key=lambda entry: str(entry[0]))
     return {
         resolved_value(place.a_key(), keys, key): resolved_value(place.entry(key), kind, item)
-        for key, item in plain.entries(place, value)
+        for key, item in entries
     }
 
 
