@@ -74,8 +74,8 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     logins, gateway = _two_factor(here, images, bus)
     _check(here, images, bus, pipeline, logins, gateway)
     deployment = pipeline.application.deployment.metadata["name"]
-    pulumi.export("signup", pipeline.endpoint)
-    pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
+    pulumi.export("signup", pipeline.url)
+    pulumi.export("logins", pulumi.Output.concat(logins.url, f"/{LOGIN}"))
     pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
     return pipeline
 
@@ -170,8 +170,8 @@ def _check(
             "script": (_HERE / "scripts" / "events_check.py").read_text(),
             "env": {
                 **client["env"],
-                "SIGNUP": pipeline.endpoint,
-                "LOGINS": pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"),
+                "SIGNUP": pipeline.url,
+                "LOGINS": pulumi.Output.concat(logins.url, f"/{LOGIN}"),
                 "INBOX": pulumi.Output.concat("http://", gateway.endpoint or "", "/inbox"),
                 "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
             },

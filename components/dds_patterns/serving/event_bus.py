@@ -166,6 +166,8 @@ class EventBus(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach it, with their credentials. Clients wait until the streams exist."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` for clients, from anywhere in the cluster."""
     monitoring: Reach
     """How its monitoring port is reached."""
     server: Singleton
@@ -229,7 +231,8 @@ class EventBus(pulumi.ComponentResource):
             depends_on=(*admins.depends_on, setup.job),
         )
         self.monitoring = self.server.port("monitor")
-        self.register_outputs({"server": self.reach.endpoint})
+        self.endpoint = self.reach.endpoint
+        self.register_outputs({"endpoint": self.endpoint})
 
 
 def _logins(user: str, password: Rotated) -> pulumi.Output[dict[str, str]]:

@@ -190,9 +190,9 @@ client = Application(
     },
     options,
 )
-pulumi.export("signup", pipeline.endpoint)
-pulumi.export("logins", pulumi.Output.concat(logins.endpoint, "/login.requested"))
-pulumi.export("naps", pulumi.Output.concat(logins.endpoint, "/nap.wanted"))
+pulumi.export("signup", pipeline.url)
+pulumi.export("logins", pulumi.Output.concat(logins.url, "/login.requested"))
+pulumi.export("naps", pulumi.Output.concat(logins.url, "/nap.wanted"))
 for name, made in {"steps": steps, "gateway": gateway, "codes": codes}.items():
     pulumi.export(name, pulumi.Output.concat("http://", made.endpoint or ""))
 pulumi.export("token", pulumi.Output.secret(token.value))
