@@ -53,7 +53,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "image": images.reference("nats"),
             "tools_image": images.reference("events"),
             # Longer than a code is valid, so that a redelivered event gets the same code.
-            "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
+            "buckets": [{"name": "codes", "ttl_seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
         },
         here.opts,

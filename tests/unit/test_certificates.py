@@ -127,10 +127,12 @@ KEYS: dict[str, Any] = {
 def own(key: Any, **more: Any) -> dict[str, str]:
     """A user's own authority, as another program makes it."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "own")])
-    now = datetime.datetime.now(datetime.UTC)
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
     given = {"ca": True, "identifier": b"its own way", **more}
     made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + datetime.timedelta(9))
+        x509.CertificateBuilder(
+            name, name, key.public_key(), 7, begin, begin + datetime.timedelta(9)
+        )
         .add_extension(x509.BasicConstraints(given["ca"], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier(given["identifier"]), critical=False)
         .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
@@ -182,7 +184,7 @@ def test_what_cannot_issue_is_refused_in_a_sentence(
     given = make()
     with pytest.raises(InputError, match=f"Issuer: .*{expected}") as at_once:
         Issuer(given["certificate"], given["key"])
-    assert given["key"] not in str(at_once.value)
+    assert given["key"].splitlines()[1] not in str(at_once.value)
     # Outputs are known only when the certificate is issued.
     with pytest.raises(InputError, match=expected):
         issued(given)
@@ -190,7 +192,7 @@ def test_what_cannot_issue_is_refused_in_a_sentence(
 
 def test_an_issuer_does_not_show_its_key() -> None:
     given = own(KEYS["P-384"]())
-    assert given["key"] not in repr(Issuer(given["certificate"], given["key"]))
+    assert given["key"].splitlines()[1] not in repr(Issuer(given["certificate"], given["key"]))
 
 
 def test_a_plain_key_of_an_issuer_becomes_a_secret() -> None:

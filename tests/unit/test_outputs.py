@@ -90,7 +90,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
 
 def below(resource: pulumi.Resource) -> Iterator[pulumi.Resource]:
     """Everything whose parent it is, also indirectly."""
-    for child in resource._childResources:  # type: ignore[attr-defined]
+    for child in resource._childResources:
         yield child
         yield from below(child)
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import pulumi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -172,15 +173,17 @@ class CertificateProvider(ResourceProvider):
                 x509.ExtendedKeyUsage([_PURPOSES[usage] for usage in props["usages"]]),
                 critical=False,
             )
-            .add_extension(_key_identifier(authority), critical=False)
+            .add_extension(_key_identifier(authority, authority_key.public_key()), critical=False)
         )
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in props["dns_names"]]
         names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in props["ip_addresses"]]
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # The algorithm of an Ed25519 or Ed448 signature includes its hash.
-        hashed = isinstance(authority_key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-        certificate = builder.sign(authority_key, None if hashed else hashes.SHA256())
+        # Other algorithms of signatures, such as Ed25519's, include a hash.
+        hashed = isinstance(
+            authority_key, rsa.RSAPrivateKey | dsa.DSAPrivateKey | ec.EllipticCurvePrivateKey
+        )
+        certificate = builder.sign(authority_key, hashes.SHA256() if hashed else None)
         return CreateResult(
             secrets.token_hex(8),
             {
@@ -342,12 +345,14 @@ def _diff(deciding: Sequence[str], olds: Mapping[str, Any], news: Mapping[str, A
     return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=False)
 
 
-def _key_identifier(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+def _key_identifier(
+    authority: x509.Certificate, key: CertificateIssuerPublicKeyTypes
+) -> x509.AuthorityKeyIdentifier:
     # Clients compare it with that of the authority, which an authority may form in its own way.
     try:
         own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 

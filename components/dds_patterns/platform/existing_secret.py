@@ -49,7 +49,8 @@ class ExistingSecret(pulumi.ComponentResource):
             pulumi.Output.concat(args["namespace"], "/", args["secret"]),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.values = pulumi.Output.secret(found.data).apply(_texts)
+        data: pulumi.Output[Mapping[str, str] | None] = pulumi.Output.secret(found.data)
+        self.values = data.apply(_texts)
         self._secret = args["secret"]
         self.register_outputs({"values": self.values})
 

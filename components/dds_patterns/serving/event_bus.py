@@ -92,7 +92,7 @@ class BucketArgs(TypedDict):
         ),
     ]
     """Name by which clients use it."""
-    seconds: Annotated[int, between(1, _YEAR_SECONDS)]
+    ttl_seconds: Annotated[int, between(1, _YEAR_SECONDS)]
     """Seconds after which a value expires."""
     size_mib: NotRequired[Annotated[_Megabytes, Default(16)]]
     """Maximum size in MiB."""
@@ -128,7 +128,7 @@ class EventBusArgs(TypedDict):
             Constraint(
                 "buckets of different names",
                 lambda buckets: len({bucket["name"] for bucket in buckets}) == len(buckets),
-                ([{"name": "a", "seconds": 1}, {"name": "a", "seconds": 2}],),
+                ([{"name": "a", "ttl_seconds": 1}, {"name": "a", "ttl_seconds": 2}],),
             ),
             Default(()),
         ]
@@ -309,7 +309,7 @@ def _setup_json(args: EventBusArgs) -> str:
     """The streams and buckets to create."""
     plan = {key: value for key, value in args.items() if key in _PLANNED}
     plan["buckets"] = [
-        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mib"]}
+        {"name": bucket["name"], "seconds": bucket["ttl_seconds"], "mb": bucket["size_mib"]}
         for bucket in args["buckets"]
     ]
     return json.dumps(plan, indent=1)

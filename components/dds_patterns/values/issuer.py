@@ -22,7 +22,7 @@ class Issuer:
     certificate: Later[Certificates]
     """Its certificate, PEM. Of several, the first is the one of the key."""
     key: Secret[PrivateKey] = field(repr=False)
-    """Its private key, PEM: RSA, DSA, of an elliptic curve, Ed25519 or Ed448."""
+    """Its private key, PEM, of any kind that can sign: of an elliptic curve, RSA, Ed25519."""
 
     def __post_init__(self) -> None:
         check_fields("Issuer", self)

@@ -39,7 +39,7 @@ bus = EventBus(
         "events_mib": 1,
         "dead_mib": 8,
         "records_mib": 16,
-        "buckets": [{"name": "codes", "seconds": 3600, "size_mib": 4}],
+        "buckets": [{"name": "codes", "ttl_seconds": 3600, "size_mib": 4}],
         "rotation": {
             "generation": config.get_int("generation") or 1,
             "keep_former": config.get_bool("keep_former") is not False,

@@ -160,7 +160,7 @@ EXAMPLES: dict[str, Example] = {
             "keep_dead_hours": 48,
             "records_mib": 16,
             "duplicate_seconds": 60,
-            "buckets": [{"name": "codes", "seconds": 300, "size_mib": 4}],
+            "buckets": [{"name": "codes", "ttl_seconds": 300, "size_mib": 4}],
             "password": "swordfish-of-the-clients",
             "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
             "rotation": {"generation": 1, "keep_former": True},
