@@ -37,8 +37,7 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
     {
         "adapters": Composition(
             _deferred("adapters"),
-            (*_TARGET, "scrape_interval", "slow_ms"),
-            {"scrape_interval_seconds": "scrape_interval", "slow_command_ms": "slow_ms"},
+            (*_TARGET, "scrape_interval_seconds", "slow_command_ms"),
         ),
         "ambassadors": Composition(
             _deferred("ambassadors"), (*_TARGET, "shards", "role", "policy", "persistence")

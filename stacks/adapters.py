@@ -87,18 +87,18 @@ class Adapters:
 def make(
     images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
-    scrape_interval: int,
-    slow_ms: int,
+    scrape_interval_seconds: int,
+    slow_command_ms: int,
     opts: pulumi.ResourceOptions,
 ) -> Adapters:
     """Deploy the programs, each with its adapter, and Prometheus.
 
     :param images: references by the names in IMAGES
-    :param scrape_interval: seconds between two scrapes
-    :param slow_ms: threshold of the slow logs in milliseconds
+    :param scrape_interval_seconds: seconds between two scrapes
+    :param slow_command_ms: threshold of the slow logs in milliseconds
     """
     # An exporter whose timeout is longer than Prometheus' is reported as down instead of its program.
-    patience = min(3.0, 0.8 * scrape_interval)
+    patience = min(3.0, 0.8 * scrape_interval_seconds)
     store_metrics = RedisExporter(
         "redis-metrics",
         {
@@ -124,7 +124,7 @@ def make(
             "shards": 1,
             "companions": [store_metrics.companion, store_logs.companion],
             "users": [user for user in (store_metrics.user, store_logs.user) if user is not None],
-            "slow_command_ms": slow_ms,
+            "slow_command_ms": slow_command_ms,
             "hosting": hosting,
         },
         opts,
@@ -249,7 +249,7 @@ def make(
         },
         opts,
     )
-    database = _database(images, hosting, health, database_logs, slow_ms, opts)
+    database = _database(images, hosting, health, database_logs, slow_command_ms, opts)
     logs = (store_logs, web_logs, database_logs)
     exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
     adapters = (*exporters, *logs, health)
@@ -259,7 +259,7 @@ def make(
             "image": images["prometheus"],
             "jobs": [adapter.job for adapter in adapters],
             "alerts": [alert for adapter in adapters for alert in adapter.alerts],
-            "scrape_interval_seconds": scrape_interval,
+            "scrape_interval_seconds": scrape_interval_seconds,
             "hosting": hosting,
         },
         opts,
@@ -281,10 +281,12 @@ def deploy(settings: Settings) -> None:
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(images, here.hosting, settings.scrape_interval, settings.slow_ms, here.opts)
+    made = make(
+        images, here.hosting, settings.scrape_interval_seconds, settings.slow_command_ms, here.opts
+    )
     health = made.jobs["database-health"].reach
     # For DNS, a scrape of each and an evaluation of the rules.
-    seconds = 100 + 6 * settings.scrape_interval
+    seconds = 100 + 6 * settings.scrape_interval_seconds
     SmokeTest(
         "adapters-check",
         {
@@ -325,7 +327,7 @@ def _database(
     hosting: Hosting,
     health: MySqlHealth,
     logs: LogAdapter,
-    slow_ms: int,
+    slow_command_ms: int,
     opts: pulumi.ResourceOptions,
 ) -> StatefulApplication:
     root = Password("database-root").value
@@ -345,7 +347,7 @@ def _database(
                 "--max-connections=40",
                 "--slow-query-log=ON",
                 f"--slow-query-log-file={_SLOW_LOG}",
-                f"--long-query-time={slow_ms / 1000:g}",
+                f"--long-query-time={slow_command_ms / 1000:g}",
             ],
             "secret_files": {_SETUP: setup},
             # The data is deleted with the pod: this database is for demonstration only.

@@ -92,10 +92,10 @@ def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output
     """The plan for the check: the shard of each of its keys."""
 
     def text(known: Sequence[Any]) -> str:
-        ring, statistics, *addresses = known
+        ring, endpoint, statistics, *addresses = known
         return json.dumps(
             {
-                "ambassador": ambassador.endpoint,
+                "ambassador": endpoint,
                 "statistics": statistics,
                 "prefix": _PREFIX,
                 "shards": [
@@ -109,7 +109,10 @@ def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output
         )
 
     return pulumi.Output.all(
-        ambassador.ring, ambassador.statistics.endpoint, *store.reach.endpoints
+        ambassador.ring,
+        ambassador.endpoint,
+        ambassador.statistics.endpoint,
+        *store.reach.endpoints,
     ).apply(text)
 
 

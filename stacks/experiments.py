@@ -7,7 +7,6 @@ connects to the database: with ``dds:database`` the unchanged application uses a
 
 import dataclasses
 import ipaddress
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -210,7 +209,7 @@ def deploy(settings: Settings) -> None:
         {
             "image": images["toolbox"],
             "script": _CHECK.read_text(),
-            "env": {"PLAN": json.dumps(plan)},
+            "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "companions": [made.splitter.companion, made.broker.companion],
             "covers": [made.front.deployment.spec, made.counter.deployment.spec],
             "hosting": here.hosting,

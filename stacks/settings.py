@@ -137,9 +137,9 @@ class Settings:
     """Certificates of the trusted authorities, PEM. By default the public ones."""
     topz_port: _Port = 0
     """Port of the composition ``topz`` on 127.0.0.1. 0 is derived from the checkout's path."""
-    scrape_interval: Annotated[int, between(1, 300)] = 5
+    scrape_interval_seconds: Annotated[int, between(1, 300)] = 5
     """Seconds between two scrapes of Prometheus in ``adapters``."""
-    slow_ms: Annotated[int, between(0, 3_600_000)] = 10
+    slow_command_ms: Annotated[int, between(0, 3_600_000)] = 10
     """Threshold in milliseconds of the slow logs in ``adapters``."""
     certificate_generation: Annotated[int, between(1, 1_000_000)] = 1
     """A changed number rotates the certificate in ``sidecars``."""

@@ -52,7 +52,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "image": images.reference("nats"),
             "tools_image": images.reference("events"),
             # Longer than a code is valid, so that a redelivered event gets the same code.
-            "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
+            "buckets": [{"name": "codes", "ttl_seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
         },
         here.opts,
@@ -73,8 +73,8 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     logins, gateway = _two_factor(here, images, bus)
     _check(here, images, bus, pipeline, logins, gateway)
     deployment = pipeline.application.deployment.metadata["name"]
-    pulumi.export("signup", pipeline.endpoint)
-    pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
+    pulumi.export("signup", pipeline.url)
+    pulumi.export("logins", pulumi.Output.concat(logins.url, f"/{LOGIN}"))
     pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
     return pipeline
 
@@ -169,8 +169,8 @@ def _check(
             "script": (_HERE / "scripts" / "events_check.py").read_text(),
             "env": {
                 **client["env"],
-                "SIGNUP": pipeline.endpoint,
-                "LOGINS": pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"),
+                "SIGNUP": pipeline.url,
+                "LOGINS": pulumi.Output.concat(logins.url, f"/{LOGIN}"),
                 "INBOX": pulumi.Output.concat("http://", gateway.endpoint or "", "/inbox"),
                 "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
             },

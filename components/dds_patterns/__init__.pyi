@@ -98,6 +98,7 @@ from .single_node.twemproxy import TwemproxyAmbassador as TwemproxyAmbassador
 from .single_node.twemproxy import TwemproxyAmbassadorArgs as TwemproxyAmbassadorArgs
 from .values.flow import Flow as Flow
 from .values.flow import Next as Next
+from .values.issuer import Issuer as Issuer
 from .values.metrics import Alert as Alert
 from .values.metrics import ScrapeJob as ScrapeJob
 from .values.peers import NetworkArgs as NetworkArgs

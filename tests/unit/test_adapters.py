@@ -745,7 +745,7 @@ def test_the_composition_is_valid_hardened_and_in_its_namespace(preview: bool) -
         lambda: deploy(Settings.load()),
         preview=preview,
         stack="adapters",
-        config={"dds:scrape_interval": "2", "dds:slow_ms": "5"},
+        config={"dds:scrape_interval_seconds": "2", "dds:slow_command_ms": "5"},
         references={
             "organization/dds/cluster": {"kubeconfig": Secret("k"), "registry": "localhost:5000"}
         },

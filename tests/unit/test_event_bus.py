@@ -48,7 +48,7 @@ FULL: dict[str, Any] = {
     "keep_dead_hours": 48,
     "records_mib": 16,
     "duplicate_seconds": 60,
-    "buckets": [{"name": "codes", "seconds": 300, "size_mib": 4}],
+    "buckets": [{"name": "codes", "ttl_seconds": 300, "size_mib": 4}],
     "clients": [{"pods": {"role": "web"}}],
     "metrics_clients": [{"pods": {"app": "prometheus"}}],
     "hosting": {
@@ -276,9 +276,9 @@ def test_passwords_that_are_given_are_taken() -> None:
     [
         ({"hosting": {"storage": {"size": "100Mi"}}}, "must be at least 448Mi"),
         ({"events_mib": 1024, "hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1408Mi"),
-        ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
-        ({"buckets": [{"name": "a", "seconds": 1}] * 2}, "must be buckets of different names"),
-        ({"buckets": [{"name": "a", "second": 1}]}, "did you mean seconds"),
+        ({"buckets": [{"name": "Codes", "ttl_seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
+        ({"buckets": [{"name": "a", "ttl_seconds": 1}] * 2}, "must be buckets of different names"),
+        ({"buckets": [{"name": "a", "ttl_second": 1}]}, "did you mean ttl_seconds"),
         # It would delete the data.
         ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
     ],

@@ -414,11 +414,15 @@ def test_pods_have_names_that_stay() -> None:
     )
 
 
-def test_a_replica_has_a_host_name() -> None:
-    hosts = []
-    given: Any = {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]}
-    build(lambda: hosts.append(StatefulApplication("db", given).host(2)))
-    assert hosts == ["db-2.db"]
+@pytest.mark.parametrize("known", [True, False], ids=["plain", "an Output"])
+def test_each_replica_has_a_host_name(known: bool) -> None:
+    def program() -> None:
+        replicas: Any = 2 if known else pulumi.Output.from_input(2.0)
+        pulumi.export(
+            "hosts", StatefulApplication("db", {"image": IMAGE, "replicas": replicas}).hosts
+        )
+
+    assert build(program).outputs[""]["hosts"] == ["db-0.db", "db-1.db"]
 
 
 def test_storage_is_a_claim_for_each_replica_that_outlives_it() -> None:

@@ -90,7 +90,7 @@ def relay(name: str) -> Companion:
 authority = Authority("authority", {}, options)
 ways: dict[str, dict[str, Reach]] = {}
 for name, server in servers.items():
-    certificate = Certificate(name, {"authority": authority, "dns_names": [name]}, options)
+    certificate = Certificate(name, {"authority": authority.issuer, "dns_names": [name]}, options)
     tls = TlsSidecar(
         f"{name}-tls",
         {

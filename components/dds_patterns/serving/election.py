@@ -95,7 +95,7 @@ class Election(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod."""
     key: pulumi.Output[str]
     """etcd's key, or the Lease's name."""
@@ -123,7 +123,7 @@ class Election(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.endpoint = f"{LOOPBACK}:{args['port']}"
+        self.endpoint = Reach.local(args["port"]).endpoint
         program = _program(where, name, args)
         access: dict[str, Any]
         if args["backend"] == "etcd":

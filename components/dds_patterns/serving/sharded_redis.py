@@ -98,6 +98,8 @@ class ShardedRedis(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach the shards, one endpoint each, with the password and the topology."""
+    endpoints: pulumi.Output[list[str]]
+    """``host:port`` of each shard."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
     password: pulumi.Output[str] | None
@@ -139,10 +141,12 @@ class ShardedRedis(pulumi.ComponentResource):
             shards["credentials"] = Credentials(self.password)
         made = ShardSet(name, shards, own)
         self.reach, self.plan, (self.application,) = made.reach, made.plan, made.applications
+        self.endpoints = made.endpoints
         self.register_outputs(
             {
-                "shares": dict(zip(self.plan.names, self.plan.shares, strict=True)),
+                "endpoints": self.endpoints,
                 "password": self.password,
+                "admin_password": self.admin_password,
             }
         )
 

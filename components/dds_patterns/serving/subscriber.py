@@ -131,18 +131,17 @@ class Delivering(pulumi.ComponentResource):
 
     application: Application
     """The pods that deliver."""
-    endpoint: pulumi.Output[str]
+    url: pulumi.Output[str]
     """URL for POST requests, each of which publishes an event; for a Subscriber the topic is appended:
-    ``<endpoint>/<topic>``."""
+    ``<url>/<topic>``."""
     reach: Reach
-    """How publishers reach it; its ``url`` is the endpoint."""
+    """How publishers reach it, with the same ``url``."""
 
     def _deliver(self, name: str, workload: ApplicationArgs, path: str) -> None:
         """Register the pods."""
         self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint = pulumi.Output.concat("http://", self.application.endpoint or "", path)
+        self.url = pulumi.Output.concat("http://", self.application.endpoint or "", path)
         self.reach = self.application.reach.at(path)
-        self.register_outputs({"endpoint": self.endpoint})
 
 
 class Subscriber(Delivering):
@@ -177,6 +176,7 @@ class Subscriber(Delivering):
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
         self._deliver(name, workload, _PATH)
+        self.register_outputs({"url": self.url})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod."""
     reach: Reach
     """The same for a companion, with the credentials."""
@@ -54,11 +54,11 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             opts,
         )
         store = args["store"]
-        self.endpoint = pool.listen
         self.reach = dataclasses.replace(
             Reach.local(args["listen_port"], app_protocol=pool.protocol),
             credentials=store.credentials,
         )
+        self.endpoint = self.reach.endpoint
         self.statistics = Reach.local(args["stats_port"])
         self.ring = pool.ring(store.endpoints)
         self.companion = program(

@@ -149,7 +149,7 @@ def _function() -> dict[str, Any]:
         "timeout_seconds": 20,
         "min_scale": 2,
         "max_scale": 5,
-        "target_utilization": 80,
+        "target_cpu_percent": 80,
         "scale_down_seconds": 30,
         "env": {"MODE": "full", "URL": "http://$(MODE)", "BOTH": "$(URL) $(MODE)"},
         "files": {"/etc/app/app.conf": "a"},
