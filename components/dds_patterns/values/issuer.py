@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dds_patterns.arguments import Later, Secret, check_fields
+from dds_patterns.arguments.pem import Certificates, PrivateKey
 from dds_patterns.arguments.place import Place
-from dds_patterns.values.pem import Certificates, PrivateKey
 
 
 @dataclass(frozen=True)
