@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,9 @@ from tests.live.support.variants import built_images
 
 IN_YAML, IN_PYTHON = (ROOT / "examples" / name for name in ("ambassador-yaml", "ambassador"))
 IMAGES = ("redis", "twemproxy", "toolbox")
-HIT = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/hits/me').read().decode())"
+HIT = (
+    "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/hits/me').read().decode())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,9 @@ def test_the_python_program_finds_nothing_to_change(program: Stack, kube: Kube) 
     assert made.changed == planned
     assert len([urn for urn in planned if "kubernetes:apps/v1:" in urn]) == 2
     namespace = program.outputs()["namespace"]
-    pod = next(p for p in kube.pods(namespace, {"app.kubernetes.io/instance": "counter"}) if p.ready)
+    pod = next(
+        p for p in kube.pods(namespace, {"app.kubernetes.io/instance": "counter"}) if p.ready
+    )
     hits = [json.loads(kube.run(pod, "counter", ["python3", "-c", HIT]))["hits"] for _ in range(2)]
     assert hits[1] == hits[0] + 1
     assert program.up().changed == {}

@@ -170,7 +170,9 @@ def read_when_ready(props: dict[str, Any]) -> str:
         time.sleep(_POLL_SECONDS)
 
 
-class _Provider(ResourceProvider):
+class KubeconfigProvider(ResourceProvider):
+    """Waits until the cluster is ready, and reads its kubeconfig."""
+
     # The provider carries no secret; as a secret it would look changed in every diff.
     serialize_as_secret_always = False
 
@@ -215,7 +217,7 @@ class Kubeconfig(Resource, name="Kubeconfig"):
         """
         secret = pulumi.ResourceOptions(additional_secret_outputs=["content"])
         super().__init__(
-            _Provider(),
+            KubeconfigProvider(),
             name,
             {
                 "cluster": cluster,
