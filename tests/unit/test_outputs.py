@@ -78,7 +78,11 @@ def annotated(kind: type) -> dict[str, Any]:
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("dds_patterns."):
             found |= inspect.get_annotations(base)
-    return {name: kind for name, kind in found.items() if not name.startswith("_")}
+    return {
+        name: kind
+        for name, kind in found.items()
+        if not name.startswith("_") and typing.get_origin(kind) is not typing.ClassVar
+    }
 
 
 def members(kind: type) -> Iterator[tuple[str, Any]]:
