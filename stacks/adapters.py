@@ -155,7 +155,7 @@ def make(
             "image": images["toolbox"],
             "command": ["python3", "/opt/examples/counter.py"],
             "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
-            "secret_files": {_PASSWORD_FILE: _known(store.password)},
+            "secret_files": {_PASSWORD_FILE: store.password},
             "ports": [{"name": "http", "port": 8080}],
             "clients": [{}],
             "readiness": {"path": "/readyz"},

@@ -55,8 +55,8 @@ def deploy(settings: Settings) -> None:
         proxy_args["role"] = settings.role
     ambassador = TwemproxyAmbassador("twemproxy", proxy_args, here.opts)
 
-    secret_files = {} if store.password is None else {_PASSWORD_FILE: store.password}
-    environment = {} if store.password is None else {"PASSWORD_FILE": _PASSWORD_FILE}
+    secret_files = {_PASSWORD_FILE: store.password}
+    environment = {"PASSWORD_FILE": _PASSWORD_FILE}
     example_args: ApplicationArgs = {
         "image": images.reference("toolbox"),
         "command": ["python3", "/opt/examples/counter.py"],

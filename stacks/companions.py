@@ -68,8 +68,6 @@ def make(
     :param more: further companions, whose ports must be free
     """
     store = ShardedRedis("store", {"image": images["redis"], "shards": 2, "hosting": hosting}, opts)
-    if store.password is None:
-        raise RuntimeError("the store has a password")
     ambassador = TwemproxyAmbassador(
         "twemproxy",
         {

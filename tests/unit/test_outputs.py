@@ -139,7 +139,8 @@ def test_every_attribute_is_declared_and_every_declared_one_is_set(
 
 @every_component
 def test_every_attribute_is_described(example: Example) -> None:
-    said = descriptions(example.component)
+    component: Any = example.component
+    said = descriptions(component)
     for name, kind in annotated(example.component).items():
         assert said.get(name), f"{name} has no docstring"
         assert not isinstance(kind, str)

@@ -27,7 +27,10 @@ def on_the_wire(value: Callable[[], Any], preview: bool = False) -> struct_pb2.S
         found.append(await rpc.serialize_properties(value(), {}, keep_output_values=True))
         return ""
 
-    build(lambda: pulumi.Output.from_input(serialised()), preview=preview)
+    def program() -> pulumi.Output[str]:
+        return pulumi.Output.from_input(serialised())
+
+    build(program, preview=preview)
     return found[0]
 
 

@@ -95,7 +95,7 @@ def descriptions(declaration: type) -> Mapping[str, str]:
     for base in definition.bases:
         # A TypedDict does not know its bases in every version of Python; its source names them.
         inherited = getattr(sys.modules[declaration.__module__], ast.unparse(base), None)
-        if inspect.isclass(inherited):
+        if isinstance(inherited, type):
             found |= descriptions(inherited)
     for statement, following in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):

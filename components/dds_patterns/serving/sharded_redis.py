@@ -102,10 +102,10 @@ class ShardedRedis(pulumi.ComponentResource):
     """``host:port`` of each shard."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
-    password: pulumi.Output[str] | None
-    """What clients send with AUTH; a secret. None without ``auth``."""
-    admin_password: pulumi.Output[str] | None
-    """Password of the user ``admin``; a secret. None without ``auth``."""
+    password: pulumi.Output[str]
+    """What clients send with AUTH; a secret. Empty without ``auth``."""
+    admin_password: pulumi.Output[str]
+    """Password of the user ``admin``; a secret. Empty without ``auth``."""
     application: StatefulApplication
     """The servers."""
 
@@ -128,8 +128,7 @@ class ShardedRedis(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.password = None
-        self.admin_password = None
+        self.password = self.admin_password = pulumi.Output.from_input("")
         passwords: list[Rotated] = []
         if args["auth"]:
             clients = _password(args, "password", f"{name}-password", own)
@@ -137,7 +136,7 @@ class ShardedRedis(pulumi.ComponentResource):
             passwords = [clients, admin]
             self.password, self.admin_password = clients.value, admin.value
         shards = _shards(args, passwords)
-        if self.password is not None:
+        if passwords:
             shards["credentials"] = Credentials(self.password)
         made = ShardSet(name, shards, own)
         self.reach, self.plan, (self.application,) = made.reach, made.plan, made.applications

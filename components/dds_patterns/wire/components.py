@@ -40,7 +40,6 @@ class Output(NamedTuple):
     says: str
 
 
-@functools.cache
 def outputs(component: type[pulumi.Resource]) -> Mapping[str, Output]:
     """The public attributes and properties of a component that have a wire form.
 

@@ -56,4 +56,5 @@ def _output(process: subprocess.Popen[bytes]) -> Iterator[Any]:
         name, line = lines.get()
         open_streams -= not line
         if line:
-            yield language_pb2.RunPluginResponse(**{name: line})
+            output: Any = {name: line}
+            yield language_pb2.RunPluginResponse(**output)
