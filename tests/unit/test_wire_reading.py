@@ -8,13 +8,15 @@ import pytest
 from google.protobuf import struct_pb2
 from pulumi.resource import DependencyResource
 
-from dds_patterns import Application, Companion, Reach
+from dds_patterns import Application, Companion, Reach, ShardedRedis
 from dds_patterns.arguments import InputError
+from dds_patterns.arguments.place import DEFERRED
 from dds_patterns.pods.companion import Listener
 from dds_patterns.values.reach import Credentials
 from dds_patterns.wire import from_wire, to_wire
-from dds_patterns.wire.host import constructed, in_camel_case
+from dds_patterns.wire.host import constructed, state
 from dds_patterns.wire.leaf import Leaf, decoded
+from dds_patterns.wire.messages import in_camel_case
 from tests.unit.support.examples import IMAGE
 from toolchain.graph import Graph, build
 
@@ -55,7 +57,7 @@ ON_OTHER = frozenset([URN])
         ({"a": [1, {"b": "x"}]}, {"a": [1, {"b": "x"}]}),
         (UNKNOWN, Leaf(known=False)),
         (secret("x"), Leaf("x", secret=True)),
-        (secret({"a": "x", "b": ["y"]}), {"a": Leaf("x", secret=True), "b": [Leaf("y", secret=True)]}),
+        (secret({"a": "x", "b": [secret("y")]}), {"a": Leaf("x", in_secret=True), "b": [Leaf("y", secret=True, in_secret=True)]}),
         (secret(UNKNOWN), Leaf(known=False, secret=True)),
         (output(URN, value=3), Leaf(3, dependencies=ON_OTHER)),
         (output(URN, value="x", secret=True), Leaf("x", secret=True, dependencies=ON_OTHER)),
@@ -166,6 +168,26 @@ def test_an_object_that_an_sdk_made_secret_as_a_whole_keeps_its_own_secrets_only
     assert URN in there.one("Deployment").dependencies
 
 
+def test_a_value_has_its_shape_in_a_preview_and_is_secret_as_a_whole() -> None:
+    def program() -> None:
+        store = ShardedRedis("store", {"image": IMAGE, "shards": 2, "role": "cache"})
+        for key, value in state(store).items():
+            pulumi.export(key, value)
+
+    graph = build(program, preview=True)
+    given = graph.outputs[""]
+    assert given["reach"]["credentials"] == {"password": DEFERRED}
+    assert given["reach"]["topology"]["shards"] == given["plan"]["names"]
+    # An output by itself is unknown, as every other.
+    assert isinstance(given["password"], pulumi.output.Unknown)
+    assert graph.output_secrets[""] >= {"reach", "password"}
+    assert received({"key": DEFERRED}) == {"key": Leaf(known=False)}
+
+
+def companion_with(variable: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "x", "containers": [{"name": "x", "image": IMAGE, "env": [variable]}]}
+
+
 def refusal(**inputs: Any) -> str:
     with pytest.raises(InputError) as refused:
         application(**inputs)
@@ -198,6 +220,15 @@ def refusal(**inputs: Any) -> str:
         ({"application": output(URN)}, "application is <known only later>; must be a plain value"),
         ({"companions": UNKNOWN}, "companions is <known only later>; must be a plain value"),
         ({"env": {"A": secret("x")}}, "env[A] is <secret>; must not be a secret"),
+        # What is secret by itself is one in a value as well.
+        (
+            {"companions": [companion_with({"name": "A", "value": secret("x")})]},
+            "is <secret>; must not be a secret",
+        ),
+        (
+            {"companions": secret([{"name": secret("x"), "containers": []}])},
+            "companions[0].name is <secret>; must not be a secret",
+        ),
         ({"hosting": {"nodeSelector": "x"}}, "hosting.nodeSelector is 'x'; must be a mapping"),
         (
             {"companions": [{"name": "x", "containers": [{"nme": "x"}]}]},

@@ -7,9 +7,7 @@ component's inputs to the class that Python programs use.
 import argparse
 import asyncio
 import contextlib
-import functools
 import json
-import re
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -23,18 +21,17 @@ from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from dds_patterns.arguments.constraints import nearest
-from dds_patterns.arguments.declared import arguments_of
-from dds_patterns.arguments.errors import InputError, UnknownArgumentError
+from dds_patterns.arguments.errors import InputError
 from dds_patterns.arguments.place import Place
 from dds_patterns.wire.components import components, declaration, outputs
 from dds_patterns.wire.leaf import decoded
+from dds_patterns.wire.messages import in_camel_case
 from dds_patterns.wire.names import camel
 from dds_patterns.wire.reading import Reading
 from dds_patterns.wire.schema import schema, version
 from dds_patterns.wire.writing import whole, written
 
-# The SDK's own decoding makes every object that has a secret a secret as a whole.
-_WORD = re.compile(r"\b[a-z]+(_[a-z0-9]+)+\b")
+# Past the SDK, whose decoding spreads a secret to all objects around it.
 _INPUTS: ContextVar[Mapping[str, Any]] = ContextVar("inputs")
 
 
@@ -112,39 +109,6 @@ class _Component(pulumi.ComponentResource):
 
     def __init__(self, kind: str, name: str, opts: pulumi.ResourceOptions) -> None:
         super().__init__(f"dds:index:{kind}", name, None, opts)
-
-
-@functools.cache
-def _argument_names() -> frozenset[str]:
-    kinds = [declaration(kind) for kind in components().values()]
-    found: set[str] = set()
-    seen: set[Any] = set()
-    while kinds:
-        kind = kinds.pop()
-        if kind in seen:
-            continue
-        seen.add(kind)
-        for key, declared in arguments_of(kind).items():
-            found.add(key)
-            if declared.innermost.has_keys:
-                kinds.append(declared.innermost.type)
-    return frozenset(found)
-
-
-def in_camel_case(error: pulumi.RunError) -> str:
-    """A message with the names of arguments as they are on the wire."""
-    if not isinstance(error, InputError):
-        return str(error)
-    parent, dot, last = error.argument.rpartition(".")
-    if not isinstance(error, UnknownArgumentError):
-        last = _spelled(last)
-    argument = f"{_spelled(parent)}{dot}{last}"
-    return str(error.__class__(error.where, argument, error.value, _spelled(error.expected)))
-
-
-def _spelled(text: str) -> str:
-    names = _argument_names()
-    return _WORD.sub(lambda word: camel(word[0]) if word[0] in names else word[0], text)
 
 
 class _Servicer(ProviderServicer):

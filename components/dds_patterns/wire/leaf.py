@@ -1,8 +1,7 @@
 """What arrives at a provider: plain JSON, with leaves that are unknown, secret or depend on something.
 
 The engine marks any part of a value as secret, unknown or dependent, with its own signatures. Here
-only leaves are marked, so that the shape of a value is plain wherever it is known: SDKs mark whole
-objects that have a secret somewhere in them.
+only leaves are marked, so that the shape of a value is plain wherever it is known.
 """
 
 import asyncio
@@ -33,22 +32,16 @@ class Leaf:
     value: Any = None
     known: bool = True
     secret: bool = False
+    """Whether it is a secret itself."""
+    in_secret: bool = False
+    """Whether it is part of an object that is a secret as a whole."""
     dependencies: frozenset[str] = frozenset()
     """URNs."""
 
-    def public(self) -> "Leaf":
-        """The same without being a secret."""
-        return replace(self, secret=False)
-
-    def output(self) -> "pulumi.Output[Any]":
+    def output(self, *, secret: bool) -> pulumi.Output[Any]:
         """As an Output with the same marks."""
         resources: set[pulumi.Resource] = {DependencyResource(urn) for urn in self.dependencies}
-        return pulumi.Output(_now(resources), _now(self.value), _now(self.known), _now(self.secret))
-
-    def input(self) -> Any:
-        """The plain value where nothing is marked, otherwise an Output."""
-        marked = self.secret or self.dependencies or not self.known
-        return self.output() if marked else self.value
+        return pulumi.Output(_now(resources), _now(self.value), _now(self.known), _now(secret))
 
 
 def _now(value: T) -> "asyncio.Future[T]":
@@ -76,14 +69,19 @@ def _decoded(value: struct_pb2.Value, marks: Leaf) -> Any:
     if kind == "struct_value":
         return _struct(value.struct_value.fields, marks)
     if kind == "list_value":
-        return [_decoded(item, marks) for item in value.list_value.values]
+        return [_decoded(item, _inside(marks)) for item in value.list_value.values]
     plain = None if kind == "null_value" else getattr(value, str(kind))
     if plain in (_UNKNOWN, DEFERRED):
         return replace(marks, known=False)
     if isinstance(plain, float) and plain.is_integer():
         # The protocol has only floats.
         plain = int(plain)
-    return replace(marks, value=plain) if marks.secret or marks.dependencies else plain
+    return plain if marks == Leaf() else replace(marks, value=plain)
+
+
+def _inside(marks: Leaf) -> Leaf:
+    """The marks of a part of what has these."""
+    return replace(marks, secret=False, in_secret=marks.secret or marks.in_secret)
 
 
 def _struct(fields: Mapping[str, struct_pb2.Value], marks: Leaf) -> Any:
@@ -104,4 +102,4 @@ def _struct(fields: Mapping[str, struct_pb2.Value], marks: Leaf) -> Any:
     if signature == _RESOURCE:
         return _decoded(fields["urn"], marks)
     # The protocol has no order of keys: this one is the same on every run.
-    return {key: _decoded(fields[key], marks) for key in sorted(fields) if key != _SIGNATURE}
+    return {key: _decoded(fields[key], _inside(marks)) for key in sorted(fields)}

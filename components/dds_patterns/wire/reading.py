@@ -35,8 +35,8 @@ class Reading:
     def __init__(self) -> None:
         self.dependencies: set[str] = set()
         """URNs of the resources that plain values depend on."""
-        # Values are made by components, which keep secrets where they are declared. A mark on
-        # another part comes from an SDK that marks whole objects.
+        # Components give a value that has a secret as a secret as a whole; within it, what is
+        # declared as one is.
         self._within_value = False
 
     def arguments(self, place: Place, declaration: type, value: Any) -> Any:
@@ -91,22 +91,26 @@ class Reading:
     def _leaf(self, place: Place, declared: Declared, leaf: Leaf) -> Any:
         allowed = declared.deferrable
         if allowed is None and leaf.known and declared.form not in ("any", "kubernetes"):
-            if leaf.secret and not self._within_value:
+            if self._is_secret(leaf):
                 place.hidden().refuse(None, "must not be a secret: it decides what is deployed")
             self.dependencies |= leaf.dependencies
             return self.value(place, declared, leaf) if declared.form == "value" else leaf.value
         if allowed is None:
             return self._loose(leaf)
-        return (leaf if allowed.secret or not self._within_value else leaf.public()).input()
+        secret = self._is_secret(leaf) or (allowed.secret and leaf.in_secret)
+        marked = secret or leaf.dependencies or not leaf.known
+        return leaf.output(secret=secret) if marked else leaf.value
+
+    def _is_secret(self, leaf: Leaf) -> bool:
+        return leaf.secret or (leaf.in_secret and not self._within_value)
 
     def _loose(self, value: Any) -> Any:
         """A value whose shape is not known here, such as Kubernetes' own."""
         if isinstance(value, Leaf):
-            leaf = value.public() if self._within_value else value
-            if leaf.secret or not leaf.known:
-                return leaf.output()
-            self.dependencies |= leaf.dependencies
-            return leaf.value
+            if (secret := self._is_secret(value)) or not value.known:
+                return value.output(secret=secret)
+            self.dependencies |= value.dependencies
+            return value.value
         if isinstance(value, Mapping):
             return {key: self._loose(item) for key, item in value.items()}
         if isinstance(value, list):
