@@ -23,7 +23,6 @@ from dds_patterns import (
     SmokeTest,
     Subscriber,
 )
-from dds_patterns.serving.event_bus import bus_client
 from stacks.target import Target
 
 IMAGES = ("nats", "events", "function", "toolbox")
@@ -50,7 +49,7 @@ def deploy_events(here: Target) -> Pipeline:
         "bus",
         {
             # Longer than a code is valid, so that a redelivered event gets the same code.
-            "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
+            "buckets": [{"name": "codes", "ttl_seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
         },
         here.opts,
@@ -70,8 +69,8 @@ def deploy_events(here: Target) -> Pipeline:
     logins, gateway = _two_factor(here, bus)
     _check(here, bus, pipeline, logins, gateway)
     deployment = pipeline.application.deployment.metadata["name"]
-    pulumi.export("signup", pipeline.endpoint)
-    pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
+    pulumi.export("signup", pipeline.url)
+    pulumi.export("logins", pulumi.Output.concat(logins.url, f"/{LOGIN}"))
     pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
     return pipeline
 
@@ -104,7 +103,7 @@ def _two_factor(here: Target, bus: Reach) -> tuple[Subscriber, Application]:
         },
         here.opts,
     )
-    store = bus_client(here.images.reference("events"), "codes", bus)
+    store = EventBus.client(here.images.reference("events"), "codes", bus)
     codes_args: ApplicationArgs = {
         **store,  # type: ignore[typeddict-item]
         "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
@@ -154,7 +153,7 @@ def _check(
     logins: Subscriber,
     gateway: Application,
 ) -> None:
-    client = bus_client(here.images.reference("events"), "trace", bus)
+    client = EventBus.client(here.images.reference("events"), "trace", bus)
     SmokeTest(
         "events-check",
         {
@@ -162,8 +161,8 @@ def _check(
             "script": (_HERE / "scripts" / "events_check.py").read_text(),
             "env": {
                 **client["env"],
-                "SIGNUP": pipeline.endpoint,
-                "LOGINS": pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"),
+                "SIGNUP": pipeline.url,
+                "LOGINS": pulumi.Output.concat(logins.url, f"/{LOGIN}"),
                 "INBOX": pulumi.Output.concat("http://", gateway.endpoint or "", "/inbox"),
                 "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
             },

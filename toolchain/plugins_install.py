@@ -59,6 +59,7 @@ PROVIDERS = (
 LANGUAGE = (
     Plugin("language", "python", builds.PULUMI_VERSION, "toolchain.plugins.language_python"),
     Plugin("resource", "pulumi-python", builds.PULUMI_VERSION, "pulumi.dynamic"),
+    Plugin("language", "yaml", builds.YAML_VERSION, "toolchain.plugins.language_yaml"),
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dds_patterns import Application, Companion, InputError, Topz
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.images import PROGRAMS
@@ -86,7 +86,7 @@ def test_upstream_images_are_pinned_and_those_that_are_tested() -> None:
         if reference is not None:
             # In full, since not every node completes a name.
             assert "." in reference.partition("/")[0]
-            resolve(Place(name), read(Image), reference)
+            resolved_value(Place(name), read(Image), reference)
     assert PROGRAMS["nats"] == f"docker.io/library/{NATS.reference}"
 
 

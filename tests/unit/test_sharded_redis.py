@@ -13,8 +13,8 @@ import pytest
 
 from dds_patterns import Application, ShardedRedis, TwemproxyAmbassador
 from dds_patterns.arguments.errors import InputError
+from dds_patterns.sharding import forecast, movement, plan
 from dds_patterns.values.redis_user import RedisUser
-from dds_patterns.values.ring import forecast, movement, plan
 from dds_patterns.values.topology import Topology
 from tests.ports import free_port
 from tests.unit.support.hardening import violations

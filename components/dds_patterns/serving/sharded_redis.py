@@ -27,11 +27,11 @@ from dds_patterns.pods.companion import Companion
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
 from dds_patterns.pods.images import image_of
 from dds_patterns.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
+from dds_patterns.sharding import RingPlan
 from dds_patterns.single_node.twemproxy_pool import ROLES
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisPassword, RedisUser, hashed
-from dds_patterns.values.ring import RingPlan
 from dds_patterns.workloads.stateful import StatefulApplication
 
 PORT = 6379
@@ -99,6 +99,8 @@ class ShardedRedis(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach the shards, one endpoint each, with the password and the topology."""
+    endpoints: pulumi.Output[list[str]]
+    """``host:port`` of each shard."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
     password: pulumi.Output[str] | None
@@ -140,10 +142,12 @@ class ShardedRedis(pulumi.ComponentResource):
             shards["credentials"] = Credentials(self.password)
         made = ShardSet(name, shards, own)
         self.reach, self.plan, (self.application,) = made.reach, made.plan, made.applications
+        self.endpoints = made.endpoints
         self.register_outputs(
             {
-                "shares": dict(zip(self.plan.names, self.plan.shares, strict=True)),
+                "endpoints": self.endpoints,
                 "password": self.password,
+                "admin_password": self.admin_password,
             }
         )
 
