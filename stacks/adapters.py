@@ -85,7 +85,6 @@ class Adapters:
 
 
 def make(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     scrape_interval_seconds: int,
     slow_command_ms: int,
@@ -93,16 +92,16 @@ def make(
 ) -> Adapters:
     """Deploy the programs, each with its adapter, and Prometheus.
 
-    :param images: references by the names in IMAGES
+    :param hosting: with the images in IMAGES
     :param scrape_interval_seconds: seconds between two scrapes
     :param slow_command_ms: threshold of the slow logs in milliseconds
     """
     # An exporter whose timeout is longer than Prometheus' is reported as down instead of its program.
+    images = hosting["images"]
     patience = min(3.0, 0.8 * scrape_interval_seconds)
     store_metrics = RedisExporter(
         "redis-metrics",
         {
-            "image": images["redis-exporter"],
             "deadline_seconds": patience,
             "hosting": hosting,
         },
@@ -111,7 +110,6 @@ def make(
     store_logs = LogAdapter(
         "redis-logs",
         {
-            "image": images["companions"],
             "sources": [{"name": "redis", "kind": "redis_slowlog"}],
             "hosting": hosting,
         },
@@ -120,7 +118,6 @@ def make(
     store = ShardedRedis(
         "redis",
         {
-            "image": images["redis"],
             "shards": 1,
             "companions": [store_metrics.companion, store_logs.companion],
             "users": [user for user in (store_metrics.user, store_logs.user) if user is not None],
@@ -132,7 +129,6 @@ def make(
     ambassador = TwemproxyAmbassador(
         "twemproxy",
         {
-            "image": images["twemproxy"],
             "store": store.reach,
             "hosting": hosting,
         },
@@ -141,7 +137,6 @@ def make(
     ambassador_metrics = MetricsExporter(
         "twemproxy-metrics",
         {
-            "image": images["companions"],
             "kind": "twemproxy",
             "server": ambassador.statistics,
             "deadline_seconds": patience,
@@ -168,7 +163,6 @@ def make(
     web_metrics = MetricsExporter(
         "web-metrics",
         {
-            "image": images["companions"],
             "kind": "nginx",
             "deadline_seconds": patience,
             "hosting": hosting,
@@ -178,7 +172,6 @@ def make(
     web_logs = LogAdapter(
         "web-logs",
         {
-            "image": images["companions"],
             "sources": [{"name": "web", "kind": "nginx_access", "path": _ACCESS_LOG}],
             "hosting": hosting,
         },
@@ -207,7 +200,6 @@ def make(
     cache_metrics = MetricsExporter(
         "memcached-metrics",
         {
-            "image": images["companions"],
             "kind": "memcached",
             "deadline_seconds": patience,
             "hosting": hosting,
@@ -229,7 +221,6 @@ def make(
     health = MySqlHealth(
         "database-health",
         {
-            "image": images["companions"],
             "port": _HEALTH_PORT,
             "queries": [
                 {"name": "answers", "preset": "answers"},
@@ -243,20 +234,18 @@ def make(
     database_logs = LogAdapter(
         "database-logs",
         {
-            "image": images["companions"],
             "sources": [{"name": "database", "kind": "mysql_slow", "path": _SLOW_LOG}],
             "hosting": hosting,
         },
         opts,
     )
-    database = _database(images, hosting, health, database_logs, slow_command_ms, opts)
+    database = _database(hosting, health, database_logs, slow_command_ms, opts)
     logs = (store_logs, web_logs, database_logs)
     exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
     adapters = (*exporters, *logs, health)
     prometheus = Prometheus(
         "prometheus",
         {
-            "image": images["prometheus"],
             "jobs": [adapter.job for adapter in adapters],
             "alerts": [alert for adapter in adapters for alert in adapter.alerts],
             "scrape_interval_seconds": scrape_interval_seconds,
@@ -279,18 +268,14 @@ def make(
 def deploy(settings: Settings) -> None:
     """Deploy the programs, their adapters and the check; export outputs for the user."""
     here = target(settings, IMAGES)
-    catalog = here.images
-    images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(
-        images, here.hosting, settings.scrape_interval_seconds, settings.slow_command_ms, here.opts
-    )
+    made = make(here.hosting, settings.scrape_interval_seconds, settings.slow_command_ms, here.opts)
     health = made.jobs["database-health"].reach
     # For DNS, a scrape of each and an evaluation of the rules.
     seconds = 100 + 6 * settings.scrape_interval_seconds
     SmokeTest(
         "adapters-check",
         {
-            "image": images["toolbox"],
+            "image": here.images.reference("toolbox"),
             "script": _CHECK.read_text(),
             "env": {
                 "PLAN": pulumi.Output.json_dumps(
@@ -323,7 +308,6 @@ def deploy(settings: Settings) -> None:
 
 
 def _database(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     health: MySqlHealth,
     logs: LogAdapter,
@@ -337,7 +321,7 @@ def _database(
     return StatefulApplication(
         "database",
         {
-            "image": images["mariadb"],
+            "image": hosting["images"]["mariadb"],
             "args": [
                 f"--init-file={_SETUP}",
                 "--skip-name-resolve",

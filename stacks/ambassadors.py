@@ -35,7 +35,6 @@ def deploy(settings: Settings) -> None:
     here = target(settings, ["redis", "twemproxy", "toolbox"])
     images = here.images
     store_args: ShardedRedisArgs = {
-        "image": images.reference("redis"),
         "shards": settings.shards,
         "role": settings.role,
         "hosting": here.hosting,
@@ -46,7 +45,6 @@ def deploy(settings: Settings) -> None:
     _announce_change(settings.shards)
 
     proxy_args: TwemproxyAmbassadorArgs = {
-        "image": images.reference("twemproxy"),
         "store": store.reach,
         "policy": settings.policy,
         "hosting": here.hosting,

@@ -9,7 +9,7 @@ deploy the same.
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pulumi
@@ -56,7 +56,6 @@ class Companions:
 
 
 def make(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
@@ -64,14 +63,13 @@ def make(
 ) -> Companions:
     """Deploy the store, and the application with its companions.
 
-    :param images: references by the names in IMAGES
+    :param hosting: with the images in IMAGES
     :param more: further companions, whose ports must be free
     """
-    store = ShardedRedis("store", {"image": images["redis"], "shards": 2, "hosting": hosting}, opts)
+    store = ShardedRedis("store", {"shards": 2, "hosting": hosting}, opts)
     ambassador = TwemproxyAmbassador(
         "twemproxy",
         {
-            "image": images["twemproxy"],
             "store": store.reach,
             "hosting": hosting,
         },
@@ -80,7 +78,6 @@ def make(
     exporter = MetricsExporter(
         "twemproxy-metrics",
         {
-            "image": images["companions"],
             "kind": "twemproxy",
             "server": ambassador.statistics,
             "port": METRICS_PORT,
@@ -101,7 +98,6 @@ def make(
     tls = TlsSidecar(
         "tls",
         {
-            "image": images["nginx"],
             "application_port": APPLICATION_PORT,
             "port": HTTPS_PORT,
             "readiness_path": "/readyz",
@@ -111,12 +107,12 @@ def make(
         },
         opts,
     )
-    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT}, opts)
+    topz = Topz("topz", {"port": TOPZ_PORT, "hosting": hosting}, opts)
     companions = (
         ambassador.companion, exporter.companion, tls.companion, topz.companion, *more,
     )  # fmt: skip
     args: ApplicationArgs = {
-        "image": images["toolbox"],
+        "image": hosting["images"]["toolbox"],
         "command": ["python3", "/opt/examples/counter.py"],
         "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
         "secret_files": {_PASSWORD_FILE: store.password},
@@ -134,7 +130,6 @@ def make(
 
 
 def check(
-    images: Mapping[str, pulumi.Input[str]],
     made: Companions,
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
@@ -145,7 +140,7 @@ def check(
     return SmokeTest(
         "companions-check",
         {
-            "image": images["toolbox"],
+            "image": hosting["images"]["toolbox"],
             "script": _CHECK.read_text(),
             "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "files": {_CA_FILE: made.authority.certificate},
@@ -160,10 +155,8 @@ def check(
 def deploy(settings: Settings) -> None:
     """Deploy the application and the check; export outputs for the user."""
     here = target(settings, IMAGES)
-    catalog = here.images
-    images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(images, here.hosting, here.opts)
-    check(images, made, here.hosting, here.opts)
+    made = make(here.hosting, here.opts)
+    check(made, here.hosting, here.opts)
     endpoint = made.application.endpoint
     namespace = settings.composition
     name = made.application.deployment.metadata["name"]

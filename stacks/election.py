@@ -84,7 +84,6 @@ def deploy(settings: Settings) -> None:
     here = target(settings, [*etcd, "elector", "toolbox"])
     images = here.images
     election_args: ElectionArgs = {
-        "image": images.reference("elector"),
         "backend": settings.backend,
         "ttl_seconds": settings.ttl_seconds,
         # The ticker queries its elector at least every two seconds, or every five if a write to its
@@ -100,7 +99,6 @@ def deploy(settings: Settings) -> None:
         cluster = EtcdCluster(
             "etcd",
             {
-                "image": images.reference("etcd"),
                 "members": settings.members,
                 "users": {_USER: {"prefix": "/elections/"}},
                 "hosting": here.hosting | {"storage": {"delete_with_workload": True}},

@@ -8,7 +8,6 @@ connects to the database: with ``dds:database`` the unchanged application uses a
 import dataclasses
 import ipaddress
 import pathlib
-from collections.abc import Mapping
 
 import pulumi
 
@@ -52,7 +51,6 @@ class Experiments:
 
 
 def make(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
@@ -63,15 +61,14 @@ def make(
 ) -> Experiments:
     """Deploy the arms, the front, the counter and its database.
 
-    :param images: references by the names in IMAGES
+    :param hosting: with the images in IMAGES
     :param database: a Redis; by default one is deployed
     :param tls: settings of TLS to it; by default without TLS
     """
+    images = hosting["images"]
     control = page("control", images["nginx"], opts, replicas=2, hosting=hosting)
     experiment = page("experiment", images["nginx"], opts, replicas=2, hosting=hosting)
     args: RequestSplitterArgs = {
-        "image": images["nginx"],
-        "metrics_image": images["companions"],
         "control": control.reach,
         "experiment": experiment.reach,
         "policy": policy,
@@ -81,8 +78,7 @@ def make(
         args["percent"] = percent
     splitter = RequestSplitter("splitter", args, opts)
     broker_args: ServiceBrokerArgs = {
-        "image": images["haproxy"],
-        "backend": database or _database(images, hosting, opts),
+        "backend": database or _database(hosting, opts),
         "listen_port": DATABASE_PORT,
         "check": "redis",
         "hosting": hosting,
@@ -127,14 +123,13 @@ def make(
 
 
 def _database(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
 ) -> Reach:
     return Application(
         "database",
         {
-            "image": images["redis"],
+            "image": hosting["images"]["redis"],
             "command": [
                 "redis-server",
                 "--save",
@@ -187,10 +182,7 @@ def _tls(settings: Settings) -> BrokerTlsArgs | None:
 def deploy(settings: Settings) -> None:
     """Deploy the experiment, the counter and the check; export outputs for the user."""
     here = target(settings, IMAGES)
-    catalog = here.images
-    images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
-        images,
         here.hosting,
         here.opts,
         percent=settings.percent,
@@ -207,7 +199,7 @@ def deploy(settings: Settings) -> None:
     SmokeTest(
         "experiments-check",
         {
-            "image": images["toolbox"],
+            "image": here.images.reference("toolbox"),
             "script": _CHECK.read_text(),
             "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "companions": [made.splitter.companion, made.broker.companion],

@@ -21,12 +21,9 @@ _DECORATOR = "add-defaults"
 def deploy(settings: Settings) -> None:
     """Deploy the functions and the checks; export what a user wants to know."""
     here = target(settings, IMAGES)
-    images = here.images
-    function = images.reference("function")
     api = Function(
         "paint",
         {
-            "image": function,
             "source": str(_HERE / "sources" / "paint_api.py"),
             "signature": "http",
             "min_scale": 2,
@@ -38,7 +35,6 @@ def deploy(settings: Settings) -> None:
     defaults = FunctionDecorator(
         _DECORATOR,
         {
-            "image": function,
             "upstream": api.reach,
             "on_failure": settings.on_failure,
             # Every pod of the namespace may call it.
@@ -52,7 +48,7 @@ def deploy(settings: Settings) -> None:
     SmokeTest(
         "functions-check",
         {
-            "image": images.reference("toolbox"),
+            "image": here.images.reference("toolbox"),
             "script": (_HERE / "scripts" / "functions_check.py").read_text(),
             "env": {"API": api.endpoint, "DEFAULTS": defaults.endpoint},
             # The API directly as well, to see that the decorator makes the difference.
@@ -65,7 +61,7 @@ def deploy(settings: Settings) -> None:
         },
         here.opts,
     )
-    signup = deploy_events(here, images)
+    signup = deploy_events(here)
     pulumi.export("on_failure", settings.on_failure)
     pulumi.export("endpoint", defaults.endpoint)
     # The pods that get the requests; with scale to zero only the activator always runs.

@@ -77,7 +77,6 @@ class Sidecars:
 
 
 def make(
-    images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
     opts: pulumi.ResourceOptions,
     *,
@@ -90,7 +89,7 @@ def make(
 ) -> Sidecars:
     """Deploy the server with its sidecars.
 
-    :param images: references by the names in IMAGES
+    :param hosting: with the images in IMAGES
     :param certificate_generation: any other number rotates the certificate
     :param greeting: what the ConfigMap says at first; it is changed with kubectl
     :param sync_interval: seconds between two resyncs of the ConfigMaps, in addition to the watch
@@ -110,7 +109,6 @@ def make(
     tls = TlsSidecar(
         "tls",
         {
-            "image": images["nginx"],
             "application_port": APPLICATION_PORT,
             "port": HTTPS_PORT,
             "redirect_port": REDIRECT_PORT,
@@ -130,7 +128,6 @@ def make(
     sync = ConfigSync(
         "sync",
         {
-            "image": images["companions"],
             "config_maps": SETTINGS_LABEL,
             "interval_seconds": sync_interval,
             "check": ONLY_JSON,
@@ -139,11 +136,11 @@ def make(
         },
         opts,
     )
-    topz = Topz("topz", {"image": images["companions"], "port": TOPZ_PORT}, opts)
+    topz = Topz("topz", {"port": TOPZ_PORT, "hosting": hosting}, opts)
     legacy = Application(
         "legacy",
         {
-            **server(images, [sync.companion, tls.companion, topz.companion]),
+            **server(hosting["images"]["toolbox"], [sync.companion, tls.companion, topz.companion]),
             "volume_mounts": [sync.mount(FOLDER)],
             "expose": ["https", "http-redirect", "topz"],
             # Every pod of the namespace may connect.
@@ -158,12 +155,13 @@ def make(
     return Sidecars(authority, certificate, tls, sync, legacy)
 
 
-def server(
-    images: Mapping[str, pulumi.Input[str]], companions: Sequence[Companion]
-) -> ApplicationArgs:
-    """The legacy server: arguments of a workload."""
+def server(image: pulumi.Input[str], companions: Sequence[Companion]) -> ApplicationArgs:
+    """The legacy server: arguments of a workload.
+
+    :param image: toolbox
+    """
     return {
-        "image": images["toolbox"],
+        "image": image,
         "command": ["python3", _SERVER],
         "ports": [{"name": "http", "port": APPLICATION_PORT, "address": "127.0.0.1"}],
         # The kubelet cannot connect to loopback, so the probes are commands in the container; a command
@@ -177,10 +175,7 @@ def server(
 def deploy(settings: Settings) -> None:
     """Deploy the server, its sidecars and the check; export outputs for the user."""
     here = target(settings, IMAGES)
-    catalog = here.images
-    images = {name: catalog.reference(name) for name in IMAGES}
     made = make(
-        images,
         here.hosting,
         here.opts,
         certificate_generation=settings.certificate_generation,
@@ -197,7 +192,7 @@ def deploy(settings: Settings) -> None:
     SmokeTest(
         "sidecars-check",
         {
-            "image": images["toolbox"],
+            "image": here.images.reference("toolbox"),
             "script": _CHECK.read_text(),
             "env": {
                 "PLAN": pulumi.Output.json_dumps(

@@ -16,7 +16,6 @@ from dds_patterns import (
     Flow,
     Function,
     FunctionArgs,
-    ImageCatalog,
     Next,
     Password,
     Pipeline,
@@ -44,13 +43,11 @@ _TOKEN_FILE = "/etc/sms/token"  # noqa: S105 (a path)
 _CODE_SECONDS = 300
 
 
-def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
+def deploy_events(here: Target) -> Pipeline:
     """Deploy bus, pipeline, two-factor and their check; return the signup pipeline."""
     bus = EventBus(
         "bus",
         {
-            "image": images.reference("nats"),
-            "tools_image": images.reference("events"),
             # Longer than a code is valid, so that a redelivered event gets the same code.
             "buckets": [{"name": "codes", "ttl_seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
@@ -60,18 +57,17 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     pipeline = Pipeline(
         "signup",
         {
-            "image": images.reference("events"),
             "bus": bus,
             "flow": SIGNUP,
-            "targets": {step: _step(here, images, step).reach for step in SIGNUP.steps},
+            "targets": {step: _step(here, step).reach for step in SIGNUP.steps},
             # Every pod of the namespace may sign up a user.
             "clients": [{}],
             "hosting": here.hosting,
         },
         here.opts,
     )
-    logins, gateway = _two_factor(here, images, bus)
-    _check(here, images, bus, pipeline, logins, gateway)
+    logins, gateway = _two_factor(here, bus)
+    _check(here, bus, pipeline, logins, gateway)
     deployment = pipeline.application.deployment.metadata["name"]
     pulumi.export("signup", pipeline.url)
     pulumi.export("logins", pulumi.Output.concat(logins.url, f"/{LOGIN}"))
@@ -79,9 +75,8 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     return pipeline
 
 
-def _step(here: Target, images: ImageCatalog, step: str) -> Function:
+def _step(here: Target, step: str) -> Function:
     args: FunctionArgs = {
-        "image": images.reference("function"),
         "source": str(_HERE / "sources" / "signup.py"),
         "target": step.replace("-", "_"),
         # It keeps the idempotency keys in memory; a second pod would not have them.
@@ -91,13 +86,13 @@ def _step(here: Target, images: ImageCatalog, step: str) -> Function:
     return Function(step, args, here.opts)
 
 
-def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscriber, Application]:
+def _two_factor(here: Target, bus: Reach) -> tuple[Subscriber, Application]:
     """The handler of logins, with the code store and a gateway that sends nothing."""
     token = Password("sms-token", {}, here.opts)
     gateway = Application(
         "sms-gateway",
         {
-            "image": images.reference("toolbox"),
+            "image": here.images.reference("toolbox"),
             "command": ["python3", "/opt/examples/sms_gateway.py"],
             "env": {"TOKEN_FILE": _TOKEN_FILE},
             "secret_files": {_TOKEN_FILE: token.value},
@@ -108,7 +103,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
         },
         here.opts,
     )
-    store = EventBus.client(images.reference("events"), "codes", bus)
+    store = EventBus.client(here.images.reference("events"), "codes", bus)
     codes_args: ApplicationArgs = {
         **store,  # type: ignore[typeddict-item]
         "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
@@ -122,7 +117,6 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
     two_factor = Function(
         "two-factor",
         {
-            "image": images.reference("function"),
             "source": str(_HERE / "sources" / "two_factor.py"),
             "target": "two_factor",
             "env": {
@@ -141,7 +135,6 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
     logins = Subscriber(
         "logins",
         {
-            "image": images.reference("events"),
             "bus": bus,
             "subscriptions": [{"name": "two-factor", "topic": LOGIN, "target": two_factor.reach}],
             "accepts": [LOGIN],
@@ -155,17 +148,16 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
 
 def _check(
     here: Target,
-    images: ImageCatalog,
     bus: Reach,
     pipeline: Pipeline,
     logins: Subscriber,
     gateway: Application,
 ) -> None:
-    client = EventBus.client(images.reference("events"), "trace", bus)
+    client = EventBus.client(here.images.reference("events"), "trace", bus)
     SmokeTest(
         "events-check",
         {
-            "image": images.reference("events"),
+            "image": here.images.reference("events"),
             "script": (_HERE / "scripts" / "events_check.py").read_text(),
             "env": {
                 **client["env"],

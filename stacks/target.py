@@ -29,7 +29,7 @@ class Target:
     @property
     def hosting(self) -> Hosting:
         """What every component of the composition takes."""
-        return {"namespace": self.namespace}
+        return {"namespace": self.namespace, "images": self.images.images}
 
     @property
     def opts(self) -> pulumi.ResourceOptions:

@@ -19,11 +19,14 @@ import dds_patterns
 from dds_patterns.arguments.declared import arguments_of
 from dds_patterns.arguments.describe import table
 from dds_patterns.pods import hosting
+from dds_patterns.pods.images import PROGRAMS
 
 _ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"<!-- arguments: (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
 """A table with its marks."""
 _KINDS = re.compile(r"(<!-- kinds of hosting -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+_IMAGES = re.compile(r"(<!-- images of programs -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+_PROGRAM = re.compile(r'``hosting\.images\["([-\w]+)"\]``')
 _HOSTING = _ROOT / "docs" / "hosting.md"
 
 
@@ -44,6 +47,7 @@ def pages() -> Mapping[Path, str]:
     found = {}
     for page in sorted((_ROOT / "docs").rglob("*.md")):
         text = TABLE.sub(partial(_filled, page), page.read_text(encoding="utf-8"))
+        text = _IMAGES.sub(f"\\1{images_of_programs()}\\2", text)
         found[page] = _KINDS.sub(f"\\1{kinds_of_hosting()}\\2", text)
     return found
 
@@ -74,6 +78,28 @@ def kinds_of_hosting() -> str:
         )
         said.append(kind)
     return "".join(lines)
+
+
+def images_of_programs() -> str:
+    """The programs that components run, with their upstream images, a table in Markdown."""
+    users: dict[str, list[str]] = {name: [] for name in PROGRAMS}
+    for component in described():
+        for name in dict.fromkeys(programs_of(getattr(dds_patterns, f"{component}Args")).values()):
+            users[name].append(component)
+    lines = ["| name | without `hosting.images` | run by |\n|---|---|---|\n"]
+    for name, upstream in PROGRAMS.items():
+        default = f"`{upstream}`" if upstream else "required"
+        lines.append(f"| `{name}` | {default} | {', '.join(sorted(users[name]))} |\n")
+    return "".join(lines)
+
+
+def programs_of(declaration: type) -> Mapping[str, str]:
+    """The names in ``hosting.images`` that a component uses, by the argument that each replaces."""
+    return {
+        key: found[1]
+        for key, declared in arguments_of(declaration).items()
+        if declared.computed and (found := _PROGRAM.match(declared.computed.says))
+    }
 
 
 def described() -> list[str]:

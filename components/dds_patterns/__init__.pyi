@@ -35,6 +35,7 @@ from .pods.hosting import RolloutArgs as RolloutArgs
 from .pods.hosting import SingletonHosting as SingletonHosting
 from .pods.hosting import StatefulHosting as StatefulHosting
 from .pods.hosting import StorageArgs as StorageArgs
+from .pods.images import Images as Images
 from .pods.on_change import OnChangeArgs as OnChangeArgs
 from .pods.probes import ProbeArgs as ProbeArgs
 from .pods.spread import SpreadArgs as SpreadArgs

@@ -9,12 +9,11 @@ from dds_patterns import Application, Election, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("election-example").metadata["name"]
-hosting: Hosting = {"namespace": namespace}
+hosting: Hosting = {"namespace": namespace, "images": {"elector": config.require("elector")}}
 
 election = Election(
     "elector",
     {
-        "image": config.require("elector"),
         # A Lease needs no etcd of its own. For backend etcd, give `store` here: cluster.user(...).
         "backend": "lease",
         "ttl_seconds": 5,

@@ -9,7 +9,7 @@ from dds_patterns import Application, Function, FunctionDecorator, Hosting
 
 config = pulumi.Config()
 namespace = Namespace("functions-example").metadata["name"]
-hosting: Hosting = {"namespace": namespace}
+hosting: Hosting = {"namespace": namespace, "images": {"function": config.require("function")}}
 here = Path(__file__).parent
 
 api = Application(
@@ -27,7 +27,6 @@ api = Application(
 defaults = FunctionDecorator(
     "defaults",
     {
-        "image": config.require("function"),
         "upstream": api.reach,
         "clients": [{}],
         "hosting": hosting,
@@ -36,7 +35,6 @@ defaults = FunctionDecorator(
 greet = Function(
     "greet",
     {
-        "image": config.require("function"),
         "code": 'def handler(context):\n    return {"hello": context.json["name"]}\n',
         "timeout_seconds": 5,
         "clients": [{}],

@@ -16,18 +16,17 @@ def wrap(context):
 ORDERS = Flow("orders", "check", {"check": Next(optional={"gift": "wrap"}), "wrap": Next()})
 
 config = pulumi.Config()
-events = config.require("events")
+images = {name: config.require(name) for name in ("events", "function")}
+if nats := config.get("nats"):
+    images["nats"] = nats
 namespace = Namespace("pipeline-example").metadata["name"]
-hosting: Hosting = {"namespace": namespace}
+hosting: Hosting = {"namespace": namespace, "images": images}
 
-bus = EventBus(
-    "bus", {"image": config.require("nats"), "tools_image": events, "hosting": hosting}
-).reach
+bus = EventBus("bus", {"hosting": hosting}).reach
 targets = {
     step: Function(
         step,
         {
-            "image": config.require("function"),
             "code": CODE,
             "target": step,
             "hosting": hosting,
@@ -38,7 +37,6 @@ targets = {
 orders = Pipeline(
     "orders",
     {
-        "image": events,
         "bus": bus,
         "flow": ORDERS,
         "targets": targets,

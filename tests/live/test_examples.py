@@ -1,14 +1,15 @@
-"""The programs under ``examples`` do on the cluster what they say."""
+"""The programs under ``examples`` do on the cluster what they say, with the wheel of the package."""
 
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import wheel
 from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube, Pod
 from tests.live.support.stacks import Stack, throwaway
@@ -18,11 +19,24 @@ from tests.live.support.waiting import eventually
 WORKER = "worker"
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel.built(tmp_path_factory.mktemp("wheel"))
+
+
+@contextmanager
+def example(cluster: Cluster, name: str, folder: Path, package: Path) -> Iterator[Stack]:
+    """An example in the environment that its project names, with nothing but the package."""
+    program = ROOT / "examples" / name
+    with throwaway(cluster, program, folder, destroy=False) as stack:
+        wheel.installed(package, stack.work / "venv")
+        yield stack
+
+
 @pytest.fixture
-def election(cluster: Cluster, kube: Kube, tmp_path: Path) -> Iterator[Stack]:
+def election(cluster: Cluster, kube: Kube, tmp_path: Path, package: Path) -> Iterator[Stack]:
     images = built_images(cluster, tmp_path, ("elector", "toolbox"))
-    program = ROOT / "examples" / "election"
-    with throwaway(cluster, program, tmp_path / "stack", destroy=False) as stack:
+    with example(cluster, "election", tmp_path / "stack", package) as stack:
         stack.up(elector=images["elector"], worker=images["toolbox"])
         yield stack
         kube.forget_namespace(stack.outputs()["namespace"])
@@ -68,7 +82,7 @@ print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], body, headers))
 
 @pytest.fixture(scope="module")
 def eventful(
-    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory, package: Path
 ) -> Iterator[dict[str, Stack]]:
     """The examples of chapter 8, deployed at the same time."""
     folder = tmp_path_factory.mktemp("eventful")
@@ -79,9 +93,7 @@ def eventful(
     }
     with ExitStack() as stacks, ThreadPoolExecutor() as pool:
         made = {
-            name: stacks.enter_context(
-                throwaway(cluster, ROOT / "examples" / name, folder / name, destroy=False)
-            )
+            name: stacks.enter_context(example(cluster, name, folder / name, package))
             for name in given
         }
         list(pool.map(lambda name: made[name].up(**given[name]), given))

@@ -60,6 +60,7 @@ def run(page: str) -> list[Graph]:
     [
         "README",
         "docs/hosting",
+        "docs/images",
         "docs/platform",
         "docs/patterns/sharded-redis",
         "docs/patterns/singleton",

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from dds_patterns import RequestSplitter
+from dds_patterns import Hosting, RequestSplitter
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.values.reach import Reach
 from stacks import companions, deploy
@@ -217,9 +217,8 @@ def test_a_fifth_on_a_taken_port_is_refused(port: int, preview: bool) -> None:
                 "status_port": 9081,
             },
         )
-        companions.make(
-            images, {"namespace": "here"}, pulumi.ResourceOptions(), more=[fifth.companion]
-        )
+        hosting: Hosting = {"namespace": "here", "images": images}
+        companions.make(hosting, pulumi.ResourceOptions(), more=[fifth.companion])
 
     with pytest.raises(InputError, match=f"127.0.0.1:{port}'; must be free"):
         build(program, preview=preview)

@@ -8,10 +8,12 @@ from typing import Any
 import pulumi
 import pytest
 
+from dds_patterns import ImageCatalog, ShardedRedis
 from dds_patterns.arguments.errors import InputError
-from dds_patterns.platform.images import ImageCatalog
+from tests.unit.support.manifests import templates
 from toolchain.graph import Graph, build
 
+ROOT = Path(__file__).parents[2]
 DIGEST = "valkey/valkey@sha256:" + "a" * 64
 
 
@@ -24,11 +26,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, preview: bool = False, **more: Any) -> Graph:
+def made(folder: Path | None, preview: bool = False, **more: Any) -> Graph:
     def program() -> None:
-        args = {"registry": "localhost:20000", "names": ["redis", "twemproxy"], **more}
-        catalog = ImageCatalog("images", {"folder": str(folder), **args})  # type: ignore[typeddict-item]
+        args: Any = {"registry": "localhost:20000", "names": ["redis", "twemproxy"], **more}
+        if folder is not None:
+            args["folder"] = str(folder)
+        catalog = ImageCatalog("images", args)
+        assert list(catalog.images) == args["names"]
         for name in args["names"]:
+            assert catalog.reference(name) is catalog.images[name]
             pulumi.export(name, catalog.reference(name))
 
     return build(program, preview=preview)
@@ -124,7 +130,27 @@ def test_a_name_that_was_not_asked_for_is_refused(folder: Path) -> None:
     assert refused == ["yes"]
 
 
-def test_the_projects_own_folders_are_known() -> None:
-    root = Path(__file__).parents[2]
-    graph = made(root / "images", names=["redis", "registry", "toolbox", "twemproxy"])
-    assert len(graph.all("Image")) == 4
+@pytest.mark.parametrize("program", [ROOT, ROOT / "docs"])
+def test_the_projects_own_folders_are_the_default(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program)
+    names = ["redis", "registry", "toolbox", "twemproxy"]
+    images = made(None, names=names).all("Image")
+    # Relative below the program: then the state is the same on every machine.
+    folder = Path("images") if program == ROOT else ROOT / "images"
+    assert [node.inputs["build"]["context"] for node in images] == [
+        str(folder / name) for name in names
+    ]
+
+
+def test_its_images_are_what_components_run(folder: Path) -> None:
+    def program() -> None:
+        args: Any = {"registry": "localhost:1", "names": ["redis"], "folder": str(folder)}
+        images = ImageCatalog("images", args).images
+        ShardedRedis("cache", {"shards": 1, "hosting": {"images": images}})
+
+    graph = build(program)
+    (template,) = templates(graph)
+    digest = graph.one("docker:index/image:Image").outputs["repoDigest"]
+    assert template["spec"]["containers"][0]["image"] == digest

@@ -7,7 +7,7 @@ declare a key in the same way::
     \"\"\"Pods.\"\"\"
 
 ``Later`` and ``Secret`` allow an Output, everything else is plain. ``Default`` has the default
-value, ``DefaultsTo`` describes one that the component computes.
+value, ``DefaultsTo`` describes one that is computed.
 """
 
 import collections.abc
@@ -15,12 +15,13 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import pulumi
 
 from dds_patterns.arguments.constraints import Constraint
+from dds_patterns.arguments.place import Place
 from dds_patterns.arguments.plain import SCALARS
 
 T = TypeVar("T")
@@ -35,9 +36,12 @@ class Default:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DefaultsTo:
-    """A default that the component computes, in words: ``three intervals``."""
+    """A default that is computed, in words: ``three intervals``."""
 
     says: str
+    value: Callable[[Place, Mapping[str, Any]], Any] | None = None
+    """Computes it from the place of the argument and the other arguments; None if the component
+    does."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,8 +74,8 @@ class Declared:
     constraints: tuple[Constraint, ...] = ()
     deferrable: Deferrable | None = None
     default: Default | None = None
-    default_says: str = ""
-    """The default in words, if the component computes it."""
+    computed: DefaultsTo | None = None
+    """The default, if it is computed."""
     required: bool = True
 
     @property
@@ -150,7 +154,7 @@ def _marked(declared: Declared, marks: tuple[Any, ...]) -> Declared:
         elif isinstance(mark, Default):
             declared = dataclasses.replace(declared, default=mark)
         elif isinstance(mark, DefaultsTo):
-            declared = dataclasses.replace(declared, default_says=mark.says)
+            declared = dataclasses.replace(declared, computed=mark)
         elif isinstance(mark, Deferrable):
             declared = dataclasses.replace(declared, deferrable=mark)
     return declared

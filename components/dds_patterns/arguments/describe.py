@@ -148,7 +148,7 @@ def _default(declared: Declared) -> str:
     if declared.required:
         return "required"
     if declared.default is None:
-        return declared.default_says
+        return declared.computed.says if declared.computed else ""
     return _value(declared.default.value) if declared.form != "arguments" else "its parts'"
 
 

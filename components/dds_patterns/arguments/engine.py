@@ -105,6 +105,9 @@ def _arguments(place: Place, declaration: Any, value: Any) -> dict[str, Any]:
             place.missing(key, [name for name, each in arguments.items() if each.required])
         elif declared.default is not None:
             found[key] = resolved_value(place.key(key), declared, declared.default.value)
+    for key, declared in arguments.items():
+        if key not in found and declared.computed is not None and declared.computed.value:
+            found[key] = declared.computed.value(place.key(key), found)
     return found
 
 

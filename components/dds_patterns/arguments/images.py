@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from dds_patterns.arguments.constraints import Address
+from dds_patterns.arguments.constraints import Address, matching
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
@@ -38,6 +38,17 @@ _ODD_IMAGES = (
 )  # fmt: skip
 Image = Annotated[str, _Image(_SAYS, _is_pinned, _ODD_IMAGES, _wanted)]
 """An image with a tag other than ``latest``, or better a digest."""
+
+ImageName = Annotated[
+    str,
+    matching(
+        _COMPONENT,
+        "the name of an image and its folder, such as redis-exporter",
+        most=128,
+        odd=("Redis", "a/b", "..", "a b", "-a", "a-", "a:1", "a\n"),
+    ),
+]
+"""Name of an image, and of the folder that it is built from."""
 
 Registry = Annotated[
     str,

@@ -1,8 +1,8 @@
-"""The images that a composition runs, built from this repository or taken from elsewhere."""
+"""The images that a program runs, built from their folders or taken from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_docker as docker
@@ -13,27 +13,25 @@ from dds_patterns.arguments import (
     DefaultsTo,
     InputError,
     Later,
-    matching,
     nearest,
     resolved,
 )
-from dds_patterns.arguments.images import Image, Registry
+from dds_patterns.arguments.images import Image, ImageName, Registry
 from dds_patterns.arguments.local import LocalPath
 from dds_patterns.arguments.names import check_resource_name
+from dds_patterns.arguments.place import Place
 
 _TAG = "current"
 _PREFIX = "dds"
 
-ImageName = Annotated[
-    str,
-    matching(
-        r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*",
-        "the name of an image and its folder, such as redis-exporter",
-        most=128,
-        odd=("Redis", "a/b", "..", "a b", "-a", "a-", "a:1", "a\n"),
-    ),
-]
-"""Name of an image, and of the folder that it is built from."""
+
+def _own_folder(_place: Place, _args: Mapping[str, Any]) -> str:
+    package, program = Path(__file__).parents[1], Path.cwd()
+    # A wheel has the folders in the package, a checkout beside `components`.
+    installed = package / "images"
+    folder = installed if installed.is_dir() else package.parents[1] / "images"
+    # The path is in the state; a relative one is the same on every machine.
+    return str(folder.relative_to(program) if folder.is_relative_to(program) else folder)
 
 
 class ImageCatalogArgs(TypedDict):
@@ -44,7 +42,9 @@ class ImageCatalogArgs(TypedDict):
     registry: NotRequired[Later[Registry]]
     """The registry to push to; the nodes pull from it under the same name. Required only if an
     image is built."""
-    folder: NotRequired[Annotated[LocalPath, Default("images")]]
+    folder: NotRequired[
+        Annotated[LocalPath, DefaultsTo("the project's own, which are in the package", _own_folder)]
+    ]
     """Where those folders are, relative to the program."""
     overrides: NotRequired[Annotated[Mapping[ImageName, Later[Image]], Default({})]]
     """Images to use instead of building them, by name."""
@@ -55,9 +55,11 @@ class ImageCatalogArgs(TypedDict):
 class ImageCatalog(pulumi.ComponentResource):
     """One image per folder, built and pushed when something in the folder has changed.
 
-    ``reference`` names an image by its digest, so its workloads roll out when it has changed, and
-    only then.
+    An image is named by its digest, so its workloads roll out when it has changed, and only then.
     """
+
+    images: Mapping[str, pulumi.Output[str]]
+    """All images by name, for ``hosting.images``."""
 
     def __init__(
         self, name: str, args: ImageCatalogArgs, opts: pulumi.ResourceOptions | None = None
@@ -67,10 +69,10 @@ class ImageCatalog(pulumi.ComponentResource):
         super().__init__("dds:index:ImageCatalog", name, {**args}, opts)
         folder = Path(args["folder"])
         registry = pulumi.Output.from_input(args.get("registry", ""))
-        self._references: dict[str, pulumi.Output[str]] = {}
+        images: dict[str, pulumi.Output[str]] = {}
         for image in args["names"]:
             if image in args["overrides"]:
-                self._references[image] = pulumi.Output.from_input(args["overrides"][image])
+                images[image] = pulumi.Output.from_input(args["overrides"][image])
                 continue
             build: docker.DockerBuildArgsDict = {
                 "context": str(folder / image),
@@ -85,17 +87,18 @@ class ImageCatalog(pulumi.ComponentResource):
                 registry={"server": registry},
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            self._references[image] = built.repo_digest
-        self.register_outputs({"references": self._references})
+            images[image] = built.repo_digest
+        self.images = images
+        self.register_outputs({"images": images})
 
     def reference(self, name: str) -> pulumi.Output[str]:
         """The image to run for ``name``: by digest where it is built here.
 
         :raises InputError: for a name that the catalog was not made with
         """
-        if name not in self._references:
-            raise InputError(self._where, "name", name, nearest(name, self._references))
-        return self._references[name]
+        if name not in self.images:
+            raise InputError(self._where, "name", name, nearest(name, self.images))
+        return self.images[name]
 
 
 def _checked(where: str, name: str, args: ImageCatalogArgs) -> ImageCatalogArgs:

@@ -9,11 +9,17 @@ import time
 from base64 import b64decode
 from typing import Any
 
-import docker
-import docker.errors
 import pulumi
 import yaml
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+try:
+    import docker
+    import docker.errors
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Cluster needs the Docker SDK for Python: pip install 'dds-patterns[cluster]'"
+    ) from error
 
 PATH = "/etc/rancher/k3s/k3s.yaml"
 """Where a server node keeps the administrator's kubeconfig."""

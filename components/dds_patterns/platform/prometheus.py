@@ -11,6 +11,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import SingletonHosting, StatefulHosting, with_resources
+from dds_patterns.pods.images import image_of
 from dds_patterns.values.metrics import Alert, ScrapeJob, rules_yaml
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Reach
@@ -28,7 +29,7 @@ _RESERVE = 11
 class PrometheusArgs(TypedDict):
     """Arguments of Prometheus."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("prometheus")]]
     """Image with prometheus and promtool."""
     jobs: Annotated[Sequence[ScrapeJob], NOT_EMPTY]
     """Scrape jobs, most often ``exporter.job`` of several, with unique names. Their NetworkPolicies

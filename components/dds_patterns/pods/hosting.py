@@ -18,6 +18,7 @@ from dds_patterns.arguments.place import Place
 from dds_patterns.arguments.quantities import Resources, VolumeSize, amount
 from dds_patterns.arguments.scheduling import Affinity, Tolerations
 from dds_patterns.pods import labels as pod_labels
+from dds_patterns.pods.images import Images
 from dds_patterns.pods.resources import with_defaults
 from dds_patterns.pods.spread import SpreadArgs
 
@@ -52,6 +53,8 @@ class ObjectHosting(TypedDict):
     """More labels for all objects, including pods and volume claims."""
     annotations: NotRequired[Annotated[Annotations, Default({})]]
     """Annotations of all objects, including pods and volume claims."""
+    images: NotRequired[Annotated[Images, Default({})]]
+    """Images by the names of their programs, for each component whose ``image`` is left out."""
 
 
 class CompanionHosting(ObjectHosting):

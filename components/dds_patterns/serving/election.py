@@ -22,6 +22,7 @@ from dds_patterns.arguments.place import Place
 from dds_patterns.arguments.together import different
 from dds_patterns.pods.companion import LOOPBACK, Companion, Rule
 from dds_patterns.pods.hosting import CompanionHosting, with_resources
+from dds_patterns.pods.images import image_of
 from dds_patterns.pods.on_change import OnChangeArgs, check_change
 from dds_patterns.serving.etcd_settings import KeyPrefix
 from dds_patterns.values.metrics import ScrapeJob
@@ -44,7 +45,7 @@ _SHORTEST_SILENCE = 1
 class ElectionArgs(ScrapedArgs):
     """Arguments of Election."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("elector")]]
     """The project's image ``elector``."""
     backend: NotRequired[Annotated[str, one_of(*BACKENDS), Default("etcd")]]
     """``etcd``, or ``lease`` for a Kubernetes Lease, which needs no etcd beside the cluster's own.

@@ -19,6 +19,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import ObjectName, check_name
 from dds_patterns.platform.generated import RotationArgs, check_rotation
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
+from dds_patterns.pods.images import image_of
 from dds_patterns.values.issuer import Issuer
 from dds_patterns.values.peers import Clients
 
@@ -116,9 +117,11 @@ class RestoreArgs(TypedDict):
 class EtcdClusterArgs(TypedDict):
     """Arguments of EtcdCluster."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("etcd")]]
     """Image with etcd 3.6: the project's, or the upstream one."""
-    tools_image: NotRequired[Annotated[Later[Image], DefaultsTo("``image``")]]
+    tools_image: NotRequired[
+        Annotated[Later[Image], DefaultsTo('``hosting.images["etcd"]``, or else ``image``')]
+    ]
     """The project's image ``etcd``, for everything but the etcd server."""
     members: NotRequired[
         Annotated[
@@ -199,7 +202,7 @@ def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
         where, args["rotation"], generated="root_password" not in args or bool(generated)
     )
     least = 2 * quota + _LOG_MB
-    args.setdefault("tools_image", args["image"])
+    args.setdefault("tools_image", args["hosting"]["images"].get("etcd", args["image"]))
     hosting = with_resources(
         where,
         args["hosting"],

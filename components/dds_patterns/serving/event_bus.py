@@ -34,6 +34,7 @@ from dds_patterns.pods.hosting import (
     with_resources,
     with_storage,
 )
+from dds_patterns.pods.images import image_of
 from dds_patterns.serving.singleton import Singleton, SingletonArgs
 from dds_patterns.values.names import child
 from dds_patterns.values.peers import Clients
@@ -101,10 +102,10 @@ class BucketArgs(TypedDict):
 class EventBusArgs(TypedDict):
     """Arguments of EventBus."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("nats")]]
     """Image with nats-server, the project's ``nats`` or the upstream one; tested with 2.15. Not 2.9.10,
     which after a restart delivers an event that waits for a retry twice, or not at all."""
-    tools_image: Later[Image]
+    tools_image: NotRequired[Annotated[Later[Image], image_of("events")]]
     """The project's image ``events``, which creates the streams."""
     events_mib: NotRequired[Annotated[_Megabytes, Default(256)]]
     """Maximum size of published events in MiB. At the limit the bus refuses to publish more until some

@@ -24,6 +24,7 @@ from dds_patterns.pods.hosting import (
     with_resources,
     without_service,
 )
+from dds_patterns.pods.images import image_of
 from dds_patterns.serving.function_activator import DEFAULTS, Activator
 from dds_patterns.serving.function_source import MainFile, Source, source_of
 from dds_patterns.values.peers import Clients
@@ -59,7 +60,7 @@ _EnvName = Annotated[
 class RunArgs(TypedDict):
     """How a function runs: arguments of Function and FunctionDecorator."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("function")]]
     """The runtime: the project's image ``function``."""
     source: NotRequired[LocalPath]
     """A Python file, or a folder with one. A folder with ``requirements.txt`` (each line with

@@ -13,6 +13,7 @@ from dds_patterns.arguments import Default, InputError, Later, between, nearest,
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.pods.hosting import ApplicationHosting
+from dds_patterns.pods.images import image_of
 from dds_patterns.serving.subscriber import (
     Delivering,
     Delivery,
@@ -31,7 +32,7 @@ from dds_patterns.workloads.application import Application
 class PipelineArgs(TypedDict):
     """Arguments of Pipeline."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("events")]]
     """The project's image ``events``."""
     bus: Annotated[Reach, speaking("nats")]
     """The bus that carries the events, with credentials for it."""

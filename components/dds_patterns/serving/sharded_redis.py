@@ -25,6 +25,7 @@ from dds_patterns.arguments.place import Place
 from dds_patterns.platform.generated import Rotated, RotationArgs, check_rotation, given, rotated
 from dds_patterns.pods.companion import Companion
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
+from dds_patterns.pods.images import image_of
 from dds_patterns.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
 from dds_patterns.sharding import RingPlan
 from dds_patterns.single_node.twemproxy_pool import ROLES
@@ -45,7 +46,7 @@ _FORMER = {"password": "former_password", "admin_password": "former_admin_passwo
 class ShardedRedisArgs(ShardingArgs):
     """Arguments of ShardedRedis."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("redis")]]
     """Image with redis-server, redis-cli and sh (redis, valkey/valkey or the project's own)."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
     """``cache``: when full, it evicts the least recently used keys (LRU); nothing is on disk.

@@ -23,6 +23,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name, dns_label
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import ApplicationHosting, with_resources
+from dds_patterns.pods.images import image_of
 from dds_patterns.serving.event_bus import EventBus
 from dds_patterns.values.flow import STEP_LIMIT
 from dds_patterns.values.names import AUTONAME
@@ -107,7 +108,7 @@ class SubscriptionArgs(DeliveryArgs):
 class SubscriberArgs(TypedDict):
     """Arguments of Subscriber."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("events")]]
     """The project's image ``events``."""
     bus: Annotated[Reach, speaking("nats")]
     """The bus, with credentials for it."""

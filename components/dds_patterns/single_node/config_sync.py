@@ -33,6 +33,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import LABEL_LIMIT, Selector, check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.companion import Rule
+from dds_patterns.pods.images import image_of
 from dds_patterns.pods.on_change import OnChangeArgs, check_change
 from dds_patterns.single_node.scraped import Scraped
 from dds_patterns.values.metrics import Alert
@@ -125,7 +126,7 @@ class GitSourceArgs(TypedDict):
 class ConfigSyncArgs(ScrapedArgs):
     """Arguments of ConfigSync. The source is one of ``config_maps``, ``http`` and ``git``."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("companions")]]
     """The project's image ``companions``, or one based on it that has the check's program."""
     config_maps: NotRequired[Annotated[Selector, NOT_EMPTY]]
     """Labels that select ConfigMaps of the namespace. Each of their keys is a file; a key that two

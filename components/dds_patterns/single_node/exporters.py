@@ -19,6 +19,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.platform.generated import RotationArgs, check_rotation, rotated
+from dds_patterns.pods.images import image_of
 from dds_patterns.single_node.metric_kinds import KINDS, REDIS, MetricKind
 from dds_patterns.single_node.scraped import Scraped
 from dds_patterns.values.metrics import Dashboard
@@ -36,18 +37,16 @@ _OWN_KINDS = tuple(kind for kind in KINDS if kind != "redis")
 class ExporterArgs(ScrapedArgs):
     """Arguments that all exporters share."""
 
-    image: Later[Image]
-    """Image of the exporter."""
     deadline_seconds: NotRequired[Annotated[float, between(0.1, 60), Default(3)]]
     """Timeout of the program's response, in seconds; after it the program counts as down. Must be
     shorter than the scrape timeout."""
 
 
 class RedisExporterArgs(ExporterArgs):
-    """Arguments of RedisExporter. The image runs Debian's prometheus-redis-exporter or the upstream
-    redis_exporter (oliver006/redis_exporter).
-    """
+    """Arguments of RedisExporter."""
 
+    image: NotRequired[Annotated[Later[Image], image_of("redis-exporter")]]
+    """Image of Debian's prometheus-redis-exporter, or the upstream oliver006/redis_exporter."""
     server: NotRequired[
         Annotated[Reach, speaking("redis"), ONE_ENDPOINT, DefaultsTo("127.0.0.1:6379")]
     ]
@@ -62,8 +61,10 @@ class RedisExporterArgs(ExporterArgs):
 
 
 class MetricsExporterArgs(ExporterArgs):
-    """Arguments of MetricsExporter. The image is the project's ``companions``."""
+    """Arguments of MetricsExporter."""
 
+    image: NotRequired[Annotated[Later[Image], image_of("companions")]]
+    """The project's image ``companions``."""
     kind: Annotated[str, one_of(*_OWN_KINDS)]
     """The program."""
     server: NotRequired[
@@ -202,7 +203,12 @@ class MetricsExporter(_Exporter, pulumi.ComponentResource):
 
 
 def _program(
-    where: str, name: str, kind: MetricKind, args: ExporterArgs, server: Reach, port: int
+    where: str,
+    name: str,
+    kind: MetricKind,
+    args: RedisExporterArgs | MetricsExporterArgs,
+    server: Reach,
+    port: int,
 ) -> Program:
     """What all kinds have in common."""
     listener = f"{kind.name}-metrics"[:15].rstrip("-")

@@ -29,6 +29,7 @@ from dds_patterns.arguments.names import DnsLabel, check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.arguments.quantities import Size
 from dds_patterns.platform.generated import RotationArgs, check_rotation, rotated
+from dds_patterns.pods.images import image_of
 from dds_patterns.single_node import fluentd
 from dds_patterns.single_node.scraped import Scraped
 from dds_patterns.values.metrics import Alert
@@ -97,7 +98,7 @@ class LogSourceArgs(TypedDict):
 class LogAdapterArgs(ScrapedArgs):
     """Arguments of LogAdapter."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("companions")]]
     """The project's image ``companions``."""
     sources: Annotated[Sequence[LogSourceArgs], some(16, "logs")]
     """The logs."""

@@ -30,6 +30,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import DnsLabel, check_name
 from dds_patterns.arguments.place import Place
 from dds_patterns.platform.generated import Password
+from dds_patterns.pods.images import image_of
 from dds_patterns.single_node.scraped import Scraped
 from dds_patterns.values.metrics import Alert
 from dds_patterns.values.reach import ONE_ENDPOINT, Reach, speaking
@@ -118,7 +119,7 @@ _DEFAULT_QUERIES: tuple[HealthQueryArgs, ...] = (
 class MySqlHealthArgs(ScrapedArgs):
     """Arguments of MySqlHealth."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("companions")]]
     """The project's image ``companions``."""
     queries: NotRequired[
         Annotated[

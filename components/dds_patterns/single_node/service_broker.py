@@ -24,6 +24,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.together import different
 from dds_patterns.pods.companion import LOOPBACK, Companion
+from dds_patterns.pods.images import image_of
 from dds_patterns.values import resolv
 from dds_patterns.values.endpoint import Endpoint
 from dds_patterns.values.metrics import ScrapeJob
@@ -67,7 +68,7 @@ class BreakerArgs(TypedDict):
 class ServiceBrokerArgs(ScrapedArgs):
     """Arguments of ServiceBroker."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("haproxy")]]
     """Image with HAProxy 2.4 or newer, sh and awk."""
     backend: Annotated[Reach, ONE_ENDPOINT]
     """Where the connections go: ``application.reach``, or ``Reach.outside(...)``. Bytes are passed

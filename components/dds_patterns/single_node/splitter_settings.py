@@ -18,6 +18,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.quantities import Percent
 from dds_patterns.arguments.together import different, left_out
+from dds_patterns.pods.images import image_of
 from dds_patterns.values.nginx import HeaderKib, Literal
 from dds_patterns.values.reach import ONE_ENDPOINT, Reach, speaking
 from dds_patterns.workloads.program import RESERVE, ScrapedArgs
@@ -100,9 +101,9 @@ class StickyArgs(TypedDict):
 class RequestSplitterArgs(ScrapedArgs):
     """Arguments of RequestSplitter."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("nginx")]]
     """Image with nginx, sh and awk."""
-    metrics_image: Later[Image]
+    metrics_image: NotRequired[Annotated[Later[Image], image_of("companions")]]
     """The project's image ``companions``, whose program counts requests by arm."""
     control: Annotated[Reach, speaking("http"), ONE_ENDPOINT]
     """What all other users see, most often ``application.reach``. Requests keep their path; the

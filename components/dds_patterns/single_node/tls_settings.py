@@ -24,6 +24,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import ObjectName, check_name
 from dds_patterns.arguments.pem import Certificates, PrivateKey
 from dds_patterns.arguments.together import different, left_out
+from dds_patterns.pods.images import image_of
 from dds_patterns.values.nginx import HeaderKib
 from dds_patterns.workloads.program import ProgramArgs
 
@@ -61,7 +62,7 @@ _RequestPath = Annotated[
 class TlsSidecarArgs(ProgramArgs):
     """Arguments of TlsSidecar. The certificate is ``secret_name``, or ``certificate`` and ``key``."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("nginx")]]
     """Image with nginx (1.19.10 or newer) and sh."""
     application_port: Port
     """Port on 127.0.0.1 on which the application speaks HTTP."""

@@ -13,6 +13,7 @@ from dds_patterns.arguments.addresses import IpAddress, UnprivilegedPort, is_loo
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.pods.companion import ANYWHERE, Companion, check_clients
+from dds_patterns.pods.images import image_of
 from dds_patterns.pods.probes import ProbeArgs
 from dds_patterns.values.peers import Clients
 from dds_patterns.workloads.program import Program, ProgramArgs
@@ -23,7 +24,7 @@ _PROGRAM = ("python3", "-m", "companions.topz")
 class TopzArgs(ProgramArgs):
     """Arguments of Topz."""
 
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("companions")]]
     """The project's image ``companions``."""
     address: NotRequired[Annotated[IpAddress, Default(ANYWHERE)]]
     """IP address that it binds; a loopback address is for the pod only."""

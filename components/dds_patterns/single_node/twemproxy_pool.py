@@ -18,6 +18,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.together import different, left_out
 from dds_patterns.pods.companion import LOOPBACK
 from dds_patterns.pods.hosting import CompanionHosting
+from dds_patterns.pods.images import image_of
 from dds_patterns.sharding import Ring
 from dds_patterns.values.reach import Reach, speaking
 from dds_patterns.values.topology import Topology
@@ -39,7 +40,7 @@ class PoolArgs(TypedDict):
     """The shards, most often ``ShardedRedis.reach`` or ``ShardSet.reach``; Redis unless its
     ``app_protocol`` is memcached. With a password among its credentials, twemproxy requires the
     same from its clients, by AUTH. IPv6 addresses are not supported."""
-    image: Later[Image]
+    image: NotRequired[Annotated[Later[Image], image_of("twemproxy")]]
     """Image with nutcracker and bash."""
     role: NotRequired[Annotated[str, one_of(*ROLES), Default("cache")]]
     """``cache``: a shard that keeps failing is ejected for a while; its keys go to the other

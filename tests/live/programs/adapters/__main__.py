@@ -12,12 +12,11 @@ config = pulumi.Config()
 namespace = config.require("namespace")
 images = config.require_object("images")
 options = in_namespace(namespace)
-hosting: Hosting = {"namespace": namespace}
-made = make(images, hosting, config.require_int("interval"), 10, options)
+hosting: Hosting = {"namespace": namespace, "images": images}
+made = make(hosting, config.require_int("interval"), 10, options)
 storm_logs = LogAdapter(
     "storm-logs",
     {
-        "image": images["companions"],
         "sources": [{"name": "storm", "kind": "storm", "interval_seconds": 2}],
         "poll_seconds": 0.5,
         "hosting": hosting,

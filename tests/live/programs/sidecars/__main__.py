@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
 
-from dds_patterns import Application, Authority, Certificate, ConfigSync, Reach, TlsSidecar
+from dds_patterns import Application, Authority, Certificate, ConfigSync, Hosting, Reach, TlsSidecar
 from stacks import sidecars
 from tests.live.programs.common import DRAIN_SECONDS, in_namespace
 from tests.live.support.cluster import ROOT
@@ -18,10 +18,10 @@ config = pulumi.Config()
 images = config.require_object("images")
 namespace = config.require("namespace")
 options = in_namespace(namespace)
+hosting: Hosting = {"namespace": namespace, "images": images}
 
 made = sidecars.make(
-    images,
-    {"namespace": namespace},
+    hosting,
     options,
     certificate_generation=config.get_int("generation") or 1,
     drain_seconds=DRAIN_SECONDS,
@@ -46,18 +46,18 @@ secret = Secret(
 guard = TlsSidecar(
     "guard",
     {
-        "image": images["nginx"],
         "application_port": sidecars.APPLICATION_PORT,
         "secret_name": "brought-along",
         "client_certificates": "required",
         "minimum_version": "1.3",
+        "hosting": hosting,
     },
     options,
 )
 guarded = Application(
     "guarded",
     {
-        **sidecars.server(images, [guard.companion]),
+        **sidecars.server(images["toolbox"], [guard.companion]),
         "expose": ["https"],
         "clients": [{}],
         "drain_seconds": 0,
@@ -85,7 +85,6 @@ interval = config.get_int("interval") or INTERVAL
 by_http = ConfigSync(
     "by-http",
     {
-        "image": images["companions"],
         "http": {"server": source.reach.at("/document")},
         "interval_seconds": interval,
         "stale_after_seconds": 4 * interval,
@@ -93,17 +92,18 @@ by_http = ConfigSync(
         "check": sidecars.ONLY_JSON,
         "on_change": {"url": f"http://localhost:{sidecars.APPLICATION_PORT}/reload"},
         "metrics_clients": [{}],
+        "hosting": hosting,
     },
     options,
 )
 by_git = ConfigSync(
     "by-git",
     {
-        "image": images["companions"],
         "git": {"server": source.reach, "folder": "etc/app"},
         "interval_seconds": interval,
         "check": sidecars.ONLY_JSON,
         "on_change": {"signal": "HUP", "process": "legacy.py"},
+        "hosting": hosting,
     },
     options,
 )
@@ -111,7 +111,7 @@ for name, sync in (("from-http", by_http), ("from-git", by_git)):
     Application(
         name,
         {
-            **sidecars.server(images, [sync.companion]),
+            **sidecars.server(images["toolbox"], [sync.companion]),
             "env": {"CONFIG_FOLDER": sidecars.FOLDER},
             "volume_mounts": [sync.mount(sidecars.FOLDER)],
             "termination_grace_period_seconds": 2,

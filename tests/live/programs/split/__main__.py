@@ -201,9 +201,9 @@ Application(
 )
 
 # Four companions of different patterns on one pod, and at a test's word a fifth on a taken port.
-hosting: Hosting = {"namespace": config.require("namespace")}
+hosting: Hosting = {"namespace": config.require("namespace"), "images": images}
 fifth: list[Companion] = []
 if config.get_bool("fifth"):
     fifth.append(splitter(9, "fifth", given(listen_port=companions.HTTPS_PORT)))
-made = companions.make(images, hosting, options, more=fifth)
-companions.check(images, made, hosting, options)
+made = companions.make(hosting, options, more=fifth)
+companions.check(made, hosting, options)

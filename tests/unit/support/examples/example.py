@@ -22,6 +22,7 @@ HOSTING: dict[str, Any] = {
     "namespace": "here",
     "labels": {"team": "green"},
     "annotations": {"example.com/owner": "green"},
+    "images": {"redis": "registry.example/redis:1.0", "web": "registry.example/web:1.0"},
     "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}},
     "pod_labels": {"colour": "green"},
     "pod_annotations": {"note": "x"},
