@@ -4,8 +4,7 @@ from collections import Counter
 
 from bench.figures import Figure, Ratio
 from bench.ground import ground
-from dds_patterns import Ring
-from dds_patterns.values.ring import DEFAULT_HASH, least_moved, moved_fraction, plan
+from dds_patterns.sharding import DEFAULT_HASH, Ring, least_moved, moved_fraction, plan
 from tests.live.support.ring_pod import RingPod
 
 SHAPE = "key:%012d"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dds_patterns import InputError
-from dds_patterns.arguments.constraints import nearest
+from dds_patterns.arguments import nearest
 from stacks import effects
 from stacks.settings import Settings
 
@@ -37,8 +37,7 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
     {
         "adapters": Composition(
             _deferred("adapters"),
-            (*_TARGET, "scrape_interval", "slow_ms"),
-            {"scrape_interval_seconds": "scrape_interval", "slow_command_ms": "slow_ms"},
+            (*_TARGET, "scrape_interval_seconds", "slow_command_ms"),
         ),
         "ambassadors": Composition(
             _deferred("ambassadors"), (*_TARGET, "shards", "role", "policy", "persistence")

@@ -7,6 +7,7 @@ deploy the same.
 """
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -28,9 +29,8 @@ from dds_patterns import (
     StatefulApplication,
     TwemproxyAmbassador,
 )
-from dds_patterns.single_node.log_adapter import LOG_FOLDER, NGINX_LOG_FORMAT
-from dds_patterns.values import nginx
 from stacks import tries
+from stacks.parts import NGINX_WRITES, nginx_command, nginx_conf
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -45,8 +45,26 @@ _PASSWORD_FILE = "/etc/redis-client/password"  # noqa: S105 (a path)
 _SETUP = "/etc/mariadb-setup/setup.sql"
 _NGINX_CONF = "/etc/nginx-web/nginx.conf"
 _HEALTH_PORT = 9104
-_ACCESS_LOG = f"{LOG_FOLDER}/access.log"
-_SLOW_LOG = f"{LOG_FOLDER}/slow.log"
+_ACCESS_LOG = f"{LogAdapter.FOLDER}/access.log"
+_SLOW_LOG = f"{LogAdapter.FOLDER}/slow.log"
+# nginx quotes a word as JSON does.
+SITE = f"""\
+log_format timed {json.dumps(LogAdapter.NGINX_FORMAT)};
+server {{
+  listen 8080;
+  access_log {_ACCESS_LOG} timed;
+  location / {{
+    return 200 hello;
+  }}
+}}
+server {{
+  listen 127.0.0.1:8081;
+  location /stub_status {{
+    stub_status;
+  }}
+}}
+"""
+"""The site's servers, as nginx has them in ``http``."""
 
 T = TypeVar("T")
 
@@ -69,18 +87,18 @@ class Adapters:
 def make(
     images: Mapping[str, pulumi.Input[str]],
     hosting: Hosting,
-    scrape_interval: int,
-    slow_ms: int,
+    scrape_interval_seconds: int,
+    slow_command_ms: int,
     opts: pulumi.ResourceOptions,
 ) -> Adapters:
     """Deploy the programs, each with its adapter, and Prometheus.
 
     :param images: references by the names in IMAGES
-    :param scrape_interval: seconds between two scrapes
-    :param slow_ms: threshold of the slow logs in milliseconds
+    :param scrape_interval_seconds: seconds between two scrapes
+    :param slow_command_ms: threshold of the slow logs in milliseconds
     """
     # An exporter whose timeout is longer than Prometheus' is reported as down instead of its program.
-    patience = min(3.0, 0.8 * scrape_interval)
+    patience = min(3.0, 0.8 * scrape_interval_seconds)
     store_metrics = RedisExporter(
         "redis-metrics",
         {
@@ -106,7 +124,7 @@ def make(
             "shards": 1,
             "companions": [store_metrics.companion, store_logs.companion],
             "users": [user for user in (store_metrics.user, store_logs.user) if user is not None],
-            "slow_command_ms": slow_ms,
+            "slow_command_ms": slow_command_ms,
             "hosting": hosting,
         },
         opts,
@@ -137,7 +155,7 @@ def make(
             "image": images["toolbox"],
             "command": ["python3", "/opt/examples/counter.py"],
             "env": {"REDIS": ambassador.endpoint, "PASSWORD_FILE": _PASSWORD_FILE},
-            "secret_files": {_PASSWORD_FILE: _known(store.password)},
+            "secret_files": {_PASSWORD_FILE: store.password},
             "ports": [{"name": "http", "port": 8080}],
             "clients": [{}],
             "readiness": {"path": "/readyz"},
@@ -170,9 +188,13 @@ def make(
         "web",
         {
             "image": images["nginx"],
-            "command": nginx.command(_NGINX_CONF),
-            "files": {_NGINX_CONF: _nginx_conf()},
-            "writable": [nginx.TEMPORARY],
+            "command": nginx_command(_NGINX_CONF),
+            "files": {
+                _NGINX_CONF: nginx_conf(
+                    "A site, and its statistics for the exporter in the same pod.", SITE
+                )
+            },
+            "writable": [NGINX_WRITES],
             "ports": [{"name": "http", "port": 8080}],
             "clients": [{}],
             "readiness": {"path": "/"},
@@ -227,7 +249,7 @@ def make(
         },
         opts,
     )
-    database = _database(images, hosting, health, database_logs, slow_ms, opts)
+    database = _database(images, hosting, health, database_logs, slow_command_ms, opts)
     logs = (store_logs, web_logs, database_logs)
     exporters = (store_metrics, ambassador_metrics, web_metrics, cache_metrics)
     adapters = (*exporters, *logs, health)
@@ -237,7 +259,7 @@ def make(
             "image": images["prometheus"],
             "jobs": [adapter.job for adapter in adapters],
             "alerts": [alert for adapter in adapters for alert in adapter.alerts],
-            "scrape_interval_seconds": scrape_interval,
+            "scrape_interval_seconds": scrape_interval_seconds,
             "hosting": hosting,
         },
         opts,
@@ -259,10 +281,12 @@ def deploy(settings: Settings) -> None:
     here = target(settings, IMAGES)
     catalog = here.images
     images = {name: catalog.reference(name) for name in IMAGES}
-    made = make(images, here.hosting, settings.scrape_interval, settings.slow_ms, here.opts)
+    made = make(
+        images, here.hosting, settings.scrape_interval_seconds, settings.slow_command_ms, here.opts
+    )
     health = made.jobs["database-health"].reach
     # For DNS, a scrape of each and an evaluation of the rules.
-    seconds = 100 + 6 * settings.scrape_interval
+    seconds = 100 + 6 * settings.scrape_interval_seconds
     SmokeTest(
         "adapters-check",
         {
@@ -303,7 +327,7 @@ def _database(
     hosting: Hosting,
     health: MySqlHealth,
     logs: LogAdapter,
-    slow_ms: int,
+    slow_command_ms: int,
     opts: pulumi.ResourceOptions,
 ) -> StatefulApplication:
     root = Password("database-root").value
@@ -323,7 +347,7 @@ def _database(
                 "--max-connections=40",
                 "--slow-query-log=ON",
                 f"--slow-query-log-file={_SLOW_LOG}",
-                f"--long-query-time={slow_ms / 1000:g}",
+                f"--long-query-time={slow_command_ms / 1000:g}",
             ],
             "secret_files": {_SETUP: setup},
             # The data is deleted with the pod: this database is for demonstration only.
@@ -337,28 +361,6 @@ def _database(
             | {"resources": {"requests": {"memory": "160Mi"}, "limits": {"memory": "384Mi"}}},
         },
         opts,
-    )
-
-
-def _nginx_conf() -> str:
-    return nginx.text(
-        nginx.document(
-            "A site, and its statistics for the exporter in the same pod.",
-            http=[
-                nginx.directive("log_format", "timed", NGINX_LOG_FORMAT),
-                nginx.block(
-                    "server",
-                    nginx.directive("listen", 8080),
-                    nginx.directive("access_log", _ACCESS_LOG, "timed"),
-                    nginx.block("location /", nginx.directive("return", 200, "hello")),
-                ),
-                nginx.block(
-                    "server",
-                    nginx.directive("listen", "127.0.0.1:8081"),
-                    nginx.block("location /stub_status", nginx.directive("stub_status")),
-                ),
-            ],
-        )
     )
 
 

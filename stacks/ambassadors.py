@@ -20,7 +20,7 @@ from dds_patterns import (
     TwemproxyAmbassador,
     TwemproxyAmbassadorArgs,
 )
-from dds_patterns.values.ring import MOST_SHARDS, moved_fraction, movement
+from dds_patterns.sharding import MOST_SHARDS, moved_fraction, movement
 from stacks.settings import Settings
 from stacks.target import target
 
@@ -55,8 +55,8 @@ def deploy(settings: Settings) -> None:
         proxy_args["role"] = settings.role
     ambassador = TwemproxyAmbassador("twemproxy", proxy_args, here.opts)
 
-    secret_files = {} if store.password is None else {_PASSWORD_FILE: store.password}
-    environment = {} if store.password is None else {"PASSWORD_FILE": _PASSWORD_FILE}
+    secret_files = {_PASSWORD_FILE: store.password}
+    environment = {"PASSWORD_FILE": _PASSWORD_FILE}
     example_args: ApplicationArgs = {
         "image": images.reference("toolbox"),
         "command": ["python3", "/opt/examples/counter.py"],
@@ -92,10 +92,10 @@ def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output
     """The plan for the check: the shard of each of its keys."""
 
     def text(known: Sequence[Any]) -> str:
-        ring, statistics, *addresses = known
+        ring, endpoint, statistics, *addresses = known
         return json.dumps(
             {
-                "ambassador": ambassador.endpoint,
+                "ambassador": endpoint,
                 "statistics": statistics,
                 "prefix": _PREFIX,
                 "shards": [
@@ -109,7 +109,10 @@ def _plan(store: ShardedRedis, ambassador: TwemproxyAmbassador) -> pulumi.Output
         )
 
     return pulumi.Output.all(
-        ambassador.ring, ambassador.statistics.endpoint, *store.reach.endpoints
+        ambassador.ring,
+        ambassador.endpoint,
+        ambassador.statistics.endpoint,
+        *store.reach.endpoints,
     ).apply(text)
 
 

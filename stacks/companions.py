@@ -68,8 +68,6 @@ def make(
     :param more: further companions, whose ports must be free
     """
     store = ShardedRedis("store", {"image": images["redis"], "shards": 2, "hosting": hosting}, opts)
-    if store.password is None:
-        raise RuntimeError("the store has a password")
     ambassador = TwemproxyAmbassador(
         "twemproxy",
         {
@@ -94,7 +92,7 @@ def make(
     certificate = Certificate(
         "counter",
         {
-            "authority": authority,
+            "authority": authority.issuer,
             # Every Service of the namespace: auto-naming makes their names unknown here.
             "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
         },

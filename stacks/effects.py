@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from dds_patterns.arguments.addresses import is_ip_host
+from dds_patterns.arguments import is_ip_host
 from stacks.settings import Settings, place
 
 # Key, another key, and its value with which the first has no effect.

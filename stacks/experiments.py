@@ -7,7 +7,6 @@ connects to the database: with ``dds:database`` the unchanged application uses a
 
 import dataclasses
 import ipaddress
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -24,8 +23,7 @@ from dds_patterns import (
     ServiceBrokerArgs,
     SmokeTest,
 )
-from dds_patterns.arguments.addresses import is_ip_host
-from dds_patterns.values.endpoint import Endpoint
+from dds_patterns.arguments import is_ip_host, namespace_of
 from stacks import tries
 from stacks.parts import page
 from stacks.settings import Settings
@@ -159,20 +157,21 @@ def _given(settings: Settings) -> Reach | None:
     """The database of ``dds:database``, outside or a Service of the cluster."""
     if not settings.database:
         return None
-    endpoint, authority = Endpoint.parse(settings.database), settings.database_authority or None
-    if endpoint.namespace is not None:
+    host, authority = settings.database.rpartition(":")[0], settings.database_authority or None
+    namespace = namespace_of(host)
+    if namespace is not None:
         # The labels of the pods behind the Service are unknown here.
         return Reach(
             "database",
             (settings.database,),
             pods={},
-            namespace=endpoint.namespace or None,
+            namespace=namespace or None,
             authority=authority,
         )
     # The addresses of a name are unknown too.
     cidrs = ["0.0.0.0/0", "::/0"]
-    if is_ip_host(endpoint.host):
-        cidrs = [str(ipaddress.ip_network(endpoint.host.strip("[]")))]
+    if is_ip_host(host):
+        cidrs = [str(ipaddress.ip_network(host.strip("[]")))]
     return Reach.outside(settings.database, cidrs=cidrs, authority=authority, name="database")
 
 
@@ -210,7 +209,7 @@ def deploy(settings: Settings) -> None:
         {
             "image": images["toolbox"],
             "script": _CHECK.read_text(),
-            "env": {"PLAN": json.dumps(plan)},
+            "env": {"PLAN": pulumi.Output.json_dumps(plan)},
             "companions": [made.splitter.companion, made.broker.companion],
             "covers": [made.front.deployment.spec, made.counter.deployment.spec],
             "hosting": here.hosting,

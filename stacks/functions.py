@@ -10,7 +10,6 @@ import pathlib
 import pulumi
 
 from dds_patterns import Function, FunctionDecorator, SmokeTest
-from dds_patterns.serving.subscriber import PUBLISH_PORT
 from stacks.settings import Settings
 from stacks.signup import IMAGES, SIGNUP, deploy_events
 from stacks.target import target
@@ -90,7 +89,7 @@ def deploy(settings: Settings) -> None:
                 f"kubectl -n {settings.composition} exec deploy/",
                 signup.application.deployment.metadata["name"],
                 " -c events -- python3 -c 'import urllib.request as r; print(r.urlopen(r.Request("
-                f'"http://127.0.0.1:{PUBLISH_PORT}/events/{SIGNUP.name}", '
+                f'"http://127.0.0.1:{signup.reach.ports[0]}/events/{SIGNUP.name}", '
                 'b"{\\"username\\": \\"ada\\", \\"email\\": \\"ada@example.org\\", '
                 '\\"newsletter\\": true}")).read().decode())\'',
             ),

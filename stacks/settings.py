@@ -12,15 +12,24 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 
 from dds_patterns import NetworkArgs
-from dds_patterns.arguments.addresses import Endpoint, ServerName
-from dds_patterns.arguments.constraints import Constraint, between, nearest, one_of
-from dds_patterns.arguments.declared import Declared, arguments_of
-from dds_patterns.arguments.engine import resolve
-from dds_patterns.arguments.images import Image, Registry
-from dds_patterns.arguments.names import DnsLabel, dns_label
-from dds_patterns.arguments.place import Place
-from dds_patterns.values.nginx import Percent
-from dds_patterns.values.pem import Certificates
+from dds_patterns.arguments import (
+    Certificates,
+    Constraint,
+    Declared,
+    DnsLabel,
+    Endpoint,
+    Image,
+    Percent,
+    Place,
+    Registry,
+    ServerName,
+    arguments_of,
+    between,
+    dns_label,
+    nearest,
+    one_of,
+    resolved_value,
+)
 
 _WHERE = "Configuration"
 _NAMESPACE = "dds"
@@ -128,9 +137,9 @@ class Settings:
     """Certificates of the trusted authorities, PEM. By default the public ones."""
     topz_port: _Port = 0
     """Port of the composition ``topz`` on 127.0.0.1. 0 is derived from the checkout's path."""
-    scrape_interval: Annotated[int, between(1, 300)] = 5
+    scrape_interval_seconds: Annotated[int, between(1, 300)] = 5
     """Seconds between two scrapes of Prometheus in ``adapters``."""
-    slow_ms: Annotated[int, between(0, 3_600_000)] = 10
+    slow_command_ms: Annotated[int, between(0, 3_600_000)] = 10
     """Threshold in milliseconds of the slow logs in ``adapters``."""
     certificate_generation: Annotated[int, between(1, 1_000_000)] = 1
     """A changed number rotates the certificate in ``sidecars``."""
@@ -162,11 +171,11 @@ class Settings:
                 # An empty object or array, as in the project's file, counts as not given.
                 if parsed in ([], {}):
                     continue
-                values[key] = resolve(place(key), declared, parsed)
+                values[key] = resolved_value(place(key), declared, parsed)
                 if values[key] != defaults[key]:
                     given.append(key)
             elif text := os.environ.get(_VARIABLES.get(key, "")):
-                values[key] = resolve(Place("Environment", _VARIABLES[key]), declared, text)
+                values[key] = resolved_value(Place("Environment", _VARIABLES[key]), declared, text)
         registry_port, api_port = ports_of(_CHECKOUT)
         worked_out = {
             "composition": pulumi.get_stack(),

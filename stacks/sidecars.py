@@ -100,7 +100,7 @@ def make(
     certificate = Certificate(
         "legacy",
         {
-            "authority": authority,
+            "authority": authority.issuer,
             # Every Service of the namespace: auto-naming makes their names unknown here.
             "dns_names": [pulumi.Output.concat("*.", hosting["namespace"], ".svc"), "localhost"],
             "generation": certificate_generation,

@@ -24,7 +24,6 @@ from dds_patterns import (
     SmokeTest,
     Subscriber,
 )
-from dds_patterns.serving.event_bus import bus_client
 from stacks.target import Target
 
 IMAGES = ("nats", "events", "function", "toolbox")
@@ -53,7 +52,7 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
             "image": images.reference("nats"),
             "tools_image": images.reference("events"),
             # Longer than a code is valid, so that a redelivered event gets the same code.
-            "buckets": [{"name": "codes", "seconds": 2 * _CODE_SECONDS}],
+            "buckets": [{"name": "codes", "ttl_seconds": 2 * _CODE_SECONDS}],
             "hosting": here.hosting,
         },
         here.opts,
@@ -74,8 +73,8 @@ def deploy_events(here: Target, images: ImageCatalog) -> Pipeline:
     logins, gateway = _two_factor(here, images, bus)
     _check(here, images, bus, pipeline, logins, gateway)
     deployment = pipeline.application.deployment.metadata["name"]
-    pulumi.export("signup", pipeline.endpoint)
-    pulumi.export("logins", pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"))
+    pulumi.export("signup", pipeline.url)
+    pulumi.export("logins", pulumi.Output.concat(logins.url, f"/{LOGIN}"))
     pulumi.export("trace", {"namespace": here.namespace, "deployment": deployment})
     return pipeline
 
@@ -109,7 +108,7 @@ def _two_factor(here: Target, images: ImageCatalog, bus: Reach) -> tuple[Subscri
         },
         here.opts,
     )
-    store = bus_client(images.reference("events"), "codes", bus)
+    store = EventBus.client(images.reference("events"), "codes", bus)
     codes_args: ApplicationArgs = {
         **store,  # type: ignore[typeddict-item]
         "env": {**store["env"], "CODE_SECONDS": str(_CODE_SECONDS), "CODE_ATTEMPTS": "5"},
@@ -162,7 +161,7 @@ def _check(
     logins: Subscriber,
     gateway: Application,
 ) -> None:
-    client = bus_client(images.reference("events"), "trace", bus)
+    client = EventBus.client(images.reference("events"), "trace", bus)
     SmokeTest(
         "events-check",
         {
@@ -170,8 +169,8 @@ def _check(
             "script": (_HERE / "scripts" / "events_check.py").read_text(),
             "env": {
                 **client["env"],
-                "SIGNUP": pipeline.endpoint,
-                "LOGINS": pulumi.Output.concat(logins.endpoint, f"/{LOGIN}"),
+                "SIGNUP": pipeline.url,
+                "LOGINS": pulumi.Output.concat(logins.url, f"/{LOGIN}"),
                 "INBOX": pulumi.Output.concat("http://", gateway.endpoint or "", "/inbox"),
                 "WAYS": json.dumps(["/".join(path) for path in SIGNUP.paths()]),
             },

@@ -9,7 +9,6 @@ from pulumi_kubernetes.core.v1 import Namespace
 
 from dds_patterns import Hosting, ImageCatalog, ImageCatalogArgs
 from dds_patterns.arguments import nearest
-from dds_patterns.pods.labels import MANAGED_BY, PART_OF
 from stacks.settings import Settings, place
 
 CLUSTER_STACK = "organization/dds/cluster"
@@ -70,8 +69,8 @@ def target(settings: Settings, names: Sequence[str]) -> Target:
             # The name is what a user types; only one stack of a composition fits on a cluster.
             "name": settings.composition,
             "labels": {
-                "app.kubernetes.io/part-of": PART_OF,
-                "app.kubernetes.io/managed-by": MANAGED_BY,
+                "app.kubernetes.io/part-of": "designing-distributed-systems",
+                "app.kubernetes.io/managed-by": "pulumi",
                 "pod-security.kubernetes.io/enforce": "restricted",
                 "pod-security.kubernetes.io/enforce-version": "latest",
                 "pod-security.kubernetes.io/audit": "restricted",

@@ -7,8 +7,7 @@ its processes.
 import pulumi
 import pulumi_docker as docker
 
-from dds_patterns import ImageCatalog
-from dds_patterns.single_node.topz import command
+from dds_patterns import ImageCatalog, Topz
 from stacks.settings import Settings
 from stacks.target import CLUSTER_STACK, check_images
 
@@ -55,8 +54,8 @@ def deploy(settings: Settings) -> None:
         "topz",
         name=f"{settings.instance}-topz",
         image=images.reference("companions"),
-        entrypoints=command("0.0.0.0", _PORT)[:1],  # noqa: S104
-        command=command("0.0.0.0", _PORT)[1:],  # noqa: S104
+        entrypoints=Topz.command("0.0.0.0", _PORT)[:1],  # noqa: S104
+        command=Topz.command("0.0.0.0", _PORT)[1:],  # noqa: S104
         pid_mode=pulumi.Output.concat("container:", application.id),
         ports=[{"internal": _PORT, "external": settings.topz_port, "ip": "127.0.0.1"}],
         read_only=True,

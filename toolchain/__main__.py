@@ -13,7 +13,7 @@ from toolchain.paths import Checkout
 
 DEFAULT_STACK = "ambassadors"
 # Commands that are modules of their own with a `main(arguments) -> int`.
-MODULES = ("render", "lint", "pr-preview", "doctor", "checks", "trace", "reference")
+MODULES = ("render", "lint", "pr-preview", "doctor", "checks", "trace", "reference", "schema")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ Go module, and for the others an executable is written that runs the project's.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shlex
 import shutil
@@ -62,6 +63,11 @@ LANGUAGE = (
     Plugin("language", "yaml", builds.YAML_VERSION, "toolchain.plugins.language_yaml"),
 )
 
+# The components for other languages. It is no other installation's, so it is always installed.
+COMPONENTS = Plugin(
+    "resource", "dds", importlib.metadata.version("dds-patterns"), "dds_patterns.wire"
+)
+
 
 def official(plugin: Plugin) -> Path | None:
     """The executable of an official provider plugin on this machine, or None.
@@ -94,6 +100,7 @@ def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
             _install(plugins, version, theirs, packages_only)
     for plugin in LANGUAGE:
         _install(plugins, plugin, None, packages_only)
+    _put(plugins, COMPONENTS, launcher(COMPONENTS))
     return sources
 
 

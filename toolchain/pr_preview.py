@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from toolchain import manifests, paths
+from toolchain import manifests, paths, schema
 from toolchain.errors import ToolchainError
 from toolchain.manifests import Manifest
 
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(temporary)
         with worktree(paths.ROOT, given.base, folder / "tree") as tree:
             before, notes = render_base(tree, folder / "before")
+            schemas = [schema.written(root) for root in (tree, paths.ROOT)]
         after = render_tree(paths.ROOT, folder / "after")
         compared = [
             compare(name, before.get(name, []), after.get(name, []))
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
         ]
     for comparison in compared:
         comparison.note = notes.get(comparison.name, notes.get("", ""))
-    print(markdown(given.base, compared))
+    print(markdown(given.base, compared, schema.lines(schema.changes(*schemas))))
     return 0
 
 
@@ -383,8 +384,11 @@ def _shown(value: Any) -> str:
     return f"`{text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}`"
 
 
-def markdown(base: str, compared: Sequence[Comparison]) -> str:
-    """The whole report."""
+def markdown(base: str, compared: Sequence[Comparison], schema_changes: Sequence[str] = ()) -> str:
+    """The whole report.
+
+    :param schema_changes: what programs in other languages see, a line each
+    """
     lines = [f"## Manifests compared with `{base}`", ""]
     for comparison in compared:
         lines += [f"### {comparison.name}", ""]
@@ -403,6 +407,11 @@ def markdown(base: str, compared: Sequence[Comparison]) -> str:
                 if len(change.fields) > MOST_LINES:
                     lines.append(f"  - and {len(change.fields) - MOST_LINES} more fields")
             lines.append("")
+    if schema_changes:
+        lines += ["### Schema", "", *(f"- {change}" for change in schema_changes[:MOST_LINES])]
+        if len(schema_changes) > MOST_LINES:
+            lines.append(f"- and {len(schema_changes) - MOST_LINES} more")
+        lines.append("")
     lines += ["### Total", ""]
     lines += [f"- {comparison.total}" for comparison in compared] or ["- no composition"]
     return "\n".join(lines)

@@ -1,4 +1,8 @@
-"""Every component, its arguments, and the values that pass between components: the one list."""
+"""Every component, its arguments, and the values that pass between components: the one list.
+
+With ``dds_patterns.arguments`` (to declare arguments of your own) and ``dds_patterns.sharding`` (hash
+rings, without Pulumi) it is all that programs import; other modules may change without notice.
+"""
 
 from .arguments.errors import InputError as InputError
 from .platform.certificates import Authority as Authority
@@ -63,6 +67,8 @@ from .serving.subscriber import DeliveryArgs as DeliveryArgs
 from .serving.subscriber import Subscriber as Subscriber
 from .serving.subscriber import SubscriberArgs as SubscriberArgs
 from .serving.subscriber import SubscriptionArgs as SubscriptionArgs
+from .sharding.ketama import Ring as Ring
+from .sharding.plan import RingPlan as RingPlan
 from .single_node.config_sync import ConfigSync as ConfigSync
 from .single_node.config_sync import ConfigSyncArgs as ConfigSyncArgs
 from .single_node.config_sync import GitSourceArgs as GitSourceArgs
@@ -92,6 +98,7 @@ from .single_node.twemproxy import TwemproxyAmbassador as TwemproxyAmbassador
 from .single_node.twemproxy import TwemproxyAmbassadorArgs as TwemproxyAmbassadorArgs
 from .values.flow import Flow as Flow
 from .values.flow import Next as Next
+from .values.issuer import Issuer as Issuer
 from .values.metrics import Alert as Alert
 from .values.metrics import ScrapeJob as ScrapeJob
 from .values.peers import NetworkArgs as NetworkArgs
@@ -99,8 +106,6 @@ from .values.peers import PeerArgs as PeerArgs
 from .values.reach import Credentials as Credentials
 from .values.reach import Reach as Reach
 from .values.redis_user import RedisUser as RedisUser
-from .values.ring.ketama import Ring as Ring
-from .values.ring.plan import RingPlan as RingPlan
 from .values.topology import Topology as Topology
 from .workloads.application import Application as Application
 from .workloads.application import ApplicationArgs as ApplicationArgs

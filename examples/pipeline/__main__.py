@@ -48,7 +48,7 @@ orders = Pipeline(
 )
 deployment = orders.application.deployment.metadata["name"]
 pulumi.export("namespace", namespace)
-pulumi.export("endpoint", orders.endpoint)
+pulumi.export("url", orders.url)
 pulumi.export(
     "try",
     pulumi.Output.format("kubectl -n {0} port-forward deploy/{1} 8080", namespace, deployment),

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dds_patterns.single_node.log_adapter import LOG_FOLDER
+from dds_patterns import LogAdapter
 from tests.live.support.adapters import Adapters
 from tests.live.support.kube import Pod
 from tests.live.support.storm import TOPOLOGY
@@ -155,7 +155,7 @@ def test_a_bad_line_and_an_emptied_file_hold_up_nothing_and_repeat_nothing(
     marked.marks.append(mark)
     marked.make(1)
     eventually(marked.complete, 20, lambda: f"all come out, seen are {marked.seen()}")
-    empty = f"import os; os.truncate({f'{LOG_FOLDER}/access.log'!r}, 0)"
+    empty = f"import os; os.truncate({f'{LogAdapter.FOLDER}/access.log'!r}, 0)"
     adapters.kube.run(marked.pod, marked.container, ["python3", "-c", empty])
     marked.make(2)
     eventually(marked.complete, 20, lambda: f"and those after it, seen are {marked.seen()}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dds_patterns.values.ring import plan
+from dds_patterns.sharding import plan
 from tests.live.support.cluster import Cluster
 from tests.live.support.kube import InPod, Kube, Pod
 from tests.live.support.stacks import PROGRAMS, throwaway

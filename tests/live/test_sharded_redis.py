@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dds_patterns import Ring
-from dds_patterns.values.ring import DEFAULT_HASH, least_moved, moved_fraction, plan
+from dds_patterns.sharding import DEFAULT_HASH, Ring, least_moved, moved_fraction, plan
 from tests.live.support.kube import now
 from tests.live.support.ring_pod import Measured, RingPod
 from tests.live.support.sharded import Sharded

@@ -21,7 +21,6 @@ from dds_patterns import (
 )
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.single_node import fluentd
-from dds_patterns.single_node.log_adapter import LOG_FOLDER
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisUser
 from stacks import deploy
@@ -41,8 +40,8 @@ TWO = Reach("shards", ("127.0.0.1:1", "127.0.0.1:2"))
 LOGS: list[dict[str, Any]] = [
     {"name": "redis", "kind": "redis_slowlog"},
     {"name": "storm", "kind": "storm"},
-    {"name": "web", "kind": "nginx_access", "path": f"{LOG_FOLDER}/access.log"},
-    {"name": "db", "kind": "mysql_slow", "path": f"{LOG_FOLDER}/slow.log"},
+    {"name": "web", "kind": "nginx_access", "path": f"{LogAdapter.FOLDER}/access.log"},
+    {"name": "db", "kind": "mysql_slow", "path": f"{LogAdapter.FOLDER}/slow.log"},
 ]
 ADAPTERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "RedisExporter": (
@@ -746,7 +745,7 @@ def test_the_composition_is_valid_hardened_and_in_its_namespace(preview: bool) -
         lambda: deploy(Settings.load()),
         preview=preview,
         stack="adapters",
-        config={"dds:scrape_interval": "2", "dds:slow_ms": "5"},
+        config={"dds:scrape_interval_seconds": "2", "dds:slow_command_ms": "5"},
         references={
             "organization/dds/cluster": {"kubeconfig": Secret("k"), "registry": "localhost:5000"}
         },

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dds_patterns.arguments.errors import InputError
-from dds_patterns.values.ring import plan
+from dds_patterns.sharding import plan
 from stacks import deploy
 from stacks.settings import Settings
 from tests.unit.support.hardening import violations

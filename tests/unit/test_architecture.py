@@ -2,6 +2,11 @@
 
 import ast
 import dataclasses
+import importlib
+import json
+import re
+import subprocess
+import sys
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +22,8 @@ PACKAGES = ROOT / "components"
 
 # A package imports from those with a smaller number, and from itself.
 LAYERS = {
-    "dds_patterns.arguments": -1,
+    "dds_patterns.arguments": -2,
+    "dds_patterns.sharding": -1,
     "dds_patterns.values": 0,
     "dds_patterns.pods": 1,
     "dds_patterns.workloads": 2,
@@ -26,13 +32,24 @@ LAYERS = {
     "dds_patterns.serving": 5,
     "dds_patterns.batch": 5,
     "dds_patterns": 6,
-    "stacks": 7,
-    "__main__": 8,
+    "dds_patterns.wire": 7,
+    "stacks": 8,
+    "__main__": 9,
 }
 TOOLS = "toolchain"
 # What stands in for the engine runs the program, lint asks which compositions there are, and the
 # reference is made from the components; the rest of the driver does not know it.
-RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint", "toolchain.reference"}
+RUNS_THE_PROGRAM = {"toolchain.render", "toolchain.lint", "toolchain.reference", "toolchain.schema"}
+# What programs that use the package import from it.
+FRONT_DOOR = (
+    "dds_patterns",
+    "dds_patterns.arguments",
+    "dds_patterns.sharding",
+    "dds_patterns.wire",
+)
+CODE_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Keys that an example in the docs leaves out.
+LEFT_OUT = re.compile(r"(?<=\{)\.\.\.,? ?|^ *\.\.\.\n", re.MULTILINE)
 
 
 def modules() -> dict[str, Path]:
@@ -114,6 +131,110 @@ def test_annotations_are_values(module: str) -> None:
     assert "__future__" not in set(imports(MODULES[module]))
 
 
+def users() -> Iterator[tuple[str, str]]:
+    """The programs that use the package, and the samples in the docs: name and code."""
+    for folder in ("stacks", "examples", "bench"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    pages = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+    for path in sorted(pages):
+        for position, block in enumerate(CODE_BLOCK.findall(path.read_text(encoding="utf-8"))):
+            yield f"{path.relative_to(ROOT)}[{position}]", LEFT_OUT.sub("", block)
+
+
+def past_the_front_door(code: str) -> set[str]:
+    """Modules, and names in the front door's modules, that code imports although they are not it."""
+    bound: dict[str, str] = {}
+    modules: set[str] = set()
+    names: set[tuple[str, str]] = set()
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                modules.add(alias.name)
+                package = alias.name.partition(".")[0]
+                bound[alias.asname or package] = alias.name if alias.asname else package
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            for alias in node.names:
+                names.add((node.module, alias.name))
+                bound[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names.add((bound.get(node.value.id, ""), node.attr))
+    found = {module for module in modules if is_ours(module) and module not in FRONT_DOOR}
+    return found | {
+        f"{module}.{name}"
+        for module, name in names
+        if module in FRONT_DOOR
+        and f"{module}.{name}" not in FRONT_DOOR
+        and name not in importlib.import_module(module).__all__
+    }
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "dds_patterns"
+
+
+@pytest.mark.parametrize(("name", "code"), [pytest.param(*each, id=each[0]) for each in users()])
+def test_programs_and_docs_use_only_the_front_door(name: str, code: str) -> None:
+    assert not past_the_front_door(code), name
+
+
+@pytest.mark.parametrize(
+    ("code", "taken"),
+    [
+        ("from dds_patterns import Application, sharding\nsharding.plan(3)", set()),
+        ("import dds_patterns.sharding\ndds_patterns.sharding.Ring", set()),
+        ("from dds_patterns.arguments import Image", set()),
+        ("import dds_patterns as dds\ndds.Application.port", set()),
+        ("from dds_patterns.workloads.task import Task", {"dds_patterns.workloads.task"}),
+        ("from dds_patterns.sharding.plan import plan", {"dds_patterns.sharding.plan"}),
+        ("from dds_patterns.arguments import engine", {"dds_patterns.arguments.engine"}),
+        ("from dds_patterns.sharding import *", {"dds_patterns.sharding.*"}),
+        ("def f():\n    from dds_patterns import pods", {"dds_patterns.pods"}),
+        ("import dds_patterns.pods.labels", {"dds_patterns.pods.labels"}),
+        ("import dds_patterns as dds\ndds.pods.labels", {"dds_patterns.pods"}),
+        ("from dds_patterns import sharding\nsharding.points", {"dds_patterns.sharding.points"}),
+    ],
+)
+def test_what_goes_past_the_front_door_is_seen(code: str, taken: set[str]) -> None:
+    assert past_the_front_door(code) == taken
+
+
+def test_programs_and_samples_are_found() -> None:
+    names = [name for name, code in users() if "dds_patterns" in code]
+    for folder in ("stacks/", "examples/", "bench/", "README.md", "docs/patterns/"):
+        assert any(name.startswith(folder) for name in names), folder
+
+
+def loaded(program: str) -> set[str]:
+    """The modules that a program has loaded at its end."""
+    end = "import json, sys; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{end}"],
+        env={"PYTHONPATH": str(PACKAGES)}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("program", "not_loaded"),
+    [
+        ("import dds_patterns", {"pulumi", "dds_patterns.arguments", "dds_patterns.sharding"}),
+        ("import dds_patterns.sharding", {"pulumi", "dds_patterns.arguments"}),
+        ("import dds_patterns.arguments", {"dds_patterns.values", "dds_patterns.sharding"}),
+        ("from dds_patterns import Ring", {"pulumi"}),
+        (
+            "from dds_patterns import Application",
+            {"docker", "dds_patterns.platform", "dds_patterns.serving", "dds_patterns.single_node"},
+        ),
+    ],
+)
+def test_an_import_loads_only_what_it_needs(program: str, not_loaded: set[str]) -> None:
+    assert loaded(program) & not_loaded == set()
+
+
 def test_every_component_is_exported_under_its_token() -> None:
     import dds_patterns  # noqa: PLC0415
 
@@ -133,7 +254,7 @@ def test_every_component_is_exported_under_its_token() -> None:
     # What several components have in common is none itself.
     common = {name for name in found if any(name in bases[other] for other in found)}
     assert common.isdisjoint(dds_patterns.__all__)
-    for name in found - common:
+    for name in {name for name in found - common if not name.startswith("_")}:
         assert f'"dds:index:{name}"' in texts[name]
         assert name in dds_patterns.__all__, f"{name} is not exported"
         assert f"{name}Args" in dds_patterns.__all__

@@ -1,5 +1,6 @@
 """What holds for every argument of every component, tried with values from its declaration."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import dds_patterns
 from dds_patterns import Application, StatefulApplication, StatefulApplicationArgs
 from dds_patterns.arguments.declared import Declared, arguments_of
 from dds_patterns.arguments.deferred import is_deferred
+from dds_patterns.arguments.describe import descriptions
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.pods.companion import Companion
 from tests.unit.support.examples import EVERY, IMAGE, Example
@@ -314,3 +316,43 @@ def test_every_public_component_has_an_example() -> None:
         and issubclass(getattr(dds_patterns, name), pulumi.Resource)
     }
     assert {example.component.__name__ for example in EVERY.values()} == public
+
+
+UNITS = {
+    "seconds": "seconds", "milliseconds": "ms", "minutes": "minutes", "hours": "hours",
+    "days": "days", "mib": "mib", "kib": "kib", "bytes": "bytes", "percent": "percent",
+}  # fmt: skip
+# Storm's own name for it.
+THEIRS = {"LogSourceArgs.window"}
+
+
+def numbers() -> Iterator[tuple[str, str, str]]:
+    """Every number among the arguments: of what, its name and its description."""
+    seen: set[type] = set()
+
+    def look(kind: type) -> Iterator[tuple[str, str, str]]:
+        seen.add(kind)
+        said = descriptions(kind)
+        for key, declared in arguments_of(kind).items():
+            inner = declared
+            while inner.items is not None:
+                inner = inner.items
+            if inner.form == "scalar" and inner.type in (int, float):
+                yield kind.__name__, key, said.get(key, "")
+            elif inner.type not in seen and (
+                inner.form == "arguments" or dataclasses.is_dataclass(inner.type)
+            ):
+                yield from look(inner.type)
+
+    for example in EVERY.values():
+        if example.declaration not in seen:
+            yield from look(example.declaration)
+
+
+def test_a_number_with_a_unit_has_it_in_its_name() -> None:
+    without = set()
+    for kind, name, says in numbers():
+        for word in re.findall(r"[a-z]+", says.partition(".")[0].lower()):
+            if word in UNITS and UNITS[word] not in name.split("_"):
+                without.add(f"{kind}.{name}")
+    assert without == THEIRS

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from dds_patterns.sharding.ketama import LONGEST_NAME
 from dds_patterns.single_node.tls_settings import CIPHERS
 from dds_patterns.single_node.twemproxy_pool import Pool
 from dds_patterns.values.reach import Reach
-from dds_patterns.values.ring.ketama import LONGEST_NAME
 from dds_patterns.values.topology import Topology
 from tests.unit import nutcracker, test_request_splitter, test_service_broker, test_tls_sidecar
 from tests.unit.test_twemproxy import configuration as proxy_configuration

@@ -135,7 +135,7 @@ def test_the_kubeconfig_is_secret_and_is_read_again_for_new_containers() -> None
     node = graph.one("Kubeconfig")
     assert "content" in node.additional_secret_outputs
     assert len(node.inputs["container_ids"]) == 2
-    provider = kubeconfig._Provider()
+    provider = kubeconfig.KubeconfigProvider()
     old = {**node.inputs}
     assert not provider.diff("", old, {**old, "timeout": 5}).changes
     assert provider.diff("", old, {**old, "container_ids": ["other"]}).changes

@@ -72,7 +72,7 @@ def flags(container: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("preview", MODES)
 @pytest.mark.parametrize("backend", ["etcd", "lease"])
 def test_objects_are_valid_and_pods_hardened(backend: str, preview: bool) -> None:
-    election, graph, _ = made(backend, preview)
+    _, graph, _ = made(backend, preview)
     assert_valid(objects(graph))
     for template in templates(graph):
         assert violations(template) == []
@@ -81,7 +81,7 @@ def test_objects_are_valid_and_pods_hardened(backend: str, preview: bool) -> Non
     assert component.urn in graph.outputs
     kinds = {child.type.rpartition(":")[2] for child in graph.children(component)}
     assert kinds == {"Secret" if backend == "etcd" else "Lease", "Service"}
-    assert election.endpoint == "127.0.0.1:4040"
+    assert graph.outputs[component.urn]["endpoint"] == "127.0.0.1:4040"
 
 
 def test_etcd_is_told_with_every_member_and_files_for_what_is_secret() -> None:

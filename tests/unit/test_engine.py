@@ -31,7 +31,7 @@ from dds_patterns.arguments.addresses import Endpoint, Host, IpAddress, Network,
 from dds_patterns.arguments.containers import SHAPES, EnvName
 from dds_patterns.arguments.cron import Schedule
 from dds_patterns.arguments.declared import Declared, arguments_of, read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.files import MountPath
 from dds_patterns.arguments.images import Image, Registry
 from dds_patterns.arguments.names import DnsLabel, LabelKey, LabelValue, PortName, check_name
@@ -170,7 +170,7 @@ def test_a_secret_that_is_wrong_is_not_shown() -> None:
 )
 def test_what_is_right_is_accepted(declared: Any, values: list[Any]) -> None:
     for value in values:
-        assert resolve(Place(WHERE, "it"), read(declared), value) == value
+        assert resolved_value(Place(WHERE, "it"), read(declared), value) == value
 
 
 @pytest.mark.parametrize(
@@ -218,17 +218,17 @@ SHAPED: dict[str, tuple[type, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_is_declared_of_a_shape_of_kubernetes_holds(name: str) -> None:
     shape, right = SHAPED[name]
-    assert resolve(Place(WHERE, "it"), read(shape), right) == right
+    assert resolved_value(Place(WHERE, "it"), read(shape), right) == right
     assert set(right) == set(arguments_of(SHAPES[name]))
     for argument in arguments(SHAPES[name], right):
         for value, path in odd_values(argument):
             with pytest.raises(InputError, match=re.escape(f"it.{path}")):
-                resolve(Place(WHERE, "it"), read(shape), argument.put(value))
+                resolved_value(Place(WHERE, "it"), read(shape), argument.put(value))
 
 
 def test_outputs_of_a_shape_are_checked_when_they_are_known() -> None:
     def program(limit: Any) -> None:
-        resolve(Place(WHERE, "it"), read(Resources), {"limits": limit})
+        resolved_value(Place(WHERE, "it"), read(Resources), {"limits": limit})
 
     build(lambda: program({"memory": pulumi.Output.from_input("64Mi")}))
     with pytest.raises(InputError, match="it.limits.memory is '64m'; must be a size of at least"):
@@ -252,7 +252,7 @@ def test_outputs_of_a_shape_are_checked_when_they_are_known() -> None:
 )
 def test_credentials_in_an_address_are_not_shown(declared: Any, value: str) -> None:
     with pytest.raises(InputError, match="it is <secret>; must have no user and pass") as caught:
-        resolve(Place(WHERE, "it"), read(declared), value)
+        resolved_value(Place(WHERE, "it"), read(declared), value)
     assert "swordfish" not in str(caught.value)
 
 

@@ -99,7 +99,7 @@ def test_every_child_is_below_the_cluster() -> None:
         while parent.parent:
             parent = graph.nodes[parent.parent]
         assert parent is cluster or node.type.startswith("pulumi:"), node.urn
-    assert graph.outputs[cluster.urn]["endpoints"][0] == "https://etcd-0.here.svc:2379"
+    assert graph.outputs[cluster.urn]["endpoints"][0] == "etcd-0.here.svc:2379"
 
 
 def test_one_member_has_no_budget() -> None:
@@ -150,7 +150,7 @@ def test_certificates_are_for_the_names_that_members_are_reached_by() -> None:
 
 
 def test_another_authority_serves_clients_and_never_peers() -> None:
-    graph = made(authority=lambda: Authority("shared"))
+    graph = made(authority=lambda: Authority("shared").issuer)
     shared = graph.one("Authority", "shared").outputs["certificate"]
     assert graph.one("Certificate", "etcd-server").inputs["authority"] == shared
     assert graph.one("Certificate", "etcd-peer").inputs["authority"] != shared

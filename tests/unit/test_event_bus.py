@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dds_patterns import Application, EventBus
 from dds_patterns.arguments.errors import InputError
-from dds_patterns.serving.event_bus import bus_client, users_conf
+from dds_patterns.serving.event_bus import users_conf
 from dds_patterns.values.reach import Reach
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
@@ -48,7 +48,7 @@ FULL: dict[str, Any] = {
     "keep_dead_hours": 48,
     "records_mib": 16,
     "duplicate_seconds": 60,
-    "buckets": [{"name": "codes", "seconds": 300, "size_mib": 4}],
+    "buckets": [{"name": "codes", "ttl_seconds": 300, "size_mib": 4}],
     "clients": [{"pods": {"role": "web"}}],
     "metrics_clients": [{"pods": {"app": "prometheus"}}],
     "hosting": {
@@ -113,7 +113,10 @@ def reached(preview: bool = False) -> Graph:
         bus = EventBus(
             "bus", {"image": NATS, "tools_image": TOOLS, "hosting": {"namespace": "there"}}
         )
-        codes: Any = {**bus_client(TOOLS, "codes", bus.reach), "hosting": {"namespace": "here"}}
+        codes: Any = {
+            **EventBus.client(TOOLS, "codes", bus.reach),
+            "hosting": {"namespace": "here"},
+        }
         Application("codes", codes)
         watcher: Any = {
             "image": TOOLS,
@@ -160,8 +163,10 @@ def test_a_client_in_another_namespace_has_the_address_the_user_and_the_way() ->
 
 
 def test_a_client_needs_the_buss_credentials() -> None:
-    with pytest.raises(InputError, match=r"^bus_client: bus.credentials is None; must be given"):
-        bus_client(TOOLS, "codes", Reach("bus", ("bus:4222",), pods={}))
+    with pytest.raises(
+        InputError, match=r"^EventBus.client: bus.credentials is None; must be given"
+    ):
+        EventBus.client(TOOLS, "codes", Reach("bus", ("bus:4222",), pods={}))
 
 
 def test_who_is_let_in_otherwise_is_named_for_each_port() -> None:
@@ -271,9 +276,9 @@ def test_passwords_that_are_given_are_taken() -> None:
     [
         ({"hosting": {"storage": {"size": "100Mi"}}}, "must be at least 448Mi"),
         ({"events_mib": 1024, "hosting": {"storage": {"size": "1Gi"}}}, "must be at least 1408Mi"),
-        ({"buckets": [{"name": "Codes", "seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
-        ({"buckets": [{"name": "a", "seconds": 1}] * 2}, "must be buckets of different names"),
-        ({"buckets": [{"name": "a", "second": 1}]}, "did you mean seconds"),
+        ({"buckets": [{"name": "Codes", "ttl_seconds": 1}]}, r"buckets\[0\].name is 'Codes'"),
+        ({"buckets": [{"name": "a", "ttl_seconds": 1}] * 2}, "must be buckets of different names"),
+        ({"buckets": [{"name": "a", "ttl_second": 1}]}, "did you mean ttl_seconds"),
         # It would delete the data.
         ({"hosting": {"storage": {"delete_with_workload": "false"}}}, "must be true or false"),
     ],

@@ -13,7 +13,7 @@ from tests.unit.support.manifests import assert_valid, objects, templates
 from toolchain.graph import Graph, build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAMS = sorted(path.parent for path in EXAMPLES.glob("*/Pulumi.yaml"))
+PROGRAMS = sorted(path.parent for path in EXAMPLES.glob("*/__main__.py"))
 MODES = [pytest.param(True, id="preview"), pytest.param(False, id="update")]
 
 

@@ -48,8 +48,8 @@ def test_a_key_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(InputError) as refused:
         read("passwort", Cluster({"password": "swordfish", "user": "app"}))
     assert str(refused.value) == (
-        "ExistingSecret \"database\": key is 'passwort'; is not in database; did you mean password? "
-        "known are password, user"
+        "ExistingSecret \"database\": key is 'passwort'; must be the key of a text in database: "
+        "did you mean password? known are password, user"
     )
     with pytest.raises(InputError, match="known are none"):
         read("password", Cluster({}))
@@ -60,6 +60,15 @@ def test_bytes_that_are_no_text_are_refused_without_being_shown() -> None:
     cluster.data["password"] = base64.b64encode(b"\xff\xfe").decode()
     with pytest.raises(InputError, match="must be the key of a text in database"):
         read("password", cluster)
+
+
+def test_all_that_are_texts_are_an_output_and_secret() -> None:
+    cluster = Cluster({"password": "swordfish", "user": "app"})
+    cluster.data["seal"] = base64.b64encode(b"\xff\xfe").decode()
+    graph = read("user", cluster)
+    urn = graph.one("ExistingSecret").urn
+    assert graph.outputs[urn] == {"values": {"password": "swordfish", "user": "app"}}
+    assert graph.output_secrets[urn] == {"values"}
 
 
 def bus(cluster: Cluster) -> Graph:

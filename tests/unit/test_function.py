@@ -111,7 +111,7 @@ def test_probes_ask_the_health_port() -> None:
 
 @pytest.mark.parametrize("preview", MODES)
 def test_it_scales_on_its_own_containers_cpu(preview: bool) -> None:
-    graph = made(preview, min_scale=2, max_scale=5, target_utilization=60, scale_down_seconds=9)
+    graph = made(preview, min_scale=2, max_scale=5, target_cpu_percent=60, scale_down_seconds=9)
     spec = the(graph, "HorizontalPodAutoscaler")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 5)
     (metric,) = spec["metrics"]

@@ -1,5 +1,6 @@
 """The language host: which Python runs a program, and what is written of one that was imported."""
 
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,3 +113,65 @@ def test_a_generator_that_fails_or_cannot_be_built_says_so(
     monkeypatch.setattr(builds, "ensure", unbuilt)
     with pytest.raises(Refused, match="^no Go$"):
         host.GenerateProgram(request, CALL)
+
+
+class Streaming(SimpleNamespace):
+    """The call of a plugin, which the engine may cancel."""
+
+    ended: Any = None
+
+    def add_callback(self, callback: Any) -> None:
+        self.ended = callback
+
+    abort = staticmethod(_abort)
+
+
+def plugin_request(folder: Path, *args: str, **options: Any) -> Any:
+    return language_pb2.RunPluginRequest(
+        info=info(folder, **options), pwd=str(folder), args=args, env=["GREETING=hello=you"]
+    )
+
+
+PLUGIN = """
+import os, sys
+print(os.environ["GREETING"], sys.argv[1:])
+print("beside", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_a_plugin_that_is_a_program_is_run(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(PLUGIN)
+    request = plugin_request(tmp_path, "127.0.0.1:1")
+    *lines, last = server.PythonLanguage("").RunPlugin(request, Streaming())
+    assert {line.WhichOneof("output"): line for line in lines} == {
+        "stdout": language_pb2.RunPluginResponse(stdout=b"hello=you ['127.0.0.1:1']\n"),
+        "stderr": language_pb2.RunPluginResponse(stderr=b"beside\n"),
+    }
+    assert last == language_pb2.RunPluginResponse(exitcode=3)
+
+
+def test_a_plugin_ends_with_the_engines_call(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text("import time\nprint(1)\ntime.sleep(600)\n")
+    call = Streaming()
+    answers = server.PythonLanguage("").RunPlugin(plugin_request(tmp_path), call)
+    assert next(answers).stdout == b"1\n"
+    call.ended()
+    assert next(answers).exitcode == -signal.SIGTERM
+
+
+def test_a_plugin_without_its_environment_says_so(tmp_path: Path) -> None:
+    request = plugin_request(tmp_path, virtualenv="venv")
+    with pytest.raises(Refused, match="does not exist; `pulumi install` makes it"):
+        list(server.PythonLanguage("").RunPlugin(request, Streaming()))
+
+
+def test_requirements_are_relative_to_the_programs_folder(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    pip = tmp_path / "bin" / "python"
+    pip.write_text("#!/bin/sh\npwd\n")
+    pip.chmod(0o755)
+    program = tmp_path / "program"
+    program.mkdir()
+    (program / "requirements.txt").write_text("../\n")
+    assert list(interpreter.install(tmp_path, program / "requirements.txt")) == [f"{program}\n"]

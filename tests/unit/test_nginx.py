@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.arguments.place import Place
 from dds_patterns.values import nginx
@@ -72,7 +72,7 @@ def test_what_would_end_the_line_is_refused() -> None:
 @pytest.mark.parametrize("value", ["", "a$b", "a\nb", "a" * 257])
 def test_a_literal_has_no_variable(value: object) -> None:
     with pytest.raises(InputError, match=r'X "y": key is .*without \$'):
-        resolve(Place('X "y"', "key"), read(nginx.Literal), value)
+        resolved_value(Place('X "y"', "key"), read(nginx.Literal), value)
 
 
 def test_a_document_writes_to_the_temporary_folder_only() -> None:

@@ -198,7 +198,7 @@ def test_it_is_told_the_address_and_the_user_of_the_bus() -> None:
 def test_what_reaches_it_publishes_once_it_is_ready(component: Any, args: Any, path: str) -> None:
     def program() -> None:
         events = component("one", args())
-        pulumi.export("urls", [events.endpoint, events.reach.url])
+        pulumi.export("urls", [events.url, events.reach.url])
         Application("web", {"image": IMAGE, "reaches": [events.reach]})
 
     graph = build(program)
@@ -372,4 +372,4 @@ def test_the_example_is_a_program_of_its_own() -> None:
     graph = build(lambda: runpy.run_path(str(example)), config=config)
     assert_valid(objects(graph))
     assert len(graph.all("dds:index:Function")) == 2
-    assert set(graph.outputs[""]) == {"endpoint", "namespace", "try", "trace"}
+    assert set(graph.outputs[""]) == {"url", "namespace", "try", "trace"}

@@ -104,8 +104,9 @@ def test_an_endpoint_that_turns_out_bad_is_refused() -> None:
 
 
 def test_the_application_has_it_on_loopback_and_the_kubelet_its_status() -> None:
-    splitter, _ = made(listen_port=7000)
-    assert splitter.endpoint == "127.0.0.1:7000"
+    splitter, graph = made(listen_port=7000)
+    component = graph.one("RequestSplitter")
+    assert graph.outputs[component.urn] == {"endpoint": "127.0.0.1:7000"}
     listeners = {p.name: p for p in splitter.companion.listeners}
     assert listeners["splitter"].local
     assert listeners["splitter-lines"].local

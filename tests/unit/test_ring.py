@@ -11,20 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dds_patterns.values.ring import (
+from dds_patterns.sharding import (
     HASHES,
     MOST_SHARDS,
-    POINTS_PER_SERVER,
     PORTABLE,
     Ring,
     least_moved,
     moved_fraction,
     plan,
-    points,
-    points_per_server,
 )
-from dds_patterns.values.ring.__main__ import main
-from dds_patterns.values.ring.plan import SALTS, Arcs, best_salt, node_name
+from dds_patterns.sharding.__main__ import main
+from dds_patterns.sharding.ketama import POINTS_PER_SERVER, points, points_per_server
+from dds_patterns.sharding.plan import SALTS, Arcs, best_salt, node_name
 from tests.unit import nutcracker
 
 needs_nutcracker = pytest.mark.skipif(
@@ -160,7 +158,7 @@ def test_planning_is_fast() -> None:
 
 @pytest.mark.parametrize("shard", [1, 2, 3])
 def test_no_earlier_candidate_is_better_than_the_one_in_the_table(shard: int) -> None:
-    """A short piece of the search; ``python -m dds_patterns.values.ring search`` is all of it."""
+    """A short piece of the search; ``python -m dds_patterns.sharding search`` is all of it."""
     names = [node_name(number, salt) for number, salt in enumerate(SALTS[:shard])]
     grid = Arcs(names)
     chosen = grid.largest_with(node_name(shard, SALTS[shard]))

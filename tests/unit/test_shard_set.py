@@ -7,10 +7,9 @@ import pulumi
 import pytest
 
 from dds_patterns import Application, ShardSet, StatefulApplication
-from dds_patterns.arguments.errors import InputError
 from dds_patterns.pods.companion import Companion, Listener
+from dds_patterns.sharding import plan
 from dds_patterns.values.reach import Credentials
-from dds_patterns.values.ring import plan
 from dds_patterns.values.topology import Topology
 from tests.unit.support.hardening import violations
 from tests.unit.support.manifests import assert_valid, objects, policy, templates
@@ -243,15 +242,15 @@ def test_the_reach_has_an_endpoint_a_shard_and_is_ready_when_all_ranks_are(previ
 def test_the_reach_has_the_credentials_that_are_given() -> None:
     found, _ = made(credentials=lambda: Credentials("swordfish-long-enough", "client"))
     assert found.reach.credentials is not None
-    assert found.shard(1).credentials is found.reach.credentials
+    assert found.shards[1].credentials is found.reach.credentials
 
 
 def test_one_shard_is_reached_alone() -> None:
     def program() -> None:
         leaves = shard_set(shards=3, replicas=2)
-        pulumi.export("at", leaves.shard(2).endpoints)
-        assert leaves.shard(2).topology is None
-        reaches = [leaves.shard(2), leaves.shard(0)]
+        pulumi.export("at", leaves.shards[2].endpoints)
+        assert leaves.shards[2].topology is None
+        reaches = [leaves.shards[2], leaves.shards[0]]
         Application("web", {"image": IMAGE, "reaches": reaches})
 
     graph = build(program)
@@ -260,12 +259,6 @@ def test_one_shard_is_reached_alone() -> None:
     for shard in (0, 2):
         there = policy(graph, f"web-to-leaves-{shard}")["spec"]["podSelector"]["matchLabels"]
         assert selected(graph, there) == {f"leaves-{shard}", f"leaves-r1-{shard}"}
-
-
-@pytest.mark.parametrize("number", [-1, 3, 1.5, "1", True, None])
-def test_a_shard_that_is_not_there_is_refused(number: Any) -> None:
-    with pytest.raises(InputError, match=f'ShardSet "leaves": shard is {number!r}; must be'):
-        made()[0].shard(number)
 
 
 def test_the_port_may_be_another_one_and_a_companions() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from dds_patterns import Application, ShardedRedis, TwemproxyAmbassador
 from dds_patterns.arguments.errors import InputError
+from dds_patterns.sharding import forecast, movement, plan
 from dds_patterns.values.redis_user import RedisUser
-from dds_patterns.values.ring import forecast, movement, plan
 from dds_patterns.values.topology import Topology
 from tests.ports import free_port
 from tests.unit.support.hardening import violations
@@ -219,7 +219,7 @@ def test_generated_passwords_are_secret(preview: bool) -> None:
 
 def test_without_auth_there_is_no_password_but_limits_all_the_same() -> None:
     store, graph = made(auth=False)
-    assert store.password is None
+    assert store.reach.credentials is None
     assert not graph.all("Secret")
     assert not graph.all("Password")
     acl = file(graph, "users.acl")
@@ -403,8 +403,8 @@ def test_a_store_with_nones_remembers_and_asks_for_a_password() -> None:
     (without, expected), (store, graph) = made(role="store"), made(role="store", **left_out)
     assert file(graph, "redis.conf") == file(expected, "redis.conf")
     assert the(graph, "StatefulSet") == the(expected, "StatefulSet")
-    assert store.password is not None
-    assert without.password is not None
+    assert store.reach.credentials is not None
+    assert without.reach.credentials is not None
 
 
 def test_users_have_different_names() -> None:

@@ -442,7 +442,7 @@ def test_a_script_waits_nearly_as_long_as_its_check_and_then_says_why(stack: str
 
 @pytest.mark.parametrize(
     ("stack", "config"),
-    [("adapters", {"scrape_interval": "300"}), ("election", {"ttl_seconds": "3600"})],
+    [("adapters", {"scrape_interval_seconds": "300"}), ("election", {"ttl_seconds": "3600"})],
 )
 def test_a_check_has_more_time_where_what_it_waits_for_takes_longer(
     stack: str, config: dict[str, str]

@@ -145,7 +145,9 @@ def test_keys_are_copied_to_memory_only() -> None:
 def test_a_certificate_made_in_the_program(preview: bool) -> None:
     def program() -> None:
         authority = Authority("authority")
-        certificate = Certificate("web", {"authority": authority, "dns_names": ["web.shop.svc"]})
+        certificate = Certificate(
+            "web", {"authority": authority.issuer, "dns_names": ["web.shop.svc"]}
+        )
         TlsSidecar(
             "tls",
             {

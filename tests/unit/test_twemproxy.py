@@ -10,8 +10,8 @@ import yaml
 
 from dds_patterns import Application, TwemproxyAmbassador
 from dds_patterns.arguments.errors import InputError
+from dds_patterns.sharding import HASHES, Ring, plan
 from dds_patterns.values.reach import Credentials, Reach
-from dds_patterns.values.ring import HASHES, Ring, plan
 from dds_patterns.values.topology import Topology
 from tests.unit import nutcracker
 from tests.unit.support.hardening import violations
@@ -202,7 +202,8 @@ def test_everything_listens_on_loopback() -> None:
     assert command[command.index("--stats-addr") + 1] == "127.0.0.1"
     assert command[command.index("--stats-port") + 1] == "7001"
     assert command[command.index("--output") + 1] == "/dev/stderr"
-    assert ambassador.endpoint == "127.0.0.1:7000"
+    component = graph.one("TwemproxyAmbassador")
+    assert graph.outputs[component.urn] == {"endpoint": "127.0.0.1:7000"}
     assert ambassador.reach.endpoints == ("127.0.0.1:7000",)
     assert ambassador.statistics.endpoints == ("127.0.0.1:7001",)
 

@@ -68,7 +68,7 @@ def requested(graph: Graph) -> dict[str, str]:
         (EtcdCluster, ETCD, {"quota_mib": 16}),
         (EventBus, BUS, {"events_mib": 600}),
         (EventBus, BUS, {"dead_mib": 256, "records_mib": 256}),
-        (EventBus, BUS, {"buckets": [{"name": "codes", "seconds": 60, "size_mib": 128}]}),
+        (EventBus, BUS, {"buckets": [{"name": "codes", "ttl_seconds": 60, "size_mib": 128}]}),
         (EventBus, BUS, {"events_mib": 1, "dead_mib": 1, "records_mib": 1}),
     ],
     ids=str,

@@ -11,6 +11,7 @@ import pytest
 from dds_patterns import Application, ScheduledTask, StatefulApplication, Task
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.pods.companion import ANYWHERE
+from dds_patterns.workloads.environment import in_order
 from tests.unit.support.examples import IMAGE, companion
 from tests.unit.support.manifests import assert_valid, objects, policy, the
 from toolchain.graph import Graph, build
@@ -413,11 +414,15 @@ def test_pods_have_names_that_stay() -> None:
     )
 
 
-def test_a_replica_has_a_host_name() -> None:
-    hosts = []
-    given: Any = {"image": IMAGE, "ports": [{"name": "db", "port": 5432}]}
-    build(lambda: hosts.append(StatefulApplication("db", given).host(2)))
-    assert hosts == ["db-2.db"]
+@pytest.mark.parametrize("known", [True, False], ids=["plain", "an Output"])
+def test_each_replica_has_a_host_name(known: bool) -> None:
+    def program() -> None:
+        replicas: Any = 2 if known else pulumi.Output.from_input(2.0)
+        pulumi.export(
+            "hosts", StatefulApplication("db", {"image": IMAGE, "replicas": replicas}).hosts
+        )
+
+    assert build(program).outputs[""]["hosts"] == ["db-0.db", "db-1.db"]
 
 
 def test_storage_is_a_claim_for_each_replica_that_outlives_it() -> None:
@@ -591,3 +596,20 @@ def test_a_stateful_application_without_ports_has_a_name_that_a_service_may_have
 def test_what_needs_a_port_is_refused_without_one(change: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         stateful(**{"ports": [], **change})
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, []),
+        ({"B": "1", "A": "2"}, ["A", "B"]),
+        # Kubernetes expands what is defined before.
+        ({"A": "$(B) and $(C)", "B": "$(C)", "C": "1"}, ["C", "B", "A"]),
+        ({"A": "$(B)", "B": "$(A)", "C": "$(elsewhere)"}, ["B", "A", "C"]),
+        ({"A": "$(A)", "B": 1}, ["A", "B"]),
+    ],
+)
+def test_variables_come_after_those_that_they_refer_to(
+    env: dict[str, Any], expected: list[str]
+) -> None:
+    assert in_order(env) == expected

@@ -36,7 +36,7 @@ scaled = Function(
         "source": "scaled.py",
         "max_scale": 3,
         "hosting": {"resources": {"requests": {"cpu": "40m"}}},
-        "target_utilization": 50,
+        "target_cpu_percent": 50,
         "scale_down_seconds": 0,
     },
     options,

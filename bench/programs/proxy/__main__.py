@@ -4,7 +4,6 @@ import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from dds_patterns import Application, Companion, Listener, ShardedRedis, TwemproxyAmbassador
-from dds_patterns.serving.sharded_redis import PORT
 from tests.live.programs.common import in_namespace
 from tests.live.support.kube import InPod
 
@@ -80,7 +79,7 @@ pulumi.export(
     {
         "direct": {
             "host": store.reach.endpoint.apply(lambda known: known.rpartition(":")[0]),
-            "port": PORT,
+            "port": store.reach.ports[0],
         },
         "relay": {"host": "127.0.0.1", "port": RELAY_PORT},
         "ambassador": {"host": "127.0.0.1", "port": 6379},

@@ -1,6 +1,7 @@
 """Two servers, each to be reached in plain and through its TLS sidecar, and a load generator."""
 
 import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMap
 
 from dds_patterns import (
     Application,
@@ -8,13 +9,11 @@ from dds_patterns import (
     Authority,
     Certificate,
     Companion,
-    CompanionHosting,
+    Listener,
     Reach,
     TlsSidecar,
 )
-from dds_patterns.arguments import resolved
-from dds_patterns.values import nginx
-from dds_patterns.workloads.program import TEMPORARY, Program
+from stacks.parts import NGINX_WRITES, nginx_command, nginx_conf, page_conf
 from tests.live.programs.common import in_namespace
 
 PLAIN_PORT = 8080
@@ -30,73 +29,68 @@ config = pulumi.Config()
 images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 
-page = nginx.document(
-    "Answers at once with one KiB.",
-    http=[
-        nginx.directive("keepalive_requests", 1_000_000),
-        nginx.block(
-            "server",
-            nginx.directive("listen", PLAIN_PORT),
-            nginx.block(
-                "location /",
-                nginx.directive("default_type", "text/plain"),
-                nginx.directive("return", 200, "x" * 1024),
-            ),
-        ),
-    ],
-)
 servers: dict[str, ApplicationArgs] = {
     "quick": {
         "image": images["nginx"],
-        "command": nginx.command(FILE),
-        "files": {FILE: nginx.text(page)},
-        "writable": [nginx.TEMPORARY],
+        "command": nginx_command(FILE),
+        "files": {FILE: page_conf("Answers at once with one KiB.", "x" * 1024)},
+        "writable": [NGINX_WRITES],
     },
     "legacy": {"image": images["toolbox"], "command": ["python3", "-c", EVERYWHERE]},
 }
+RELAY = f"""\
+keepalive_requests 100000;
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+upstream application {{
+  server 127.0.0.1:{PLAIN_PORT};
+  keepalive 32;
+  keepalive_requests 100000;
+}}
+server {{
+  listen {RELAY_PORT};
+  location / {{
+    proxy_pass http://application;
+  }}
+}}
+"""
+relay_config = ConfigMap(
+    "relay", data={"nginx.conf": nginx_conf("Passes requests on.", RELAY)}, opts=options
+)
 
 
 def relay(name: str) -> Companion:
     """The way through the sidecar without TLS: an nginx that passes requests on."""
-    file = "/etc/nginx-relay/nginx.conf"
-    server = nginx.block(
-        "server",
-        nginx.directive("listen", RELAY_PORT),
-        nginx.block("location /", nginx.directive("proxy_pass", "http://application")),
+    return Companion(
+        name=name,
+        containers=(
+            {
+                "name": name,
+                "image": images["nginx"],
+                "command": nginx_command("/etc/nginx-relay/nginx.conf"),
+                "startup_probe": {
+                    "tcp_socket": {"port": RELAY_PORT},
+                    "period_seconds": 1,
+                    "failure_threshold": 60,
+                },
+                "volume_mounts": [
+                    {"name": "relay", "mount_path": "/etc/nginx-relay", "read_only": True},
+                    {"name": "relay-tmp", "mount_path": NGINX_WRITES},
+                ],
+            },
+        ),
+        listeners=(Listener(RELAY_PORT, "relay"),),
+        volumes=(
+            {"name": "relay", "config_map": {"name": relay_config.metadata["name"]}},
+            {"name": "relay-tmp", "empty_dir": {"size_limit": "16Mi"}},
+        ),
     )
-    upstream = nginx.block(
-        "upstream application",
-        nginx.directive("server", f"127.0.0.1:{PLAIN_PORT}"),
-        nginx.directive("keepalive", 32),
-        nginx.directive("keepalive_requests", 100_000),
-    )
-    http = [
-        nginx.directive("keepalive_requests", 100_000),
-        nginx.directive("proxy_http_version", "1.1"),
-        nginx.directive("proxy_set_header", "Connection", ""),
-        upstream,
-        server,
-    ]
-    return Program(
-        name,
-        name,
-        application="nginx",
-        part="sidecar",
-        image=images["nginx"],
-        hosting=resolved(name, CompanionHosting, {}),
-        command=nginx.command(file),
-        files={file: nginx.text(nginx.document("Passes requests on.", http=http))},
-        writable=TEMPORARY,
-        ports=[{"name": "relay", "port": RELAY_PORT}],
-        readiness={},
-        liveness={"command": ["true"]},
-    ).companion(options)
 
 
 authority = Authority("authority", {}, options)
 ways: dict[str, dict[str, Reach]] = {}
 for name, server in servers.items():
-    certificate = Certificate(name, {"authority": authority, "dns_names": [name]}, options)
+    certificate = Certificate(name, {"authority": authority.issuer, "dns_names": [name]}, options)
     tls = TlsSidecar(
         f"{name}-tls",
         {

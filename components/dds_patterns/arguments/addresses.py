@@ -62,6 +62,20 @@ def is_ip_host(host: str) -> bool:
     return host.endswith("]") or host.rpartition(".")[2].isdecimal()
 
 
+def namespace_of(host: str) -> str | None:
+    """Namespace of the Service with this name, empty for the pod's own; None for a host outside.
+
+    ``web`` is the Service of the pod's own namespace, ``web.shop`` and ``web.shop.svc`` one of
+    another; everything else is outside, and so is a name that ends with a dot.
+    """
+    _, *parts = host.split(".")
+    if len(parts) > 1:
+        return parts[-2] if parts[-1] == "svc" else None
+    if host.endswith((".", "]")):
+        return None
+    return "".join(parts)
+
+
 def is_certified(host: str) -> bool:
     """Whether a certificate can have a host among its names."""
     return not is_ip_host(host) and not host.endswith(".")

@@ -74,6 +74,16 @@ class Declared:
     """The default in words, if the component computes it."""
     required: bool = True
 
+    @property
+    def innermost(self) -> "Declared":
+        """Of lists and mappings the innermost entry."""
+        return self if self.items is None else self.items.innermost
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it is a TypedDict or dataclass with declarations of its own."""
+        return self.form == "arguments" or dataclasses.is_dataclass(self.type)
+
 
 @functools.cache
 def arguments_of(declaration: type) -> Mapping[str, Declared]:

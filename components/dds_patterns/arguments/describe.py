@@ -1,6 +1,7 @@
 """The tables of arguments in the docs, generated from the declarations."""
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -52,6 +53,12 @@ def rows(declaration: type, elsewhere: Mapping[type, str] | None = None) -> Iter
     yield from _rows("", declaration, {}, elsewhere or {})
 
 
+def row(declaration: type, key: str) -> Row:
+    """One argument alone."""
+    declared = arguments_of(declaration)[key]
+    return Row(key, _words(declared), _default(declared), descriptions(declaration).get(key, ""))
+
+
 def _rows(
     path: str, declaration: type, seen: dict[type, str], elsewhere: Mapping[type, str]
 ) -> Iterator[Row]:
@@ -79,6 +86,7 @@ def _innermost(declared: Declared) -> tuple[Declared, str]:
     return declared, suffix
 
 
+@functools.cache
 def descriptions(declaration: type) -> Mapping[str, str]:
     """The docstring of each key, including those of base classes."""
     found: dict[str, str] = {}
@@ -87,7 +95,7 @@ def descriptions(declaration: type) -> Mapping[str, str]:
     for base in definition.bases:
         # A TypedDict does not know its bases in every version of Python; its source names them.
         inherited = getattr(sys.modules[declaration.__module__], ast.unparse(base), None)
-        if inspect.isclass(inherited):
+        if isinstance(inherited, type):
             found |= descriptions(inherited)
     for statement, following in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):

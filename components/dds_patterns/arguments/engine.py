@@ -37,11 +37,11 @@ def check_fields(where: str, value: Any) -> None:
         given = getattr(value, key)
         if given is not None or declared.required:
             # The dataclass may be frozen.
-            object.__setattr__(value, key, resolve(Place(where, key), declared, given))
+            object.__setattr__(value, key, resolved_value(Place(where, key), declared, given))
 
 
-def resolve(place: Place, declared: Declared, value: Any) -> Any:
-    """A value as it is declared, or InputError."""
+def resolved_value(place: Place, declared: Declared, value: Any) -> Any:
+    """One value as it is declared, or InputError; ``resolved`` is for all arguments."""
     deferrable = declared.deferrable
     if deferrable is not None and deferrable.secret:
         place = place.hidden()
@@ -72,14 +72,16 @@ def _scalar(place: Place, declared: Declared, value: Any) -> Any:
 
 def _list(place: Place, declared: Declared, value: Any) -> Any:
     kind = cast(Declared, declared.items)
-    return declared.type(resolve(at, kind, item) for at, item in plain.items(place, value))
+    return declared.type(resolved_value(at, kind, item) for at, item in plain.items(place, value))
 
 
 def _mapping(place: Place, declared: Declared, value: Any) -> dict[str, Any]:
     keys, kind = cast(Declared, declared.keys), cast(Declared, declared.items)
+    # Pulumi's protocol has no order of keys: it must make no difference in any language.
+    entries = sorted(plain.entries(place, value), key=lambda entry: str(entry[0]))
     return {
-        resolve(place.a_key(), keys, key): resolve(place.entry(key), kind, item)
-        for key, item in plain.entries(place, value)
+        resolved_value(place.a_key(), keys, key): resolved_value(place.entry(key), kind, item)
+        for key, item in entries
     }
 
 
@@ -98,16 +100,16 @@ def _arguments(place: Place, declaration: Any, value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, declared in arguments.items():
         if key in given:
-            found[key] = resolve(place.key(key), declared, given[key])
+            found[key] = resolved_value(place.key(key), declared, given[key])
         elif declared.required:
             place.missing(key, [name for name, each in arguments.items() if each.required])
         elif declared.default is not None:
-            found[key] = resolve(place.key(key), declared, declared.default.value)
+            found[key] = resolved_value(place.key(key), declared, declared.default.value)
     return found
 
 
 def _kubernetes(place: Place, declared: Declared, value: Any) -> Any:
-    return shapes.shaped(place, declared.type, value, resolve)
+    return shapes.shaped(place, declared.type, value, resolved_value)
 
 
 def _value(place: Place, declared: Declared, value: Any) -> Any:

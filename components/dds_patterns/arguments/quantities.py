@@ -1,4 +1,4 @@
-"""Declared types of quantities: processors, memory, volumes, and the resources of a container."""
+"""Declared types of quantities: processors, memory, volumes, percentages, and the resources of a container."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pulumi_kubernetes.core.v1 import ResourceRequirementsArgsDict
 
-from dds_patterns.arguments.constraints import Constraint, nearest
+from dds_patterns.arguments.constraints import Constraint, between, nearest
 from dds_patterns.arguments.deferred import checked, is_deferred
 from dds_patterns.arguments.place import Place
 
@@ -56,6 +56,17 @@ Size = Annotated[str, _SIZE]
 """Size other than that of a container's memory or a persistent volume."""
 VolumeSize = Annotated[str, _VOLUME]
 """Size of a persistent volume."""
+
+Percent = Annotated[
+    float,
+    between(0, 100),
+    Constraint(
+        "a number with at most two decimals",
+        lambda percent: round(percent, 2) == percent,
+        (0.00005, 0.001, 99.995, 0.1 + 0.2),
+    ),
+]
+"""A share in percent, as nginx splits clients."""
 
 NO_LIMIT = "none"
 """The limit of cpu of a container without one."""

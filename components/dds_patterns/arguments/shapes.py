@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import pulumi
 from pulumi._types import input_type_py_to_pulumi_names
 
 from dds_patterns.arguments import containers, plain, scheduling
@@ -53,7 +54,7 @@ def shaped(place: Place, shape: type, value: Any, resolve: Resolve) -> dict[str,
 
 
 def on_the_wire(shape: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as the TypedDict says, with all its values known, its keys in the API's spelling."""
+    """A mapping as the TypedDict says, its keys in the API's spelling."""
     names = _wire_names(shape)
     return {names.get(key, key): _on_the_wire(_inner(shape, key), value[key]) for key in value}
 
@@ -61,6 +62,8 @@ def on_the_wire(shape: type, value: Mapping[str, Any]) -> dict[str, Any]:
 def _on_the_wire(shape: type | None, value: Any) -> Any:
     if shape is None:
         return value
+    if is_deferred(value):
+        return pulumi.Output.from_input(value).apply(lambda known: _on_the_wire(shape, known))
     if isinstance(value, Mapping):
         return on_the_wire(shape, value)
     return [_on_the_wire(shape, item) for item in value]

@@ -1,7 +1,7 @@
 """Authority and Certificate: TLS keys that stay the same from one update to the next.
 
 An authority belongs to one composition; nothing outside trusts it. Its key can issue certificates
-for any name, so only Certificate gets it, and no pod mounts it.
+for any name, so only Certificate gets it, in an Issuer, and no pod mounts it.
 """
 
 import datetime
@@ -13,12 +13,12 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import pulumi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
@@ -39,6 +39,7 @@ from dds_patterns.arguments import (
 from dds_patterns.arguments.addresses import IpAddress
 from dds_patterns.arguments.constraints import Constraint
 from dds_patterns.arguments.names import check_resource_name
+from dds_patterns.values.issuer import Issuer, loaded
 
 # What a certificate may authenticate (extended key usage): a server, a client.
 _PURPOSES = {
@@ -128,6 +129,11 @@ class Authority(Resource, name="Authority"):
     created: pulumi.Output[str]
     """When it was made, as ISO 8601 in UTC."""
 
+    @property
+    def issuer(self) -> Issuer:
+        """What certificates are issued with: its certificate and key."""
+        return Issuer(self.certificate, self.key)
+
     def __init__(
         self,
         name: str,
@@ -155,11 +161,11 @@ class CertificateProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Issue a certificate."""
-        authority = x509.load_pem_x509_certificate(props["authority"].encode())
-        authority_key = load_pem_private_key(props["authority_key"].encode(), None)
-        if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-            raise TypeError("the authority's key is no key of an elliptic curve")
+        """Issue a certificate.
+
+        :raises InputError: an authority that cannot issue any
+        """
+        authority, authority_key = loaded(props["authority"], props["authority_key"])
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _begun(props, key, _now(), authority)
@@ -167,16 +173,17 @@ class CertificateProvider(ResourceProvider):
                 x509.ExtendedKeyUsage([_PURPOSES[usage] for usage in props["usages"]]),
                 critical=False,
             )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
-                critical=False,
-            )
+            .add_extension(_key_identifier(authority, authority_key.public_key()), critical=False)
         )
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in props["dns_names"]]
         names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in props["ip_addresses"]]
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(authority_key, hashes.SHA256())
+        # Other algorithms of signatures, such as Ed25519's, include a hash.
+        hashed = isinstance(
+            authority_key, rsa.RSAPrivateKey | dsa.DSAPrivateKey | ec.EllipticCurvePrivateKey
+        )
+        certificate = builder.sign(authority_key, hashes.SHA256() if hashed else None)
         return CreateResult(
             secrets.token_hex(8),
             {
@@ -205,8 +212,8 @@ _DECIDING = (
 class CertificateArgs(TypedDict):
     """Arguments of Certificate. A change replaces the certificate."""
 
-    authority: Authority
-    """The authority that issues it."""
+    authority: Issuer
+    """The authority that issues it: an Authority's ``issuer``, or one of your own."""
     dns_names: NotRequired[Annotated[Sequence[Later[_DnsName]], Default(())]]
     """Host names that it is valid for, also wildcards such as ``*.shop.svc``. A server's
     certificate needs a name or an address."""
@@ -256,13 +263,14 @@ class Certificate(Resource, name="Certificate"):
             raise InputError(
                 where, "dns_names", args["dns_names"], "must have a name that clients connect to"
             )
+        issuer = args["authority"]
         super().__init__(
             CertificateProvider(),
             name,
             {
                 **args,
-                "authority": args["authority"].certificate,
-                "authority_key": args["authority"].key,
+                "authority": issuer.certificate,
+                "authority_key": pulumi.Output.secret(issuer.key),
                 "ip_addresses": [checked(ip, _canonical) for ip in args["ip_addresses"]],
                 "certificate": None,
                 "key": None,
@@ -335,6 +343,17 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
 def _diff(deciding: Sequence[str], olds: Mapping[str, Any], news: Mapping[str, Any]) -> DiffResult:
     replaces = [argument for argument in deciding if olds.get(argument) != news.get(argument)]
     return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=False)
+
+
+def _key_identifier(
+    authority: x509.Certificate, key: CertificateIssuerPublicKeyTypes
+) -> x509.AuthorityKeyIdentifier:
+    # Clients compare it with that of the authority, which an authority may form in its own way.
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _nearly_over(certificate: str, authority: str) -> bool:

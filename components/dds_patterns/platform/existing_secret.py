@@ -1,6 +1,7 @@
 """ExistingSecret: passwords from a Secret that is managed elsewhere."""
 
 import base64
+import contextlib
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -28,6 +29,9 @@ class ExistingSecret(pulumi.ComponentResource):
     next update, not before.
     """
 
+    values: pulumi.Output[dict[str, str]]
+    """The Secret's texts, by their keys; a secret. Values that are no texts are left out."""
+
     def __init__(
         self, name: str, args: ExistingSecretArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
@@ -45,27 +49,29 @@ class ExistingSecret(pulumi.ComponentResource):
             pulumi.Output.concat(args["namespace"], "/", args["secret"]),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._data: pulumi.Output[Mapping[str, str]] = pulumi.Output.secret(found.data)
+        data: pulumi.Output[Mapping[str, str] | None] = pulumi.Output.secret(found.data)
+        self.values = data.apply(_texts)
         self._secret = args["secret"]
-        self.register_outputs({})
+        self.register_outputs({"values": self.values})
 
     def value(self, key: str) -> pulumi.Output[str]:
-        """The Secret's value of a key, a secret.
+        """One of ``values``, a secret.
 
-        :raises InputError: when it is read: the Secret has no such key, or its value is not text
+        :raises InputError: when it is read: the Secret has no such key, or its value is no text
         """
 
-        def decoded(data: Mapping[str, str] | None) -> str:
-            known = data or {}
-            if key not in known:
-                raise InputError(
-                    self._where, "key", key, f"is not in {self._secret}; {nearest(key, known)}"
-                )
-            try:
-                return base64.b64decode(known[key]).decode()
-            except ValueError:
-                raise InputError(
-                    self._where, "key", key, f"must be the key of a text in {self._secret}"
-                ) from None
+        def known(values: Mapping[str, str]) -> str:
+            if key not in values:
+                expected = f"must be the key of a text in {self._secret}: {nearest(key, values)}"
+                raise InputError(self._where, "key", key, expected)
+            return values[key]
 
-        return self._data.apply(decoded)
+        return self.values.apply(known)
+
+
+def _texts(data: Mapping[str, str] | None) -> dict[str, str]:
+    found = {}
+    for key, encoded in (data or {}).items():
+        with contextlib.suppress(ValueError):
+            found[key] = base64.b64decode(encoded).decode()
+    return found

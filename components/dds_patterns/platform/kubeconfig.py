@@ -170,17 +170,22 @@ def read_when_ready(props: dict[str, Any]) -> str:
         time.sleep(_POLL_SECONDS)
 
 
-class _Provider(ResourceProvider):
+class KubeconfigProvider(ResourceProvider):
+    """Waits until the cluster is ready, and reads its kubeconfig."""
+
     # The provider carries no secret; as a secret it would look changed in every diff.
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Read it when the cluster is ready."""
         return CreateResult(props["cluster"], {**props, "content": read_when_ready(props)})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Read it again."""
         return UpdateResult({**_news, "content": read_when_ready(_news)})
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another container, node or port is another kubeconfig."""
         # The timeout does not affect the result.
         names = ("container", "container_ids", "cluster", "nodes", "api_port")
         return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in names))
@@ -215,7 +220,7 @@ class Kubeconfig(Resource, name="Kubeconfig"):
         """
         secret = pulumi.ResourceOptions(additional_secret_outputs=["content"])
         super().__init__(
-            _Provider(),
+            KubeconfigProvider(),
             name,
             {
                 "cluster": cluster,

@@ -13,7 +13,7 @@ from pulumi_kubernetes.core.v1 import (
 
 from dds_patterns.arguments import is_deferred
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.names import DnsLabel
 from dds_patterns.arguments.place import Place
 from dds_patterns.arguments.plain import filled
@@ -154,7 +154,7 @@ def _by_name(where: str, kind: str, owned: Sequence[tuple[str, Named]]) -> dict[
     owners: dict[str, str] = {}
     found: dict[str, Named] = {}
     for owner, each in owned:
-        name = resolve(Place(where, f"the name of a {kind} of {owner}"), _NAME, each["name"])
+        name = resolved_value(Place(where, f"the name of a {kind} of {owner}"), _NAME, each["name"])
         if name in owners:
             Place(where, f"{kind}s.name").refuse(
                 name, f"must be unique in the pod, {owners[name]} and {owner} have it"

@@ -15,7 +15,7 @@ from pulumi_kubernetes.coordination.v1 import Lease
 from dds_patterns.arguments import Default, DefaultsTo, InputError, Later, between, one_of, resolved
 from dds_patterns.arguments.addresses import UnprivilegedPort
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
 from dds_patterns.arguments.place import Place
@@ -95,7 +95,7 @@ class Election(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod."""
     key: pulumi.Output[str]
     """etcd's key, or the Lease's name."""
@@ -123,7 +123,7 @@ class Election(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.endpoint = f"{LOOPBACK}:{args['port']}"
+        self.endpoint = Reach.local(args["port"]).endpoint
         program = _program(where, name, args)
         access: dict[str, Any]
         if args["backend"] == "etcd":
@@ -270,7 +270,7 @@ def _check_store(where: str, args: ElectionArgs) -> None:
         raise InputError(
             where, "store.authority", None, "must be given: it issued the members' certificates"
         )
-    resolve(Place(where, "store.path"), read(KeyPrefix), store.path)
+    resolved_value(Place(where, "store.path"), read(KeyPrefix), store.path)
 
 
 def _known(args: ElectionArgs) -> tuple[Reach, Credentials]:

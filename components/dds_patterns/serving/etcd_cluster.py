@@ -15,7 +15,6 @@ from dds_patterns.serving.etcd_plan import (
     EtcdKeys,
     EtcdPasswords,
     EtcdPlan,
-    member_urls,
 )
 from dds_patterns.serving.etcd_settings import CLIENT_PORT, PEER_PORT, EtcdClusterArgs, complete
 from dds_patterns.values.metrics import ScrapeJob
@@ -41,7 +40,12 @@ class EtcdCluster(pulumi.ComponentResource):
     """
 
     reach: Reach
-    """How clients reach the members, over TLS. ``user`` returns it with a user's credentials."""
+    """How clients reach the members, over TLS, without credentials."""
+    users: dict[str, Reach]
+    """How each declared user reaches the members, by its name: with its credentials and with its
+    prefix as ``path``. Clients wait until the user exists."""
+    endpoints: pulumi.Output[list[str]]
+    """``host:port`` of each member, for clients."""
     job: ScrapeJob
     """The scrape job of the members."""
     application: StatefulApplication
@@ -132,7 +136,7 @@ class EtcdCluster(pulumi.ComponentResource):
         self.reach = dataclasses.replace(members, depends_on=(*members.depends_on, access.job))
         # Credentials come from the passwords and not from the Job: a replaced Job then shows no
         # change of its clients in a preview.
-        self._users = {
+        self.users = {
             user.name: dataclasses.replace(
                 self.reach,
                 path=user.prefix,
@@ -141,16 +145,13 @@ class EtcdCluster(pulumi.ComponentResource):
             for user in passwords.users.values()
         }
         self._where = where
-        self.register_outputs({"endpoints": member_urls(members)})
+        self.endpoints = pulumi.Output.all(*self.reach.endpoints)
+        self.register_outputs({"endpoints": self.endpoints, "root_password": self.root_password})
 
     def user(self, name: str) -> Reach:
-        """How one of ``users`` reaches the members.
-
-        :returns: with its credentials and its prefix as ``path``; it waits until the user exists
-        :raises InputError: for a user that is not declared
-        """
-        if name not in self._users:
+        """One of ``users``; InputError, with the nearest name, for one that is not declared."""
+        if name not in self.users:
             raise InputError(
-                self._where, "name", name, f"must be one of users: {nearest(name, self._users)}"
+                self._where, "name", name, f"must be one of users: {nearest(name, self.users)}"
             )
-        return self._users[name]
+        return self.users[name]

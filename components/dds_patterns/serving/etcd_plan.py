@@ -80,8 +80,9 @@ class EtcdKeys:
         """
         name, hosts = plan.name, plan.hosts(namespace)
         peers = Authority(f"{name}-peers", {"common_name": "etcd peers"}, opts)
-        clients = plan.args.get("authority") or Authority(
-            f"{name}-clients", {"common_name": "etcd"}, opts
+        clients = (
+            plan.args.get("authority")
+            or Authority(f"{name}-clients", {"common_name": "etcd"}, opts).issuer
         )
 
         def issued(kind: str, args: CertificateArgs) -> Certificate:
@@ -91,7 +92,7 @@ class EtcdKeys:
         peer = issued(
             "peer",
             {
-                "authority": peers,
+                "authority": peers.issuer,
                 "common_name": "etcd peer",
                 "dns_names": hosts,
                 "usages": ["server", "client"],
@@ -108,7 +109,8 @@ class EtcdKeys:
         )
         # A key pair that signs tokens; no connection uses it.
         tokens = issued(
-            "tokens", {"authority": peers, "common_name": "etcd tokens", "usages": ["client"]}
+            "tokens",
+            {"authority": peers.issuer, "common_name": "etcd tokens", "usages": ["client"]},
         )
         known = {f"{PEER}/ca.crt": peer.authority, **_pair(PEER, peer)}
         member = {

@@ -17,9 +17,9 @@ from dds_patterns.arguments.constraints import Constraint, password
 from dds_patterns.arguments.cron import Schedule
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import ObjectName, check_name
-from dds_patterns.platform.certificates import Authority
 from dds_patterns.platform.generated import RotationArgs, check_rotation
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
+from dds_patterns.values.issuer import Issuer
 from dds_patterns.values.peers import Clients
 
 CLIENT_PORT, PEER_PORT, METRICS_PORT, SNAPSHOT_PORT = 2379, 2380, 2381, 2382
@@ -165,7 +165,7 @@ class EtcdClusterArgs(TypedDict):
     """Root's former password, with which the Job logs in to set the current one. Needed if
     ``root_password`` has changed or is no longer given, or if a restored snapshot is older. Of a
     generated password the previous generation is known."""
-    authority: NotRequired[Annotated[Authority, DefaultsTo("one of its own")]]
+    authority: NotRequired[Annotated[Issuer, DefaultsTo("one of its own")]]
     """Authority that issues the certificate that clients verify. Certificates between members are
     always issued by the cluster's own."""
     clients: NotRequired[Clients]

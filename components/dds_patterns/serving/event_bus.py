@@ -92,7 +92,7 @@ class BucketArgs(TypedDict):
         ),
     ]
     """Name by which clients use it."""
-    seconds: Annotated[int, between(1, _YEAR_SECONDS)]
+    ttl_seconds: Annotated[int, between(1, _YEAR_SECONDS)]
     """Seconds after which a value expires."""
     size_mib: NotRequired[Annotated[_Megabytes, Default(16)]]
     """Maximum size in MiB."""
@@ -128,7 +128,7 @@ class EventBusArgs(TypedDict):
             Constraint(
                 "buckets of different names",
                 lambda buckets: len({bucket["name"] for bucket in buckets}) == len(buckets),
-                ([{"name": "a", "seconds": 1}, {"name": "a", "seconds": 2}],),
+                ([{"name": "a", "ttl_seconds": 1}, {"name": "a", "ttl_seconds": 2}],),
             ),
             Default(()),
         ]
@@ -166,6 +166,8 @@ class EventBus(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach it, with their credentials. Clients wait until the streams exist."""
+    endpoint: pulumi.Output[str]
+    """``host:port`` for clients, from anywhere in the cluster."""
     monitoring: Reach
     """How its monitoring port is reached."""
     server: Singleton
@@ -229,7 +231,34 @@ class EventBus(pulumi.ComponentResource):
             depends_on=(*admins.depends_on, setup.job),
         )
         self.monitoring = self.server.port("monitor")
-        self.register_outputs({"server": self.reach.endpoint})
+        self.endpoint = self.reach.endpoint
+        self.register_outputs({"endpoint": self.endpoint})
+
+    @staticmethod
+    def client(
+        image: pulumi.Input[str], command: str, bus: Reach, where: str = "EventBus.client"
+    ) -> PodArgs:
+        """Arguments of a pod that runs a program of the image ``events`` as a client of a bus.
+
+        :param bus: a bus' ``reach``
+        :param where: the component that it is for, in messages
+        :raises InputError: a bus without credentials
+        """
+        credentials = bus.credentials
+        if credentials is None or not credentials.username:
+            raise InputError(
+                where, "bus.credentials", credentials,
+                "must be given, with a username, as in the reach of an EventBus",
+            )  # fmt: skip
+        return {
+            "image": image,
+            "application": "events",
+            "component": command,
+            "command": ["python3", "-m", "events", command],
+            "env": {"BUS": bus.endpoint, "BUS_USER": credentials.username},
+            "secret_files": {PASSWORD_FILE: credentials.password},
+            "reaches": [bus],
+        }
 
 
 def _logins(user: str, password: Rotated) -> pulumi.Output[dict[str, str]]:
@@ -306,7 +335,7 @@ def _setup_json(args: EventBusArgs) -> str:
     """The streams and buckets to create."""
     plan = {key: value for key, value in args.items() if key in _PLANNED}
     plan["buckets"] = [
-        {"name": bucket["name"], "seconds": bucket["seconds"], "mb": bucket["size_mib"]}
+        {"name": bucket["name"], "seconds": bucket["ttl_seconds"], "mb": bucket["size_mib"]}
         for bucket in args["buckets"]
     ]
     return json.dumps(plan, indent=1)
@@ -359,36 +388,11 @@ class _Plan:
     def setup(self, reach: Reach) -> TaskArgs:
         """The Job that creates the streams."""
         return {
-            **bus_client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
+            **EventBus.client(self.args["tools_image"], "setup", reach),  # type: ignore[typeddict-item]
             "files": {_PLAN: _setup_json(self.args)},
             "timeout_seconds": 180,
             "hosting": narrowed(self.args["hosting"], PodHosting, without=("resources",)),
         }
-
-
-def bus_client(
-    image: pulumi.Input[str], command: str, bus: Reach, where: str = "bus_client"
-) -> PodArgs:
-    """A pod that runs a program of the image ``events`` as a client of a bus.
-
-    :param where: the component that it is for, in messages
-    :raises InputError: a bus without credentials
-    """
-    credentials = bus.credentials
-    if credentials is None or not credentials.username:
-        raise InputError(
-            where, "bus.credentials", credentials,
-            "must be given, with a username, as in the reach of an EventBus",
-        )  # fmt: skip
-    return {
-        "image": image,
-        "application": "events",
-        "component": command,
-        "command": ["python3", "-m", "events", command],
-        "env": {"BUS": bus.endpoint, "BUS_USER": credentials.username},
-        "secret_files": {PASSWORD_FILE: credentials.password},
-        "reaches": [bus],
-    }
 
 
 def _checked(where: str, args: EventBusArgs) -> EventBusArgs:

@@ -102,8 +102,8 @@ class RunArgs(TypedDict):
     ]
     """With ``min_scale`` 0: seconds that one waits at most; then it is answered with 503 and the
     reason."""
-    target_utilization: NotRequired[Annotated[int, between(1, 1000), Default(70)]]
-    """The autoscaler's target: average use of the function's containers, in percent of their cpu
+    target_cpu_percent: NotRequired[Annotated[int, between(1, 1000), Default(70)]]
+    """The autoscaler's target: average CPU use of the function's containers, in percent of their cpu
     request."""
     scale_down_seconds: NotRequired[Annotated[int, between(0, 3600), Default(60)]]
     """Stabilization window: seconds for which fewer pods must have been enough before it scales
@@ -239,7 +239,7 @@ def _scaler(
                         "container": plan.name,
                         "target": {
                             "type": "Utilization",
-                            "average_utilization": plan.args["target_utilization"],
+                            "average_utilization": plan.args["target_cpu_percent"],
                         },
                     },
                 }

@@ -58,7 +58,7 @@ class PipelineArgs(TypedDict):
 class Pipeline(Delivering):
     """Functions that follow each other, with at-least-once delivery between them.
 
-    ``POST <endpoint>`` with JSON is answered with 202 and the event's id once the event is stored. A
+    ``POST <url>`` with JSON is answered with 202 and the event's id once the event is stored. A
     publisher may set the id in the header ``ce-id``; the same id again is a duplicate. Each step
     gets the data as its body. If its response is a JSON object, it is merged into the data for the
     next steps. Their events are published before this one is acknowledged, so a step or subscriber
@@ -88,6 +88,7 @@ class Pipeline(Delivering):
             "dds:index:Pipeline", name, {"image": args["image"], "steps": list(flow.steps)}, opts
         )
         self._deliver(name, workload, f"/events/{flow.name}")
+        self.register_outputs({"url": self.url})
 
 
 def topic_of(flow: Flow, step: str) -> str:

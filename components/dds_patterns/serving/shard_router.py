@@ -9,10 +9,10 @@ import pulumi
 from dds_patterns.arguments import Default, Later, between, resolved
 from dds_patterns.pods.companion import ANYWHERE, Companion
 from dds_patterns.pods.hosting import ApplicationHosting
+from dds_patterns.sharding import Ring
 from dds_patterns.single_node.twemproxy_pool import PoolArgs, pool_of, program
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Reach
-from dds_patterns.values.ring import Ring
 from dds_patterns.workloads.application import Application, ApplicationArgs
 
 

@@ -20,15 +20,13 @@ from dds_patterns.arguments import (
     resolved,
 )
 from dds_patterns.arguments.containers import EnvName
-from dds_patterns.arguments.declared import arguments_of, read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.declared import arguments_of
 from dds_patterns.arguments.names import PortName, check_name
-from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import object_metadata
 from dds_patterns.pods.labels import POD_INDEX, SHARDS_OF
+from dds_patterns.sharding import DEFAULT_HASH, HASHES, MOST_SHARDS, RingPlan, forecast, plan
 from dds_patterns.values.names import child
 from dds_patterns.values.reach import Credentials, Reach
-from dds_patterns.values.ring import DEFAULT_HASH, HASHES, MOST_SHARDS, RingPlan, forecast, plan
 from dds_patterns.values.topology import HashTag, Topology
 from dds_patterns.workloads.rank import Rank
 from dds_patterns.workloads.service_reach import service_reach
@@ -81,6 +79,10 @@ class ShardSet(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach the shards, one endpoint each, with the topology, and the credentials."""
+    shards: tuple[Reach, ...]
+    """How clients reach each shard alone."""
+    endpoints: pulumi.Output[list[str]]
+    """``host:port`` of each shard."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
     labels: dict[str, str]
@@ -97,8 +99,7 @@ class ShardSet(pulumi.ComponentResource):
             namespace, that does not end as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        self._where = f'ShardSet "{name}"'
-        args = _checked(self._where, name, args)
+        args = _checked(f'ShardSet "{name}"', name, args)
         shards, replicas, hosting = args["shards"], args["replicas"], args["hosting"]
         super().__init__(
             "dds:index:ShardSet",
@@ -152,25 +153,18 @@ class ShardSet(pulumi.ComponentResource):
             topology=Topology(self.plan.names, args["hash"], args["hash_tag"]),
             depends_on=(*(each.stateful_set for each in self.applications), *services),
         )
-        self.register_outputs({"shares": dict(zip(self.plan.names, self.plan.shares, strict=True))})
-
-    def shard(self, number: int) -> Reach:
-        """How clients reach one shard alone.
-
-        :param number: from 0
-        :raises InputError: for a shard that does not exist
-        """
-        last = len(self.reach.endpoints) - 1
-        number = resolve(
-            Place(self._where, "shard"), read(Annotated[int, between(0, last)]), number
+        self.shards = tuple(
+            dataclasses.replace(
+                self.reach,
+                name=f"{name}-{shard}",
+                endpoints=(endpoint,),
+                pods=self._selector(shard),
+                topology=None,
+            )
+            for shard, endpoint in enumerate(self.reach.endpoints)
         )
-        return dataclasses.replace(
-            self.reach,
-            name=f"{self.reach.name}-{number}",
-            endpoints=(self.reach.endpoints[number],),
-            pods=self._selector(number),
-            topology=None,
-        )
+        self.endpoints = pulumi.Output.all(*self.reach.endpoints)
+        self.register_outputs({"labels": self.labels, "endpoints": self.endpoints})
 
     @staticmethod
     def validate(where: str, name: str, args: ShardSetArgs) -> None:

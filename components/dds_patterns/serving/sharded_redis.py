@@ -26,11 +26,11 @@ from dds_patterns.platform.generated import Rotated, RotationArgs, check_rotatio
 from dds_patterns.pods.companion import Companion
 from dds_patterns.pods.hosting import StatefulHosting, with_resources, with_storage
 from dds_patterns.serving.shard_set import ShardingArgs, ShardSet, ShardSetArgs
+from dds_patterns.sharding import RingPlan
 from dds_patterns.single_node.twemproxy_pool import ROLES
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisPassword, RedisUser, hashed
-from dds_patterns.values.ring import RingPlan
 from dds_patterns.workloads.stateful import StatefulApplication
 
 PORT = 6379
@@ -98,12 +98,14 @@ class ShardedRedis(pulumi.ComponentResource):
 
     reach: Reach
     """How clients reach the shards, one endpoint each, with the password and the topology."""
+    endpoints: pulumi.Output[list[str]]
+    """``host:port`` of each shard."""
     plan: RingPlan
     """Names of the shards on the ring and the share of the keys that each is predicted to hold."""
-    password: pulumi.Output[str] | None
-    """What clients send with AUTH; a secret. None without ``auth``."""
-    admin_password: pulumi.Output[str] | None
-    """Password of the user ``admin``; a secret. None without ``auth``."""
+    password: pulumi.Output[str]
+    """What clients send with AUTH; a secret. Empty without ``auth``."""
+    admin_password: pulumi.Output[str]
+    """Password of the user ``admin``; a secret. Empty without ``auth``."""
     application: StatefulApplication
     """The servers."""
 
@@ -126,8 +128,7 @@ class ShardedRedis(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.password = None
-        self.admin_password = None
+        self.password = self.admin_password = pulumi.Output.from_input("")
         passwords: list[Rotated] = []
         if args["auth"]:
             clients = _password(args, "password", f"{name}-password", own)
@@ -135,14 +136,16 @@ class ShardedRedis(pulumi.ComponentResource):
             passwords = [clients, admin]
             self.password, self.admin_password = clients.value, admin.value
         shards = _shards(args, passwords)
-        if self.password is not None:
+        if passwords:
             shards["credentials"] = Credentials(self.password)
         made = ShardSet(name, shards, own)
         self.reach, self.plan, (self.application,) = made.reach, made.plan, made.applications
+        self.endpoints = made.endpoints
         self.register_outputs(
             {
-                "shares": dict(zip(self.plan.names, self.plan.shares, strict=True)),
+                "endpoints": self.endpoints,
                 "password": self.password,
+                "admin_password": self.admin_password,
             }
         )
 

@@ -13,8 +13,8 @@ import pulumi
 from dds_patterns.arguments import Default, resolved
 from dds_patterns.arguments.files import MountPath
 from dds_patterns.pods.hosting import SingletonHosting
-from dds_patterns.values.reach import Reach
 from dds_patterns.workloads.arguments import ReachedArgs
+from dds_patterns.workloads.serving import Served
 from dds_patterns.workloads.stateful import StatefulApplication, StatefulApplicationArgs
 
 
@@ -27,7 +27,7 @@ class SingletonArgs(ReachedArgs):
     """Namespace, labels, nodes, resources and storage."""
 
 
-class Singleton(pulumi.ComponentResource):
+class Singleton(Served, pulumi.ComponentResource):
     """A program of which at most one pod ever runs, also during a rollout.
 
     Registers what StatefulApplication does, with one replica. Its pod is called ``<name>-0``. No
@@ -40,8 +40,6 @@ class Singleton(pulumi.ComponentResource):
 
     application: StatefulApplication
     """The StatefulSet with its Service."""
-    endpoint: pulumi.Output[str] | None
-    """``host:port`` from anywhere in the cluster; None without ports."""
 
     def __init__(
         self, name: str, args: SingletonArgs, opts: pulumi.ResourceOptions | None = None
@@ -52,22 +50,14 @@ class Singleton(pulumi.ComponentResource):
             as replicas' do (-0, -r1)
         :raises InputError: an argument that cannot be right, before anything is registered
         """
-        where = f'Singleton "{name}"'
-        workload = _workload(where, args)
-        StatefulApplication.validate(where, name, workload)
+        self._where = f'Singleton "{name}"'
+        workload = _workload(self._where, args)
+        StatefulApplication.validate(self._where, name, workload)
         super().__init__("dds:index:Singleton", name, {"image": args["image"]}, opts)
         self.application = StatefulApplication(name, workload, pulumi.ResourceOptions(parent=self))
+        self.labels, self.ports = self.application.labels, self.application.ports
         self.endpoint = self.application.endpoint
-        self.register_outputs({"endpoint": self.endpoint})
-
-    @property
-    def reach(self) -> Reach:
-        """How clients reach its first port; InputError without any."""
-        return self.application.reach
-
-    def port(self, name: str) -> Reach:
-        """The same for another port, by its name."""
-        return self.application.port(name)
+        self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
 
     @staticmethod
     def validate(where: str, name: str, args: SingletonArgs) -> None:
@@ -76,11 +66,6 @@ class Singleton(pulumi.ComponentResource):
         :param where: that component, for messages
         """
         StatefulApplication.validate(where, name, _workload(where, args))
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Labels that select the pod."""
-        return self.application.labels
 
 
 def _workload(where: str, args: SingletonArgs) -> StatefulApplicationArgs:

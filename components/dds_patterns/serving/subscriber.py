@@ -23,14 +23,13 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name, dns_label
 from dds_patterns.arguments.place import Place
 from dds_patterns.pods.hosting import ApplicationHosting, with_resources
-from dds_patterns.serving.event_bus import bus_client
+from dds_patterns.serving.event_bus import EventBus
 from dds_patterns.values.flow import STEP_LIMIT
 from dds_patterns.values.names import AUTONAME
 from dds_patterns.values.peers import Clients
 from dds_patterns.values.reach import Credentials, Reach, speaking
 from dds_patterns.workloads.application import Application, ApplicationArgs
 
-PUBLISH_PORT, WATCH_PORT = 8080, 8081
 MOST_ATTEMPTS = 100
 
 _CONFIG = "/etc/events/deliver.json"
@@ -132,18 +131,17 @@ class Delivering(pulumi.ComponentResource):
 
     application: Application
     """The pods that deliver."""
-    endpoint: pulumi.Output[str]
+    url: pulumi.Output[str]
     """URL for POST requests, each of which publishes an event; for a Subscriber the topic is appended:
-    ``<endpoint>/<topic>``."""
+    ``<url>/<topic>``."""
     reach: Reach
-    """How publishers reach it; its ``url`` is the endpoint."""
+    """How publishers reach it, with the same ``url``."""
 
     def _deliver(self, name: str, workload: ApplicationArgs, path: str) -> None:
         """Register the pods."""
         self.application = Application(name, workload, pulumi.ResourceOptions(parent=self))
-        self.endpoint = pulumi.Output.concat("http://", self.application.endpoint or "", path)
+        self.url = pulumi.Output.concat("http://", self.application.endpoint or "", path)
         self.reach = self.application.reach.at(path)
-        self.register_outputs({"endpoint": self.endpoint})
 
 
 class Subscriber(Delivering):
@@ -178,6 +176,7 @@ class Subscriber(Delivering):
         Application.validate(where, name, workload)
         super().__init__("dds:index:Subscriber", name, {"image": args["image"]}, opts)
         self._deliver(name, workload, _PATH)
+        self.register_outputs({"url": self.url})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,15 +235,15 @@ def delivery_pods(
     :param args: those of SubscriberArgs that concern the pods
     :param accepts: topic by the name that clients publish it under
     """
-    pod = bus_client(args["image"], "deliver", args["bus"], where)
+    pod = EventBus.client(args["image"], "deliver", args["bus"], where)
     longest = max(one.settings["timeout"] for one in deliveries)
     workload: dict[str, Any] = {
         **pod,
         "files": {_CONFIG: _config(name, deliveries, accepts)},
         "reaches": [*pod["reaches"], *(one.target for one in deliveries)],
         "ports": [
-            {"name": "publish", "port": PUBLISH_PORT, "app_protocol": "http"},
-            {"name": "watch", "port": WATCH_PORT, "clients": args["metrics_clients"]},
+            {"name": "publish", "port": 8080, "app_protocol": "http"},
+            {"name": "watch", "port": 8081, "clients": args["metrics_clients"]},
         ],
         "expose": ["publish"],
         "clients": args["clients"],

@@ -27,7 +27,7 @@ from dds_patterns.arguments.addresses import UnprivilegedPort
 from dds_patterns.arguments.constraints import Constraint
 from dds_patterns.arguments.containers import EnvValue
 from dds_patterns.arguments.declared import read
-from dds_patterns.arguments.engine import resolve
+from dds_patterns.arguments.engine import resolved_value
 from dds_patterns.arguments.files import MountPath
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import LABEL_LIMIT, Selector, check_name
@@ -191,6 +191,9 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
     ``mount``. The application starts once the folder has its first files.
     """
 
+    volume: str
+    """Name of the volume with the files, for a mount that ``mount`` does not make."""
+
     def __init__(
         self, name: str, args: ConfigSyncArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
@@ -203,7 +206,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
         args = _checked(self._where, name, args)
         source, secrets, reaches = _source(args)
         super().__init__("dds:index:ConfigSync", name, {"image": args["image"]}, opts)
-        self._volume = child(name, "files", limit=LABEL_LIMIT)
+        self.volume = child(name, "files", limit=LABEL_LIMIT)
         program = Program(
             self._where,
             name,
@@ -218,13 +221,13 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
             mounted=Mounted(
                 (
                     {
-                        "name": self._volume,
+                        "name": self.volume,
                         "empty_dir": {"size_limit": f"{_COPIES * args['size_mib']}Mi"},
                     },
                 ),
-                ({"name": self._volume, "mount_path": _FOLDER},),
+                ({"name": self.volume, "mount_path": _FOLDER},),
             ),
-            reloading=(self._volume,),
+            reloading=(self.volume,),
             metrics={
                 "name": "config-sync",
                 "port": args["port"],
@@ -242,15 +245,15 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
             else (),
         )
         self._run(program, _ALERTS, pulumi.ResourceOptions(parent=self))
-        self.register_outputs({})
+        self.register_outputs({"volume": self.volume})
 
     def mount(self, path: str) -> VolumeMountArgsDict:
         """Mount of the folder, for the application's ``volume_mounts``.
 
         :param path: absolute; files are ``path/<name>``
         """
-        path = resolve(Place(self._where, "path"), read(MountPath), path)
-        return {"name": self._volume, "mount_path": path, "read_only": True}
+        path = resolved_value(Place(self._where, "path"), read(MountPath), path)
+        return {"name": self.volume, "mount_path": path, "read_only": True}
 
 
 def _checked(where: str, name: str, args: ConfigSyncArgs) -> ConfigSyncArgs:

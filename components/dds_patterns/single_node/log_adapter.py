@@ -6,7 +6,7 @@ plugins.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, ClassVar, NotRequired, TypedDict
 
 import pulumi
 from pulumi_kubernetes.core.v1 import VolumeMountArgsDict
@@ -41,15 +41,7 @@ from dds_patterns.workloads.program import RESERVE, Program, ScrapedArgs
 KINDS = ("redis_slowlog", "storm", "nginx_access", "mysql_slow")
 FILE_KINDS = ("nginx_access", "mysql_slow")
 
-LOG_FOLDER = "/var/log/adapted"
-"""Where the adapter and the application mount the shared folder of the log files."""
-
-NGINX_LOG_FORMAT = (
-    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
-    '"$http_referer" "$http_user_agent" rt=$request_time'
-)
-"""Recommended format of an access log: the combined format and the request time."""
-
+_FOLDER = "/var/log/adapted"
 _CONFIG = "/etc/log-adapter/config.json"
 _PASSWORD = "/etc/log-adapter-secret/password"  # noqa: S105 (a path)
 _POSITIONS = "/var/lib/log-adapter"
@@ -80,14 +72,14 @@ class LogSourceArgs(TypedDict):
             str,
             matching(
                 # Fluentd reads * , % and { in a path as more than one file.
-                rf"{LOG_FOLDER}/[A-Za-z0-9][-._A-Za-z0-9]*",
-                f"a file directly in {LOG_FOLDER}, of letters, digits, dashes, dots, underscores",
+                rf"{_FOLDER}/[A-Za-z0-9][-._A-Za-z0-9]*",
+                f"a file directly in {_FOLDER}, of letters, digits, dashes, dots, underscores",
                 most=200,
                 odd=[
                     "/var/log/x",
                     "x.log",
-                    LOG_FOLDER,
-                    *(f"{LOG_FOLDER}/{odd}" for odd in _ODD_FILES),
+                    _FOLDER,
+                    *(f"{_FOLDER}/{odd}" for odd in _ODD_FILES),
                 ],
             ),
         ]
@@ -150,6 +142,14 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
     docs/schemas/log-entry-1.json.
     """
 
+    FOLDER: ClassVar[str] = _FOLDER
+    """Where the adapter and the application mount the shared folder of the log files."""
+    NGINX_FORMAT: ClassVar[str] = (
+        '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+        '"$http_referer" "$http_user_agent" rt=$request_time'
+    )
+    """Recommended ``log_format`` of nginx: the combined format and the request time."""
+
     user: RedisUser | None
     """The user that the store must be given; None without a redis_slowlog with ``auth``."""
     log_mount: VolumeMountArgsDict | None
@@ -177,7 +177,7 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         self.log_mount = None
         if any("path" in source for source in sources):
-            self.log_mount = {"name": child(name, "logs"), "mount_path": LOG_FOLDER}
+            self.log_mount = {"name": child(name, "logs"), "mount_path": _FOLDER}
         self.user = None
         secret_files = {}
         if logs_in:
@@ -245,9 +245,7 @@ def _checked(where: str, name: str, args: LogAdapterArgs) -> LogAdapterArgs:
                 raise InputError(where, f"{argument}.{key}", value, expected)
         if kind in FILE_KINDS:
             if "path" not in source:
-                raise InputError(
-                    where, f"{argument}.path", None, f"must name a file in {LOG_FOLDER}"
-                )
+                raise InputError(where, f"{argument}.path", None, f"must name a file in {_FOLDER}")
             continue
         place = Place(where, f"{argument}.server")
         speaking(_SERVERS[kind].app_protocol).check(place, _server(source))

@@ -232,7 +232,7 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
             reaches=(server,),
         )
         self._run(program, _ALERTS, own)
-        self.register_outputs({})
+        self.register_outputs({"setup_sql": self.setup_sql})
 
 
 def _json(args: MySqlHealthArgs, server: Reach) -> pulumi.Output[str]:

@@ -14,6 +14,7 @@ from dds_patterns.single_node.splitter_settings import RequestSplitterArgs, chec
 from dds_patterns.values import nginx
 from dds_patterns.values.endpoint import Endpoint
 from dds_patterns.values.metrics import ScrapeJob
+from dds_patterns.values.reach import Reach
 from dds_patterns.workloads.program import TEMPORARY, Program
 
 _FILE = "/etc/nginx-splitter/nginx.conf"
@@ -29,7 +30,7 @@ class RequestSplitter(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod."""
     job: ScrapeJob | None
     """What Prometheus scrapes; None with policy ``seed``."""
@@ -51,7 +52,7 @@ class RequestSplitter(pulumi.ComponentResource):
             opts,
         )
         own = pulumi.ResourceOptions(parent=self)
-        self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
+        self.endpoint = Reach.local(args["listen_port"]).endpoint
         self.companion = _proxy(where, name, args).companion(own)
         self.job = None
         if args["policy"] != "seed":

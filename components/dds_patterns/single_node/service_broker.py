@@ -105,7 +105,7 @@ class ServiceBroker(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod: the same whatever the backend is."""
     job: ScrapeJob
     """What Prometheus scrapes: HAProxy's own metrics."""
@@ -123,7 +123,7 @@ class ServiceBroker(pulumi.ComponentResource):
         super().__init__("dds:index:ServiceBroker", name, {"image": args["image"]}, opts)
         own = pulumi.ResourceOptions(parent=self)
         program = _program(where, name, args)
-        self.endpoint = f"{LOOPBACK}:{args['listen_port']}"
+        self.endpoint = Reach.local(args["listen_port"]).endpoint
         self.companion = program.companion(own)
         self.job = program.job(own)
         self.register_outputs({"endpoint": self.endpoint})

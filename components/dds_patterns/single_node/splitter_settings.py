@@ -16,8 +16,9 @@ from dds_patterns.arguments.addresses import HeaderName, UnprivilegedPort
 from dds_patterns.arguments.constraints import Constraint
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import check_name
+from dds_patterns.arguments.quantities import Percent
 from dds_patterns.arguments.together import different, left_out
-from dds_patterns.values.nginx import HeaderKib, Literal, Percent
+from dds_patterns.values.nginx import HeaderKib, Literal
 from dds_patterns.values.reach import ONE_ENDPOINT, Reach, speaking
 from dds_patterns.workloads.program import RESERVE, ScrapedArgs
 

@@ -22,9 +22,9 @@ from dds_patterns.arguments import (
 from dds_patterns.arguments.addresses import Network, Port, UnprivilegedPort
 from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import ObjectName, check_name
+from dds_patterns.arguments.pem import Certificates, PrivateKey
 from dds_patterns.arguments.together import different, left_out
 from dds_patterns.values.nginx import HeaderKib
-from dds_patterns.values.pem import Certificates, PrivateKey
 from dds_patterns.workloads.program import ProgramArgs
 
 VERSIONS = ("1.2", "1.3")

@@ -66,7 +66,7 @@ class Topz(pulumi.ComponentResource):
             part="sidecar",
             image=args["image"],
             hosting=args["hosting"],
-            command=command(args["address"], args["port"]),
+            command=self.command(args["address"], args["port"]),
             ports=[
                 {
                     "name": "topz",
@@ -81,10 +81,13 @@ class Topz(pulumi.ComponentResource):
         ).companion(pulumi.ResourceOptions(parent=self))
         self.register_outputs({"port": self.port})
 
+    @staticmethod
+    def command(address: str, port: int) -> list[str]:
+        """The server's command in the image ``companions``, for a container of your own.
 
-def command(address: str, port: int) -> list[str]:
-    """The server's command in the image ``companions``."""
-    return [*_PROGRAM, address, str(port)]
+        :param address: IP address that it binds
+        """
+        return [*_PROGRAM, address, str(port)]
 
 
 def _checked(where: str, name: str, args: TopzArgs) -> TopzArgs:

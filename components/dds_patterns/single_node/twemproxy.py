@@ -7,9 +7,9 @@ import pulumi
 from dds_patterns.arguments import resolved
 from dds_patterns.arguments.names import check_name
 from dds_patterns.pods.companion import LOOPBACK, Companion
+from dds_patterns.sharding import Ring
 from dds_patterns.single_node.twemproxy_pool import PoolArgs, pool_of, program
 from dds_patterns.values.reach import Reach
-from dds_patterns.values.ring import Ring
 from dds_patterns.workloads.program import ProgramArgs
 
 
@@ -26,7 +26,7 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
 
     companion: Companion
     """What a workload takes in ``companions``."""
-    endpoint: str
+    endpoint: pulumi.Output[str]
     """``host:port`` for the application in the same pod."""
     reach: Reach
     """The same for a companion, with the credentials."""
@@ -54,11 +54,11 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
             opts,
         )
         store = args["store"]
-        self.endpoint = pool.listen
         self.reach = dataclasses.replace(
             Reach.local(args["listen_port"], app_protocol=pool.protocol),
             credentials=store.credentials,
         )
+        self.endpoint = self.reach.endpoint
         self.statistics = Reach.local(args["stats_port"])
         self.ring = pool.ring(store.endpoints)
         self.companion = program(

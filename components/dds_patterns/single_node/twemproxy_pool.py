@@ -18,8 +18,8 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.together import different, left_out
 from dds_patterns.pods.companion import LOOPBACK
 from dds_patterns.pods.hosting import CompanionHosting
+from dds_patterns.sharding import Ring
 from dds_patterns.values.reach import Reach, speaking
-from dds_patterns.values.ring import Ring
 from dds_patterns.values.topology import Topology
 from dds_patterns.workloads.program import Program
 

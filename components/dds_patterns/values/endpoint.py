@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dds_patterns.arguments import InputError, check_fields
-from dds_patterns.arguments.addresses import Host, Port, is_endpoint
+from dds_patterns.arguments.addresses import Host, Port, is_endpoint, namespace_of
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,8 @@ class Endpoint:
 
     @property
     def namespace(self) -> str | None:
-        """Namespace of a Service, empty for the pod's own; None for a host outside.
-
-        ``web`` is the Service of the pod's own namespace, ``web.shop`` and ``web.shop.svc`` one of
-        another; everything else is outside, and so is a name that ends with a dot.
-        """
-        _, *parts = self.host.split(".")
-        if len(parts) > 1:
-            return parts[-2] if parts[-1] == "svc" else None
-        if self.host.endswith((".", "]")):
-            return None
-        return "".join(parts)
+        """Namespace of the Service that the host is, as of ``namespace_of``."""
+        return namespace_of(self.host)
 
     def lookup_host(self, namespace: str, domain: str) -> str:
         """The full host name, for a program that applies no search domains.

@@ -28,17 +28,6 @@ RESOLVER_FILE = f"{TEMPORARY}/resolver.conf"
 HeaderKib = Annotated[int, between(8, 256)]
 """Argument of ``passing``."""
 
-Percent = Annotated[
-    float,
-    between(0, 100),
-    Constraint(
-        "a number with at most two decimals, nginx supports no more",
-        lambda percent: round(percent, 2) == percent,
-        (0.00005, 0.001, 99.995, 0.1 + 0.2),
-    ),
-]
-"""A share of ``split_clients``."""
-
 # nginx accepts no word of 4096 bytes.
 _LONGEST = 256
 Literal = Annotated[

@@ -25,7 +25,7 @@ from dds_patterns.arguments.addresses import (
 )
 from dds_patterns.arguments.constraints import Constraint, password
 from dds_patterns.arguments.names import LABEL_LIMIT, DnsLabel, Namespace, Selector
-from dds_patterns.values.pem import Certificates
+from dds_patterns.arguments.pem import Certificates
 from dds_patterns.values.topology import Topology
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dds_patterns.arguments import DISTINCT, NOT_EMPTY, check_fields, matching, one_of
-from dds_patterns.values.ring import DEFAULT_HASH, HASHES, Ring
-from dds_patterns.values.ring.ketama import LONGEST_NAME
+from dds_patterns.sharding import DEFAULT_HASH, HASHES, Ring
+from dds_patterns.sharding.ketama import LONGEST_NAME
 
 ShardName = Annotated[
     str,

@@ -94,9 +94,9 @@ class Application(Served, pulumi.ComponentResource):
                 custom_timeouts=plan.timeouts(),
             ),
         )
-        self._where, self._reaches = plan.pod.where, {}
+        self._where, self.ports = plan.pod.where, {}
         if self.service is not None:
-            self._reaches = plan.reaches(self.service, (self.deployment,))
+            self.ports = plan.reaches(self.service, (self.deployment,))
             # Resources that use the endpoint wait until the pods are ready.
             self.endpoint = pulumi.Output.all(
                 self.reach.endpoint, self.deployment.metadata["name"]

@@ -26,6 +26,7 @@ from dds_patterns.pods.hosting import PodHosting, object_metadata
 from dds_patterns.pods.template import pod_template
 from dds_patterns.values.peers import cluster_network
 from dds_patterns.workloads.arguments import InitContainerArgs, PodArgs
+from dds_patterns.workloads.environment import in_order
 from dds_patterns.workloads.files import (
     NOTHING_MOUNTED,
     FileSet,
@@ -126,7 +127,7 @@ class PodPlan:
 
     def _container(self, mounts: Sequence[VolumeMountArgsDict]) -> ContainerArgsDict:
         args = self.args
-        env: list[Any] = [{"name": key, "value": value} for key, value in args["env"].items()]
+        env: list[Any] = [{"name": key, "value": args["env"][key]} for key in in_order(args["env"])]
         if self.rank.variable:
             number = {"field_path": f"metadata.labels['{pod_labels.POD_INDEX}']"}
             env.append({"name": self.rank.variable, "value_from": {"field_ref": number}})

@@ -49,21 +49,22 @@ class Served:
     """Labels that select the pods."""
     endpoint: pulumi.Output[str] | None
     """``host:port`` of the Service's first port, from anywhere in the cluster; None without ports."""
+    ports: dict[str, Reach]
+    """How clients reach each port of the Service, by its name."""
     _where: str
-    _reaches: Mapping[str, Reach]
 
     @property
     def reach(self) -> Reach:
         """How clients reach the Service's first port; InputError without any."""
-        if not self._reaches:
+        if not self.ports:
             raise InputError(self._where, "ports", [], "must have one to be reached at")
-        return next(iter(self._reaches.values()))
+        return next(iter(self.ports.values()))
 
     def port(self, name: str) -> Reach:
-        """The same for another port of the Service, by its name."""
-        if name not in self._reaches:
-            raise InputError(self._where, "ports", name, nearest(name, self._reaches))
-        return self._reaches[name]
+        """One of ``ports``; InputError, with the nearest name, for one that is not there."""
+        if name not in self.ports:
+            raise InputError(self._where, "ports", name, nearest(name, self.ports))
+        return self.ports[name]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ServingPlan:
 
     def reaches(
         self, service: Service, depends_on: tuple[pulumi.Resource, ...]
-    ) -> Mapping[str, Reach]:
+    ) -> dict[str, Reach]:
         """How clients reach the ports of the Service, by their names.
 
         :param depends_on: what clients wait for

@@ -63,6 +63,8 @@ class StatefulApplication(Served, pulumi.ComponentResource):
     """The StatefulSet."""
     service: Service
     """The headless Service; its DNS name resolves to all replicas."""
+    hosts: pulumi.Output[list[str]]
+    """DNS name of each replica, for pods of the same namespace."""
 
     def __init__(
         self,
@@ -87,7 +89,6 @@ class StatefulApplication(Served, pulumi.ComponentResource):
             {"image": args["image"], "replicas": plan.replicas},
             opts,
         )
-        self._name = name
         below = pulumi.ResourceOptions(parent=self)
         self.labels = dict(plan.pod.selector)
         service: ServiceSpecArgsDict = {
@@ -137,9 +138,14 @@ class StatefulApplication(Served, pulumi.ComponentResource):
             ),
         )
         self._where = plan.pod.where
-        self._reaches = plan.reaches(self.service, (self.stateful_set,))
+        self.ports = plan.reaches(self.service, (self.stateful_set,))
         self.endpoint = self.reach.endpoint if plan.exposed else None
-        self.register_outputs({"labels": self.labels, "endpoint": self.endpoint})
+        self.hosts = pulumi.Output.from_input(plan.replicas).apply(
+            lambda known: [f"{name}-{ordinal}.{name}" for ordinal in range(int(known))]
+        )
+        self.register_outputs(
+            {"labels": self.labels, "endpoint": self.endpoint, "hosts": self.hosts}
+        )
 
     @staticmethod
     def validate(
@@ -152,13 +158,6 @@ class StatefulApplication(Served, pulumi.ComponentResource):
         """
         _, plan = _plan(name, args, where, rank)
         return [port.listener.name for port in plan.exposed]
-
-    def host(self, ordinal: int) -> str:
-        """DNS name of one replica, for pods of the same namespace.
-
-        :param ordinal: from 0
-        """
-        return f"{self._name}-{ordinal}.{self._name}"
 
 
 def replica_services(

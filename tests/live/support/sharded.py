@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dds_patterns import Ring
+from dds_patterns.sharding import Ring
 from tests.live.support.kube import ExecLostError, InPod, Kube, Pod, now
 from tests.live.support.nodes import Nodes
 from tests.live.support.observed import Seen, seen

@@ -85,14 +85,17 @@ def install(folder: Path, requirements: Path) -> Iterator[str]:
     :raises OptionError: it does not work
     """
     if not (folder / "bin" / "python").exists():
-        yield from _said([sys.executable, "-m", "venv", str(folder)])
+        yield from _said([sys.executable, "-m", "venv", str(folder)], folder.parent)
     if requirements.exists():
-        yield from _said([str(python(folder)), "-m", "pip", "install", "-r", str(requirements)])
+        # Paths in it are relative to the program's folder.
+        install = [str(python(folder)), "-m", "pip", "install", "-r", str(requirements)]
+        yield from _said(install, requirements.parent)
 
 
-def _said(command: list[str]) -> Iterator[str]:
+def _said(command: list[str], cwd: Path) -> Iterator[str]:
     with subprocess.Popen(
         command,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -24,7 +24,7 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from toolchain import builds
 from toolchain.errors import ToolchainError
-from toolchain.plugins.language_python import interpreter, packages
+from toolchain.plugins.language_python import interpreter, packages, plugin
 from toolchain.plugins.refusal import refusing_the_rest
 
 GENERATOR = "generate-program"
@@ -130,6 +130,13 @@ class PythonLanguage(LanguageServer):
         if done.returncode:
             context.abort(grpc.StatusCode.UNKNOWN, done.stderr.decode(errors="replace").strip())
         return language_pb2.GenerateProgramResponse.FromString(done.stdout)
+
+    def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
+        """Run a plugin that is a Python program."""
+        try:
+            yield from plugin.run(request, context)
+        except interpreter.OptionError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:
         """Ask nothing."""

@@ -12,7 +12,6 @@ from dds_patterns import (
     Reach,
     Subscriber,
 )
-from dds_patterns.serving.event_bus import bus_client
 from tests.live.programs.common import in_namespace
 from tests.live.support.events import FLOW
 from tests.live.support.kube import InPod
@@ -39,7 +38,7 @@ bus = EventBus(
         "events_mib": 1,
         "dead_mib": 8,
         "records_mib": 16,
-        "buckets": [{"name": "codes", "seconds": 3600, "size_mib": 4}],
+        "buckets": [{"name": "codes", "ttl_seconds": 3600, "size_mib": 4}],
         "rotation": {
             "generation": config.get_int("generation") or 1,
             "keep_former": config.get_bool("keep_former") is not False,
@@ -100,7 +99,7 @@ gateway = Application(
     },
     options,
 )
-store = bus_client(images["events"], "codes", bus)
+store = EventBus.client(images["events"], "codes", bus)
 codes = Application(
     "codes",
     {
@@ -190,9 +189,9 @@ client = Application(
     },
     options,
 )
-pulumi.export("signup", pipeline.endpoint)
-pulumi.export("logins", pulumi.Output.concat(logins.endpoint, "/login.requested"))
-pulumi.export("naps", pulumi.Output.concat(logins.endpoint, "/nap.wanted"))
+pulumi.export("signup", pipeline.url)
+pulumi.export("logins", pulumi.Output.concat(logins.url, "/login.requested"))
+pulumi.export("naps", pulumi.Output.concat(logins.url, "/nap.wanted"))
 for name, made in {"steps": steps, "gateway": gateway, "codes": codes}.items():
     pulumi.export(name, pulumi.Output.concat("http://", made.endpoint or ""))
 pulumi.export("token", pulumi.Output.secret(token.value))

@@ -49,7 +49,7 @@ function(
     min_scale=1,
     max_scale=3,
     hosting={"resources": {"requests": {"cpu": "40m"}}},
-    target_utilization=50,
+    target_cpu_percent=50,
     scale_down_seconds=0,
 )
 function("shouts", source="shouts", registry=config.require("registry"))

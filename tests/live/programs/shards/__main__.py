@@ -47,5 +47,5 @@ def client(name: str, reach: Reach) -> None:
 
 
 client("client", leaves.reach)
-client("single", leaves.shard(1))
+client("single", leaves.shards[1])
 pulumi.export("at", leaves.reach.endpoints)

@@ -30,7 +30,7 @@ made = sidecars.make(
 
 # Somebody else's Secret, for TLS 1.3 only, and clients that must have a certificate.
 mutual = Certificate(
-    "mutual", {"authority": made.authority, "dns_names": [f"*.{namespace}.svc"]}, options
+    "mutual", {"authority": made.authority.issuer, "dns_names": [f"*.{namespace}.svc"]}, options
 )
 secret = Secret(
     "mutual",
@@ -121,11 +121,13 @@ for name, sync in (("from-http", by_http), ("from-git", by_git)):
 
 known = Certificate(
     "known",
-    {"authority": made.authority, "usages": ["client"], "common_name": "known-client"},
+    {"authority": made.authority.issuer, "usages": ["client"], "common_name": "known-client"},
     options,
 )
 stranger = Certificate(
-    "stranger", {"authority": Authority("elsewhere", {}, options), "usages": ["client"]}, options
+    "stranger",
+    {"authority": Authority("elsewhere", {}, options).issuer, "usages": ["client"]},
+    options,
 )
 Application(
     "client",

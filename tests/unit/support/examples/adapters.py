@@ -5,7 +5,6 @@ from typing import Any
 import pulumi
 
 from dds_patterns import ConfigSync, LogAdapter, MetricsExporter, MySqlHealth, RedisExporter
-from dds_patterns.single_node.log_adapter import LOG_FOLDER
 from dds_patterns.values.reach import Reach
 from tests.unit.support.examples.example import CERTIFICATE, IMAGE, Example, elsewhere, hosting
 
@@ -106,8 +105,8 @@ EXAMPLES: dict[str, Example] = {
                     "sys": 1,
                     "interval_seconds": 30,
                 },
-                {"name": "web", "kind": "nginx_access", "path": f"{LOG_FOLDER}/access.log"},
-                {"name": "db", "kind": "mysql_slow", "path": f"{LOG_FOLDER}/slow.log"},
+                {"name": "web", "kind": "nginx_access", "path": f"{LogAdapter.FOLDER}/access.log"},
+                {"name": "db", "kind": "mysql_slow", "path": f"{LogAdapter.FOLDER}/slow.log"},
             ],
             "poll_seconds": 0.5,
             "rotation": {"generation": 3, "keep_former": False},

@@ -1,5 +1,6 @@
 """What an example is, and the values that several of them take."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ import pulumi
 
 import dds_patterns
 from dds_patterns.arguments.declared import arguments_of
+from dds_patterns.platform.certificates import AuthorityProvider
 from dds_patterns.pods.companion import Companion, Listener
+from dds_patterns.values.issuer import Issuer
 from dds_patterns.values.reach import Credentials, Reach
 
 IMAGE = "registry.example/app:1.0"
@@ -89,6 +92,13 @@ def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1")
         pod_labels={f"dds/metrics-of-{name}": "true"},
         reaches=(reach(name, port),),
     )
+
+
+@functools.cache
+def issuer() -> Issuer:
+    """An authority that is managed elsewhere."""
+    made = AuthorityProvider().create({"common_name": "shop", "validity_days": 3650}).outs or {}
+    return Issuer(made["certificate"], made["key"])
 
 
 def reach(name: str = "api", port: int = 8080, **more: Any) -> Reach:

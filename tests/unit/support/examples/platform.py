@@ -14,24 +14,9 @@ from dds_patterns import (
 )
 from dds_patterns.values.metrics import Alert, ScrapeJob
 from dds_patterns.values.reach import Reach
-from tests.unit.support.examples.example import IMAGE, Example, hosting
+from tests.unit.support.examples.example import IMAGE, Example, hosting, issuer
 
 _IMAGES = str(Path(__file__).parents[4] / "images")
-
-
-class Issuer(Authority, name="Authority"):
-    """An authority that is registered already, in whatever program looks at it."""
-
-    def __init__(self) -> None:
-        """Register nothing."""
-
-    @property
-    def certificate(self) -> pulumi.Output[str]:  # type: ignore[override]
-        return pulumi.Output.from_input("certificate")
-
-    @property
-    def key(self) -> pulumi.Output[str]:  # type: ignore[override]
-        return pulumi.Output.secret("key")
 
 
 def _job(name: str) -> ScrapeJob:
@@ -55,9 +40,9 @@ EXAMPLES: dict[str, Example] = {
     "Certificate": Example(
         Certificate,
         "pulumi-python:dynamic:Certificate",
-        {"authority": Issuer(), "dns_names": ["db.shop.svc"]},
+        {"authority": issuer(), "dns_names": ["db.shop.svc"]},
         lambda: {
-            "authority": Issuer(),
+            "authority": issuer(),
             "dns_names": ["db.shop.svc", "*.shop.svc"],
             "ip_addresses": ["127.0.0.1", "::1"],
             "common_name": "db",

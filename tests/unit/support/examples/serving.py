@@ -4,10 +4,10 @@ from typing import Any
 
 import pulumi
 
-from dds_patterns import Authority, Election, EtcdCluster, EventBus, ShardedRedis
+from dds_patterns import Election, EtcdCluster, EventBus, ShardedRedis
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisUser
-from tests.unit.support.examples.example import IMAGE, Example, companion, hosting
+from tests.unit.support.examples.example import IMAGE, Example, companion, hosting, issuer
 
 _BUS = {"image": IMAGE, "tools_image": "registry.example/events:1"}
 # There is no other one to which clients could go meanwhile.
@@ -40,15 +40,6 @@ def _store() -> dict[str, Any]:
     }
 
 
-def _authority() -> Authority:
-    """One that is there already: nothing is registered for it."""
-    authority = Authority.__new__(Authority)
-    pem = "-----BEGIN CERTIFICATE-----\nshared\n-----END CERTIFICATE-----\n"
-    authority.certificate = pulumi.Output.from_input(pem)
-    authority.key = pulumi.Output.secret("swordfish-of-the-authority")
-    return authority
-
-
 def _cluster() -> dict[str, Any]:
     return {
         "image": IMAGE,
@@ -71,7 +62,7 @@ def _cluster() -> dict[str, Any]:
         "rotation": {"generation": 3, "keep_former": False},
         "root_password": pulumi.Output.secret("swordfish-of-the-root"),
         "former_root_password": pulumi.Output.secret("swordfish-of-the-former-root"),
-        "authority": _authority(),
+        "authority": issuer(),
         "clients": [{"cidr": "203.0.113.0/24"}],
         "metrics_clients": [{"namespaces": {"team": "blue"}}],
         "hosting": hosting(
@@ -169,7 +160,7 @@ EXAMPLES: dict[str, Example] = {
             "keep_dead_hours": 48,
             "records_mib": 16,
             "duplicate_seconds": 60,
-            "buckets": [{"name": "codes", "seconds": 300, "size_mib": 4}],
+            "buckets": [{"name": "codes", "ttl_seconds": 300, "size_mib": 4}],
             "password": "swordfish-of-the-clients",
             "admin_password": pulumi.Output.secret("swordfish-of-the-admin"),
             "rotation": {"generation": 1, "keep_former": True},

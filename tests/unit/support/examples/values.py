@@ -11,7 +11,7 @@ from dds_patterns.values.metrics import Alert, Dashboard, Panel, ScrapeJob
 from dds_patterns.values.reach import Credentials, Reach
 from dds_patterns.values.redis_user import RedisUser
 from dds_patterns.values.topology import Topology
-from tests.unit.support.examples.example import CERTIFICATE, IMAGE, reach
+from tests.unit.support.examples.example import CERTIFICATE, IMAGE, issuer, reach
 
 VALUES: dict[str, Callable[[], Any]] = {
     "Reach of pods": lambda: Reach(
@@ -32,6 +32,7 @@ VALUES: dict[str, Callable[[], Any]] = {
         "api", ("api.example.org:443",), cidrs=("203.0.113.0/24",), app_protocol="https"
     ),
     "Credentials": lambda: Credentials(pulumi.Output.secret("swordfish"), "client"),
+    "Issuer": issuer,
     "Topology": lambda: Topology(("a", "b"), "md5", "{}"),
     "Listener": lambda: Listener(
         8080, "http", "10.0.0.1", "TCP", ({"pods": {"role": "x"}, "namespace": "blue"},)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dds_patterns.values.ring.hashes import HASHES
-from dds_patterns.values.ring.ketama import RING, Ring, points
+from dds_patterns.sharding.hashes import HASHES
+from dds_patterns.sharding.ketama import RING, Ring, points
 
 DEFAULT_HASH = "murmur"
 """Uniform on every key shape tried, cheap, and the same on every processor architecture."""
@@ -21,7 +21,7 @@ QUICK_CANDIDATES = 250
 """Candidates tried for each shard beyond ``SALTS``: about 50 ms a shard."""
 MOST_SHARDS = 64
 
-# Found by `python -m dds_patterns.values.ring search`, which takes a few minutes.
+# Found by `python -m dds_patterns.sharding search`, which takes a few minutes.
 SALTS = (
     0, 7289, 15811, 15541, 12766, 5844, 6556, 12943,
     13913, 4719, 7387, 6964, 10884, 14944, 15414, 4387,

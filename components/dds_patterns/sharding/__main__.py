@@ -1,13 +1,13 @@
 """Search for node names that balance the ring, and a table of the names in use.
 
-python -m dds_patterns.values.ring search [--shards 16] [--candidates 20000]
-python -m dds_patterns.values.ring table [--shards 16]
+python -m dds_patterns.sharding search [--shards 16] [--candidates 20000]
+python -m dds_patterns.sharding table [--shards 16]
 """
 
 import argparse
 from collections.abc import Sequence
 
-from dds_patterns.values.ring.plan import (
+from dds_patterns.sharding.plan import (
     MOST_SHARDS,
     SALTS,
     TABLE_CANDIDATES,
@@ -20,7 +20,7 @@ from dds_patterns.values.ring.plan import (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 if the search finds other names than those in use."""
-    parser = argparse.ArgumentParser(prog="python -m dds_patterns.values.ring")
+    parser = argparse.ArgumentParser(prog="python -m dds_patterns.sharding")
     parser.add_argument("command", choices=("search", "table"))
     parser.add_argument("--shards", type=int, default=16, help=f"1 to {MOST_SHARDS}, default 16")
     parser.add_argument("--candidates", type=int, default=TABLE_CANDIDATES)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from dds_patterns.values.ring.hashes import HASHES
+from dds_patterns.sharding.hashes import HASHES
 
 POINTS_PER_SERVER = 160
 RING = 2**32

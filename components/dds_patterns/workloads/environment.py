@@ -1,0 +1,28 @@
+"""Environment variables of a container."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_REFERENCE = re.compile(r"\$\(([^)]+)\)")
+
+
+def in_order(env: Mapping[str, Any]) -> list[str]:
+    """Names of the variables, each after those that its value refers to as ``$(NAME)``.
+
+    Kubernetes expands only variables that are defined before.
+    """
+    found: list[str] = []
+
+    def add(name: str, referring: tuple[str, ...]) -> None:
+        if name not in env or name in found or name in referring:
+            return
+        value = env[name]
+        if isinstance(value, str):
+            for reference in _REFERENCE.findall(value):
+                add(reference, (*referring, name))
+        found.append(name)
+
+    for name in sorted(env):
+        add(name, ())
+    return found
