@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,18 @@ def test_plugins_are_installed_where_the_engine_looks(checkout: Checkout, built:
         assert executable.stat().st_mode & 0o111
         assert plugin.module in executable.read_text()
     assert (plugins / KUBERNETES.folder / KUBERNETES.executable).resolve() == built
+
+
+@pytest.mark.usefixtures("built")
+def test_a_schema_kept_from_earlier_code_is_older_than_the_components(checkout: Checkout) -> None:
+    """The language host for YAML reads the kept schema as long as it is not older."""
+    plugins = checkout.pulumi_home / "plugins"
+    plugins_install.install(checkout, packages_only=True)
+    folder = plugins / plugins_install.COMPONENTS.folder
+    before = time.time() - 3600
+    os.utime(folder, (before, before))
+    plugins_install.install(checkout, packages_only=True)
+    assert folder.stat().st_mtime > before + 60
 
 
 def test_an_official_plugin_wins_and_ours_comes_back_without_it(
