@@ -101,6 +101,9 @@ def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
     for plugin in LANGUAGE:
         _install(plugins, plugin, None, packages_only)
     _put(plugins, COMPONENTS, launcher(COMPONENTS))
+    # Its schema is made from the checkout's code. The language hosts keep the one that they had from a
+    # version until its folder is newer.
+    os.utime(plugins / COMPONENTS.folder)
     return sources
 
 

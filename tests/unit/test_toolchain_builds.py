@@ -119,6 +119,8 @@ def test_the_pinned_version_is_the_linked_one() -> None:
     # The SDK of another version makes the engine warn, and look for a provider of that one.
     pinned = (paths.ROOT / "requirements.txt").read_text().splitlines()
     assert f"pulumi_kubernetes=={builds.KUBERNETES_PROVIDER_VERSION}" in pinned
+    requirement = f"github.com/pulumi/pulumi-yaml v{builds.YAML_VERSION}"
+    assert requirement in (builds.TOOLS["language-yaml"].folder / "go.mod").read_text()
     requirement = f"k8s.io/kubernetes v{builds.KUBERNETES_VERSION}"
     assert requirement in (builds.TOOLS["kubernetes"].folder / "go.mod").read_text()
 

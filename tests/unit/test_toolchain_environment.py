@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from toolchain.paths import Checkout
 PACKAGES = Mode("packages", "test")
 ORDINARY = Mode("ordinary", "test")
 KUBERNETES, DOCKER = plugins_install.PROVIDERS
+# What stays where the engine fetches everything else.
+COMPONENTS = {f"{plugins_install.COMPONENTS.folder}{end}" for end in ("", ".lock")}
 ELF = b"\x7fELF\xff"
 OURS = (
     "DDS_MODE",
@@ -164,6 +168,18 @@ def test_plugins_are_installed_where_the_engine_looks(checkout: Checkout, built:
     assert (plugins / KUBERNETES.folder / KUBERNETES.executable).resolve() == built
 
 
+@pytest.mark.usefixtures("built")
+def test_a_schema_kept_from_earlier_code_is_older_than_the_components(checkout: Checkout) -> None:
+    """The language host for YAML reads the kept schema as long as it is not older."""
+    plugins = checkout.pulumi_home / "plugins"
+    plugins_install.install(checkout, packages_only=True)
+    folder = plugins / plugins_install.COMPONENTS.folder
+    before = time.time() - 3600
+    os.utime(folder, (before, before))
+    plugins_install.install(checkout, packages_only=True)
+    assert folder.stat().st_mtime > before + 60
+
+
 def test_an_official_plugin_wins_and_ours_comes_back_without_it(
     checkout: Checkout, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +212,7 @@ def test_ours_go_where_the_engine_fetches_the_official_ones(checkout: Checkout) 
     plugins_install.install(checkout, packages_only=True)
     sources = plugins_install.install(checkout, packages_only=False)
     assert set(sources.values()) == {plugins_install.FETCHED}
-    assert list((checkout.pulumi_home / "plugins").iterdir()) == []
+    assert {path.name for path in (checkout.pulumi_home / "plugins").iterdir()} == COMPONENTS
 
 
 def test_a_state_of_an_earlier_pin_finds_its_version(checkout: Checkout, built: Path) -> None:
@@ -210,7 +226,7 @@ def test_a_state_of_an_earlier_pin_finds_its_version(checkout: Checkout, built: 
         plugins_install.install(checkout, packages_only=True)
         assert executable.resolve() == built
     plugins_install.install(checkout, packages_only=False)
-    assert list(plugins.iterdir()) == []
+    assert {path.name for path in plugins.iterdir()} == COMPONENTS
 
 
 def test_what_the_user_has_linked_stays_where_the_engine_fetches(
