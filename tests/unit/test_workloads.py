@@ -598,6 +598,9 @@ def test_what_needs_a_port_is_refused_without_one(change: Any, message: str) -> 
         stateful(**{"ports": [], **change})
 
 
+LATER: pulumi.Output[str] = pulumi.Output.__new__(pulumi.Output)
+
+
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
@@ -606,7 +609,10 @@ def test_what_needs_a_port_is_refused_without_one(change: Any, message: str) -> 
         # Kubernetes expands what is defined before.
         ({"A": "$(B) and $(C)", "B": "$(C)", "C": "1"}, ["C", "B", "A"]),
         ({"A": "$(B)", "B": "$(A)", "C": "$(elsewhere)"}, ["B", "A", "C"]),
-        ({"A": "$(A)", "B": 1}, ["A", "B"]),
+        ({"A": "$(A)", "B": "1"}, ["A", "B"]),
+        # An Output may refer to any plain one.
+        ({"A": LATER, "B": "1", "C": "$(A)"}, ["B", "A", "C"]),
+        ({"A": LATER, "B": "1"}, ["B", "A"]),
     ],
 )
 def test_variables_come_after_those_that_they_refer_to(

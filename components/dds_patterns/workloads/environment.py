@@ -10,19 +10,19 @@ _REFERENCE = re.compile(r"\$\(([^)]+)\)")
 def in_order(env: Mapping[str, Any]) -> list[str]:
     """Names of the variables, each after those that its value refers to as ``$(NAME)``.
 
-    Kubernetes expands only variables that are defined before.
+    Kubernetes expands only variables that are defined before. What an Output refers to is not
+    known: it comes after all plain ones that do not refer to it.
     """
     found: list[str] = []
 
     def add(name: str, referring: tuple[str, ...]) -> None:
         if name not in env or name in found or name in referring:
             return
-        value = env[name]
-        if isinstance(value, str):
-            for reference in _REFERENCE.findall(value):
+        if isinstance(env[name], str):
+            for reference in _REFERENCE.findall(env[name]):
                 add(reference, (*referring, name))
         found.append(name)
 
-    for name in sorted(env):
+    for name in sorted(env, key=lambda name: (not isinstance(env[name], str), name)):
         add(name, ())
     return found
