@@ -610,9 +610,7 @@ LATER: pulumi.Output[str] = pulumi.Output.__new__(pulumi.Output)
         ({"A": "$(B) and $(C)", "B": "$(C)", "C": "1"}, ["C", "B", "A"]),
         ({"A": "$(B)", "B": "$(A)", "C": "$(elsewhere)"}, ["B", "A", "C"]),
         ({"A": "$(A)", "B": "1"}, ["A", "B"]),
-        # An Output may refer to any plain one.
-        ({"A": LATER, "B": "1", "C": "$(A)"}, ["B", "A", "C"]),
-        ({"A": LATER, "B": "1"}, ["B", "A"]),
+        ({"A": "$(C)", "B": "1", "C": LATER}, ["C", "A", "B"]),
     ],
 )
 def test_variables_come_after_those_that_they_refer_to(

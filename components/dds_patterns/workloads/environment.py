@@ -10,8 +10,8 @@ _REFERENCE = re.compile(r"\$\(([^)]+)\)")
 def in_order(env: Mapping[str, Any]) -> list[str]:
     """Names of the variables, each after those that its value refers to as ``$(NAME)``.
 
-    Kubernetes expands only variables that are defined before. What an Output refers to is not
-    known: it comes after all plain ones that do not refer to it.
+    Kubernetes expands only variables that are defined before. What an Output refers to is not known;
+    otherwise the order is that of the names.
     """
     found: list[str] = []
 
@@ -23,6 +23,6 @@ def in_order(env: Mapping[str, Any]) -> list[str]:
                 add(reference, (*referring, name))
         found.append(name)
 
-    for name in sorted(env, key=lambda name: (not isinstance(env[name], str), name)):
+    for name in sorted(env):
         add(name, ())
     return found
