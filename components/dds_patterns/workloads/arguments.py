@@ -42,9 +42,8 @@ class PodArgs(TypedDict):
     args: NotRequired[Annotated[Sequence[Later[EnvValue]], DefaultsTo("the image's")]]
     """Its arguments. A secret is refused."""
     env: NotRequired[Annotated[Env, Default({})]]
-    """Environment variables; a value may refer to others as ``$(NAME)``, an Output to
-    those before it in the alphabet.
-    A secret is refused: it belongs in ``secret_files``."""
+    """Environment variables; a value may refer to others as ``$(NAME)``, an Output to those before
+    it in the alphabet. A secret is refused: it belongs in ``secret_files``."""
     files: NotRequired[Annotated[Files, Default({})]]
     """Configuration files, absolute path to content. Changed content triggers a rollout. The folder of
     each is a mount, which hides the image's files there. A secret is refused."""
