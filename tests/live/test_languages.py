@@ -9,7 +9,7 @@ import pytest
 from tests import wheel
 from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube
-from tests.live.support.stacks import Stack, UpdateError, throwaway, words
+from tests.live.support.stacks import Stack, Update, UpdateError, throwaway, words
 from tests.live.support.variants import built_images
 
 IN_YAML, IN_PYTHON = (ROOT / "examples" / name for name in ("ambassador-yaml", "ambassador"))
@@ -29,6 +29,12 @@ def program(
         stack.set(**{name: images[name] for name in IMAGES})
         yield stack
         kube.forget_namespace(stack.outputs()["namespace"])
+
+
+def resources(update: Update) -> dict[str, str]:
+    """What has changed, but for the providers: each language has its own default ones."""
+    changed = update.changed.items()
+    return {name: step for name, step in changed if not name.startswith("pulumi:providers:")}
 
 
 def test_a_mistake_is_told_in_a_sentence_before_anything_is_registered(program: Stack) -> None:
@@ -63,6 +69,6 @@ def test_the_python_program_finds_nothing_to_change(program: Stack, kube: Kube) 
     shutil.copytree(IN_PYTHON, program.work, dirs_exist_ok=True)
     package = wheel.built(program.folder / "wheel")
     wheel.installed(package, program.work / "venv")
-    assert program.preview().changed == {}
-    assert program.up().changed == {}
+    assert resources(program.preview()) == {}
+    assert resources(program.up()) == {}
     assert program.outputs() == in_yaml
