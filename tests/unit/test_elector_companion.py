@@ -392,7 +392,7 @@ def test_a_signal_without_a_process_is_an_error(tmp_path: Path) -> None:
 def test_a_process_that_is_starting_is_told_once_it_listens(tmp_path: Path, listens: str) -> None:
     with starting(tmp_path, listens) as (name, go_on):
         target = Signal(name, "USR1")
-        with pytest.raises(OSError, match="does not listen for SIGUSR1"):
+        with pytest.raises(OSError, match="does not handle SIGUSR1"):
             target.tell({})
         go_on()
         at_last(lambda: target.tell({}), OSError)

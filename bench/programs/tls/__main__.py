@@ -1,4 +1,4 @@
-"""Two servers, each to be reached in plain and through its TLS sidecar, and a load generator."""
+"""Two servers, each reached over plain HTTP and through its TLS sidecar; a load generator."""
 
 import pulumi
 
@@ -20,7 +20,7 @@ from tests.live.programs.common import in_namespace
 PLAIN_PORT = 8080
 RELAY_PORT = 8081
 FILE = "/etc/nginx-page/nginx.conf"
-# The composition's server, but for where it listens.
+# The composition's server, but listening on all addresses.
 EVERYWHERE = (
     "import sys; sys.path.insert(0, '/opt/examples'); "
     "import legacy; legacy.LOOPBACK = ''; legacy.main()"
@@ -31,7 +31,7 @@ images = config.require_object("images")
 options = in_namespace(config.require("namespace"))
 
 page = nginx.document(
-    "Answers at once with one KiB.",
+    "Responds at once with 1 KiB.",
     http=[
         nginx.directive("keepalive_requests", 1_000_000),
         nginx.block(
@@ -57,7 +57,7 @@ servers: dict[str, ApplicationArgs] = {
 
 
 def relay(name: str) -> Companion:
-    """The way through the sidecar without TLS: an nginx that passes requests on."""
+    """The sidecar without TLS: an nginx that proxies requests."""
     file = "/etc/nginx-relay/nginx.conf"
     server = nginx.block(
         "server",
@@ -85,7 +85,7 @@ def relay(name: str) -> Companion:
         image=images["nginx"],
         hosting=resolved(name, CompanionHosting, {}),
         command=nginx.command(file),
-        files={file: nginx.text(nginx.document("Passes requests on.", http=http))},
+        files={file: nginx.text(nginx.document("Proxies requests.", http=http))},
         writable=TEMPORARY,
         ports=[{"name": "relay", "port": RELAY_PORT}],
         readiness={},
