@@ -1,4 +1,4 @@
-"""What an example is, and the values that several of them take."""
+"""The type of an example, and values that several of them use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,9 +66,9 @@ class Example:
 
 
 def hosting(component: type[pulumi.Resource], **own: Any) -> dict[str, Any]:
-    """All that a component takes of its cluster's owner.
+    """The values of `hosting` that a component takes.
 
-    :param own: what is special to the example
+    :param own: the example's own values
     """
     declared = arguments_of(declaration(component))["hosting"]
     return {key: {**HOSTING, **own}[key] for key in arguments_of(declared.type)}
@@ -92,7 +92,7 @@ def companion(name: str = "proxy", port: int = 6379, address: str = "127.0.0.1")
 
 
 def reach(name: str = "api", port: int = 8080, **more: Any) -> Reach:
-    """How something is reached that is isolated, in a namespace of its own."""
+    """How to reach an isolated workload, in a namespace of its own."""
     given: dict[str, Any] = {
         "endpoints": (f"{name}.there.svc:{port}",),
         "pods": {"app": name},

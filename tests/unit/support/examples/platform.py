@@ -20,7 +20,7 @@ _IMAGES = str(Path(__file__).parents[4] / "images")
 
 
 class Issuer(Authority, name="Authority"):
-    """An authority that is registered already, in whatever program looks at it."""
+    """An authority that is already registered, in any program."""
 
     def __init__(self) -> None:
         """Register nothing."""

@@ -1,4 +1,4 @@
-"""Stores, buses, elections and what is made for them."""
+"""Stores, buses, elections and the components that depend on them."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _store() -> dict[str, Any]:
 
 
 def _authority() -> Authority:
-    """One that is there already: nothing is registered for it."""
+    """An existing one: nothing is registered for it."""
     authority = Authority.__new__(Authority)
     pem = "-----BEGIN CERTIFICATE-----\nshared\n-----END CERTIFICATE-----\n"
     authority.certificate = pulumi.Output.from_input(pem)
