@@ -79,7 +79,7 @@ def read_exemptions(path: Path) -> list[Exemption]:
             raise ToolchainError(f"{path.name}: entry {number} ({exemption.check}) has no reason")
         if any((exemption.check, exemption.object) == (e.check, e.object) for e in found):
             raise ToolchainError(
-                f"{path.name}: {exemption.check} for {exemption.object} stands twice"
+                f"{path.name}: {exemption.check} for {exemption.object} is listed twice"
             )
         found.append(exemption)
     return found

@@ -127,7 +127,7 @@ def test_judging_is_by_check_and_object() -> None:
         ([{"check": "a", "object": "*"}], "must have check, object and reason"),
         ([{"check": "a", "object": "*", "reason": " "}], "has no reason"),
         ([{"check": "a", "object": "*", "reason": "x", "until": "then"}], "must have check"),
-        ([{"check": "a", "object": "*", "reason": "x"}] * 2, "stands twice"),
+        ([{"check": "a", "object": "*", "reason": "x"}] * 2, "is listed twice"),
         (["a"], "must have check"),
         ({"a": 1}, "must be a list"),
     ],
