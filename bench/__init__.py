@@ -1,1 +1,1 @@
-"""Figures as ratios, measured side by side in one run: JSON and plots under `docs/figures/`."""
+"""Benchmarks: ratios measured side by side in one run; JSON and plots under `docs/figures/`."""

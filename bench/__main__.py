@@ -1,4 +1,4 @@
-"""`python -m bench`: measure figures, keep them as JSON and draw them."""
+"""`python -m bench`: measure figures, write them as JSON and plot them."""
 
 import argparse
 import importlib
@@ -39,11 +39,16 @@ def _show(figure: Figure) -> None:
 
 
 def main() -> int:
-    """Run the figures asked for; the status is 0 whatever they come to."""
+    """Measure the chosen figures; the exit status is 0 also when a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=sorted(FIGURES), help="one figure")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds; nothing is kept")
-    parser.add_argument("--draw", action="store_true", help="only draw what is kept")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=sorted(FIGURES),
+        help="measure only this figure; may be repeated",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; nothing is written")
+    parser.add_argument("--draw", action="store_true", help="only plot the JSON files")
     arguments = parser.parse_args()
     names = arguments.only or list(FIGURES)
     if not arguments.draw:

@@ -1,4 +1,4 @@
-"""What an adapter costs beside the program that it adapts: memory and CPU, at rest and under load."""
+"""The cost of an adapter beside the program that it adapts: memory and CPU, idle and under load."""
 
 import json
 import statistics
@@ -27,7 +27,7 @@ PAIRS = {
 
 
 def measure(quick: bool) -> Figure:
-    """The composition ``adapters``, first left alone, then with clients."""
+    """The composition ``adapters``, first idle, then with clients."""
     rounds = 1 if quick else 2
     with (
         ground() as here,
@@ -79,7 +79,7 @@ def measure(quick: bool) -> Figure:
 
 
 def _load(here: Ground, namespace: str, instance: str, path: str) -> Exec:
-    """A client that asks for the window's length."""
+    """A client that sends requests for the length of the window."""
     pods = {pod.name: pod for pod in here.kube.pods(namespace)}
     client = next(pod for name, pod in pods.items() if name.startswith("client"))
     (target,) = here.kube.pods(namespace, {"app.kubernetes.io/instance": instance})

@@ -1,4 +1,4 @@
-"""What the sidecars and ambassadors need: memory and CPU, at rest and under load."""
+"""The cost of the sidecars and ambassadors: memory and CPU, idle and under load."""
 
 import json
 import threading
@@ -18,18 +18,18 @@ from tests.live.support.split import split
 
 SETTLE_SECONDS = 20
 LOAD_SECONDS = WINDOW_SECONDS + 40
-# A client waits so long between two requests.
+# Seconds between two requests of a client.
 PAUSE = 0.005
 SIDECARS = ("tls", "sync")
 AMBASSADORS = ("split", "split-metrics", "broker", "top")
 
 Load = Callable[[], dict[str, Callable[[], int]]]
-"""Starts clients; each then says, at its end, how much it asked."""
+"""Starts clients; each value returns, when its client has ended, the number of its requests."""
 Deployed = tuple[Watched, Load]
 
 
 def measure(quick: bool) -> Figure:
-    """Two deployments, each first left alone and then with clients."""
+    """Two deployments, each first idle and then with clients."""
     usage: dict[str, dict[str, float]] = {}
     requests: dict[str, int] = {}
     with ground() as here:

@@ -1,4 +1,4 @@
-"""`pulumi up` of a composition, against `kubectl apply` of the same objects and waiting."""
+"""`pulumi up` of a composition, beside `kubectl apply` and `kubectl wait` of the same objects."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ WAIT_SECONDS = 180
 
 
 def measure(quick: bool) -> Figure:
-    """Fresh namespaces, both ways in turn."""
+    """New namespaces, both ways in turn."""
     rounds = 1 if quick else 6
     seconds: dict[str, list[float]] = {"pulumi": [], "kubectl": []}
     with ground() as here:
@@ -55,7 +55,7 @@ def measure(quick: bool) -> Figure:
 
 
 def _objects(deployment: dict[str, Any]) -> list[dict[str, Any]]:
-    """The Kubernetes objects of an exported stack, without pulumi's own annotations."""
+    """The Kubernetes objects of an exported stack, without Pulumi's own annotations."""
     found = []
     for resource in deployment["deployment"]["resources"]:
         if not resource["type"].startswith("kubernetes:"):
@@ -70,14 +70,14 @@ def _objects(deployment: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Without the wrapping of secrets in an export."""
+    """The value without the envelopes that an export puts around secrets."""
     if isinstance(value, dict):
         if "plaintext" in value:
             return json.loads(value["plaintext"])
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    # Every number is a float in state; the API server wants whole ones.
+    # Every number is a float in Pulumi's state; the API server requires integers.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -1,4 +1,4 @@
-"""What an election costs: time without a leader, the lock itself, and what one etcd carries."""
+"""The cost of an election: time without a leader, the lock itself, and the capacity of one etcd."""
 
 import json
 import math
@@ -31,7 +31,7 @@ SECONDS_OF_RENEWALS = 10
 
 
 def measure(quick: bool) -> Figure:
-    """Elections on one etcd and on a Lease, and a singleton; ``quick`` does each fault once."""
+    """Elections on one etcd and on a Lease, and a singleton; ``quick`` injects each fault once."""
     side = 2 if quick else 5
     kills, terminations, rolls = (1, 1, 1) if quick else (10, 5, 4)
     names = [f"etcd-{number}" for number in range(side)]
@@ -69,7 +69,7 @@ def _measured(
     def all_of(*wanted: str) -> list[Contest]:
         return [contests[name] for name in wanted]
 
-    # One after the other what is measured; side by side only the same in several elections.
+    # Measurements run one after the other; only the same fault in several elections runs in parallel.
     client = InPod(here.kube, _pod(deployed, "client"), "client")
     access = deployed.stack.outputs()["access"]
     locks = client.ask("locks", module="bench.in_pod.locks", rounds=40 * kills, **access)
@@ -82,7 +82,7 @@ def _measured(
         "fenced": _pause(contests[names[0]]),
         "unfenced": _pause(contests["unfenced"]),
     }
-    # A handover takes less than a pod takes to start, so no others start meanwhile.
+    # A handover takes less time than the start of a pod, so no other pods start meanwhile.
     for contest in all_of(*names, "lease"):
         _repeat([contest], Contest.terminate, terminations)
     _repeat(all_of(*names, "lease"), Contest.kill, kills)
@@ -123,25 +123,25 @@ def _pod(deployed: Elections, name: str) -> Pod:
 
 
 def _singleton(deployed: Elections, times: int) -> dict[str, list[float]]:
-    """Seconds between the last count of one pod and the first of the next, by what happened."""
+    """Seconds between the last count of one pod and the first of the next, by fault."""
     kube, namespace = deployed.kube, deployed.namespace
 
     def rollout(pod: Pod) -> None:
         mark = {"metadata": {"annotations": {"mark": pod.uid}}}
         kube.apps.patch_namespaced_stateful_set("single", namespace, {"spec": {"template": mark}})
 
-    happenings: Mapping[str, Callable[[Pod], None]] = {
+    faults: Mapping[str, Callable[[Pod], None]] = {
         "rollout": rollout,
         "pod deleted": kube.delete_pod,
         "crash": lambda pod: deployed.nodes.kill(pod, "single"),
     }
-    gaps: dict[str, list[float]] = {name: [] for name in happenings}
+    gaps: dict[str, list[float]] = {name: [] for name in faults}
     for _ in range(times):
-        # A crash comes last: what crashes twice in one pod is restarted later.
-        for name, happen in happenings.items():
+        # The crash comes last: the kubelet delays the restart after a second crash in one pod.
+        for name, inject in faults.items():
             pod = _pod(deployed, "single")
             before = time.monotonic()
-            happen(pod)
+            inject(pod)
             gaps[name].append(_gap(deployed, before))
         kube.delete_pod(_pod(deployed, "single"))
         _gap(deployed, time.monotonic())
@@ -160,14 +160,14 @@ def _gap(deployed: Elections, since: float) -> float:
 
 
 def _pause(contest: Contest) -> dict[str, Any]:
-    """One pause, with what reached the store from a little before to a little after it."""
+    """One pause, with the writes that reached the store from shortly before until shortly after."""
     for _ in range(8):
         began = time.monotonic()
         fault = contest.pause()
         until = time.monotonic() + 1
         contest.counting(until)
         seen = [a for a in contest.attempts() if began - 2 < a.at < until]
-        # The pause has to fall between a question and its write, or there is nothing to see.
+        # Only a pause between the check of leadership and the write makes fencing visible.
         if any(a.token < a.highest and a.action == "increment" for a in seen):
             break
     first = seen[0].at
@@ -199,7 +199,7 @@ def _write(attempt: Attempt, first: float, holders: Sequence[str]) -> dict[str, 
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so many of all do not exceed."""
+    """The smallest value that ``share`` of the values do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

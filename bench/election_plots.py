@@ -1,4 +1,4 @@
-"""Drawings of the election's figures: how long nobody led, and one pause with and without fencing."""
+"""Plots of the election: time without a leader, and one pause with and without fencing."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ GOAL = "#2f6b2f"
 
 
 def distribution(axes: Any, measured: dict[str, Any], goal: float) -> None:
-    """What part of the faults was over after how much of the time to live."""
+    """Cumulative distribution of the time without a leader, in units of the TTL."""
     ttl = measured["ttl_seconds"]
     single = measured["singleton_seconds"]
     kinds = {
@@ -35,7 +35,7 @@ def distribution(axes: Any, measured: dict[str, Any], goal: float) -> None:
 
 
 def time_line(axes: Any, line: dict[str, Any], title: str) -> None:
-    """The counter during a pause, by who wrote, and who believed in itself."""
+    """The counter during a pause, by writing pod, and the pods that considered themselves leader."""
     writes = line["writes"]
     for holder in sorted({write["holder"] for write in writes}):
         mine = [w for w in writes if w["holder"] == holder]
@@ -62,7 +62,7 @@ def time_line(axes: Any, line: dict[str, Any], title: str) -> None:
 
 
 def election(figure: dict[str, Any], ratio_bars: Any) -> Any:
-    """The whole drawing."""
+    """The complete plot."""
     measured = figure["measurements"]
     plot, (over, fenced, unfenced, ratios) = plt.subplots(4, 1, figsize=(8, 15))
     goal = next(ratio["goal"] for ratio in figure["ratios"] if "p99" in ratio["name"])

@@ -1,4 +1,4 @@
-"""What a figure is, and how it is kept: one JSON file each under `docs/figures/`."""
+"""A figure and its JSON file under `docs/figures/`."""
 
 import datetime
 import json
@@ -17,7 +17,7 @@ FOLDER = ROOT / "docs" / "figures"
 
 
 def machine() -> dict[str, Any]:
-    """Where and on what it was measured, to judge the figure by."""
+    """The date, revision and machine of the measurement."""
     revision = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=ROOT,
@@ -84,24 +84,24 @@ class Figure:
     name: str
     question: str
     command: str
-    """What to type to measure it again."""
+    """The command that measures it again."""
     method: str
     ratios: Sequence[Ratio]
     measurements: Any
-    """As measured, with units in the keys."""
+    """Raw measurements, with units in the keys."""
     machine: dict[str, Any] = field(default_factory=machine)
 
     @property
     def file(self) -> Path:
-        """Where it is kept."""
+        """Its JSON file."""
         return FOLDER / f"{self.name}.json"
 
     def write(self) -> None:
-        """Keep it."""
+        """Write its JSON file."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         content = asdict(self)
-        for ratio, kept in zip(self.ratios, content["ratios"], strict=True):
-            kept["reached"] = ratio.reached
+        for ratio, written in zip(self.ratios, content["ratios"], strict=True):
+            written["reached"] = ratio.reached
         self.file.write_text(json.dumps(_rounded(content), indent=2) + "\n")
 
 
@@ -116,4 +116,4 @@ def _rounded(value: Any) -> Any:
 
 
 Measure = Callable[[bool], Figure]
-"""Measures a figure; told whether to be quick (fewer rounds, for trying out)."""
+"""Measures a figure; the argument is whether to be quick (fewer rounds, for trying out)."""

@@ -1,4 +1,4 @@
-"""What a Function costs beside the same code without it, and how fast it gets more pods."""
+"""The cost of a Function beside the same code without it, and how fast it scales up."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ IDLE_SECONDS = 5.0
 
 
 def measure(quick: bool) -> Figure:
-    """Latency in turn, starts in turn, and one time load until there are three pods."""
+    """Latencies in turn, starts in turn, and once a load until there are three pods."""
     rounds = 2 if quick else 9
     count = 100 if quick else 400
     starts = 1 if quick else 6
@@ -35,7 +35,7 @@ def measure(quick: bool) -> Figure:
                 seconds.append(_second_pod(functions, name))
             time.sleep(IDLE_SECONDS)
             spare.append(_answered(functions, "function"))
-            eventually(lambda: not functions.pods("zero"), 120, "zero sleeps")
+            eventually(lambda: not functions.pods("zero"), 120, "zero has no pod")
             cold.append(_answered(functions, "zero"))
         scaling = Scaling(functions, "scaled", most=3)
         scaling.wait(600)
@@ -102,7 +102,7 @@ def measure(quick: bool) -> Figure:
 def _warm(functions: Functions, rounds: int, count: int) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     for number in range(rounds):
-        # Each goes first as often as the others.
+        # Each way is first as often as the others.
         first = number % len(WAYS)
         order = (*WAYS[first:], *WAYS[:first])
         timed: dict[str, list[float]] = functions.client().ask(
@@ -119,7 +119,7 @@ def _warm(functions: Functions, rounds: int, count: int) -> dict[str, list[list[
 
 
 def _answered(functions: Functions, name: str) -> float:
-    """Seconds that one request took."""
+    """Seconds until the response to one request."""
     answer = functions.call(name, {"name": "foo"}, timeout=120)
     if answer["status"] != 200:  # noqa: PLR2004
         raise RuntimeError(f"{name} answered {answer['status']}: {answer['content']}")
@@ -127,7 +127,7 @@ def _answered(functions: Functions, name: str) -> float:
 
 
 def _second_pod(functions: Functions, name: str) -> float:
-    """Seconds from the order of a second pod until it is ready; afterwards there is one again."""
+    """Seconds from scaling to a second pod until it is ready; afterwards there is one again."""
     (deployment,) = functions.kube.objects(
         "apps/v1", "Deployment", functions.namespace, f"app.kubernetes.io/instance={name}"
     )

@@ -1,4 +1,4 @@
-"""What every figure measures on: this checkout's own cluster and its images."""
+"""The environment of every figure: this checkout's own cluster and its images."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @dataclass(frozen=True)
 class Ground:
-    """The cluster, and a folder for throw-away stacks."""
+    """The cluster, and a folder for temporary stacks."""
 
     cluster: Cluster
     kube: Kube
@@ -24,18 +24,18 @@ class Ground:
 
     @contextmanager
     def stack(self, program: Path, name: str) -> Iterator[Stack]:
-        """A throw-away stack whose objects go with their namespace."""
+        """A temporary stack whose objects are deleted with their namespace."""
         with throwaway(self.cluster, program, self.folder / name, destroy=False) as stack:
             yield stack
 
     def images(self, *names: str) -> Mapping[str, str]:
-        """References of the project's images, built where they are not yet."""
+        """References of the project's images, which are built if necessary."""
         return built_images(self.cluster, self.folder / "images", names)
 
 
 @contextmanager
 def ground() -> Iterator[Ground]:
-    """The ground for one figure; without a cluster it says to run `make up`."""
+    """The environment for one figure; without a cluster, the error says to run `make up`."""
     cluster = Cluster.own()
     with TemporaryDirectory(prefix="dds-bench-") as folder:
         kube = Kube(cluster.kubeconfig)

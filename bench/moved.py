@@ -1,4 +1,4 @@
-"""Keys moved when a shard is added, and how even shards are, on the real nutcracker."""
+"""Keys moved when a shard is added, and the balance of the shards, on the real nutcracker."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ GOAL = 1.03
 
 
 def measure(quick: bool) -> Figure:
-    """For 2 to 8 shards; ``quick`` takes a tenth of the keys."""
+    """For 2 to 8 shards; ``quick`` uses a tenth of the keys."""
     keys = 100_000 if not quick else 10_000
     rings = {shards: plan(shards).names for shards in range(2, 10)}
     with ground() as here, here.kube.namespace("moved") as namespace:
@@ -41,12 +41,12 @@ def measure(quick: bool) -> Figure:
         )
     sizes = []
     for shards in range(2, 9):
-        held = Counter(placement[shards])
+        keys_of = Counter(placement[shards])
         sizes.append(
             {
                 "shards": shards,
-                "keys_by_shard": [held[str(index)] for index in range(shards)],
-                "max_over_mean": max(held.values()) / (keys / shards),
+                "keys_by_shard": [keys_of[str(index)] for index in range(shards)],
+                "max_over_mean": max(keys_of.values()) / (keys / shards),
                 "plain_max_over_mean": max(_plain(shards).shares()) * shards,
             }
         )

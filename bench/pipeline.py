@@ -1,4 +1,4 @@
-"""How many events a second go through three steps, beside the same three calls made directly."""
+"""Events a second through a pipeline of three steps, beside direct calls of the three."""
 
 import secrets
 
@@ -20,7 +20,7 @@ def measure(quick: bool) -> Figure:
         images = here.images(*IMAGES)
         with deployed(here.cluster, here.kube, nodes, images, here.folder / "pipeline") as events:
             for number in range(rounds):
-                # Each goes first as often as the other.
+                # Each way is first as often as the other.
                 for way in sorted(rates, reverse=bool(number % 2)):
                     rates[way].append(count / _seconds(events, way, count))
         nodes.close()

@@ -1,4 +1,4 @@
-"""Drawings of the kept figures: one SVG each beside the JSON."""
+"""Plots of the figures: one SVG each beside the JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import matplotlib
 from bench.figures import FOLDER
 
 matplotlib.use("svg")
-# The same input draws the same file, so that a difference in git is one in the figures.
+# The same input gives the same file, so that a difference in git is one in the figures.
 matplotlib.rcParams["svg.hashsalt"] = "dds"
 matplotlib.rcParams["font.size"] = 10
 
@@ -24,18 +24,18 @@ _SMALL = 0.1
 
 
 def draw(names: Sequence[str]) -> list[Path]:
-    """Draw those of the figures that are kept; the files written."""
+    """Plot those of the figures that have a JSON file; returns the files written."""
     written = []
     for name in names:
-        kept = FOLDER / f"{name}.json"
-        if not kept.exists():
+        file = FOLDER / f"{name}.json"
+        if not file.exists():
             continue
-        figure = json.loads(kept.read_text())
+        figure = json.loads(file.read_text())
         plot = DRAWINGS[name](figure)
-        file = FOLDER / f"{name}.svg"
-        plot.savefig(file, metadata={"Date": None}, bbox_inches="tight")
+        drawing = FOLDER / f"{name}.svg"
+        plot.savefig(drawing, metadata={"Date": None}, bbox_inches="tight")
         plt.close(plot)
-        written.append(file)
+        written.append(drawing)
     return written
 
 
@@ -49,14 +49,14 @@ def _ratio_bars(axes: Any, ratios: Sequence[dict[str, Any]], title: str) -> None
     axes.invert_yaxis()
     axes.axvline(1.0, color="#aaaaaa", linewidth=1)
     for place, ratio in zip(places, ratios, strict=True):
-        # What is far below one is told apart from nothing.
+        # A value far below one must not look like zero.
         text = f"  {ratio['value']:{'.2f' if ratio['value'] >= _SMALL else '.1g'}}"
         if ratio["goal"] is not None:
             axes.plot([ratio["goal"]] * 2, [place - 0.42, place + 0.42], color=GOAL, linewidth=2.5)
             text += f"  (goal {'≤' if ratio['at_most'] else '≥'} {ratio['goal']:g})"
         axes.text(max(ratio["high"], ratio["goal"] or 0), place, text, va="center", fontsize=9)
     axes.set_title(title, loc="left", fontsize=11)
-    # Room for the figures beside the whiskers.
+    # Space for the numbers beside the whiskers.
     axes.set_xlim(0, 1.35 * max(ratio["high"] for ratio in ratios))
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -1,4 +1,4 @@
-"""A preview without changes of a program of 100 objects, against one of an empty program."""
+"""A preview without changes of a program of 100 objects, beside one of an empty program."""
 
 from bench.figures import Figure, Ratio
 from bench.ground import ground
@@ -21,9 +21,9 @@ def measure(quick: bool) -> Figure:
     ):
         empty.up(objects=0, namespace=namespace)
         made = full.up(objects=OBJECTS, namespace=namespace)
-        # The provider itself is one more.
+        # The provider is a resource too.
         if len(made.changed) != OBJECTS + 1:
-            raise RuntimeError(f"the program made {len(made.changed)} resources")
+            raise RuntimeError(f"the program registered {len(made.changed)} resources")
         for _ in range(rounds + 1):
             for name, stack in (("empty", empty), ("objects", full)):
                 preview = stack.preview()

@@ -1,4 +1,4 @@
-"""What a proxy costs: direct, through a bare relay, and through the ambassador, side by side."""
+"""The cost of a proxy: direct, through a bare relay, and through the ambassador, side by side."""
 
 import csv
 import statistics
@@ -19,7 +19,7 @@ TAIL_GOAL = 1.5
 
 
 def measure(quick: bool) -> Figure:
-    """One Redis; one pod with the client, the relay and the ambassador before that Redis."""
+    """One Redis; one pod with the client, the relay and the ambassador for that Redis."""
     rounds = 2 if quick else 9
     requests = 20_000 if quick else 60_000
     seconds = 2 if quick else 6
@@ -114,7 +114,7 @@ def _throughput(
     }
     for number in range(rounds):
         for pipeline in sorted(set(SHAPES.values())):
-            # Each way goes first as often as the others.
+            # Each way is first as often as the others.
             for way in (*PATHS[number % 3 :], *PATHS[: number % 3]):
                 rates = _benchmark(kube, client, ways[way], requests * pipeline // 2, pipeline)
                 for shape, depth in SHAPES.items():
@@ -152,7 +152,7 @@ def _latency(
                 **ways[way],
             )  # fmt: skip
             if run["unanswered"]:
-                raise RuntimeError(f"{way}: {run['unanswered']} requests without an answer")
+                raise RuntimeError(f"{way}: {run['unanswered']} requests without a response")
             found[way].append(run)
     return found
 

@@ -1,4 +1,4 @@
-"""What a splitter costs and how exactly it splits: beside no proxy at all, and two percentages."""
+"""The cost of a splitter beside no proxy, and the accuracy of its split at two percentages."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ COMPANIONS = ("split-10", "split-10-metrics")
 
 
 def measure(quick: bool) -> Figure:
-    """Both ways one after the other in each round, then the users of as many populations."""
+    """Both ways one after the other in each round, then the users of several populations."""
     rounds = 2 if quick else 7
     seconds = 2 if quick else 6
     with ground() as here, here.kube.namespace("splitter") as namespace:
@@ -122,14 +122,14 @@ def _client(kube: Kube, namespace: str) -> Pod:
 
 def _users(inside: InPod, population: int) -> dict[str, float]:
     """Percentages of one population's users."""
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "module": VISIT,
         "host": "127.0.0.1",
         "count": USERS,
         "headers": {"X-User-Id": f"population-{population}-#"},
     }
-    at_10: Sequence[str] = inside.ask("users", port=8080, **asked)["seen"]
-    at_20: Sequence[str] = inside.ask("users", port=8090, **asked)["seen"]
+    at_10: Sequence[str] = inside.ask("users", port=8080, **request)["seen"]
+    at_20: Sequence[str] = inside.ask("users", port=8090, **request)["seen"]
     if set(at_10) != {"control", "experiment"} or set(at_20) != {"control", "experiment"}:
         raise RuntimeError(f"users saw {set(at_10) | set(at_20)}")
     moves = list(zip(at_10, at_20, strict=True))
@@ -142,7 +142,7 @@ def _users(inside: InPod, population: int) -> dict[str, float]:
 
 
 def _usage(nodes: Nodes, pod: Pod, container: str) -> tuple[float, float]:
-    """Seconds of a processor and MiB in memory of all processes of a container."""
+    """CPU seconds and MiB of memory of all processes of a container."""
     script = FAMILY + (
         "ticks=0; kib=0\nfor pid in $family; do\n"
         'read -r line < "/proc/$pid/stat"; set -- ${line##*) }\n'

@@ -1,4 +1,4 @@
-"""How long a changed configuration takes to the application, beside the interval."""
+"""The time until the application has read a changed configuration, beside the interval."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def measure(quick: bool) -> Figure:
             with deployed(
                 here.cluster, here.kube, nodes, here.folder, interval=INTERVAL
             ) as sidecars:
-                asked = [
+                polled = [
                     [_by_http(sidecars, INTERVAL) for _ in range(changes)] for _ in range(groups)
                 ]
                 watched = [[_by_watch(sidecars) for _ in range(changes)] for _ in range(groups)]
@@ -40,7 +40,7 @@ def measure(quick: bool) -> Figure:
         command="python -m bench --only sync",
         method=(
             f"{groups} groups of {changes} changes at random moments; the longest of each group. "
-            f"By interval: a document over HTTP, asked for every {INTERVAL} s, checked and swapped, "
+            f"By interval: a document over HTTP, polled every {INTERVAL} s, checked and swapped, "
             "and the application told by a request. By watch: a ConfigMap, whose interval is "
             f"{WATCHED_INTERVAL} s, and the application told by a signal. The application notes when "
             "it has read its files; all clocks are the machine's."
@@ -48,7 +48,7 @@ def measure(quick: bool) -> Figure:
         ratios=[
             Ratio.of(
                 f"longest of {changes} changes / interval, by interval",
-                [(max(group), INTERVAL) for group in asked],
+                [(max(group), INTERVAL) for group in polled],
                 GOAL,
             ),
             Ratio.of(
@@ -58,9 +58,9 @@ def measure(quick: bool) -> Figure:
             ),
         ],
         measurements={
-            "seconds": {"by_interval": asked, "by_watch": watched},
+            "seconds": {"by_interval": polled, "by_watch": watched},
             "median_seconds": {
-                "by_interval": statistics.median(s for group in asked for s in group),
+                "by_interval": statistics.median(s for group in polled for s in group),
                 "by_watch": statistics.median(s for group in watched for s in group),
             },
         },

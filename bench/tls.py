@@ -1,4 +1,4 @@
-"""What HTTPS through the sidecar costs: connections that are kept, beside the same in plain."""
+"""The cost of HTTPS through the sidecar, with keep-alive, beside plain HTTP."""
 
 import re
 import statistics
@@ -16,7 +16,7 @@ WAYS = ("plain", "relay", "tls")
 
 
 def measure(quick: bool) -> Figure:
-    """Both servers, both ways, in turn."""
+    """Both servers, all ways, in turn."""
     rounds = 2 if quick else 7
     seconds = 2 if quick else 4
     found: dict[str, dict[str, list[float]]] = {s: {way: [] for way in WAYS} for s in SERVERS}
@@ -30,7 +30,7 @@ def measure(quick: bool) -> Figure:
             for server in SERVERS:
                 for way in WAYS if number % 2 else WAYS[::-1]:
                     rate = _requests_per_second(here.kube, client, ways[server][way], seconds)
-                    # The first round warms both up.
+                    # The first round is the warm-up.
                     if number:
                         found[server][way].append(rate)
     return Figure(
@@ -91,7 +91,7 @@ def _client(kube: Kube, namespace: str) -> Pod:
 def _requests_per_second(kube: Kube, client: Pod, url: str, seconds: int) -> float:
     command: list[Any] = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", url]
     printed = kube.run(client, "client", command, timeout=seconds + 60)
-    # A late answer is slow, no error.
+    # A late response is slow, not an error.
     errors = re.search(r"Non-2xx.*|Socket errors: (?!connect 0, read 0, write 0).*", printed)
     rate = re.search(r"Requests/sec:\s*([0-9.]+)", printed)
     if rate is None or errors:

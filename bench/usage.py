@@ -1,4 +1,4 @@
-"""Memory and CPU of containers, as the kubelet counts them."""
+"""Memory and CPU of containers, from the kubelet's statistics."""
 
 import json
 import time
@@ -11,34 +11,34 @@ from tests.live.support.kube import Kube
 from tests.live.support.waiting import eventually
 
 WINDOW_SECONDS = 30
-"""Seconds of one window; the kubelet looks at a container every ten to fifteen."""
+"""Seconds of one window; the kubelet samples a container every 10 to 15 s."""
 
 Sample = dict[str, tuple[float, float, float]]
-"""By container: Unix seconds, CPU seconds so far, bytes of the working set."""
+"""By container: Unix seconds, total CPU seconds, bytes of the working set."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """Containers of some pods, each of another name."""
+    """Containers of some pods, each with a unique name."""
 
     kube: Kube
     namespace: str
     containers: Collection[str]
     pods: Collection[str] | None = None
-    """Names of the pods. By default all of the namespace."""
+    """Names of the pods. By default all pods of the namespace."""
 
     def window(self) -> dict[str, dict[str, float]]:
-        """Use of each container over one window: ``mib`` at its end, ``millicores`` throughout."""
+        """Usage of each container over one window: ``mib`` at its end, ``millicores`` on average."""
 
         def newer(than: Sample) -> Sample:
             now = self._sample()
-            # The kubelet leaves out what it has not looked at yet.
+            # The kubelet omits containers without a sample.
             assert all(  # noqa: S101
                 now.get(name, (0,))[0] > than.get(name, (0,))[0] for name in self.containers
             )
             return now
 
-        what = "the kubelet has looked at every container"
+        what = "the kubelet has a new sample of every container"
         first = eventually(lambda: newer({}), 120, what, interval=2)
         time.sleep(WINDOW_SECONDS)
         last = eventually(lambda: newer(first), 120, what, interval=2)

@@ -81,8 +81,8 @@ COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
 def deploy(settings: Settings) -> None:
     """Deploy the composition that the settings name.
 
-    :raises InputError: a setting that cannot be right or has no effect, naming its key; before
-        anything is registered
+    :raises InputError: an invalid setting, or one without effect, naming its key; before anything
+        is registered
     """
     composition = COMPOSITIONS.get(settings.composition)
     if composition is None:

@@ -182,14 +182,14 @@ def _export(settings: Settings, tickers: Application) -> None:
     pulumi.export(
         "try",
         {
-            "who leads": leader,
+            "the leader": leader,
             "the counter": _asked(kubectl, f"/counters/{_counter(settings)}"),
             "hand over": pulumi.Output.concat(f"{kubectl} delete pod $(", leader, ")"),
             "kill the leader": pulumi.Output.concat(in_leader, " crash"),
             "pause the leader beyond its time": pulumi.Output.concat(
                 in_leader, f" pause {2 * settings.ttl_seconds}"
             ),
-            "what was refused": _asked(kubectl, "/log?accepted=false"),
+            "refused writes": _asked(kubectl, "/log?accepted=false"),
             "what became of the last writes": _asked(kubectl, "/log?after=-20"),
             "the singleton, and how long it is away": f"{kubectl} delete pod singleton-0",
         },

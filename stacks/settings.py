@@ -240,6 +240,6 @@ def _entries(at: Place, text: str) -> dict[str, str]:
         if not separator or not name:
             at.entry(position).refuse(entry, 'must have the form "name=reference"')
         if name in images:
-            at.entry(position).refuse(entry, f"must be unique, {name} stands twice")
+            at.entry(position).refuse(entry, f"must be unique, {name} is listed twice")
         images[name] = reference
     return images

@@ -1,1 +1,1 @@
-"""The driver: what stands between `make` and Pulumi's own engine."""
+"""The driver, which the Makefile calls and which runs the Pulumi CLI."""

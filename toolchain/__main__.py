@@ -1,4 +1,4 @@
-"""`python -m toolchain <command>`: what the Makefile calls."""
+"""`python -m toolchain <command>`: the commands of the Makefile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolchain.errors import ToolchainError
 from toolchain.paths import Checkout
 
 DEFAULT_STACK = "ambassadors"
-# Commands that are modules of their own with a `main(arguments) -> int`.
+# Commands that are modules with a `main(arguments) -> int`.
 MODULES = ("render", "lint", "pr-preview", "doctor", "checks", "trace", "reference", "schema")
 
 
@@ -29,23 +29,23 @@ def parser() -> argparse.ArgumentParser:
             )
         return command
 
-    add("up", "bring up what is missing, the cluster and the composition; print its outputs")
-    add("preview", "show what up would do")
-    add("refresh", "read the real state of every resource")
+    add("up", "bring up the cluster and the composition; print its outputs")
+    add("preview", "preview the changes of `up`")
+    add("refresh", "refresh the state of every resource")
     add("outputs", "print the outputs").add_argument("--show-secrets", action="store_true")
     destroy = add(
         "destroy",
         "destroy every composition and then the cluster; with --stack only that composition "
-        "(cluster: the cluster, and with it what still runs on it)",
+        "(cluster: the cluster, with everything that runs on it)",
         stack=False,
     )
     destroy.add_argument("--stack", default=None, help="only this composition")
-    add("env", 'print the environment; use it as: eval "$(make env)"', stack=False)
-    add("docker", "make sure that a Docker daemon runs", stack=False)
-    add("base-image", "make sure that the daemon has the base image", stack=False)
+    add("env", 'print the environment, for: eval "$(make env)"', stack=False)
+    add("docker", "start a Docker daemon if none runs", stack=False)
+    add("base-image", "pull or build the base image if the daemon does not have it", stack=False)
     add("images", "build the images of the cluster (node, registry)", stack=False)
     build = add("build", "build tools from their Go modules", stack=False)
-    build.add_argument("tools", nargs="*", help="default: all that the driver uses")
+    build.add_argument("tools", nargs="*", help="default: all tools of the driver")
     run = add("run", "run a command in the environment of `env`", stack=False)
     run.add_argument("words", nargs=argparse.REMAINDER)
     for name in MODULES:
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     environment.forget_own()
-    # What follows one of these belongs to it, --help included.
+    # The rest of the command line belongs to the module, --help included.
     if arguments and arguments[0] in MODULES:
         module = importlib.import_module(f"toolchain.{arguments[0].replace('-', '_')}")
         return int(module.main(arguments[1:]) or 0)
@@ -128,10 +128,10 @@ if __name__ == "__main__":
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        # PackageNotFoundError is one as well.
+        # PackageNotFoundError is a subclass.
         print(
-            f"error: the Python that runs this, {sys.executable}, has no {error.name}, which "
-            "requirements.txt names; `make` uses the project's own, .venv/bin/python",
+            f"error: {sys.executable} does not have the package {error.name} of requirements.txt; "
+            "`make` uses the project's own Python, .venv/bin/python",
             file=sys.stderr,
         )
         sys.exit(1)

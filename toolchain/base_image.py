@@ -1,4 +1,4 @@
-"""`debian:bookworm-slim`: pulled, or made with debootstrap under the same name."""
+"""`debian:bookworm-slim`: pulled, or built with debootstrap under the same name."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ REFERENCE = f"{REPOSITORY}:{TAG}"
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org"
 
-# What the official slim image carries as well: packages must not start daemons while an image is
-# built, and neither package archives nor manuals belong in a layer.
+# Files of the official slim image: packages must not start daemons during a build, and package
+# archives and manuals must not end up in a layer.
 FILES = {
     "etc/apt/sources.list": (
         "deb {mirror}/debian bookworm main\n"
@@ -49,15 +49,15 @@ EMPTIED = ("var/lib/apt/lists", "var/cache/apt/archives", "usr/share/man", "usr/
 
 
 def mirror() -> str:
-    """The Debian mirror's address without a path; DDS_DEBIAN_MIRROR names another one."""
+    """The Debian mirror's URL without a path; DDS_DEBIAN_MIRROR overrides it."""
     return os.environ.get("DDS_DEBIAN_MIRROR", MIRROR).rstrip("/")
 
 
 def ensure(client: docker.DockerClient, pull: bool) -> str:
-    """Make sure the daemon has the base image and return its reference.
+    """Pull or build the base image if the daemon does not have it; returns its reference.
 
-    `pull`: whether a container registry is reachable. Without one the image is made once, kept as
-    a tarball in the cache folder and imported from there.
+    `pull`: whether a container registry is reachable. Without one the image is built once, cached
+    as a tarball and imported.
     """
     import docker.errors
 
@@ -70,14 +70,14 @@ def ensure(client: docker.DockerClient, pull: bool) -> str:
         return REFERENCE
     tarball = _tarball()
     with progress.heartbeat("base image", f"importing {tarball.name} as {REFERENCE}"):
-        said = client.api.import_image_from_file(
+        output = client.api.import_image_from_file(
             str(tarball), repository=REPOSITORY, tag=TAG, changes=['CMD ["bash"]']
         )
-    # The daemon answers 200 before it begins; what goes wrong then stands in its text only.
+    # The daemon responds with 200 before it starts; later errors are only in its output.
     try:
         client.images.get(REFERENCE)
     except docker.errors.ImageNotFound:
-        raise ToolchainError(f"base image: {tarball} cannot be imported: {said}") from None
+        raise ToolchainError(f"base image: {tarball} cannot be imported: {output}") from None
     return REFERENCE
 
 
@@ -92,8 +92,8 @@ def _tarball() -> Path:
 def _bootstrap(folder: Path) -> None:
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         raise ToolchainError(
-            f"base image: {REFERENCE} can neither be pulled nor made; debootstrap and root are "
-            f"needed (apt-get install debootstrap), or a registry, or `docker load` of {REFERENCE}"
+            f"base image: {REFERENCE} can neither be pulled nor built, which needs root and "
+            f"debootstrap (apt-get install debootstrap); or `docker load` {REFERENCE}"
         )
     root, log = folder / "rootfs", folder / "debootstrap.log"
     command = ["debootstrap", "--variant=minbase", SUITE, str(root), f"{mirror()}/debian"]

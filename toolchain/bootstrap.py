@@ -1,7 +1,7 @@
-"""Make the virtual environment of the project if it is missing, then run the driver in it.
+"""Create the project's virtual environment if it is missing, then run the driver in it.
 
-Only the standard library, and a syntax that an old Python still reads, so that it can say it is
-too old.
+It uses only the standard library, and syntax that an old Python can parse, so that it can report
+that Python is too old.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PINS = ("requirements.txt", "requirements-dev.txt")
 COMPLETE = ".complete"
-# What pip may be configured with, and the variable of uv for it: uv does not read pip's files.
+# pip's settings and uv's variables for them: uv does not read pip's files.
 AS_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -37,7 +37,7 @@ def say(text: str) -> None:
 
 
 def newer_python() -> "str | None":
-    """The path of a Python on PATH that is new enough, or None."""
+    """The path of a recent enough Python on PATH, or None."""
     for minor in range(OLDEST[1] + 8, OLDEST[1] - 1, -1):
         found = shutil.which("python3.%d" % minor)
         if found:
@@ -48,13 +48,13 @@ def newer_python() -> "str | None":
 
 
 def cache(*parts: str) -> str:
-    """A path in the cache that all checkouts of one user share."""
+    """A path in the cache that all checkouts of a user share."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "dds", *parts)
 
 
 def digest() -> str:
-    """What the environment is made of: the Python, the pins and the project's own package."""
+    """A hash of everything in the environment: Python, the pins and the project's own package."""
     found = hashlib.sha256(repr((sys.version, sys.base_prefix)).encode())
     for name in (*PINS, "pyproject.toml"):
         with open(os.path.join(ROOT, name), "rb") as file:
@@ -63,7 +63,7 @@ def digest() -> str:
 
 
 def run(command: "list[str]", log: str, environment: "dict[str, str] | None" = None) -> None:
-    """Run a command with its output in `log`; end the program with its last lines if it fails."""
+    """Run a command with its output in `log`; if it fails, print the last lines and exit."""
     with open(log, "ab") as out:
         code = subprocess.call(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
@@ -71,14 +71,14 @@ def run(command: "list[str]", log: str, environment: "dict[str, str] | None" = N
     if code:
         with open(log, errors="replace") as file:
             say("".join(file.readlines()[-15:]))
-        say("environment: %s failed; the whole output is in %s" % (" ".join(command[:4]), log))
+        say("environment: %s failed; the complete output is in %s" % (" ".join(command[:4]), log))
         if "venv" in command:
             say("environment: on Debian and Ubuntu, apt-get install python3-venv")
         sys.exit(1)
 
 
 def uv(log: str) -> str:
-    """The path of uv in the version that is pinned; installed with pip where it is missing."""
+    """The path of the pinned uv, which is installed with pip if it is missing."""
     with open(os.path.join(ROOT, "requirements-dev.txt")) as file:
         (pin,) = [line.strip() for line in file if line.startswith("uv==")]
     folder = cache("uv", pin.partition("==")[2])
@@ -93,7 +93,7 @@ def uv(log: str) -> str:
 
 
 def as_pip(python: str) -> "dict[str, str]":
-    """This process's environment, and what pip is configured with in the variables of uv."""
+    """This process's environment, with pip's settings in uv's variables."""
     environment = dict(os.environ)
     environment.setdefault("UV_CACHE_DIR", cache("uv", "packages"))
     done = subprocess.run(
@@ -109,7 +109,7 @@ def as_pip(python: str) -> "dict[str, str]":
 
 
 def make(folder: str, mark: str) -> None:
-    """Make the environment, or install what has changed. It is complete when it has the mark."""
+    """Create or update the environment. It is complete when it has the mark."""
     begun = time.time()
     say("environment: installing the pinned packages (up to a minute the first time)")
     log = os.path.join(ROOT, ".dds", "environment.log")
@@ -120,7 +120,7 @@ def make(folder: str, mark: str) -> None:
         os.remove(complete)
     python = os.path.join(folder, "bin", "python")
     run([program, "venv", "--allow-existing", "--python", sys.executable, folder], log, environment)
-    # Every package is pinned, so there is nothing to resolve.
+    # Every package is pinned, so no resolution is needed.
     install = [program, "pip", "sync", "--python", python, "--compile-bytecode"]
     run(install + [os.path.join(ROOT, name) for name in PINS], log, environment)
     run([program, "pip", "check", "--python", python], log, environment)
@@ -131,18 +131,18 @@ def make(folder: str, mark: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str) -> "Iterator[None]":
-    """Hold a lock between processes."""
+    """Hold a lock that is shared between processes."""
     with open(path, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say("environment: another run is making it; waiting")
+            say("environment: waiting for another run that creates it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def is_complete(folder: str, mark: str) -> bool:
-    """Whether the environment has everything that this checkout pins."""
+    """Whether the environment has all pinned packages."""
     try:
         with open(os.path.join(folder, COMPLETE)) as file:
             return file.read() == mark
@@ -157,8 +157,8 @@ def main() -> None:
         if not found:
             here = (sys.executable, sys.version.split()[0])
             say(
-                "This project needs Python %d.%d or newer with venv; %s is %s. Install it, or name "
-                "it: make PYTHON=/path/to/python3" % (OLDEST + here)
+                "This project needs Python %d.%d or newer with venv; %s is %s. Install it, or pass "
+                "its path: make PYTHON=/path/to/python3" % (OLDEST + here)
             )
             sys.exit(1)
         os.execv(found, [found] + sys.argv)
@@ -168,7 +168,7 @@ def main() -> None:
         os.makedirs(os.path.join(ROOT, ".dds"), mode=0o700, exist_ok=True)
         with locked(os.path.join(ROOT, ".dds", "environment.lock")):
             if os.path.islink(folder):
-                # Such a link was made when checkouts shared environments.
+                # From an earlier version, whose checkouts shared environments.
                 os.remove(folder)
             if not is_complete(folder, mark):
                 make(folder, mark)

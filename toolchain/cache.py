@@ -1,4 +1,4 @@
-"""Things made once and shared by all checkouts: a lock, then an atomic rename."""
+"""Cached results that all checkouts share: made under a lock, then renamed atomically."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from toolchain import progress
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive `flock` on `path`; say so when another process holds it first."""
+    """Hold an exclusive `flock` on `path`; print a line if that has to wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say(what, "another run is at this already; waiting for it")
+            progress.say(what, "waiting for another run that works on this")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def made_once(final: Path, what: str, make: Callable[[Path], None]) -> Path:
-    """Return `final`, made by `make(temporary folder)` if it is not there yet.
+    """Return `final`, made by `make(temporary folder)` if it does not exist.
 
-    Two processes never make it at the same time and a killed one leaves no half of it behind.
+    Two processes never make it at the same time, and a killed one leaves no incomplete result.
     """
     if final.exists():
         return final

@@ -1,4 +1,4 @@
-"""`make test`, `make test-unit` and `make test-live`: what runs, in which order, and how it went."""
+"""`make test`, `make test-unit` and `make test-live`: the parts, their order and a summary."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from toolchain import environment, installation, machine, plugins_install
 from toolchain.paths import Checkout
 
 STACK = "ambassadors"
-# pytest's answer to a folder or selection that holds no test.
+# pytest's exit code if no test was selected.
 NO_TESTS = 5
-# Many of them wait: a third process uses what two leave of two processors.
+# Many tests wait: a third process uses the rest of two processors.
 UNIT_PROCESSES = ("-n", "3", "--dist", "loadfile")
 PLUGIN_PROCESSES = ("-n", "4", "--dist", "load")
-# Tests that share a deployment form a group, which stays in one process. With two, pods and nodes
-# keep both processors of a small machine busy already; more only wait for one another.
+# Tests with a common deployment are a group, which runs in one process. With two processes, pods and
+# nodes already keep both processors of a small machine busy.
 LIVE_PROCESSES = ("-n", "2", "--dist", "loadgroup")
-# Who wants them faster looks there first.
+# Print the slowest tests.
 LIVE_SLOWEST = ("--durations", "15", "--durations-min", "15")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the checks: a name, a command and whether the parts after it need it.
+    """One part of the checks: a name, a command and whether later parts depend on it.
 
-    What is `early` starts with the first part, for most of its time is waiting.
+    An `early` part starts together with the first one, because it mostly waits.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Part:
 def parts(which: str, rest: Sequence[str]) -> list[Part]:
     """The parts of `which` (unit, live or all), in the order in which they run.
 
-    The parts that print a count of tests come last, so that the last count stands at the end.
+    The parts that print a count of tests are last, so that a count is at the end of the output.
     """
     driver = [sys.executable, "-m", "toolchain"]
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *rest]
     unit = Part("unit tests", [*pytest, *UNIT_PROCESSES, "tests/unit"])
-    # The plugins' tests keep the processors busy; the others look at what clients see meanwhile.
+    # Not in parallel with the live tests, because the plugins' tests keep the processors busy.
     plugins = Part("plugin tests", [*pytest, *PLUGIN_PROCESSES, "tests/live/plugins"])
     patterns = [*pytest, "--ignore", "tests/live/plugins", "tests/live"]
     alone = Part("tests that need the cluster alone", [*patterns, "-m", "alone"])
@@ -68,8 +68,8 @@ def run(
 ) -> list[tuple[str, float, str]]:
     """Run the parts; returns name, seconds and outcome of each.
 
-    A failed part does not keep the others from running, except where they need it. Of a part that
-    started early the seconds are those for which the others had to wait.
+    After a failed part the others still run, unless they depend on it. The seconds of an early part
+    are those for which the others had to wait.
     """
     environ = {**os.environ, **variables}
     outcomes: list[tuple[str, float, str]] = []
@@ -100,10 +100,12 @@ def run(
 
 
 class _Early:
-    """A part that runs beside others; what it prints is shown when its turn comes."""
+    """A part that runs in parallel; its output is printed at its turn."""
 
     def __init__(self, part: Part, environ: dict[str, str], log: Path) -> None:
-        print(f"\n== {part.name}: started beside the next parts, log {log}", file=sys.stderr)
+        print(
+            f"\n== {part.name}: started in parallel with the next parts, log {log}", file=sys.stderr
+        )
         self._log = log
         with log.open("wb") as out:
             self._process = subprocess.Popen(
@@ -118,11 +120,11 @@ class _Early:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for it; an interrupt has reached it as well."""
+        """Wait for it; an interrupt reaches it too."""
         self._process.wait()
 
     def finish(self) -> int:
-        """Show what it printed and prints until it ends; its exit code."""
+        """Print its output until it ends; returns its exit code."""
         with self._log.open("rb") as shown:
             while True:
                 ended = self._process.poll() is not None
@@ -147,7 +149,7 @@ def main(arguments: Sequence[str]) -> int:
     variables = environment.variables(checkout, mode)
     outcomes = run(parts(given.which, rest), variables, checkout.logs)
     if given.which == "all" and os.environ.get("CI"):
-        # Its output stays out of the way of the tests' counts; it speaks up when it fails.
+        # Its output must not follow the counts of tests; it is printed only on failure.
         outcomes += _destroy(checkout)
     width = max(len(name) for name, _, _ in outcomes)
     print("\nChecks:", file=sys.stderr)

@@ -1,10 +1,9 @@
-"""Finds and deletes what a creation that was never recorded may have made.
+"""Finds and deletes resources of creations that were interrupted before they were recorded.
 
-The name that was chosen stands in the recorded inputs. Nothing is deleted that does not carry the
-mark of this project: the instance label on a Docker resource, Pulumi's field manager on an object.
-An object, whose creation takes over one that is there, must have come with the killed run as well.
-Claims of volumes with names of their own stay in any case: the next creation takes them over, with the
-data that may be on them.
+Their names are in the recorded inputs. Only resources with a mark of this project are deleted: the
+instance label on a Docker resource, Pulumi's field manager on an object. A Kubernetes object must also
+be newer than the start of the killed run, because a creation adopts an existing object. PersistentVolumeClaims
+with explicit names are never deleted: the next creation adopts them, with their data.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ DOCKER_KINDS = {
 
 
 def identity(resource: Mapping[str, Any]) -> tuple[str, ...]:
-    """What tells a resource from others of its type: namespace and name, or its Docker name."""
+    """The key of a resource within its type: namespace and name, or its Docker name."""
     inputs = resource.get("inputs") or {}
     metadata = inputs.get("metadata")
     if isinstance(metadata, Mapping):
@@ -49,11 +48,11 @@ def delete(
     resource: Mapping[str, Any],
     began: float | None,
 ) -> None:
-    """Delete what the creation of `resource` made, if it made anything, and wait until it is gone.
+    """Delete the result of the interrupted creation of `resource`, if there is one, and wait.
 
-    Types that leave nothing outside the state are left alone.
+    Types without anything outside the state are skipped.
 
-    :param began: when the run of this creation began, in seconds of the epoch; None: unknown
+    :param began: start of the run of this creation, in Unix seconds; None: unknown
     """
     kind = str(resource.get("type"))
     if kind in DOCKER_KINDS:
@@ -77,7 +76,7 @@ def _delete_docker(
     attributes = found.attrs
     labels = (attributes.get("Config") or attributes).get("Labels") or {}
     if labels.get(LABEL) != checkout.instance:
-        progress.say("recovery", f"{kind} {name} is not of this checkout; left alone")
+        progress.say("recovery", f"{kind} {name} belongs to another checkout; not deleted")
         return
     if kind == "containers":
         found.remove(force=True, v=True)
@@ -104,13 +103,13 @@ def _delete_object(
         found = api.get(**where)
     except (NotFoundError, ResourceNotFoundError):
         return
-    except Exception as error:  # noqa: BLE001 whatever keeps the cluster from answering
-        progress.say("recovery", f"{inputs['kind']} {name}: the cluster does not answer ({error})")
+    except Exception as error:  # noqa: BLE001 any error of the cluster
+        progress.say("recovery", f"{inputs['kind']} {name}: the cluster does not respond ({error})")
         return
     if reason := _not_made(inputs["kind"], found.metadata, inputs["metadata"], began):
-        progress.say("recovery", f"{inputs['kind']} {name} {reason}; left alone")
+        progress.say("recovery", f"{inputs['kind']} {name} {reason}; not deleted")
         return
-    # The claims of a StatefulSet may be bound to go with it.
+    # Otherwise the StatefulSet's claims might be deleted with it.
     orphaning = inputs["kind"] == "StatefulSet"
     api.delete(**where, body={"propagationPolicy": "Orphan" if orphaning else "Foreground"})
     deadline = time.monotonic() + GONE_TIMEOUT
@@ -122,7 +121,7 @@ def _delete_object(
         if time.monotonic() > deadline:
             raise ToolchainError(
                 f"recovery: {inputs['kind']} {namespace}/{name}, left by a killed run, is still "
-                f"being deleted after {GONE_TIMEOUT:.0f} s; see what holds it"
+                f"being deleted after {GONE_TIMEOUT:.0f} s; check its finalizers"
             )
         time.sleep(0.5)
     if orphaning:
@@ -131,9 +130,7 @@ def _delete_object(
 
 
 def _delete_orphans(client: Any, stateful_set: Any) -> None:
-    """Delete the pods that a StatefulSet has left behind, which are those that another of its name
-    would take over.
-    """
+    """Delete the orphaned pods of a StatefulSet, which another one of its name would adopt."""
     from kubernetes.dynamic.exceptions import NotFoundError
 
     pods = client.resources.get(api_version="v1", kind="Pod")
@@ -148,23 +145,23 @@ def _delete_orphans(client: Any, stateful_set: Any) -> None:
 
 
 def _not_made(kind: str, metadata: Any, declared: Mapping[str, Any], began: float | None) -> str:
-    """Why an object was not made by the killed run, or cannot be told from one that was not; empty if
-    it was.
+    """Why an object was, or may have been, created by another run than the killed one; empty if it
+    was not.
 
-    :param metadata: the object's
-    :param declared: what the creation asked for
+    :param metadata: metadata of the object
+    :param declared: metadata of the recorded inputs
     """
     managers = [entry.get("manager", "") for entry in metadata.managedFields or []]
     if not any(manager.startswith(FIELD_MANAGER) for manager in managers):
         return "is not Pulumi's"
     if (declared.get("annotations") or {}).get(AUTONAMED) == "true":
-        # Half of the name is random: nobody else has it.
+        # A part of the name is random, so it is unique.
         return ""
     if kind == "PersistentVolumeClaim":
         return "may hold data"
     if began is None:
         return "may be older than the killed run"
-    # Whole seconds in what the server says.
+    # creationTimestamp has whole seconds.
     if datetime.fromisoformat(metadata.creationTimestamp).timestamp() < int(began):
         return "is older than the killed run"
     return ""

@@ -1,8 +1,8 @@
-"""A Docker daemon: the one that runs, or one started here where that is possible.
+"""The Docker daemon: an existing one, or one started here if possible.
 
-A daemon that answers is used as it is. Only where none does, and the user is root on a Debian-like
-machine, the missing packages are installed and a daemon is started on the default socket. It
-outlives the command that started it.
+A running daemon is used as it is. If there is none, and the user is root on a Debian-like machine,
+missing packages are installed and a daemon is started on the default socket. It continues to run after
+the command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PACKAGES = {
 RUNTIME = "runc-granted"
 START_TIMEOUT = 60.0
 
-# Bit numbers from linux/capability.h; the table ends with what runc 1.1 knows.
+# In the order of the bits in linux/capability.h, up to those of runc 1.1.
 CAPABILITIES = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -78,11 +78,11 @@ CAPABILITIES = [
     "CHECKPOINT_RESTORE",
 ]
 
-# A wrapper rather than a configuration of dockerd: dockerd asks for every capability it knows when
-# a container is privileged and has no setting that leaves one out.
+# A wrapper, because dockerd has no setting for this: for a privileged container it requests every
+# capability that it knows.
 WRAPPER = """\
 #!/bin/sh
-# Takes capabilities that this machine does not grant out of what runc is asked to apply.
+# Removes capabilities that this machine does not grant from runc's input.
 previous=
 for argument in "$@"; do
   case $previous in
@@ -126,7 +126,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def answers(path: Path, timeout: float = 3.0) -> bool:
-    """Whether a Docker daemon answers on the socket `path` within `timeout` seconds."""
+    """Whether a Docker daemon responds on the socket `path` within `timeout` seconds."""
     connection = _UnixConnection(str(path), timeout)
     try:
         connection.request("GET", "/_ping")
@@ -138,9 +138,9 @@ def answers(path: Path, timeout: float = 3.0) -> bool:
 
 
 def host() -> str | None:
-    """The DOCKER_HOST of a daemon that is reachable now, or None.
+    """The DOCKER_HOST of a reachable daemon, or None.
 
-    Asked in this order: DOCKER_HOST, the default socket, the current context of the docker CLI.
+    Tried in this order: DOCKER_HOST, the default socket, the current context of the docker CLI.
     """
     named = os.environ.get("DOCKER_HOST")
     if named:
@@ -169,37 +169,37 @@ def _context_host() -> str | None:
 
 
 def missing_capabilities(status: str) -> list[str]:
-    """The names of capabilities absent from CapBnd in the text of a /proc/<pid>/status."""
+    """The names of capabilities that are not in CapBnd of a /proc/<pid>/status."""
     line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
     granted = int(line.split()[1], 16)
     return [f"CAP_{name}" for bit, name in enumerate(CAPABILITIES) if not granted >> bit & 1]
 
 
 def is_debian_like() -> bool:
-    """Whether packages come from apt here."""
+    """Whether this machine uses apt."""
     return Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
 def ensure() -> str:
-    """Return the DOCKER_HOST of a running daemon, starting one if that is possible.
+    """Return the DOCKER_HOST of a running daemon; starts one if possible.
 
-    Raises ToolchainError where none runs and none can be started.
+    Raises ToolchainError if none runs and none can be started.
     """
     found = host()
     if found:
         return found
     if os.environ.get("DOCKER_HOST"):
         raise ToolchainError(
-            f"docker: DOCKER_HOST is {os.environ['DOCKER_HOST']!r}, but no daemon answers there; "
+            f"docker: DOCKER_HOST is {os.environ['DOCKER_HOST']!r}, but no daemon responds there; "
             "start it or unset DOCKER_HOST"
         )
     if os.geteuid() != 0 or not is_debian_like():
         raise ToolchainError(
-            "docker: no daemon answers on "
-            f"{DEFAULT_SOCKET}; install and start Docker Engine or Docker Desktop. (One is started "
-            "here by itself only for root on Debian or a relative of it.)"
+            "docker: no daemon responds on "
+            f"{DEFAULT_SOCKET}; install and start Docker Engine or Docker Desktop (a daemon is "
+            "started automatically only for root on Debian and its derivatives)"
         )
-    # The lock lies beside the socket: two users' caches may differ, the daemon is one.
+    # The lock is beside the socket, because users share the daemon but not the cache.
     with cache.locked(Path("/var/run/dds-docker.lock"), "docker"):
         if not answers(DEFAULT_SOCKET):
             _install()
@@ -244,13 +244,15 @@ def _start() -> None:
     command = [dockerd, "--host", f"unix://{DEFAULT_SOCKET}"]
     missing = missing_capabilities(Path("/proc/self/status").read_text())
     if missing:
-        progress.say("docker", f"this machine does not grant {', '.join(missing)}; left out")
+        progress.say(
+            "docker", f"this machine does not grant {', '.join(missing)}; containers run without"
+        )
         wrapper = write_wrapper(folder, missing)
         command += ["--add-runtime", f"{RUNTIME}={wrapper}", "--default-runtime", RUNTIME]
     _remove_stale_pidfile()
     progress.say("docker", f"starting dockerd (log: {log})")
     with log.open("a") as out:
-        # A session of its own: Ctrl-C in `make` must not reach the daemon.
+        # A new session: Ctrl-C in `make` must not reach the daemon.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -263,11 +265,11 @@ def _start() -> None:
     while not answers(DEFAULT_SOCKET):
         if process.poll() is not None or time.monotonic() > deadline:
             raise ToolchainError(
-                f"docker: dockerd did not come up; the end of {log}:\n"
+                f"docker: dockerd did not start; the end of {log}:\n"
                 + "\n".join(log.read_text().splitlines()[-15:])
             )
         time.sleep(0.2)
-    progress.say("docker", "dockerd is up")
+    progress.say("docker", "dockerd runs")
 
 
 def write_wrapper(folder: Path, missing: list[str]) -> Path:
@@ -293,7 +295,7 @@ def _base_python() -> str:
 
 
 def _remove_stale_pidfile() -> None:
-    """A daemon killed with the machine leaves its pid file, and a new one refuses to start."""
+    """Delete the pid file of a daemon that was killed, with which a new one would not start."""
     try:
         pid = int(PIDFILE.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`make doctor`: what is here and what is missing, without changing anything."""
+"""`make doctor`: checks the requirements on this machine, without changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEEDED_GIB = 12
 
 
 def findings(checkout: Checkout, mode: Mode) -> Iterator[tuple[str, str, str]]:
-    """Yield mark, what, and what is known of it. Marks: ok, `--` made by `up`, !! missing."""
+    """Yield mark, subject and details. Marks: ok, `--` created by `up`, !! missing."""
     yield (
         "ok",
         "machine",
@@ -38,8 +38,8 @@ def findings(checkout: Checkout, mode: Mode) -> Iterator[tuple[str, str, str]]:
         yield "ok" if cli else "--", "pulumi", text
     for plugin in plugins_install.PROVIDERS:
         theirs = plugins_install.official(plugin)
-        stand_in = plugins_install.stand_in(plugin, mode.packages_only)
-        yield "ok", f"plugin {plugin.name}", f"official: {theirs}" if theirs else stand_in
+        replacement = plugins_install.replacement(plugin, mode.packages_only)
+        yield "ok", f"plugin {plugin.name}", f"official: {theirs}" if theirs else replacement
     stacks = sorted((checkout.state / ".pulumi" / "stacks" / PROJECT).glob("*.json"))
     yield "ok", "stacks", ", ".join(path.stem for path in stacks) or "none yet"
     ports = f"{checkout.registry_port} (registry) and {checkout.api_port} (API)"
@@ -51,9 +51,13 @@ def _daemon(mode: Mode) -> Iterator[tuple[str, str, str]]:
     if host:
         yield "ok", "docker", host
     elif os.geteuid() == 0 and docker_daemon.is_debian_like():
-        yield "--", "docker", "no daemon runs; up installs what is missing and starts one"
+        yield "--", "docker", "no daemon runs; up installs missing packages and starts one"
     else:
-        yield "!!", "docker", "no daemon answers; install and start Docker Engine or Docker Desktop"
+        yield (
+            "!!",
+            "docker",
+            "no daemon responds; install and start Docker Engine or Docker Desktop",
+        )
     if mode.packages_only and not shutil.which("debootstrap"):
         made = any((cache_root() / "images").glob(f"{base_image.SUITE}-slim-*/rootfs.tar"))
         yield ("ok" if made else "--"), "debootstrap", "not installed; the base image needs it once"
@@ -68,12 +72,12 @@ def _builds() -> Iterator[tuple[str, str, str]]:
         yield (
             "ok" if there else "--",
             f"build of {name}",
-            ("in the cache" if there else f"built when it is needed: {tool.expected}"),
+            ("in the cache" if there else f"built when needed: {tool.expected}"),
         )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what was found; the exit code is 1 if something is missing that `up` cannot make."""
+    """Print the findings; the exit code is 1 if something is missing that `up` cannot create."""
     if arguments:
         print(__doc__)
         return 0

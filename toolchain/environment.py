@@ -1,4 +1,4 @@
-"""The environment in which `pulumi` works as it does under `make`."""
+"""The environment in which `pulumi` works as with `make`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from toolchain.machine import Mode
     from toolchain.paths import Checkout
 
-# The file backend keeps the state beside it, readable by the same user only. The passphrase
-# keeps secrets out of what is shown or copied by accident; it is no protection from that user.
+# The state of the file backend is readable only by the same user. The passphrase keeps secrets from
+# being shown or copied by accident; it does not protect them from that user.
 PASSPHRASE = "dds-local"  # noqa: S105
-# Which variables of the environment are ours, each with a digest of its value.
+# The variables that the driver has set, each with a digest of its value.
 OWN = "DDS_OWN"
 
 
 def variables(checkout: Checkout, mode: Mode) -> dict[str, str]:
     """The variables that differ from the caller's environment.
 
-    A backend, passphrase or Docker host that the user has exported stays as it is.
+    A backend, passphrase or Docker host that the user has exported is not changed.
     """
     given = os.environ
     found: dict[str, str] = {
@@ -46,7 +46,7 @@ def variables(checkout: Checkout, mode: Mode) -> dict[str, str]:
         if host and host != f"unix://{docker_daemon.DEFAULT_SOCKET}":
             found["DOCKER_HOST"] = host
     if mode.packages_only:
-        # Neither a plugin of another installation nor an attempt to fetch one.
+        # Use no plugin of another installation, and do not try to download one.
         found["PULUMI_IGNORE_AMBIENT_PLUGINS"] = "true"
         found["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
     images = recorded_images(checkout) if mode.packages_only else {}
@@ -58,10 +58,10 @@ def variables(checkout: Checkout, mode: Mode) -> dict[str, str]:
 
 
 def forget_own() -> None:
-    """Take out of this process's environment what `variables` once put there.
+    """Remove the variables that `variables` has set from this process's environment.
 
-    After `eval "$(make env)"`, or in a command that another one started, these values may be old
-    or another checkout's; what the user has exported since has another digest and stays.
+    After `eval "$(make env)"`, or in a nested command, these values may be outdated or belong to
+    another checkout; a variable that the user has exported since has another digest and stays.
     """
     for entry in os.environ.pop(OWN, "").split():
         name, _, digest = entry.partition("=")
@@ -74,7 +74,7 @@ def _digest(value: str) -> str:
 
 
 def path_entries(checkout: Checkout, mode: Mode) -> list[str]:
-    """Folders that come before the user's PATH: the environment's, the CLI's and kubectl's."""
+    """Folders before the user's PATH: of the virtual environment, the CLI and kubectl."""
     folders: list[Path] = [checkout.root / ".venv" / "bin"]
     if mode.packages_only:
         folders.append(builds.bin_folder("pulumi"))
@@ -91,7 +91,7 @@ def exports(found: dict[str, str]) -> str:
 
 
 def recorded_images(checkout: Checkout) -> dict[str, str]:
-    """The images that the last `up` made for the cluster, by variable."""
+    """The images that the last `up` built for the cluster, by variable."""
     record = checkout.private / "images.json"
     try:
         loaded = json.loads(record.read_text())
@@ -101,5 +101,5 @@ def recorded_images(checkout: Checkout) -> dict[str, str]:
 
 
 def record_images(checkout: Checkout, images: dict[str, str]) -> None:
-    """Keep the images that `up` made, for the commands that make none."""
+    """Record the images that `up` has built, for commands that build none."""
     (checkout.private / "images.json").write_text(json.dumps(images, indent=1))

@@ -1,5 +1,5 @@
-"""The one error of the driver that a user is meant to read."""
+"""The driver's error for users."""
 
 
 class ToolchainError(Exception):
-    """Says what cannot be done and what to do about it; printed without a traceback."""
+    """The message says what failed and what to do; it is printed without a traceback."""

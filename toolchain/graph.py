@@ -1,8 +1,7 @@
-"""Run a Pulumi program against a monitor in this process and return what it registered.
+"""Run a Pulumi program against a monitor in this process and return its resource graph.
 
-Used by the unit tests and by ``render``. Nothing is started and nothing is deployed: providers are
-stood in for by rules that make up what they would add (names, identifiers, digests), always the
-same for the same program.
+Used by the unit tests and by ``render``. Nothing is started or deployed: mocks replace the providers
+and generate their outputs (names, ids, digests) deterministically.
 """
 
 import asyncio
@@ -35,34 +34,34 @@ _WITHOUT_NAMESPACE = frozenset(
     }
 )  # fmt: skip
 _DYNAMIC = "pulumi-python:"
-# What their providers add beside the outputs that are declared secret.
+# Outputs of their providers, except those that are declared secret.
 _DYNAMIC_OUTPUTS = {
     "Authority": ("certificate", "created"),
     "Certificate": ("certificate", "serial"),
 }
-_HELD = ("metadata", "data", "spec", "status")
-# How a secret is told from an object on the wire (sdk/go/common/resource/properties.go).
+_OBJECT_KEYS = ("metadata", "data", "spec", "status")
+# The wire format of a secret (sdk/go/common/resource/properties.go).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
 
 
 class GraphError(Exception):
-    """The program did what a real engine would refuse, or asked for what nobody provides."""
+    """The program did something that the engine would refuse, or a mock is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One registered resource, as the engine would have received it."""
+    """One registered resource, as the engine would receive it."""
 
     urn: str
     type: str
     name: str
     inputs: Mapping[str, Any]
-    """Inputs under their wire names (camelCase), secrets unwrapped."""
+    """Inputs by wire name (camelCase), secrets unwrapped."""
     secrets: frozenset[str]
-    """Paths of the inputs that were secret, ``data.password``."""
+    """Paths of secret inputs, such as ``data.password``."""
     outputs: Mapping[str, Any]
-    """What the provider answered."""
+    """Outputs of the provider."""
     parent: str
     """URN of the parent, empty at the root."""
     dependencies: tuple[str, ...]
@@ -77,15 +76,15 @@ class Node:
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
     ignore_changes: tuple[str, ...]
-    """Paths in the provider's spelling. Nothing is left out of ``inputs``: there is no earlier run
-    whose values could stand there instead."""
+    """Paths in the provider's spelling. ``inputs`` has these values too, because there is no former
+    state."""
     retain_on_delete: bool
     additional_secret_outputs: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """All resources of one run, in the order of their registration."""
+    """All resources of one run, in the order of registration."""
 
     nodes: Mapping[str, Node]
     """By URN."""
@@ -98,7 +97,7 @@ class Graph:
         return iter(self.nodes.values())
 
     def all(self, type_: str, name: str | None = None) -> list[Node]:
-        """Every resource of a type (its token, or what follows the last colon)."""
+        """Every resource of a type (its token, or the part after the last colon)."""
         return [
             node
             for node in self
@@ -111,17 +110,15 @@ class Graph:
         found = self.all(type_, name)
         if len(found) != 1:
             there = ", ".join(sorted(f"{n.type} {n.name}" for n in self)) or "nothing"
-            raise GraphError(
-                f"expected one {type_} {name or ''}, found {len(found)}; there is {there}"
-            )
+            raise GraphError(f"expected one {type_} {name or ''}, found {len(found)} in: {there}")
         return found[0]
 
     def children(self, parent: Node) -> list[Node]:
-        """The resources right below another."""
+        """The direct children of a resource."""
         return [node for node in self if node.parent == parent.urn]
 
     def child(self, parent: Node, type_: str) -> Node:
-        """The only resource of a type anywhere below another."""
+        """The only descendant of a type."""
         found = [node for node in self.all(type_) if self._below(node, parent)]
         if len(found) != 1:
             raise GraphError(f"expected one {type_} below {parent.urn}, found {len(found)}")
@@ -138,12 +135,12 @@ class Graph:
 
 
 def mark(*parts: str) -> str:
-    """Eight hexadecimal digits that stand for what a provider would make up."""
+    """Eight hexadecimal digits instead of a provider's random value."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 class Providers(mocks.Mocks):
-    """What providers would answer. Subclass it, or pass ``calls`` to ``build``, for more."""
+    """Mocks of the providers. For more, subclass it, or pass ``calls`` to ``build``."""
 
     def __init__(
         self,
@@ -157,16 +154,16 @@ class Providers(mocks.Mocks):
         self._references = references or {}
 
     def enter(self, urn: str) -> None:
-        """Say which resource the next answer is for; each thread registers its own."""
+        """Set the resource of the next response, for this thread."""
         self._registering.urn = urn
 
     def position(self) -> str:
-        """The types and names that tell the resource from all others of any stack alike."""
+        """The types and names of the resource's URN, without stack and project."""
         urn: str = self._registering.urn
         return urn.split("::", 2)[2]
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        """Answer a registration with an identifier and the state."""
+        """Respond to a registration with an id and the state."""
         state = dict(args.inputs)
         if args.typ == "pulumi:pulumi:StackReference":
             return self._stack_reference(args, state)
@@ -182,13 +179,13 @@ class Providers(mocks.Mocks):
             identity, state = self._docker(args, state)
         else:
             identity = f"{args.name}-{mark(self.position())}"
-        # A preview knows no identifier of what is not there yet.
+        # In a preview the id of a new resource is unknown.
         return "" if self._preview else identity, state
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:  # type: ignore[override]
-        """Answer an invoke."""
+        """Respond to an invoke."""
         if args.token not in self._calls:
-            raise GraphError(f"call of {args.token}, for which nobody answers; give it in calls")
+            raise GraphError(f"no mock for the invoke {args.token}; pass it in calls")
         return dict(self._calls[args.token](args.args))
 
     def _stack_reference(
@@ -196,18 +193,16 @@ class Providers(mocks.Mocks):
     ) -> tuple[str, dict[str, Any]]:
         name = state.get("name", args.name)
         if name not in self._references:
-            raise GraphError(
-                f"reference to stack {name}, which is not there; give it in references"
-            )
+            raise GraphError(f"no outputs for the referenced stack {name}; pass them in references")
         outputs = dict(self._references[name])
         secret = sorted(key for key, value in outputs.items() if isinstance(value, Secret))
         plain = {k: v.value if isinstance(v, Secret) else v for k, v in outputs.items()}
         return name, {"name": name, "outputs": plain, "secretOutputNames": secret}
 
     def _existing(self, args: mocks.MockResourceArgs) -> dict[str, Any]:
-        """What an object holds that somebody else made: a Secret has a password."""
+        """Contents of an existing object: a Secret has a password."""
         if self._preview or not args.typ.endswith(":Secret"):
-            return dict.fromkeys(_HELD, rpc.UNKNOWN)
+            return dict.fromkeys(_OBJECT_KEYS, rpc.UNKNOWN)
         word = _made_up(args.name, "password").encode()
         return {"data": {"password": base64.b64encode(word).decode()}}
 
@@ -244,7 +239,7 @@ class Providers(mocks.Mocks):
             state.setdefault("name", identity)
             return identity, state
         if self._preview:
-            # A build has a digest only once it is made.
+            # The digest is known only after the build.
             return identity, state
         name = str(state.get("imageName") or state.get("name") or args.name)
         digest = f"sha256:{_contents(state)}"
@@ -253,16 +248,14 @@ class Providers(mocks.Mocks):
 
 
 def _made_up(name: str, key: str) -> str:
-    """What a dynamic provider would make: as long as a password, and PEM what has its form, since
-    components look at that.
-    """
+    """A value of a dynamic provider: as long as a password, or PEM, because components check it."""
     content = f"{key}-{mark(name, key)}-{mark(key, name)}"
     kind = {"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}.get(key)
     return content if kind is None else f"-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n"
 
 
 def _contents(state: Mapping[str, Any]) -> str:
-    """A digest of what an image is built from: the files, not where they lie."""
+    """A digest of an image's build context: the files, not their location."""
     digest = hashlib.sha256()
     build = state.get("build")
     given = dict(build) if isinstance(build, Mapping) else {}
@@ -308,7 +301,7 @@ class _Monitor(mocks.MockMonitor):
         return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{type_}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
-        """Record a resource and answer with what its provider would."""
+        """Record a resource and respond with the mock's outputs."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return super().RegisterResource(request)  # type: ignore[no-untyped-call]
@@ -374,8 +367,8 @@ class _Monitor(mocks.MockMonitor):
         """Wrap the outputs that the program declared secret, as the engine does."""
         for key in request.additionalSecretOutputs:
             if key not in response.object:
-                # Outputs of a dynamic resource come from its provider, which does not run here. A
-                # preview would not know them either.
+                # A dynamic resource's provider, which does not run here, would set them; in a
+                # preview they are unknown.
                 if self._preview or not request.type.startswith(_DYNAMIC):
                     continue
                 response.object[key] = _made_up(request.name, key)
@@ -387,7 +380,7 @@ class _Monitor(mocks.MockMonitor):
                 response.object.fields[key].struct_value.CopyFrom(secret)
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802
-        """Answer the lookup of something that is there already, such as another stack."""
+        """Respond to the read of an existing resource, such as another stack."""
         self._providers.enter(self.make_urn(request.parent, request.type, request.name))
         return super().ReadResource(request)  # type: ignore[no-untyped-call]
 
@@ -401,7 +394,7 @@ class _Monitor(mocks.MockMonitor):
 
 
 def _reveal(properties: Any) -> tuple[Any, frozenset[str]]:
-    """The properties without the wrapping of secrets, and the paths where secrets were."""
+    """The properties with secrets unwrapped, and the paths of the secrets."""
     found: set[str] = set()
 
     def walk(value: Any, path: str) -> Any:
@@ -430,18 +423,18 @@ def build(
     calls: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] | None = None,
     providers: Providers | None = None,
 ) -> Graph:
-    """Run ``program`` and return what it registered. Nothing of a run is left for the next one.
+    """Run ``program`` and return its resource graph. Runs are independent of each other.
 
-    :param preview: whether what only an update can know stays unknown
+    :param preview: whether values that are known only after an update are unknown
     :param config: configuration by full key, ``{"dds:shards": "3"}``
     :param stack: name of the stack
     :param references: outputs of other stacks, by ``organization/project/stack``; wrap a secret
         one in ``Secret``
-    :param calls: answers to invokes, by token
-    :param providers: what resources answer; by default made up
-    :raises GraphError: a URN registered twice, an invoke or a reference that nobody answers
+    :param calls: mocks of invokes, by token
+    :param providers: mocks of resources. Defaults to ``Providers``
+    :raises GraphError: a URN registered twice, an invoke or a reference without a mock
     """
-    # Before its first update a stack has no outputs, which it may ask for.
+    # Before its first update a stack has no outputs, but may reference itself.
     known = {f"{_ORGANIZATION}/{PROJECT}/{stack}": {}, **(references or {})}
     monitor = _Monitor(providers or Providers(preview, calls, known), preview)
     features = monitor.GetDeploymentInfo(empty_pb2.Empty())  # type: ignore[no-untyped-call]
@@ -456,7 +449,7 @@ def build(
         callbacks=None,
         root_directory=str(Path.cwd()),
     )
-    # Pulumi keeps its state in context variables; a context of its own keeps runs apart.
+    # Pulumi keeps its state in context variables; a separate context isolates the runs.
     contextvars.copy_context().run(
         _run, program, settings, {**(config or {}), **(secret_config or {})}, secret_config or {}
     )
@@ -471,12 +464,12 @@ def _run(
 ) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    # The SDK calls the monitor from threads and leaves an event loop in each; with a single one
-    # there is one to close, and registrations keep their order.
+    # The SDK calls the monitor from threads and leaves an event loop in each; with a single thread
+    # there is one loop to close, and registrations keep their order.
     executor = ThreadPoolExecutor(1)
     loop.set_default_executor(executor)
-    # One failure reaches every resource that depends on it; the first is raised, the rest would
-    # only be printed.
+    # A failure propagates to every dependent resource; the first is raised, the others would only
+    # be printed.
     loop.set_exception_handler(lambda _loop, _context: None)
     try:
         pulumi_config.set_all_config(dict(config), list(secrets))

@@ -1,4 +1,4 @@
-"""The images that the cluster itself runs from where no container registry is reachable."""
+"""The images of the cluster itself, for machines without a container registry."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ REGISTRY_FOLDER = ROOT / "images" / "registry"
 
 
 def ensure(client: docker.DockerClient) -> dict[str, str]:
-    """Build the node and the registry image if the daemon lacks them.
+    """Build the node and the registry image if the daemon does not have them.
 
-    Returns the references by the names of the variables that the compositions read.
+    Returns the references by the variables that the compositions read.
     """
-    # The base image waits for the network while the builds keep the processors busy.
+    # In parallel: the base image waits for the network, the builds use the processors.
     with ThreadPoolExecutor(1) as pool:
         base = pool.submit(base_image.ensure, client, False)
         tools = builds.ensure_all([*builds.NODE_TOOLS, *upstream_images.TOOLS])
@@ -47,7 +47,7 @@ def _node(client: docker.DockerClient, tools: Mapping[str, Path]) -> str:
 
 
 def folder_hash(folder: Path, base: str) -> str:
-    """The hash of the names, modes and contents of all files below `folder`, and of the base."""
+    """The hash of the names, modes and contents of all files in `folder`, and of the base."""
     digest = hashlib.sha256(base.encode())
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:

@@ -1,4 +1,4 @@
-"""The Pulumi CLI: the installed one, the official installer's, or one built from its module."""
+"""The Pulumi CLI: the installed one, from the official installer, or built from its module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALLER = "https://get.pulumi.com/"
 
 
 def ensure_cli(checkout: Checkout, mode: Mode) -> None:
-    """Make sure that `pulumi` is on the PATH that `environment.variables` gives."""
+    """Install `pulumi` if it is not on the PATH of `environment.variables`."""
     if mode.packages_only:
         builds.ensure("pulumi")
         return
@@ -30,20 +30,20 @@ def ensure_cli(checkout: Checkout, mode: Mode) -> None:
     target = checkout.private / "pulumi"
     if (target / "bin" / "pulumi").exists():
         return
-    # A folder without it is what an earlier version of this driver left of a killed run.
+    # A folder without it was left by a killed run of an earlier version of this driver.
     shutil.rmtree(target, ignore_errors=True)
     cache.made_once(target, "pulumi", _install)
 
 
 def _install(target: Path) -> None:
-    what = f"no CLI is installed: fetching {builds.PULUMI_VERSION} from {INSTALLER}"
+    what = f"the CLI is not installed: downloading {builds.PULUMI_VERSION} from {INSTALLER}"
     with progress.heartbeat("pulumi", what):
         try:
             with urllib.request.urlopen(INSTALLER, timeout=60) as answer:
                 script = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise ToolchainError(
-                f"pulumi: {INSTALLER} cannot be read ({error}); install the Pulumi CLI "
+                f"pulumi: {INSTALLER} cannot be downloaded ({error}); install the Pulumi CLI "
                 f"{builds.PULUMI_VERSION} or newer, or set DDS_MODE=packages to build it with Go"
             ) from error
         done = subprocess.run(

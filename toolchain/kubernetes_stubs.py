@@ -1,10 +1,9 @@
-"""Short type stubs of pulumi_kubernetes, so that the type checker need not read all of it.
+"""Short type stubs of pulumi_kubernetes, which make type checking faster.
 
-The package has 470,000 lines: mypy needs minutes and gigabytes for them, also when only one line
-of ours changed. The stubs keep what our code is checked against (arguments as dictionaries,
-resources, outputs of the API groups in use) and leave out texts, bodies, patches, classes of
-arguments and every other group. A group that is not listed is an error where it is imported: add it
-to `GROUPS`.
+The package has 470,000 lines: mypy needs minutes and gigabytes for them, even after a change of one
+line. The stubs have the types that this project uses (arguments as dictionaries, resources, outputs
+of the API groups in use), without docstrings, bodies, patches, classes of arguments and other groups.
+The import of a group that is not listed is an error: add it to `GROUPS`.
 """
 
 import ast
@@ -28,8 +27,8 @@ GROUPS = (
     "storage/v1",
 )
 _PACKAGE = "pulumi_kubernetes"
-# Pulumi's own Input repeats the type inside Awaitable and Output. With arguments inside arguments,
-# mypy then takes minutes over one mistake, trying every combination before it says so.
+# Pulumi's own Input repeats the type inside Awaitable and Output. For nested arguments mypy would try
+# every combination, and take minutes for one error.
 _UTILITIES = """
 from typing import Any, Awaitable, TypeAlias, TypeVar, Union
 import pulumi
@@ -41,7 +40,7 @@ _ELLIPSIS = ast.Expr(ast.Constant(...))
 
 
 def ensure() -> Path:
-    """Return the folder to put on mypy's path, made once a version of the package and cached."""
+    """Return the folder for mypy's path, which is generated once per version of the package."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update(metadata.version("pulumi-kubernetes").encode())
     final = paths.cache_root() / "stubs" / digest.hexdigest()[:16]
@@ -107,7 +106,7 @@ def _kept(node: ast.stmt) -> Iterator[ast.stmt]:
         ]
         yield node
     elif isinstance(node, ast.If) and ast.unparse(node.test) == "not MYPY":
-        # Types of the arguments as dictionaries, kept from mypy for the time they take it.
+        # Types of the arguments as dictionaries, which the package hides from mypy for speed.
         for inner in node.body:
             yield from _kept(inner)
     elif not isinstance(node, ast.Expr):
@@ -137,7 +136,7 @@ def _function(node: ast.FunctionDef, *, is_output: bool) -> Iterator[ast.stmt]:
     if is_property:
         node.decorator_list = [ast.Name("property")]
     elif node.name == "__init__" and not is_output and _is_by_keyword(node):
-        # One of two overloads is kept: comparing the two is most of the checker's work.
+        # Only one of two overloads is kept: comparing them is most of mypy's work.
         node.decorator_list = []
         node.returns = ast.Constant(None)
         for argument in node.args.args:
@@ -156,7 +155,7 @@ def _is_by_keyword(node: ast.FunctionDef) -> bool:
 
 
 class _OnlyTyped(ast.NodeTransformer):
-    """Of `Union['XArgs', 'XArgsDict']` the second: arguments are written as dictionaries here."""
+    """Replaces `Union['XArgs', 'XArgsDict']` by the second: this project uses dictionaries."""
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)

@@ -1,7 +1,7 @@
-"""`make lint`: every check of the sources and of the rendered manifests, one line each.
+"""`make lint`: all checks of the sources and of the rendered manifests, one line each.
 
-Nothing is downloaded but the linters' Go modules, which are built once. Details are shown only for
-what failed; the exit code is 0 only if every step passed.
+Only the linters' Go modules are downloaded, and built once. Details are printed only for failed
+steps; the exit code is 0 only if every step passed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _STUBS = ROOT / "build" / "stubs"
 
 @dataclass(frozen=True)
 class Step:
-    """One check: its name and what finds its problems, one a line."""
+    """One check: its name and the function that returns its problems, one a line."""
 
     name: str
     run: Callable[[], list[str]]
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(steps: Sequence[Step]) -> int:
-    """Run the steps, all of them whatever fails; 0 only if none found a problem."""
+    """Run all steps, also after a failure; returns 0 only if none found a problem."""
     failed = []
     width = max(len(step.name) for step in steps)
     for step in steps:
@@ -86,7 +86,7 @@ def _steps() -> list[Step]:
 
 
 def command(words: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
-    """Run a checker in the checkout; what it printed if it failed, else nothing."""
+    """Run a checker in the checkout; returns its output if it failed, else nothing."""
     done = subprocess.run(
         words,
         cwd=ROOT,
@@ -99,20 +99,20 @@ def command(words: Sequence[str], environment: Mapping[str, str] | None = None) 
     )
     if done.returncode == 0:
         return []
-    return done.stdout.splitlines() or [f"{words[0]} ended with {done.returncode}"]
+    return done.stdout.splitlines() or [f"{words[0]} exited with {done.returncode}"]
 
 
 def _mypy() -> list[str]:
     link_stubs(kubernetes_stubs.ensure(), _STUBS)
     folder = paths.cache_root() / "mypy"
-    # Two runs that write one cache would disturb each other.
+    # Two runs must not write the cache at the same time.
     with cache.locked(folder / ".lock", "mypy"):
         words = [sys.executable, "-m", "mypy", "--cache-dir", str(folder), "--no-error-summary"]
         return command(words)
 
 
 def link_stubs(stubs: Path, name: Path) -> None:
-    """Let `name`, where pyproject.toml looks, point to the stubs."""
+    """Make `name`, the path in pyproject.toml, a symlink to the stubs."""
     if name.is_symlink() and name.readlink() == stubs:
         return
     name.parent.mkdir(parents=True, exist_ok=True)
@@ -126,28 +126,28 @@ def link_stubs(stubs: Path, name: Path) -> None:
 def _actionlint() -> list[str]:
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     program = builds.ensure("lint") / "actionlint"
-    # Whether shellcheck happens to be installed must not decide the outcome.
+    # The result must not depend on whether shellcheck is installed.
     options = ["-no-color", "-oneline", "-shellcheck=", "-pyflakes="]
     return command([str(program), *options, *map(str, workflows)])
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """One composition with a configuration; `write` puts its manifests into a folder."""
+    """One composition with a configuration; `write` writes its manifests into a folder."""
 
     name: str
     write: Callable[[Path], object]
 
 
 def renderings() -> list[Rendering]:
-    """Every composition as it is configured, and its variants."""
+    """Every composition with its configuration, and its variants."""
     import stacks
     from toolchain import render
 
     variants: dict[str, dict[str, dict[str, str]]] = _mapping(VARIANTS)
     unknown = sorted(set(variants) - set(stacks.COMPOSITIONS))
     if unknown:
-        raise ToolchainError(f"{VARIANTS.name} names no composition: {', '.join(unknown)}")
+        raise ToolchainError(f"{VARIANTS.name} has unknown compositions: {', '.join(unknown)}")
 
     def rendering(stack: str, name: str, config: Mapping[str, str]) -> Rendering:
         return Rendering(name, lambda out: render.render(stack, out, config=config))
@@ -168,7 +168,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def check_manifests(chosen: Sequence[Rendering], exemptions: Path = EXEMPTIONS) -> list[str]:
-    """Render all, then run kubeconform and kube-score over each; what no exemption covers."""
+    """Render all, then run kubeconform and kube-score on each; returns findings without exemption."""
     programs = builds.ensure("lint")
     exempt = manifest_checks.read_exemptions(exemptions)
     findings: set[manifest_checks.Finding] = set()

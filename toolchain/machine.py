@@ -1,7 +1,7 @@
-"""What this machine can do, decided once for a checkout.
+"""The mode of this machine, decided once for a checkout.
 
-`ordinary`: the internet is there, so the official CLI, plugins and container images are used.
-`packages`: only package registries are, so what is needed is built from them.
+`ordinary`: the internet is reachable, so the official CLI, plugins and container images are used.
+`packages`: only package registries are reachable, so everything is built from them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROBE_TIMEOUT = 4.0
 
 @dataclass(frozen=True)
 class Mode:
-    """The decision and the reason for it."""
+    """The mode and the reason for it."""
 
     name: str
     reason: str
@@ -45,31 +45,31 @@ class Mode:
 
 
 def reachable(address: str) -> bool:
-    """Whether a server answers there like itself within PROBE_TIMEOUT seconds."""
+    """Whether the genuine server responds within PROBE_TIMEOUT seconds."""
     try:
         with urllib.request.urlopen(address, timeout=PROBE_TIMEOUT):  # noqa: S310
             return True
     except urllib.error.HTTPError as error:
-        # A registry asks for a token; a proxy that refuses an address says 403 or 5xx.
+        # A registry responds with 401; a proxy that refuses the address with 403 or 5xx.
         return error.code == http.HTTPStatus.UNAUTHORIZED
     except (OSError, http.client.HTTPException):
         return False
 
 
 def decide(checkout: Checkout, probe: Callable[[str], bool] = reachable) -> Mode:
-    """Decide how this checkout works on this machine.
+    """Decide the mode of this checkout on this machine.
 
-    DDS_MODE decides if it is set. Otherwise what was decided before holds, since a change would
-    replace the cluster; a fresh checkout probes.
+    DDS_MODE has precedence. Otherwise an earlier decision is kept, because a change would replace the
+    cluster; a new checkout probes.
     """
     forced = os.environ.get("DDS_MODE")
     if forced:
         if forced not in MODES:
             raise ToolchainError(f"DDS_MODE is {forced!r}; must be one of {', '.join(MODES)}")
-        return Mode(forced, "DDS_MODE says so")
+        return Mode(forced, "set by DDS_MODE")
     record = checkout.private / "mode"
     if record.exists() and (before := record.read_text().strip()) in MODES:
-        return Mode(before, f"decided earlier; {record.relative_to(checkout.root)} holds it")
+        return Mode(before, f"decided earlier, recorded in {record.relative_to(checkout.root)}")
     mode = _probe(probe)
     checkout.make_private()
     record.write_text(f"{mode.name}\n")
@@ -81,12 +81,12 @@ def _probe(probe: Callable[[str], bool]) -> Mode:
         found = dict(zip(PROBES, pool.map(probe, PROBES.values()), strict=True))
     absent = [name for name, there in found.items() if not there]
     if absent:
-        return Mode("packages", f"no way to {' and '.join(absent)} from here")
+        return Mode("packages", f"not reachable: {' and '.join(absent)}")
     return Mode("ordinary", "a container registry and Pulumi's downloads are reachable")
 
 
 def installed_cli() -> Path | None:
-    """The installed Pulumi CLI, if its Python language plugin lies beside it or on PATH."""
+    """The installed Pulumi CLI, if its Python language plugin is beside it or on PATH."""
     found = shutil.which("pulumi")
     if found is None:
         return None

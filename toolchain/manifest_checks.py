@@ -1,6 +1,6 @@
-"""kubeconform and kube-score over rendered manifests, and the list of exemptions.
+"""Runs kubeconform and kube-score on rendered manifests, and applies the exemptions.
 
-Nothing is downloaded: the schemas are those that the package kubernetes-validate brings along.
+Nothing is downloaded: the schemas come from the package kubernetes-validate.
 """
 
 import fnmatch
@@ -23,21 +23,21 @@ GRADE_ALL_OK = 10
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What a checker says of one object."""
+    """A finding of a checker about one object."""
 
     check: str
     object: str
-    """Kind/name, without what an auto-name adds."""
+    """Kind/name, without the suffix of an auto-name."""
     text: str
 
 
 @dataclass(frozen=True)
 class Exemption:
-    """A check that does not count for some objects, and why."""
+    """A check that is ignored for some objects, with the reason."""
 
     check: str
     object: str
-    """Kind/name; `*` stands for any characters."""
+    """Kind/name; `*` matches any characters."""
     reason: str
 
     def covers(self, finding: Finding) -> bool:
@@ -45,23 +45,22 @@ class Exemption:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Of two equal keys in a mapping YAML's loader would take the last, without a word."""
+    """Refuses duplicate keys, of which YAML's loader would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key, (place, _) in zip(keys, node.value, strict=True):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} stands twice in one entry", place.start_mark
+                    None, None, f"{key!r} is listed twice in one entry", place.start_mark
                 )
         return super().construct_mapping(node, deep)
 
 
 def read_exemptions(path: Path) -> list[Exemption]:
-    """Read the list of exemptions; each has `check`, `object` and `reason` and nothing else.
+    """Read the list of exemptions; each has exactly `check`, `object` and `reason`.
 
-    :raises ToolchainError: an entry of another form, one without a reason, one that stands twice,
-        a key that stands twice in one
+    :raises ToolchainError: an invalid entry, one without a reason, a duplicate entry or key
     """
     try:
         entries = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys) or []  # noqa: S506
@@ -80,14 +79,14 @@ def read_exemptions(path: Path) -> list[Exemption]:
             raise ToolchainError(f"{path.name}: entry {number} ({exemption.check}) has no reason")
         if any((exemption.check, exemption.object) == (e.check, e.object) for e in found):
             raise ToolchainError(
-                f"{path.name}: {exemption.check} for {exemption.object} stands twice"
+                f"{path.name}: {exemption.check} for {exemption.object} is listed twice"
             )
         found.append(exemption)
     return found
 
 
 def judge(findings: Iterable[Finding], exemptions: Sequence[Exemption]) -> list[str]:
-    """Lines for every finding that no exemption covers and every exemption that covers none."""
+    """Lines for every finding without an exemption and every exemption without a finding."""
     unused = set(exemptions)
     lines: list[str] = []
     for finding in sorted(set(findings)):
@@ -96,18 +95,18 @@ def judge(findings: Iterable[Finding], exemptions: Sequence[Exemption]) -> list[
         if not covering:
             lines.append(f"{finding.object}: {finding.check}: {finding.text}")
     return lines + [
-        f"exemption {exemption.check} for {exemption.object} covers nothing any more; remove it"
+        f"exemption {exemption.check} for {exemption.object} matches no finding; remove it"
         for exemption in exemptions
         if exemption in unused
     ]
 
 
 def kube_score(program: Path, folder: Path) -> list[Finding]:
-    """Every check of kube-score, the optional ones included, over all objects of a folder.
+    """The findings of all checks of kube-score, including optional ones, for a folder.
 
     :param program: the kube-score binary
-    :param folder: manifests that are deployed together; a check such as "has a NetworkPolicy"
-        looks for it among them
+    :param folder: manifests that are deployed together, in which a check such as "has a
+        NetworkPolicy" searches for it
     :raises ToolchainError: kube-score itself failed
     """
     files = sorted(str(path) for path in folder.rglob("*.yaml"))
@@ -116,7 +115,7 @@ def kube_score(program: Path, folder: Path) -> list[Finding]:
     command = [
         str(program), "score", "--all-default-optional", "--output-format", "json",
         "--kubernetes-version", "v" + ".".join(kubernetes_version().split(".")[:2]),
-        # Exemptions stand in one file and nowhere else.
+        # Exemptions are only in lint/exemptions.yaml.
         "--disable-ignore-checks-annotations", "--disable-optional-checks-annotations", *files,
     ]  # fmt: skip
     done = _run(command)
@@ -145,8 +144,8 @@ def kubeconform(program: Path, folder: Path, schemas: Path) -> list[Finding]:
     """Validate every object of a folder in strict mode: an unknown field is an error.
 
     :param program: the kubeconform binary
-    :param schemas: a folder to write the schemas that are needed into
-    :raises ToolchainError: kubeconform itself failed, or looked at fewer objects than there are
+    :param schemas: folder for the schemas
+    :raises ToolchainError: kubeconform itself failed, or did not check all objects
     """
     objects = manifests.read(folder)
     if not objects:
@@ -162,9 +161,9 @@ def kubeconform(program: Path, folder: Path, schemas: Path) -> list[Finding]:
         report = json.loads(done.stdout)
     except json.JSONDecodeError:
         raise ToolchainError(f"kubeconform failed: {(done.stderr or done.stdout)[:1000]}") from None
-    looked_at = sum(report["summary"].values())
-    if looked_at < len(objects):
-        raise ToolchainError(f"kubeconform saw {looked_at} of {len(objects)} objects in {folder}")
+    checked = sum(report["summary"].values())
+    if checked < len(objects):
+        raise ToolchainError(f"kubeconform checked {checked} of {len(objects)} objects in {folder}")
     return [
         _schema_finding(resource)
         for resource in report["resources"]
@@ -176,17 +175,17 @@ def _schema_finding(resource: Mapping[str, Any]) -> Finding:
     label = manifests.Manifest(
         {"kind": resource["kind"], "metadata": {"name": resource["name"]}}, Path()
     ).label
-    # The message is one line for all levels of the schema; only the innermost say something.
+    # The message is one line for all levels of the schema; only the innermost are specific.
     _, *errors = re.split(r" +- at ", resource["msg"])
     telling = [text for text in errors if not text.endswith("validation failed")]
     return Finding("schema", label, "; ".join(telling) or resource["msg"])
 
 
 def write_schemas(kinds: Iterable[tuple[str, str]], folder: Path) -> None:
-    """Write one schema a kind that stands alone, under the file name kubeconform looks for.
+    """Write one self-contained schema per kind, with the file name that kubeconform expects.
 
-    The package has them as one file a kind that points into a big file of definitions by an
-    address nothing serves. A kind that it lacks is left out; kubeconform reports it.
+    The package's schemas refer to a big file of definitions by a URL that does not exist. A kind
+    without a schema is skipped; kubeconform reports it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     source = resources.files("kubernetes_validate").joinpath(
@@ -208,7 +207,7 @@ def write_schemas(kinds: Iterable[tuple[str, str]], folder: Path) -> None:
 
 
 def standalone(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with the definitions that it needs inside it."""
+    """The schema with its definitions included."""
     needed: dict[str, Any] = {}
 
     def walk(value: Any) -> Any:
@@ -231,9 +230,9 @@ def standalone(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dic
 
 
 def kubernetes_version() -> str:
-    """The Kubernetes minor version that the project builds, as the schemas call it: 1.34.0.
+    """The Kubernetes minor version that the project builds, in the schemas' format: 1.34.0.
 
-    :raises ToolchainError: the pin is not where it is expected
+    :raises ToolchainError: the pin was not found
     """
     pin = Path(__file__).parent.joinpath("go", "kubernetes", "go.mod")
     found = re.search(r"^\s*k8s\.io/kubernetes v(\d+\.\d+)\.\d+", pin.read_text(), re.MULTILINE)

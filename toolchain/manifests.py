@@ -1,4 +1,4 @@
-"""Rendered manifests: reading a folder of them, and how an object is called in messages."""
+"""Reads rendered manifests, and gives objects their names in messages."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _MADE_UP = re.compile(r"-[0-9a-f]{8}$")
 
 @dataclass(frozen=True)
 class Manifest:
-    """One object as it would be given to `kubectl apply`."""
+    """One object as for `kubectl apply`."""
 
     body: dict[str, Any]
     path: Path
@@ -34,7 +34,7 @@ class Manifest:
 
     @property
     def logical_name(self) -> str:
-        """The name without the eight hex digits of an auto-name: what stays when it is replaced."""
+        """The name without the eight hex digits of an auto-name, which is stable over replacements."""
         return _MADE_UP.sub("", self.name)
 
     @property
@@ -45,7 +45,7 @@ class Manifest:
 def read(folder: Path) -> list[Manifest]:
     """Every object in the folder's YAML files, in the order of their paths.
 
-    :raises ToolchainError: a file that is no YAML, or holds what is no Kubernetes object
+    :raises ToolchainError: a file that is not YAML, or a document that is not a Kubernetes object
     """
     return list(_objects(sorted(folder.rglob("*.y*ml"))))
 
@@ -60,7 +60,7 @@ def _objects(paths: Iterable[Path]) -> Iterator[Manifest]:
             if document is None:
                 continue
             if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
-                raise ToolchainError(f"{path} holds something without apiVersion and kind")
+                raise ToolchainError(f"{path} has a document without apiVersion and kind")
             if document["kind"] == "List":
                 for item in document.get("items") or []:
                     yield Manifest(item, path)

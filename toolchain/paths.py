@@ -1,4 +1,4 @@
-"""Where everything lies on disk, and the names that follow from where the checkout lies."""
+"""Paths on disk, and names derived from the checkout's path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def cache_root() -> Path:
-    """The folder shared by all checkouts of one user."""
+    """The cache folder of all checkouts of a user."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "dds"
 
@@ -24,7 +24,7 @@ class Checkout:
 
     @property
     def private(self) -> Path:
-        """The git-ignored folder; only its owner may look inside."""
+        """The private folder, ignored by git; only its owner can read it."""
         return self.root / ".dds"
 
     @property
@@ -44,12 +44,12 @@ class Checkout:
 
     @property
     def logs(self) -> Path:
-        """Logs of commands whose output is not shown."""
+        """Logs of commands whose output is not printed."""
         return self.private / "logs"
 
     @property
     def run_record(self) -> Path:
-        """Which CLI process runs now."""
+        """The record of the running CLI process."""
         return self.private / "run.json"
 
     @property
@@ -72,7 +72,7 @@ class Checkout:
         return self.registry_port + 1
 
     def make_private(self) -> None:
-        """Create the private folder; only its owner may look inside."""
+        """Create the private folder; only its owner can read it."""
         self.private.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.state, self.pulumi_home, self.logs):
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Puts the plugins where the engine finds them: the project's own PULUMI_HOME.
+"""Installs the plugins in the project's own PULUMI_HOME.
 
-An official plugin is linked where one is present (DDS_OFFICIAL_PLUGINS, or the user's own
-PULUMI_HOME). Where none is and only package registries are reachable, Kubernetes' is built from its
-Go module, and for the others an executable is written that runs the project's.
+An existing official plugin is linked (from DDS_OFFICIAL_PLUGINS, or the user's own PULUMI_HOME).
+Otherwise, if only package registries are reachable, the Kubernetes plugin is built from its Go
+module, and for the others an executable is written that runs the project's own.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from toolchain import builds
 from toolchain.paths import ROOT, Checkout
 
 DOCKER_VERSION = "5.2.0"
-# Where a plugin comes from, as `up` and `doctor` say it.
+# The source of a plugin, as `up` and `doctor` print it.
 BUILT = "official, built from its Go module"
-FETCHED = "official, fetched by the engine"
+FETCHED = "official, downloaded by the engine"
 OWN = "the project's own"
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin of the engine, and what stands for it where no official one is present.
+    """A plugin of the engine, and its replacement if there is no official one.
 
-    That is the program of the tool `built_by` in `builds.TOOLS`, or the project's own `module`.
+    The replacement is the program of the tool `built_by` in `builds.TOOLS`, or the project's `module`.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Plugin:
 
     @property
     def folder(self) -> str:
-        """The name of its folder under PULUMI_HOME/plugins."""
+        """The name of its folder in PULUMI_HOME/plugins."""
         return f"{self.kind}-{self.name}-v{self.version}"
 
     @property
@@ -72,8 +72,8 @@ COMPONENTS = Plugin(
 def official(plugin: Plugin) -> Path | None:
     """The executable of an official provider plugin on this machine, or None.
 
-    DDS_OFFICIAL_PLUGINS is taken whatever its version is; from the user's PULUMI_HOME only the
-    exact version is.
+    From DDS_OFFICIAL_PLUGINS any version is used; from the user's PULUMI_HOME only the exact
+    version.
     """
     named = os.environ.get("DDS_OFFICIAL_PLUGINS")
     if named and (Path(named) / plugin.executable).exists():
@@ -83,9 +83,9 @@ def official(plugin: Plugin) -> Path | None:
 
 
 def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
-    """Install every plugin and return, for each, where it comes from.
+    """Install every plugin and return the source of each.
 
-    On an ordinary machine only official plugins are linked; the engine fetches what is absent.
+    On an ordinary machine only official plugins are linked; the engine downloads missing ones.
     """
     checkout.make_private()
     plugins = checkout.pulumi_home / "plugins"
@@ -93,7 +93,9 @@ def install(checkout: Checkout, packages_only: bool) -> dict[str, str]:
     sources: dict[str, str] = {}
     for plugin in PROVIDERS:
         theirs = official(plugin)
-        sources[plugin.name] = f"official ({theirs})" if theirs else stand_in(plugin, packages_only)
+        sources[plugin.name] = (
+            f"official ({theirs})" if theirs else replacement(plugin, packages_only)
+        )
         if theirs is None and packages_only and plugin.built_by:
             theirs = (builds.ensure(plugin.built_by) / plugin.executable).resolve()
         for version in (plugin, *_of_earlier_pins(plugins, plugin)):
@@ -117,22 +119,22 @@ def _install(plugins: Path, plugin: Plugin, program: Path | None, packages_only:
 def _of_earlier_pins(plugins: Path, plugin: Plugin) -> list[Plugin]:
     """Versions that were installed here before.
 
-    A stack's state asks for the version that it was made with until its next update.
+    Until its next update, a stack's state needs the version of its last one.
     """
     found = sorted(plugins.glob(f"{plugin.kind}-{plugin.name}-v*/{plugin.executable}"))
     versions = [path.parent.name.rpartition("-v")[2] for path in found if _is_ours(path)]
     return [replace(plugin, version=one) for one in versions if one != plugin.version]
 
 
-def stand_in(plugin: Plugin, packages_only: bool) -> str:
-    """What is used where no official plugin is present, in words."""
+def replacement(plugin: Plugin, packages_only: bool) -> str:
+    """The source of a plugin without an official one, as printed."""
     if not packages_only:
         return FETCHED
     return BUILT if plugin.built_by else OWN
 
 
 def launcher(plugin: Plugin) -> str:
-    """The text of the executable that runs a plugin of ours."""
+    """The text of the executable that runs one of the project's plugins."""
     python = shlex.quote(str(ROOT / ".venv" / "bin" / "python"))
     launch = shlex.quote(str(ROOT / "toolchain" / "plugins" / "launch.py"))
     return f'#!/bin/sh\nexec {python} -u {launch} {plugin.module} "$@"\n'
@@ -151,9 +153,9 @@ def _put(plugins: Path, plugin: Plugin, source: Path | str) -> None:
         executable.unlink(missing_ok=True)
         executable.write_text(source)
         executable.chmod(0o755)
-    # With it, which earlier versions wrote, the CLI would have the language host run the folder.
+    # Earlier versions wrote this file, with which the CLI would run the folder as a program.
     (folder / "PulumiPlugin.yaml").unlink(missing_ok=True)
-    # The engine's own mark of a complete installation.
+    # The engine's own marker of a complete installation.
     (plugins / f"{plugin.folder}.lock").touch()
 
 
@@ -164,7 +166,7 @@ def _forget_ours(plugins: Path, plugin: Plugin) -> None:
 
 
 def _is_ours(executable: Path) -> bool:
-    """Whether `install` has put it there: a link to what was built, or a launcher."""
+    """Whether `install` has created it: a link to a built program, or a launcher."""
     if executable.is_symlink():
         return executable.readlink().is_relative_to(builds.tools().resolve())
     try:

@@ -1,8 +1,7 @@
-"""`make pr-preview BASE=<ref>`: what a change does to the manifests of each composition.
+"""`make pr-preview BASE=<ref>`: the changes of the manifests of each composition.
 
-Both sides are rendered, each by its own code, and compared object by object. No cluster and no
-state is needed, so it says what would be deployed, not what is deployed anywhere. Markdown on
-stdout.
+Both revisions are rendered, each with its own code, and compared object by object. It needs neither
+a cluster nor a state, so it compares renderings and not what is deployed. Prints Markdown.
 """
 
 import argparse
@@ -24,14 +23,14 @@ from toolchain.errors import ToolchainError
 from toolchain.manifests import Manifest
 
 MOST_LINES = 40
-"""Differences shown of one object."""
+"""Maximum differences of one object in the report."""
 LONGEST = 100
-"""Characters shown of one value."""
+"""Maximum characters of one value in the report."""
 _DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _ABSENT = object()
 _LIST_COMPOSITIONS = "import json, stacks; print(json.dumps(sorted(stacks.COMPOSITIONS)))"
 
-# What Kubernetes, or Pulumi for it, does not change in place.
+# Fields whose change replaces the object, in Kubernetes or in Pulumi.
 _REPLACED = {
     "ConfigMap": ("data", "binaryData"),
     "Secret": ("data", "stringData", "type"),
@@ -43,7 +42,7 @@ _REPLACED = {
     "PersistentVolumeClaim": ("spec.storageClassName", "spec.accessModes", "spec.volumeName"),
     "Service": ("spec.clusterIP",),
 }  # fmt: skip
-# How a pod refers to what it mounts: field, and the key in it that holds the name.
+# References of a pod to objects: field, and the key in it with the name.
 _MOUNTED = {
     "ConfigMap": (("configMap", "name"), ("configMapRef", "name"), ("configMapKeyRef", "name")),
     "Secret": (("secret", "secretName"), ("secret", "name"), ("secretRef", "name"),
@@ -53,7 +52,7 @@ _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 class Effect(Enum):
-    """What deploying a change does to one object."""
+    """The effect of an update on one object."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -64,7 +63,7 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """One object that differs, and in which fields."""
+    """One object that differs, with the fields."""
 
     label: str
     effect: Effect
@@ -73,7 +72,7 @@ class Change:
 
 @dataclass
 class Comparison:
-    """One composition, compared."""
+    """The comparison of one composition."""
 
     name: str
     changes: list[Change] = field(default_factory=list)
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--base", required=True, help="branch, tag or commit to compare with")
     given = parser.parse_args(arguments)
     if not given.base:
-        raise ToolchainError("pr-preview: name what to compare with: make pr-preview BASE=main")
+        raise ToolchainError("pr-preview: BASE is missing: make pr-preview BASE=main")
     with tempfile.TemporaryDirectory(prefix="dds-pr-preview-") as temporary:
         folder = Path(temporary)
         with worktree(paths.ROOT, given.base, folder / "tree") as tree:
@@ -125,7 +124,7 @@ def worktree(root: Path, ref: str, folder: Path) -> Iterator[Path]:
     if commit.returncode:
         raise ToolchainError(
             f"pr-preview: BASE is {ref!r}; it must be a branch, tag or commit of this repository "
-            "(a shallow clone has none but its own: fetch the base first)"
+            "(in a shallow clone, fetch the base first)"
         )
     added = _git(root, "worktree", "add", "--detach", "--force", str(folder), commit.stdout.strip())
     if added.returncode:
@@ -147,7 +146,7 @@ def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def render_base(tree: Path, out: Path) -> tuple[dict[str, list[Manifest]], dict[str, str]]:
-    """Render the base: a base without a renderer is empty, one that fails is and says so.
+    """Render the base: a base without a renderer is empty, one that fails is empty with a note.
 
     :returns: objects by composition, and notes by composition (the empty name: for all)
     """
@@ -185,9 +184,9 @@ def render_one(tree: Path, name: str, out: Path) -> list[Manifest]:
 
 
 def _python(tree: Path, *words: str) -> str:
-    # Its own package, before the installed one, which is this checkout's.
+    # The tree's package precedes the installed one, which is this checkout's.
     paths = (tree, tree / "components")
-    # -B: nothing of ours is left in somebody's folder.
+    # -B: write no bytecode into the tree.
     done = subprocess.run(
         [sys.executable, "-B", *words],
         cwd=tree,
@@ -199,7 +198,7 @@ def _python(tree: Path, *words: str) -> str:
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise ToolchainError(" ".join(last) or f"python ended with {done.returncode}")
+        raise ToolchainError(" ".join(last) or f"python exited with {done.returncode}")
     return done.stdout
 
 
@@ -266,7 +265,7 @@ def _within(path: str, field_path: str) -> bool:
 
 
 def _given_names(items: Sequence[Manifest]) -> dict[str, str]:
-    """From each auto-name to the name without the digits made up for it."""
+    """Each auto-name with its name without the random digits."""
     return {item.name: item.logical_name for item in items if item.name != item.logical_name}
 
 
@@ -280,7 +279,7 @@ def _label(key: tuple[str, str, str]) -> str:
 
 
 def _normal(value: Any, names: Mapping[str, str]) -> Any:
-    """The object with auto-names as they were before digits were made up for them."""
+    """The object with auto-names without their random digits."""
     if isinstance(value, Mapping):
         return {key: _normal(item, names) for key, item in value.items()}
     if isinstance(value, list):
@@ -289,8 +288,8 @@ def _normal(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _without_sizes(body: Mapping[str, Any], claims: set[tuple[str, str, str]]) -> Mapping[str, Any]:
-    """A StatefulSet without the sizes in its claim templates, where the claims are declared: it keeps
-    those that it was made with.
+    """A StatefulSet without the sizes in its claim templates, if the claims are declared: these sizes
+    do not change with an update.
     """
     if body["kind"] != "StatefulSet":
         return body
@@ -340,7 +339,7 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
 def _list_differences(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[str, Any, Any]]:
     old_by, new_by = _by_name(old), _by_name(new)
     if old_by is None or new_by is None:
-        # Without names only the position tells which item is which.
+        # Items without names are compared by position.
         old_by = {str(position): item for position, item in enumerate(old)}
         new_by = {str(position): item for position, item in enumerate(new)}
     elif list(old_by) != list(new_by) and sorted(old_by) == sorted(new_by):
@@ -352,7 +351,7 @@ def _list_differences(old: list[Any], new: list[Any], path: str) -> Iterator[tup
 
 
 def _by_name(items: list[Any]) -> dict[str, Any] | None:
-    """Items by their name, if each has one of its own."""
+    """Items by name, if each has a unique one."""
     if not all(isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in items):
         return None
     named = {item["name"]: item for item in items}
@@ -385,7 +384,7 @@ def _shown(value: Any) -> str:
 
 
 def markdown(base: str, compared: Sequence[Comparison], schema_changes: Sequence[str] = ()) -> str:
-    """The whole report.
+    """The complete report.
 
     :param schema_changes: what programs in other languages see, a line each
     """

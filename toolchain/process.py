@@ -1,4 +1,4 @@
-"""Processes told apart from later ones that got the same number."""
+"""Processes, identified by pid and start time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process by its number and its start time (clock ticks since the machine's start)."""
+    """A process by its pid and its start time (clock ticks since boot)."""
 
     pid: int
     started: int
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process that has this number now, or None; a zombie counts as gone."""
+        """The process with this pid, or None; a zombie counts as exited."""
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
@@ -29,15 +29,15 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs still."""
+        """Whether it still runs."""
         return Process.of(self.pid) == self
 
     def stop(self, grace: float) -> None:
-        """Interrupt it, wait up to `grace` seconds for its end, then kill it."""
+        """Interrupt it, wait up to `grace` seconds for its exit, then kill it."""
         for number in (signal.SIGINT, signal.SIGKILL):
             if not self.alive:
                 return
-            # It may end in this moment.
+            # It may exit at this moment.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
             deadline = time.monotonic() + grace
@@ -46,9 +46,9 @@ class Process:
 
 
 def started_before(pid: int, moment: float) -> bool:
-    """Whether the process with this number existed at `moment` (seconds since the epoch).
+    """Whether the process with this pid existed at `moment` (Unix seconds).
 
-    False where there is none now, or the number was given to a later one.
+    False if there is none now, or the pid belongs to a later one.
     """
     process = Process.of(pid)
     if process is None:

@@ -13,14 +13,14 @@ _steps: list[tuple[str, float, bool]] = []
 
 
 def say(what: str, text: str) -> None:
-    """Print one line: seconds since the start of the command, what part speaks, what it does."""
+    """Print one line: seconds since the start of the command, the part, the text."""
     elapsed = time.monotonic() - _started
     print(f"[{elapsed:5.0f}s] {what}: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Time a step for the summary that `print_summary` gives."""
+    """Measure a step for `print_summary`."""
     before = time.monotonic()
     ok = False
     try:
@@ -32,7 +32,7 @@ def step(name: str) -> Iterator[None]:
 
 @contextmanager
 def heartbeat(what: str, text: str, every: float = 15.0) -> Iterator[None]:
-    """Say `text` now and, while the body runs, again every `every` seconds."""
+    """Print `text` now and, while the body runs, again every `every` seconds."""
     before = time.monotonic()
     stop = threading.Event()
 

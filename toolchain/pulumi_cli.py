@@ -1,4 +1,4 @@
-"""The Pulumi CLI as a child process: terminal inherited, signals passed on, end waited for."""
+"""Runs the Pulumi CLI as a child process, with the terminal and forwarded signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class PulumiCli:
-    """Runs `pulumi` in a checkout. `environment` holds what differs from the caller's."""
+    """Runs `pulumi` in a checkout. `environment` has the variables that differ from the caller's."""
 
     checkout: Checkout
     environment: Mapping[str, str]
@@ -34,13 +34,13 @@ class PulumiCli:
         return {**os.environ, **self.environment, **(extra or {})}
 
     def run(self, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
-        """Run with the terminal inherited; raise ToolchainError if it fails.
+        """Run with the terminal; raise ToolchainError if it fails.
 
-        An interrupt goes on to the CLI, which ends the running steps first.
+        An interrupt is forwarded to the CLI, which finishes the running steps first.
         """
-        # At a terminal Ctrl-C reaches every process of the foreground group by itself, and a
-        # second one would make the engine give up at once. Elsewhere the child gets a session of
-        # its own, and exactly what is passed on.
+        # At a terminal Ctrl-C reaches every process of the foreground group, and a second signal
+        # would abort the engine at once. Otherwise the child gets its own session, and only
+        # forwarded signals.
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         flags = [] if terminal else ["--non-interactive"]
         process = subprocess.Popen(
@@ -56,7 +56,7 @@ class PulumiCli:
         def pass_on(number: int, _: object) -> None:
             nonlocal interrupted
             if not interrupted:
-                progress.say("pulumi", "interrupted; waiting for the running steps to end")
+                progress.say("pulumi", "interrupted; waiting for the running steps")
             interrupted = True
             if not terminal or number == signal.SIGTERM:
                 process.send_signal(signal.SIGINT)
@@ -71,7 +71,7 @@ class PulumiCli:
         if interrupted:
             raise SystemExit(INTERRUPTED)
         if code:
-            raise ToolchainError(f"pulumi {' '.join(arguments[:3])} ended with code {code}")
+            raise ToolchainError(f"pulumi {' '.join(arguments[:3])} exited with code {code}")
 
     def _record(self, pid: int) -> None:
         process = Process.of(pid)
@@ -81,7 +81,7 @@ class PulumiCli:
             )
 
     def capture(self, arguments: Sequence[str], stdin: str | None = None) -> str:
-        """Run without a terminal and return what it prints; raise ToolchainError if it fails."""
+        """Run without a terminal and return the output; raise ToolchainError if it fails."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.checkout.root,
@@ -109,11 +109,11 @@ class PulumiCli:
 
     @property
     def uses_own_backend(self) -> bool:
-        """Whether the state lies in the checkout's own folder."""
+        """Whether the state is in the checkout's own folder."""
         return self._environment(None).get("PULUMI_BACKEND_URL") == f"file://{self.checkout.state}"
 
     def ensure_stack(self, name: str) -> None:
-        """Create the stack if the backend has none of this name."""
+        """Create the stack if it does not exist."""
         if name not in self.stacks():
             self.capture(["stack", "init", name, "--no-select"])
 

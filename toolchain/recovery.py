@@ -1,9 +1,9 @@
-"""What a killed run leaves behind, put right before the next command.
+"""Cleans up after a killed run, before the next command.
 
-Three things can be left: the CLI itself, still running; its lock on the stack; and operations
-that the state calls pending. What a pending creation really made is deleted, so that the next
-update makes it again under the same name. A creation of an object that is there already takes it
-over, so what is older than the killed run is left alone.
+A killed run may leave the CLI itself, still running; its lock on the stack; and pending operations
+in the state. An object of a pending creation is deleted, so that the next update creates it again
+with the same name. A creation adopts an existing object, so an object that is older than the killed
+run is not deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ORPHAN_GRACE = 60.0
 
 
 def recover(cli: PulumiCli, stacks: list[str]) -> None:
-    """Put right what a killed run left on these stacks."""
+    """Clean up these stacks after a killed run."""
     end_orphan(cli.checkout)
     if not cli.uses_own_backend:
         return
@@ -40,7 +40,7 @@ def recover(cli: PulumiCli, stacks: list[str]) -> None:
 def end_orphan(checkout: Checkout) -> None:
     """Stop the CLI of a run whose driver was killed.
 
-    Only called while this checkout's command lock is held, so no driver waits for it any more.
+    Only called while this checkout's command lock is recorded, so no other driver waits for it.
     """
     try:
         record = json.loads(checkout.run_record.read_text())
@@ -54,10 +54,9 @@ def end_orphan(checkout: Checkout) -> None:
 
 
 def remove_stale_locks(checkout: Checkout, stack: str) -> float | None:
-    """Remove the locks of dead processes on a stack; raise ToolchainError for one that lives.
+    """Remove the locks of dead processes on a stack; raise ToolchainError for one that runs.
 
-    Returns when the first of them was taken, which is when the killed run began; None if there was
-    no lock.
+    Returns the time of the first lock, which is the start of the killed run; None without a lock.
     """
     began: list[float] = []
     folder = checkout.state / ".pulumi" / "locks" / "organization" / PROJECT / stack
@@ -67,14 +66,16 @@ def remove_stale_locks(checkout: Checkout, stack: str) -> float | None:
             continue
         pid, host, taken = holder
         if host != socket.gethostname():
-            # Whether it lives cannot be told from here; the CLI says what to do.
+            # Another machine's process; the CLI reports what to do.
             continue
         if started_before(pid, taken):
             raise ToolchainError(
                 f"stack {stack}: process {pid} is working on it (since "
-                f"{datetime.fromtimestamp(taken).astimezone():%H:%M:%S}); wait for it or end it"
+                f"{datetime.fromtimestamp(taken).astimezone():%H:%M:%S}); wait for it or stop it"
             )
-        progress.say("recovery", f"stack {stack}: removing the lock of process {pid}, now gone")
+        progress.say(
+            "recovery", f"stack {stack}: removing the lock of process {pid}, which has exited"
+        )
         lock.unlink(missing_ok=True)
         began.append(taken)
     return min(began, default=None)
@@ -88,20 +89,20 @@ def _holder(lock: Path) -> tuple[int, str, float] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError):
-        # A killed run may leave half a file; nobody holds that.
+        # A killed run may leave an incomplete file, which is not a lock.
         lock.unlink(missing_ok=True)
         return None
 
 
 def _microseconds(timestamp: str) -> str:
-    """Go writes nanoseconds, which `fromisoformat` refuses."""
+    """The timestamp for `fromisoformat`, which refuses Go's nanoseconds."""
     head, dot, tail = timestamp.partition(".")
     digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
     return f"{head}.{digits[:6]:0<6}{tail[len(digits) :]}" if dot else timestamp
 
 
 def checkpoint(checkout: Checkout, stack: str) -> dict[str, Any]:
-    """The state of a stack as the file backend holds it; empty if there is none."""
+    """The state of a stack in the file backend; empty if there is none."""
     file = checkout.state / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
     try:
         latest = json.loads(file.read_text())["checkpoint"].get("latest") or {}
@@ -115,9 +116,9 @@ def _pending(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def settle(cli: PulumiCli, stack: str, began: float | None) -> None:
-    """Delete what pending creations of a stack made, and clear the pending operations.
+    """Delete objects of a stack's pending creations, and clear the pending operations.
 
-    :param began: when the killed run began, in seconds of the epoch; None: unknown
+    :param began: start of the killed run in Unix seconds; None: unknown
     """
     state = cli.export(stack)
     deployment = state["deployment"]
@@ -131,8 +132,8 @@ def settle(cli: PulumiCli, stack: str, began: float | None) -> None:
 
 
 def unfinished_creations(deployment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The resources that were being created and that the state does not hold already."""
-    held = {
+    """The resources of pending creations that are not in the state."""
+    recorded = {
         (resource.get("type"), created.identity(resource))
         for resource in deployment.get("resources") or []
         if resource.get("id")
@@ -141,5 +142,5 @@ def unfinished_creations(deployment: Mapping[str, Any]) -> Iterator[dict[str, An
         resource = operation["resource"]
         if operation.get("type") != "creating":
             continue
-        if (resource.get("type"), created.identity(resource)) not in held:
+        if (resource.get("type"), created.identity(resource)) not in recorded:
             yield resource

@@ -1,8 +1,8 @@
-"""`python -m toolchain reference`: the tables of arguments in the docs, from the declarations.
+"""`python -m toolchain reference`: generates the tables of arguments in the docs.
 
-A page has the table of a component, or of a value that passes between components, between
-``<!-- arguments: Topz -->`` and ``<!-- end -->``. ``hosting``, which all components have, is described
-once, in docs/hosting.md.
+The table of a component, or of a value that passes between components, is between
+``<!-- arguments: Topz -->`` and ``<!-- end -->``. ``hosting``, which all components have, is
+described once, in docs/hosting.md.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dds_patterns.pods.images import PROGRAMS
 
 _ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"<!-- arguments: (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
-"""A table with its marks."""
+"""A table with its markers."""
 _KINDS = re.compile(r"(<!-- kinds of hosting -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
 _IMAGES = re.compile(r"(<!-- images of programs -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
 _PROGRAM = re.compile(r'``hosting\.images\["([-\w]+)"\]``')
@@ -31,7 +31,7 @@ _HOSTING = _ROOT / "docs" / "hosting.md"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the tables anew; the command line of ``python -m toolchain reference``."""
+    """Generate the tables; the command line of ``python -m toolchain reference``."""
     argparse.ArgumentParser(prog="reference", description=__doc__.partition("\n")[0]).parse_args(
         arguments
     )
@@ -53,7 +53,7 @@ def pages() -> Mapping[Path, str]:
 
 
 def kinds_of_hosting() -> str:
-    """Which components take which keys of ``hosting``, a table in Markdown."""
+    """A Markdown table of the keys of ``hosting`` by kind, with the components."""
     taken: dict[type, list[str]] = {}
     for name in described():
         arguments = arguments_of(getattr(dds_patterns, f"{name}Args"))
@@ -65,10 +65,10 @@ def kinds_of_hosting() -> str:
         for kind in sorted(taken, key=lambda kind: (len(arguments_of(kind)), kind.__name__))
     }
     lines = ["| kind | keys | components |\n|---|---|---|\n"]
-    said: list[type] = []
+    listed: list[type] = []
     for kind, keys in rows.items():
-        # The largest of those before that is part of it; the rest is what it adds.
-        parts = [other for other in said if set(rows[other]) <= set(keys)]
+        # The row names the largest former kind that is a subset, and the additional keys.
+        parts = [other for other in listed if set(rows[other]) <= set(keys)]
         base = max(parts, key=lambda other: len(rows[other]), default=None)
         added = [f"`{key}`" for key in keys if base is None or key not in rows[base]]
         if base is not None:
@@ -76,7 +76,7 @@ def kinds_of_hosting() -> str:
         lines.append(
             f"| `{kind.__name__}` | {', '.join(added)} | {', '.join(sorted(taken[kind]))} |\n"
         )
-        said.append(kind)
+        listed.append(kind)
     return "".join(lines)
 
 
@@ -103,7 +103,7 @@ def programs_of(declaration: type) -> Mapping[str, str]:
 
 
 def described() -> list[str]:
-    """Names of the components whose arguments are described: all that a program can use."""
+    """Names of all public components."""
     found = {name: getattr(dds_patterns, name) for name in dds_patterns.__all__}
     return [
         name

@@ -1,7 +1,7 @@
-"""`make render`: a composition's manifests as plain YAML, one object a file.
+"""`make render`: a composition's manifests as plain YAML, one object per file.
 
-No cluster is needed and none is asked. What a provider would make up (names, digests, passwords)
-is made up here, always the same for the same program, so that two renderings can be compared.
+It needs no cluster. Values that providers generate (names, digests, passwords) are generated here
+deterministically, so that two renderings can be compared.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from toolchain.errors import ToolchainError
 from toolchain.graph import Graph, GraphError, Node, Secret, build
 
 INDEX = "index"
-"""File that names the others in an order in which they can be applied."""
+"""File with the names of the others, in an order in which they can be applied."""
 REDACTED = "redacted"
 
 _ROOT = Path(__file__).resolve().parent.parent
-# What must be there before what: the rest comes in between, by name.
+# The order of kinds; others are in between, by name.
 _FIRST = (
     "CustomResourceDefinition", "Namespace", "StorageClass", "PriorityClass", "ServiceAccount",
     "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap",
@@ -38,7 +38,7 @@ _FIRST = (
 )  # fmt: skip
 _LAST = ("PodDisruptionBudget", "StatefulSet", "Deployment", "HorizontalPodAutoscaler", "CronJob",
          "Job")  # fmt: skip
-# The environment may name a cluster or images of this machine; a rendering is the same everywhere.
+# Variables of this machine's cluster or images, on which a rendering must not depend.
 _ENVIRONMENT = ("KUBECONFIG", "KUBECONTEXT", "DDS_NODE_IMAGE", "DDS_REGISTRY_IMAGE")
 _CLUSTER = {
     "kubeconfig": Secret("{}"),
@@ -68,13 +68,13 @@ def render(
     show_secrets: bool = False,
     config: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write the manifests of a stack, in place of what ``out`` held before.
+    """Write the manifests of a stack; replaces the contents of ``out``.
 
     :param stack: name of the stack; its configuration is read from ``Pulumi.<stack>.yaml``
     :param show_secrets: whether secrets are written in plain text
-    :param config: configuration by full key, over that of the file
+    :param config: configuration by full key, which overrides that of the file
     :returns: the files in the order of ``index``
-    :raises ToolchainError: a composition that cannot be built
+    :raises ToolchainError: the composition failed
     """
     nodes = kubernetes_nodes(graph(stack, config))
     objects = [manifest(node, show_secrets=show_secrets) for node in nodes]
@@ -83,10 +83,10 @@ def render(
     for body in objects:
         name = f"{body['kind'].lower()}-{body['metadata']['name']}.yaml"
         if name in written:
-            raise ToolchainError(f"{stack}: two objects would be called {name}")
+            raise ToolchainError(f"{stack}: two objects would have the file {name}")
         written[name] = yaml.dump(body, Dumper=_Dumper, width=100, allow_unicode=True)
     if out.exists() and not _is_rendering(out):
-        raise ToolchainError(f"{out} holds other files than manifests; name another folder")
+        raise ToolchainError(f"{out} has other files than manifests; choose another folder")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name, text in written.items():
@@ -96,7 +96,7 @@ def render(
 
 
 def graph(stack: str, config: Mapping[str, str] | None = None) -> Graph:
-    """The resources of a stack as they would be registered."""
+    """The resource graph of a stack."""
     with _same_everywhere():
         try:
             return build(
@@ -110,7 +110,7 @@ def graph(stack: str, config: Mapping[str, str] | None = None) -> Graph:
 
 
 def configuration(root: Path, stack: str) -> dict[str, str]:
-    """The stack's configuration as the engine would give it to the program."""
+    """The stack's configuration as the engine would pass it to the program."""
     path = root / f"Pulumi.{stack}.yaml"
     if not path.exists():
         return {}
@@ -129,12 +129,12 @@ def configuration(root: Path, stack: str) -> dict[str, str]:
 
 
 def kubernetes_nodes(rendered: Graph) -> list[Node]:
-    """The resources that are objects on the cluster."""
+    """The resources that are Kubernetes objects."""
     return [node for node in rendered if node.type.startswith("kubernetes:") and node.custom]
 
 
 def manifest(node: Node, *, show_secrets: bool = False) -> dict[str, Any]:
-    """The complete object: with its name and namespace, and without secrets unless asked."""
+    """The complete object with its name and namespace; secrets are redacted by default."""
     body: dict[str, Any] = {**node.inputs, "metadata": dict(node.inputs.get("metadata") or {})}
     for key in ("name", "namespace"):
         if key in node.outputs["metadata"]:
@@ -160,7 +160,7 @@ def _redact(value: Any, path: Sequence[str]) -> Any:
     if isinstance(value, list) and step.startswith("["):
         chosen = int(step.strip("[]"))
         return [_redact(v, rest) if i == chosen else v for i, v in enumerate(value)]
-    # A key with a dot in it was taken apart with the path: better too much than too little.
+    # A key with a dot does not match its path: redact too much rather than too little.
     return _redact_all(value)
 
 
@@ -194,7 +194,7 @@ def _is_rendering(folder: Path) -> bool:
 def _same_everywhere() -> Iterator[None]:
     before = {name: os.environ.pop(name) for name in _ENVIRONMENT if name in os.environ}
     folder = Path.cwd()
-    # As under the engine, the program finds its folders relative to the checkout.
+    # As with the engine, the program's paths are relative to the checkout.
     os.chdir(_ROOT)
     try:
         yield
@@ -203,12 +203,12 @@ def _same_everywhere() -> Iterator[None]:
         os.environ.update(before)
 
 
-# PyYAML writes these bare, and the YAML reader of Kubernetes takes them for booleans and numbers.
+# PyYAML does not quote these, and Kubernetes' YAML parser reads them as booleans and numbers.
 _MISREAD = re.compile(r"[yYnN]|[-+]?\.?[0-9][0-9_.]*([eE][-+]?[0-9]+)?|[-+]?0[oObBxX][0-9a-fA-F_]+")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are, and texts that look like another type quoted."""
+    """Writes multi-line texts as literals, and quotes texts that look like another type."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -1,4 +1,4 @@
-"""up, preview, refresh, destroy and outputs of a composition, on the real CLI."""
+"""up, preview, refresh, destroy and outputs of a composition, with the Pulumi CLI."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLUSTER = "cluster"
 
 @contextmanager
 def session(checkout: Checkout) -> Iterator[tuple[Mode, PulumiCli]]:
-    """Hold the checkout for one command, with CLI and plugins in place."""
+    """Lock the checkout for one command, and install the CLI and the plugins."""
     checkout.make_private()
     mode = machine.decide(checkout)
     with cache.locked(checkout.private / "command.lock", "driver"):
@@ -49,7 +49,7 @@ def session(checkout: Checkout) -> Iterator[tuple[Mode, PulumiCli]]:
 
 
 def foreign_context(checkout: Checkout, stack: str) -> str | None:
-    """The context of a cluster that is not the project's own, if the user has named one."""
+    """The context of another cluster than the project's own, if the user has set one."""
     named = os.environ.get("KUBECONTEXT")
     if named:
         return named
@@ -62,11 +62,11 @@ def foreign_context(checkout: Checkout, stack: str) -> str | None:
 
 
 def up(checkout: Checkout, stack: str) -> None:
-    """Bring up what is missing, the cluster, then the composition; print its outputs."""
+    """Bring up the cluster, then the composition; print its outputs."""
     with session(checkout) as (mode, cli):
         if stack == CLUSTER or not foreign_context(checkout, stack):
             _cluster_up(checkout, mode)
-            # The daemon and the images of the cluster may be new.
+            # The daemon's address and the cluster's images may have changed.
             cli = PulumiCli(checkout, environment.variables(checkout, mode))  # noqa: PLW2901
         if stack != CLUSTER:
             _up(cli, stack)
@@ -83,8 +83,8 @@ def _cluster_up(checkout: Checkout, mode: Mode) -> None:
             made = images.ensure(docker.from_env(timeout=600))
         environment.record_images(checkout, made)
     cli = PulumiCli(checkout, environment.variables(checkout, mode))
-    # The engine believes its state; that somebody stopped a node's container shows by looking only.
-    stopped = checkout.kubeconfig.exists() and not cluster_answers(cli)
+    # Without a refresh the engine does not notice that a node's container was stopped.
+    stopped = checkout.kubeconfig.exists() and not cluster_responds(cli)
     _up(cli, CLUSTER, *(["--refresh"] if stopped else []))
     write_kubeconfig(cli)
 
@@ -103,7 +103,7 @@ def _up(cli: PulumiCli, stack: str, *options: str) -> None:
 
 
 def write_kubeconfig(cli: PulumiCli) -> None:
-    """Write the cluster's secret output where only the user can read it."""
+    """Write the cluster's secret output to a file that only the user can read."""
     text = cli.capture(
         ["stack", "output", "kubeconfig", "--show-secrets", "--stack", CLUSTER]
     ).rstrip("\n")
@@ -116,7 +116,7 @@ def write_kubeconfig(cli: PulumiCli) -> None:
 
 
 def preview(checkout: Checkout, stack: str) -> None:
-    """Show what `up` would do; changes nothing."""
+    """Preview the changes of `up`."""
     with session(checkout) as (_, cli):
         if stack != CLUSTER and not foreign_context(checkout, stack):
             _need_cluster(cli, f"preview of {stack}")
@@ -128,13 +128,13 @@ def preview(checkout: Checkout, stack: str) -> None:
 def _need_cluster(cli: PulumiCli, what: str) -> None:
     if CLUSTER not in cli.stacks() or not cli.checkout.kubeconfig.exists():
         raise ToolchainError(
-            f"{what}: asks the cluster, and there is none yet; make up STACK=cluster brings one "
-            "up, make render shows the manifests without one, KUBECONTEXT=... names another"
+            f"{what}: there is no cluster yet; `make up STACK=cluster` creates it, KUBECONTEXT=... "
+            "selects another one, and `make render` needs none"
         )
 
 
 def refresh(checkout: Checkout, stack: str) -> None:
-    """Read the real state of every resource into the stack's."""
+    """Refresh the stack's state."""
     with session(checkout) as (_, cli):
         recovery.recover(cli, [stack])
         cli.run(["refresh", "--stack", stack, "--yes", "--skip-preview"])
@@ -144,7 +144,9 @@ def outputs(checkout: Checkout, stack: str, show_secrets: bool) -> None:
     """Print a stack's outputs."""
     with session(checkout) as (_, cli):
         if stack not in cli.stacks():
-            raise ToolchainError(f"outputs: there is no stack {stack}; make up STACK={stack}")
+            raise ToolchainError(
+                f"outputs: there is no stack {stack}; create it with make up STACK={stack}"
+            )
         flags = ["--show-secrets"] if show_secrets else []
         print(cli.capture(["stack", "output", "--stack", stack, *flags]), end="")
 
@@ -158,7 +160,9 @@ def destroy(checkout: Checkout, stack: str | None) -> None:
                 progress.say("destroy", f"there is no stack {stack}")
                 return
             if stack == CLUSTER and (others := [name for name in existing if name != CLUSTER]):
-                progress.say("destroy", f"on this cluster: {', '.join(others)}; gone with it")
+                progress.say(
+                    "destroy", f"with the cluster, these are destroyed: {', '.join(others)}"
+                )
         if docker_daemon.host() is None and mode.packages_only and existing:
             docker_daemon.ensure()
         chosen = [stack] if stack else sorted(existing, key=lambda name: (name == CLUSTER, name))
@@ -171,17 +175,19 @@ def destroy(checkout: Checkout, stack: str | None) -> None:
 
 def _destroy(cli: PulumiCli, stack: str) -> None:
     extra = {}
-    if stack != CLUSTER and not foreign_context(cli.checkout, stack) and not cluster_answers(cli):
-        # Its objects went with the cluster: only the state still knows them.
-        progress.say("destroy", f"{stack}: its cluster is gone, forgetting what was on it")
+    if stack != CLUSTER and not foreign_context(cli.checkout, stack) and not cluster_responds(cli):
+        # Its objects were deleted with the cluster, but are still in the state.
+        progress.say(
+            "destroy", f"{stack}: its cluster does not exist, removing its objects from the state"
+        )
         extra["PULUMI_K8S_DELETE_UNREACHABLE"] = "true"
     with progress.step(f"pulumi destroy {stack}"):
         recovery.recover(cli, [stack])
         cli.run(["destroy", "--stack", stack, "--yes", "--skip-preview"], extra)
 
 
-def cluster_answers(cli: PulumiCli) -> bool:
-    """Whether the project's own cluster answers; containers that are stopped do not."""
+def cluster_responds(cli: PulumiCli) -> bool:
+    """Whether the project's own cluster responds."""
     kubeconfig = Path(cli.environment.get("KUBECONFIG", cli.checkout.kubeconfig))
     if not kubeconfig.exists():
         return False
@@ -193,7 +199,7 @@ def cluster_answers(cli: PulumiCli) -> bool:
 
 
 def sweep(checkout: Checkout) -> None:
-    """Remove Docker resources of this checkout that no state knows any more."""
+    """Remove Docker resources of this checkout that are in no state."""
     if docker_daemon.host() is None:
         return
     import docker

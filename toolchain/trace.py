@@ -1,4 +1,4 @@
-"""`make trace ID=...`: the way that one event took through a pipeline, with times."""
+"""`make trace ID=...`: the path of an event through a pipeline, with times."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from toolchain.paths import Checkout
 
 DEFAULT_STACK = "functions"
 OUTPUT = "trace"
-"""Output of a stack that says where to ask: ``namespace`` and ``deployment`` of what delivers."""
+"""Output of a stack with the ``namespace`` and ``deployment`` of the pipeline."""
 _ID = re.compile(r"[A-Za-z0-9][-_A-Za-z0-9]{0,63}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the way of an event; the status is 1 where nothing is known of it."""
+    """Print the path of an event; the exit status is 1 without records of it."""
     parser = argparse.ArgumentParser(prog="trace", description=__doc__)
-    parser.add_argument("--id", required=True, help="what publishing answered, or the header ce-id")
+    parser.add_argument(
+        "--id", required=True, help="id in the response to publishing, or the header ce-id"
+    )
     parser.add_argument(
         "--stack", default=os.environ.get("STACK") or DEFAULT_STACK, help="composition"
     )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise ToolchainError(
-            f"trace: ID is {given.id!r}; an event's id has 1 to 64 letters, digits, dashes and "
+            f"trace: ID is {given.id!r}; must be 1 to 64 letters, digits, dashes and "
             "underscores: make trace ID=..."
         )
     checkout = Checkout()
     with runner.session(checkout) as (_, cli):
         if given.stack not in cli.stacks():
             raise ToolchainError(
-                f"trace: there is no stack {given.stack}; make up STACK={given.stack}"
+                f"trace: there is no stack {given.stack}; create it with make up STACK={given.stack}"
             )
         outputs = json.loads(cli.capture(["stack", "output", "--json", "--stack", given.stack]))
         environment = {**os.environ, **cli.environment}
@@ -48,9 +50,9 @@ def main(arguments: Sequence[str]) -> int:
 def command(
     stack: str, outputs: dict[str, Any], event: str, context: str | None = None
 ) -> list[str]:
-    """What asks the bus, from a pod that may.
+    """The command that queries the bus, in a pod that has access.
 
-    :param context: kubectl's context where the cluster is not the project's own
+    :param context: kubectl's context, if the cluster is not the project's own
     """
     place = outputs.get(OUTPUT)
     if not isinstance(place, dict) or not {"namespace", "deployment"} <= set(place):

@@ -1,4 +1,4 @@
-"""Why what did not get ready is not: the cluster's warnings, which the provider does not print."""
+"""Reports why objects are not ready: warning events, which the provider does not print."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST_OF_ONE = 3
 
 
 def reasons(cli: PulumiCli, stack: str, began: float) -> Iterator[str]:
-    """A line for each recent warning about an object that the last update waited for in vain.
+    """A line for each recent warning about an object whose wait has failed in the last update.
 
-    :param began: when that update began, in seconds of the epoch
+    :param began: start of that update in Unix seconds
     """
     import kubernetes
 
@@ -35,7 +35,7 @@ def reasons(cli: PulumiCli, stack: str, began: float) -> Iterator[str]:
         for kind, namespace, name in unready:
             for line in warnings(events[namespace], name, began):
                 yield f"{kind} {namespace}/{name}: {line}"
-    except Exception as error:  # noqa: BLE001 what went wrong before must not be hidden by this
+    except Exception as error:  # noqa: BLE001 it must not hide the original error
         yield f"the cluster's events cannot be read ({error})"
 
 
@@ -47,21 +47,21 @@ def _unready(deployment: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def warnings(events: Iterable[Any], name: str, began: float) -> list[str]:
-    """The last warnings since `began` about the object `name` and what is named after it."""
+    """The last warnings since `began` about `name` and objects whose names start with it."""
     recent = [
         event
         for event in events
         if f"{event.involved_object.name}-".startswith(f"{name}-")
         and _seen(event).timestamp() >= int(began)
     ]
-    # Of one reason one is enough: every try has its own numbers in the message.
-    said: dict[str, str] = {}
+    # One message per reason: each attempt has other numbers in its message.
+    found: dict[str, str] = {}
     for event in sorted(recent, key=_seen, reverse=True):
-        said.setdefault(event.reason, f"{event.reason}: {event.message}")
-    return list(said.values())[:MOST_OF_ONE]
+        found.setdefault(event.reason, f"{event.reason}: {event.message}")
+    return list(found.values())[:MOST_OF_ONE]
 
 
 def _seen(event: Any) -> datetime:
-    """When it was last seen; an event has one of three forms."""
+    """When it was last seen, which is in one of three fields."""
     seen: datetime = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
     return seen

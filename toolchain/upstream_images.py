@@ -1,6 +1,6 @@
-"""Upstream images: pulled where they can be, else made of the tools under the same name.
+"""Upstream images: pulled if possible, otherwise built from the tools under the same name.
 
-Images of the project take programs from them, so that on either kind of machine the same version runs.
+The project's images copy programs from them, so that every machine runs the same version.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ _PIN_LABEL = "dds.pin"
 
 @dataclass(frozen=True)
 class UpstreamImage:
-    """An image that only has programs, which can be built here."""
+    """An image with only programs, which can be built here."""
 
     repository: str
     tools: tuple[str, ...]
-    """What builds its programs."""
+    """The tools of its programs."""
     module: str
-    """The Go module whose version is that of the image."""
+    """The Go module with the version of the image."""
     folder: str
-    """Where the programs are in it, with a slash at its end."""
+    """The folder of the programs, with a slash at the end."""
     tag_prefix: str = ""
-    """What stands in its tag before the number of the version."""
+    """Prefix of the version in the tag."""
 
     def version(self, tool: str = "") -> str:
-        """The version, ``3.6.8``, that the go.mod of a tool pins, by default of the first one."""
+        """The pinned version in a tool's go.mod, such as ``3.6.8``; defaults to the first tool."""
         text = (builds.TOOLS[tool or self.tools[0]].folder / "go.mod").read_text()
         (found,) = re.findall(rf"{re.escape(self.module)} v([0-9.]+)", text)
         return str(found)
 
     @property
     def reference(self) -> str:
-        """The image's name."""
+        """The image's reference."""
         return f"{self.repository}:{self.tag_prefix}{self.version()}"
 
     @property
     def programs(self) -> list[str]:
-        """The names of all that it has."""
+        """The names of its programs."""
         return [name for tool in self.tools for name in builds.TOOLS[tool].programs]
 
     def ensure(self, client: docker.DockerClient, tools: Mapping[str, Path]) -> str:
-        """Make the image if the daemon has none, or one that was made of another build.
+        """Build the image if the daemon does not have it, or has one of an older build.
 
-        A pulled one stays. Returns its name.
+        A pulled image is kept. Returns the reference.
         """
         import docker.errors
 
         name = self.reference
-        # The folders' names carry the hashes of all that the programs are built from.
+        # The folders' names have hashes of all inputs of the builds.
         pin = " ".join(tools[tool].parent.name for tool in self.tools)
         try:
             made_of = (client.images.get(name).labels or {}).get(_PIN_LABEL, pin)
@@ -68,7 +68,7 @@ class UpstreamImage:
             made_of = ""
         if made_of == pin:
             return name
-        with progress.heartbeat("upstream image", f"making {name}"):
+        with progress.heartbeat("upstream image", f"building {name}"):
             try:
                 client.images.build(
                     fileobj=self._context(tools, pin),
@@ -113,6 +113,6 @@ ETCD = UpstreamImage(
 )
 NATS = UpstreamImage("nats", ("nats-server",), "github.com/nats-io/nats-server/v2", "/")
 IMAGES = (ETCD, NATS)
-"""All of them."""
+"""All upstream images."""
 TOOLS = tuple(tool for image in IMAGES for tool in image.tools)
-"""What builds them."""
+"""The tools of their programs."""

@@ -1,1 +1,1 @@
-"""Load generators that run inside the cluster; nothing of the project is imported here."""
+"""Load generators that run inside the cluster; they import nothing else of the project."""

@@ -1,4 +1,4 @@
-"""An open-loop HTTP client: one JSON request on stdin, one JSON answer on stdout."""
+"""An open-loop HTTP client: one JSON request on stdin, one JSON response on stdout."""
 
 import json
 import re
@@ -15,7 +15,7 @@ USERS = 512
 
 
 class Lane:
-    """One kept connection with at most a few requests under way."""
+    """One keep-alive connection with a few requests in flight."""
 
     def __init__(self, request: dict[str, Any], number: int) -> None:
         self.socket = socket.create_connection((request["host"], request["port"]), 5)
@@ -51,7 +51,7 @@ class Lane:
 
 
 def pace(request: dict[str, Any]) -> dict[str, Any]:
-    """``rate`` requests a second for ``seconds``, at Poisson times."""
+    """``rate`` requests a second for ``seconds``, with Poisson arrivals."""
     lanes = [Lane(request, number) for number in range(request.get("connections", 16))]
     return paced(lanes, request)
 

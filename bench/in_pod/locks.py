@@ -1,6 +1,6 @@
-"""What a lock on etcd costs beside a plain write, and how many renewals a cluster carries.
+"""The cost of a lock on etcd beside a plain write, and the renewals a second of a cluster.
 
-Runs in the image ``elector``. One JSON request on stdin, one JSON answer on stdout.
+Runs in the image ``elector``. One JSON request on stdin, one JSON response on stdout.
 """
 
 import json
@@ -21,29 +21,29 @@ TTL = 60
 
 
 def gateway(request: dict[str, Any]) -> Etcd:
-    """A client with connections of its own."""
+    """A client with its own connections."""
     transport = Transport(request["endpoints"], request["ca_file"], 5.0)
     return Etcd(transport, request["username"], Path(request["password_file"]))
 
 
 def locks(request: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds of one put, and of acquiring and releasing a lock, in turn."""
+    """Seconds of a put, and of acquiring and releasing a lock, in turn."""
     etcd = gateway(request)
     prefix = request["prefix"]
     lock = EtcdLock(etcd, f"{prefix}bench-lock", "bench", TTL, 1)
     seconds: dict[str, list[float]] = {"put": [], "lock": []}
-    # The first of each connects and gets a token.
+    # The first of each connects and authenticates.
     for number in range(request["rounds"] + 1):
         began = time.monotonic()
         etcd.call("kv/put", {"key": encoded(f"{prefix}bench-put"), "value": encoded("x")})
         put = time.monotonic() - began
         began = time.monotonic()
         if not lock.simple_lock() or not lock.unlock():
-            raise RuntimeError("the lock is somebody else's")
-        held = time.monotonic() - began
+            raise RuntimeError("another client holds the lock")
+        locked = time.monotonic() - began
         if number:
             seconds["put"].append(put)
-            seconds["lock"].append(held)
+            seconds["lock"].append(locked)
     lock.close()
     return seconds
 
@@ -51,12 +51,12 @@ def locks(request: dict[str, Any]) -> dict[str, list[float]]:
 def renewals(request: dict[str, Any]) -> dict[str, Any]:
     """Renewals of ``locks`` held locks by ``processes`` times ``threads`` clients in ``seconds``.
 
-    A renewal is all that it takes: the lease is kept alive, and the key is read.
+    A renewal is complete: the lease is kept alive, and the key is read.
     """
     counts = multiprocessing.Array("l", request["processes"])
     failures = multiprocessing.Value("l", 0)
 
-    held = multiprocessing.Barrier(request["processes"] * request["threads"] + 1)
+    all_held = multiprocessing.Barrier(request["processes"] * request["threads"] + 1)
     over = multiprocessing.Event()
 
     def renew(process: int, numbers: range) -> None:
@@ -66,8 +66,8 @@ def renewals(request: dict[str, Any]) -> dict[str, Any]:
             for number in numbers
         ]
         if not all(lock.simple_lock() for lock in mine):
-            raise RuntimeError("a lock is somebody else's")
-        held.wait()
+            raise RuntimeError("another client holds a lock")
+        all_held.wait()
         done = lost = 0
         while not over.is_set():
             for lock in mine:
@@ -94,7 +94,7 @@ def renewals(request: dict[str, Any]) -> dict[str, Any]:
     workers = [multiprocessing.Process(target=work, args=(n,)) for n in range(request["processes"])]
     for worker in workers:
         worker.start()
-    held.wait(120)
+    all_held.wait(120)
     began = time.monotonic()
     time.sleep(request["seconds"])
     over.set()

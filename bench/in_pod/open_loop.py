@@ -1,7 +1,7 @@
-"""An open loop: requests leave when they are due, whether or not answers came back.
+"""An open loop: requests are sent when they are due, whether or not responses have arrived.
 
-Latency counts from the moment a request was due, so a stall is charged to every request that should
-have been sent meanwhile.
+Latency is measured from the moment a request was due, so a stall counts for every request that
+should have been sent meanwhile.
 """
 
 import gc
@@ -14,24 +14,24 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 DRAIN_SECONDS = 5
-# Poisson times are drawn before the clock runs, and used again and again.
+# Number of Poisson intervals, which are drawn before the clock starts and reused.
 GAPS = 4096
-# Answers are looked for at least each so many requests.
+# Responses are read at least after so many requests.
 BATCH = 16
 
 
 class Lane(Protocol):
-    """One kept connection."""
+    """One keep-alive connection."""
 
     socket: socket.socket
     due: deque[float]
-    """When the requests under way were due, by ``time.perf_counter``."""
+    """When the requests in flight were due, by ``time.perf_counter``."""
 
     def send(self, due: float) -> None:
         """Send the next request."""
 
     def receive(self, latencies: list[float]) -> None:
-        """Read what there is and add the seconds that each answer took."""
+        """Read what has arrived and append the latency of each response, in seconds."""
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -40,7 +40,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def paced(lanes: Sequence[Lane], request: dict[str, Any]) -> dict[str, Any]:
-    """``rate`` requests a second for ``seconds``, at Poisson times, over the lanes in turn."""
+    """``rate`` requests a second for ``seconds``, with Poisson arrivals, round-robin over the lanes."""
     by_socket = {lane.socket: lane for lane in lanes}
     sockets = list(by_socket)
     random.seed(request.get("seed", 1))

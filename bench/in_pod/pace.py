@@ -1,4 +1,4 @@
-"""An open-loop Redis client: one JSON request on stdin, one JSON answer on stdout."""
+"""An open-loop Redis client: one JSON request on stdin, one JSON response on stdout."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ def _encode(*words: bytes) -> bytes:
 
 
 class Lane:
-    """One connection that sends either SET or GET, so that all its answers have one length."""
+    """One connection that sends either SET or GET, so that all its responses have one length."""
 
     def __init__(self, request: dict[str, Any], keys: list[bytes], writes: bool) -> None:
         self.socket = socket.create_connection((request["host"], request["port"]), 5)
@@ -67,7 +67,7 @@ class Lane:
 
 
 def pace(request: dict[str, Any]) -> dict[str, Any]:
-    """``rate`` requests a second, half SET and half GET, for ``seconds``, at Poisson times."""
+    """``rate`` requests a second, half SET and half GET, for ``seconds``, Poisson arrivals."""
     keys = [b"pace:%05d" % number for number in range(request.get("keys", 500))]
     lanes = [
         Lane(request, keys, writes=bool(number % 2))

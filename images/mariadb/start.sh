@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts MariaDB on /data with the arguments given; makes the system tables where there are none.
-# The sockets and what is sorted go to /tmp, which is to be mounted.
+# Starts MariaDB on /data with the given arguments; creates the system tables if there are none.
+# Sockets and temporary files are in /tmp, which must be mounted.
 set -eu
 
 if ! [ -f /data/ready ]; then
-  # A first start that was cut short is done over.
+  # An interrupted first start is repeated.
   rm -rf /data/tables
   mariadb-install-db --no-defaults --datadir=/data/tables --auth-root-authentication-method=normal \
     --skip-test-db --skip-name-resolve >/dev/null

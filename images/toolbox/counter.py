@@ -1,9 +1,9 @@
-"""A small counter service that knows one Redis, on localhost.
+"""A small counter service with one Redis, on localhost.
 
-GET /hits/<name>  adds one to a counter and answers with its value.
-GET /livez        answers as long as the program runs.
-GET /readyz       answers while something on localhost speaks Redis. Which shards live it does not
-                  ask: one that is gone must not take the whole service with it.
+GET /hits/<name>  increments a counter and returns its value.
+GET /livez        200 as long as the program runs.
+GET /readyz       200 while Redis on localhost responds to a PING. It does not check the shards: one
+                  failed shard must not make the whole service unready.
 
 Environment: PORT (8080), REDIS (127.0.0.1:6379), PASSWORD_FILE (none).
 """
@@ -20,13 +20,13 @@ LONGEST_NAME = 128
 
 
 class Counter(Handler):
-    """Answers with JSON; what Redis refuses is a 503 with its words."""
+    """Responds with JSON; an error of Redis is a 503 with its message."""
 
     store: Any
-    """One pool of connections to the ambassador."""
+    """A connection pool to the ambassador."""
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         name = path.removeprefix("/hits/")
         try:
@@ -37,18 +37,18 @@ class Counter(Handler):
             elif path.startswith("/hits/") and 0 < len(name) <= LONGEST_NAME:
                 self.answer(200, {"name": name, "hits": self.store.incr(f"hits:{name}")})
             else:
-                self.answer(404, {"error": f"there is /hits/<name>, 1 to {LONGEST_NAME} letters"})
+                self.answer(404, {"error": f"not /hits/<name> with 1 to {LONGEST_NAME} characters"})
         except redis.RedisError as error:
             self.answer(503, {"error": str(error)})
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log what is not a probe."""
+        """Log requests except probes."""
         if self.path not in {"/livez", "/readyz"}:
             super().log_request(code, size)
 
 
 def connect(address: str, password: str | None) -> Any:
-    """Make a client of whatever listens at ``host:port``."""
+    """A client of ``host:port``."""
     host, _, port = address.rpartition(":")
     return redis.Redis(
         host, int(port), password=password, socket_timeout=5, socket_connect_timeout=5

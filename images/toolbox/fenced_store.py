@@ -1,27 +1,27 @@
-"""A store of counters that fences: it refuses whoever shows an older token than it has seen.
+"""A store of counters with fencing: it refuses requests with an older token than it has seen.
 
-GET  /counters/<name>             the value, the highest token, and who showed it.
-POST /counters/<name>/claim       {"token", "holder"}: nothing older is taken from now on; answers
-                                  with the value. A new holder does this before it reads, or a write
-                                  of the one before could still come in between.
-POST /counters/<name>/increment   {"token", "holder", "from"}: the value becomes ``from`` + 1, which
-                                  the holder has worked out from what it read. Without ``from`` one
-                                  is added to what is there.
-POST /counters/<name>/release     {"token", "holder"}: the holder has stopped. It is noted, no more.
+GET  /counters/<name>             the value, the highest token, and its holder.
+POST /counters/<name>/claim       {"token", "holder"}: older tokens are refused from now on; returns
+                                  the value. A new holder does this before it reads: otherwise a
+                                  write of the former holder could follow the read.
+POST /counters/<name>/increment   {"token", "holder", "from"}: the value becomes ``from`` + 1, where
+                                  ``from`` is the value that the holder has read. Without ``from``,
+                                  the current value is incremented.
+POST /counters/<name>/release     {"token", "holder"}: the holder has stopped, which is only logged.
 GET  /log?after=0&counter=<name>&accepted=false&wait=0
                                   attempts after that number (from the end, if it is negative), of
-                                  one counter or all, refused ones or all, at most 1000; waits so
-                                  many seconds for the first. Some ten thousand are kept.
-GET  /livez, /readyz              answer as long as the program runs.
+                                  one counter or all, refused ones or all, at most 1000; waits up to
+                                  so many seconds for the first. The last 20,000 are kept.
+GET  /livez, /readyz              200 as long as the program runs.
 
-A refused request is answered with 409 and both tokens. A request may carry ``belief``, from when
-until when its holder takes itself for the holder (CLOCK_MONOTONIC); it is noted beside the attempt.
+A refused request gets a 409 with both tokens. A request may have ``belief``, the interval in which
+its sender considers itself the holder (CLOCK_MONOTONIC); it is logged with the attempt.
 
-What is acknowledged is on disk. A store that cannot be sure of that ends, and starts again from
-what the disk has.
+Acknowledged writes are on disk. If an fsync fails, the store exits, and restarts from the contents of
+the disk.
 
-Environment: PORT (8080), JOURNAL (/data/journal), FENCED (true; false takes every write, to see what
-happens then).
+Environment: PORT (8080), JOURNAL (/data/journal), FENCED (true; false accepts every write, for
+comparison).
 """
 
 import contextlib
@@ -55,7 +55,7 @@ COMPACT_BYTES = 16 * 2**20
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; its status and why."""
+    """An invalid or refused request, with the status and message of the response."""
 
     def __init__(self, status: int, why: str, **more: Any) -> None:
         super().__init__(why)
@@ -69,9 +69,9 @@ class Counter:
 
     value: int = 0
     token: int = 0
-    """The highest token shown."""
+    """The highest token seen."""
     holder: str | None = None
-    """Who showed it last."""
+    """The holder of that token."""
 
 
 class Journal:
@@ -80,7 +80,7 @@ class Journal:
     def __init__(self, path: pathlib.Path, compact_bytes: int = COMPACT_BYTES) -> None:
         self._path = path
         self._compact_bytes = compact_bytes
-        # A line that a crash cut off was never acknowledged.
+        # An incomplete line after a crash was never acknowledged.
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
         self._lines = whole.splitlines()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -90,13 +90,13 @@ class Journal:
         _sync_folder(path.parent)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """What was in it at the start; once."""
+        """The records at the start; can be read once."""
         lines, self._lines = self._lines, []
         for line in lines:
             yield json.loads(line)
 
     def append(self, record: dict[str, Any], durable: bool) -> None:
-        """Add one line. An OSError leaves the file as it was, as far as that can be known."""
+        """Append one line; after an OSError the file is truncated to its former size."""
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
             _write_whole(self._file, line)
@@ -109,8 +109,8 @@ class Journal:
             try:
                 os.fsync(self._file)
             except OSError as error:
-                # The kernel may have dropped the pages, and a second try would be told that all is well.
-                print(f"the disk did not take it: {error}", file=sys.stderr, flush=True)
+                # The kernel may have dropped the pages, and a second fsync would then succeed.
+                print(f"fsync failed: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
 
     def full(self) -> bool:
@@ -118,7 +118,7 @@ class Journal:
         return self._size >= self._compact_bytes
 
     def compact(self, records: list[dict[str, Any]]) -> None:
-        """Put these in the place of all that is there."""
+        """Replace the contents by these records."""
         part = self._path.with_name(self._path.name + ".part")
         content = b"".join(json.dumps(r, separators=(",", ":")).encode() + b"\n" for r in records)
         with part.open("wb") as file:
@@ -139,7 +139,7 @@ def _write_whole(file: int, line: bytes) -> None:
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
-    """A new name is durable when its folder is."""
+    """Fsync the folder, which makes a new file name durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -148,7 +148,7 @@ def _sync_folder(folder: pathlib.Path) -> None:
 
 
 class Store:
-    """The counters; everything happens one after the other."""
+    """The counters; requests are serialized."""
 
     def __init__(self, journal: Journal, fenced: bool = True) -> None:
         self.fenced = fenced
@@ -167,17 +167,17 @@ class Store:
                 self._counters[entry["counter"]] = _after(entry)
 
     def read(self, name: str) -> dict[str, Any]:
-        """The counter as it is."""
+        """The current counter."""
         with self._changed:
             counter = self._counters.get(name, Counter())
         return _shown(name, counter)
 
     def attempt(self, name: str, action: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Do it or refuse it; either is in the log."""
+        """Apply or refuse a request; both are logged."""
         with self._changed:
             now = self._counters.get(name, Counter())
             if name not in self._counters and len(self._counters) >= MOST_COUNTERS:
-                raise RequestError(507, f"there are {MOST_COUNTERS} counters already")
+                raise RequestError(507, f"the maximum of {MOST_COUNTERS} counters is reached")
             token = request["token"]
             accepted = token >= now.token or not self.fenced
             then = _changed(now, action, request) if accepted else now
@@ -198,7 +198,7 @@ class Store:
             try:
                 self._journal.append(entry, durable=accepted)
             except OSError as error:
-                raise RequestError(507, f"the disk does not take it: {error}") from error
+                raise RequestError(507, f"writing to disk failed: {error}") from error
             self._number += 1
             self._log.append(entry)
             if accepted:
@@ -215,7 +215,7 @@ class Store:
     def log(
         self, after: int, name: str | None = None, accepted: bool | None = None, wait: float = 0
     ) -> dict[str, Any]:
-        """The attempts after a number, those that are asked for."""
+        """The selected attempts after a number."""
 
         def found(after: int) -> list[dict[str, Any]]:
             newer: list[dict[str, Any]] = []
@@ -243,7 +243,7 @@ class Store:
 
 
 def _changed(now: Counter, action: str, request: dict[str, Any]) -> Counter:
-    # Without fencing an older token must not lower the highest one, or the log could not tell.
+    # Without fencing an older token must not lower the highest one, which the log shows.
     then = replace(now, token=max(now.token, request["token"]), holder=request["holder"])
     if action == "increment":
         return replace(then, value=request.get("from", now.value) + 1)
@@ -265,14 +265,16 @@ def _shown(name: str, counter: Counter) -> dict[str, Any]:
 
 
 def checked_name(name: str) -> str:
-    """The counter's name, if it can be one."""
+    """The counter's name, if it is valid."""
     if not NAME.fullmatch(name):
-        raise RequestError(400, "a counter's name has 1 to 63 small letters, digits and dashes")
+        raise RequestError(
+            400, "a counter's name must have 1 to 63 lower-case letters, digits and dashes"
+        )
     return name
 
 
 def checked_request(text: bytes) -> dict[str, Any]:
-    """The request's parts, if they can be right; no others are taken over."""
+    """The request's known members, validated; others are ignored."""
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
@@ -284,7 +286,7 @@ def checked_request(text: bytes) -> dict[str, Any]:
         "holder": given.get("holder"),
     }
     if not isinstance(request["holder"], str) or not 0 < len(request["holder"]) <= LONGEST_HOLDER:
-        raise RequestError(400, f"holder must have 1 to {LONGEST_HOLDER} letters")
+        raise RequestError(400, f"holder must have 1 to {LONGEST_HOLDER} characters")
     if "from" in given:
         request["from"] = _whole(given, "from")
     if "belief" in given:
@@ -293,7 +295,7 @@ def checked_request(text: bytes) -> dict[str, Any]:
 
 
 def checked_query(text: str) -> dict[str, Any]:
-    """What is asked of the log."""
+    """The parameters of a query of the log."""
     query = dict(urllib.parse.parse_qsl(text))
     name, accepted = query.get("counter"), query.get("accepted")
     try:
@@ -323,25 +325,25 @@ def _interval(given: Any) -> dict[str, float]:
 
 
 def _finite(number: float) -> float:
-    # Nothing is ever later than NaN, and JSON has neither it nor infinity.
+    # NaN compares with nothing, and JSON has neither NaN nor infinity.
     if not math.isfinite(number):
         raise ValueError(number)
     return number
 
 
 class Handler(serving.Handler):
-    """Answers with JSON."""
+    """Responds with JSON."""
 
     timeout = 60
     most_body = MOST_BODY
 
     def do_GET(self) -> None:
-        """Answer a question."""
-        self._answered(self._get)
+        """Respond to a query."""
+        self._respond(self._get)
 
     def do_POST(self) -> None:
-        """Carry out an attempt."""
-        self._answered(self._post)
+        """Handle an attempt."""
+        self._respond(self._post)
 
     def _get(self) -> dict[str, Any]:
         url = urllib.parse.urlsplit(self.path)
@@ -352,20 +354,20 @@ class Handler(serving.Handler):
                 return self._store.read(checked_name(name))
             case ["log"]:
                 return self._store.log(**checked_query(url.query))
-        raise RequestError(404, "there is /counters/<name> and /log")
+        raise RequestError(404, "not /counters/<name> or /log")
 
     def _post(self) -> dict[str, Any]:
         match urllib.parse.urlsplit(self.path).path.strip("/").split("/"):
             case ["counters", name, action] if action in ACTIONS:
                 return self._store.attempt(checked_name(name), action, checked_request(self.body))
-        raise RequestError(404, f"there is /counters/<name>/ and one of {', '.join(ACTIONS)}")
+        raise RequestError(404, f"not /counters/<name>/ with one of {', '.join(ACTIONS)}")
 
     @property
     def _store(self) -> Store:
         store: Store = self.server.store  # type: ignore[attr-defined]
         return store
 
-    def _answered(self, answer: Any) -> None:
+    def _respond(self, answer: Any) -> None:
         try:
             status, content = 200, answer()
         except RequestError as error:
@@ -373,15 +375,15 @@ class Handler(serving.Handler):
         self.answer(status, content)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say what was refused; the rest is in /log."""
+        """Log refused requests; all attempts are in /log."""
         if code != http.HTTPStatus.OK:
             super().log_request(code, size)
 
 
 class Server(serving.Server):
-    """Knows its store."""
+    """The HTTP server of a store."""
 
-    # Who waits for the log is not waited for.
+    # A shutdown does not wait for clients that wait for the log.
     daemon_threads = True
 
     def __init__(self, port: int, store: Store, address: str = "") -> None:

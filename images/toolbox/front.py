@@ -1,8 +1,8 @@
-"""A small web front that knows its pages on localhost only, and who asks for them.
+"""A small web front end, whose pages come from localhost.
 
-GET /page?user=<name>  fetches the page of a user and answers with it, as JSON.
-GET /livez, /readyz    answer as long as the program runs. That pages are away is no reason to take
-                       away the front as well.
+GET /page?user=<name>  fetches the page of a user and returns it as JSON.
+GET /livez, /readyz    200 as long as the program runs: an outage of the pages must not make the
+                       front end unready.
 
 Environment: PORT (8000), PAGES (127.0.0.1:8080), USER_HEADER (X-User-Id).
 """
@@ -17,10 +17,10 @@ MOST_BYTES = 2**20
 
 
 class Front(Handler):
-    """Answers with JSON; pages that cannot be had are a 503."""
+    """Responds with JSON; if the page cannot be fetched, with a 503."""
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         url = urllib.parse.urlsplit(self.path)
         user = urllib.parse.parse_qs(url.query).get("user", [""])[0]
         if url.path in {"/livez", "/readyz"}:
@@ -28,14 +28,14 @@ class Front(Handler):
         elif url.path == "/page" and user.isprintable():
             self._page(user)
         else:
-            self.answer(404, {"error": "there is /page?user=<name>"})
+            self.answer(404, {"error": "not /page?user=<name>"})
 
     def _page(self, user: str) -> None:
         host, _, port = os.environ.get("PAGES", "127.0.0.1:8080").rpartition(":")
         header = os.environ.get("USER_HEADER", "X-User-Id")
         connection = http.client.HTTPConnection(host, int(port), timeout=5)
         try:
-            # Names of people have letters that Python would not put into a header.
+            # A user's name may have characters that http.client cannot encode.
             connection.request("GET", "/", headers={header: user.encode()} if user else {})
             response = connection.getresponse()
             page = _whole(response).decode(errors="replace")
@@ -49,17 +49,17 @@ class Front(Handler):
         self.answer(status, {"user": user, "arm": arm, "page": page})
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log what is not a probe and did not go well."""
+        """Log failed requests."""
         if code != http.HTTPStatus.OK:
             super().log_request(code, size)
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:
-    """The body to its end; an HTTPException if it breaks off before, or has none in sight."""
+    """The complete body; an HTTPException if it is truncated or too long."""
     body = response.read(MOST_BYTES + 1)
     if len(body) > MOST_BYTES:
         raise http.client.HTTPException(f"the page has more than {MOST_BYTES} bytes")
-    # A read of some bytes does not say that they are fewer than were announced.
+    # read(size) does not raise for a truncated body.
     if response.length:
         raise http.client.IncompleteRead(body, response.length)
     return body

@@ -1,10 +1,10 @@
-"""A server as they were before all this: plain HTTP, on loopback only, configured by files.
+"""A legacy server: plain HTTP on loopback, configured by files.
 
-GET /            what the request looked like from here, and which process answers
-GET /config      the files as they were when they were last read, and when that was
-GET /slow/<ms>   the same as /, after some time
-GET /readyz      answers as long as it takes requests
-POST /reload     reads the files again; so does SIGHUP
+GET /            the request as the server sees it, and the process that handles it
+GET /config      the files as of their last read, and its time
+GET /slow/<ms>   the same as /, after a delay
+GET /readyz      200 as long as the program runs
+POST /reload     reads the files again, like SIGHUP
 
 Environment: PORT (8080), CONFIG_FOLDER (none): a folder of small text files.
 """
@@ -25,7 +25,7 @@ MOST_BODY = 2**30
 
 
 class Files:
-    """What is in the folder, as it was last read."""
+    """The files of the folder, as of the last read."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = pathlib.Path(folder) if folder else None
@@ -33,7 +33,7 @@ class Files:
         self.read()
 
     def read(self) -> None:
-        """Read every file anew; what was read before is replaced as a whole."""
+        """Read every file; replaces the former state atomically."""
         files: dict[str, str] = {}
         if self._folder is not None and self._folder.is_dir():
             for file in sorted(self._folder.iterdir()):
@@ -44,22 +44,22 @@ class Files:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The files, how often they were read and when last (Unix seconds)."""
+        """The files, the number of reads and the time of the last one (Unix seconds)."""
         return self._state
 
 
 class Legacy(Handler):
-    """Answers with JSON."""
+    """Responds with JSON."""
 
     files: Files
     started = time.time()
     most_body = MOST_BODY
 
     def take(self, piece: bytes) -> None:
-        """Keep nothing: how much it is says enough."""
+        """Discard it: only the length is returned."""
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         first, _, rest = self.path.removeprefix("/").partition("/")
         if first == "readyz":
             self.answer(200, {"ready": True})
@@ -71,10 +71,10 @@ class Legacy(Handler):
         elif first == "":
             self.answer(200, self._seen())
         else:
-            self.answer(404, {"error": "there is / /config /slow/<ms> /readyz"})
+            self.answer(404, {"error": "not one of / /config /slow/<ms> /readyz"})
 
     def do_POST(self) -> None:
-        """Read the files again, or take what is sent and say how much it was."""
+        """Read the files again, or read the body and return its length."""
         if self.path == "/reload":
             self.files.read()
             self.answer(200, {"reads": self.files.state["reads"]})
@@ -92,14 +92,14 @@ class Legacy(Handler):
         }
 
     def log_message(self, *_: Any) -> None:
-        """It never logged a request."""
+        """Log no requests."""
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     Legacy.files = Files(os.environ.get("CONFIG_FOLDER"))
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=Legacy.files.read).start())
-    # Nobody but its own pod gets to it.
+    # Only its own pod can reach it.
     Server(LOOPBACK, int(os.environ.get("PORT", "8080")), Legacy).run()
 
 

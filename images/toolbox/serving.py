@@ -1,7 +1,7 @@
-"""What the example services have in common: JSON over HTTP/1.1, until SIGTERM.
+"""The HTTP server of the example services: JSON over HTTP/1.1, until SIGTERM.
 
-A request is read to its end, in bounded time, before it gets a place and is answered. A client that
-is slow holds a connection, no more, and where there are too many, those that are read longest end.
+A request is read completely, with a timeout, before it gets a slot and is handled. A slow client
+occupies only a connection, and if there are too many, the oldest incomplete ones are closed.
 """
 
 import http.server
@@ -18,11 +18,11 @@ from http import HTTPStatus
 from typing import Any
 
 PROBES = frozenset({"/livez", "/readyz"})
-"""Paths that have places of their own, which no other request can take."""
+"""Paths with slots of their own, which no other request can take."""
 MOST_CONNECTIONS = 128
-"""Connections whose next request is not whole; one more ends the one that is so for longest."""
+"""Maximum connections with an incomplete request; one more closes the oldest of them."""
 MOST_ANSWERS = 64
-"""Requests that are answered at a time; one more is refused with 503."""
+"""Maximum concurrent requests; one more gets a 503."""
 MOST_PROBES = 8
 """The same for probes."""
 
@@ -31,17 +31,17 @@ _PIECE_BYTES = 65536
 
 
 class Places:
-    """Which connections are read, and how many requests are answered."""
+    """The connections that are read, and the slots for requests."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        # In the order in which that began.
+        # Oldest first.
         self._read: dict[socket.socket, None] = {}
         self._answered = {True: 0, False: 0}
 
     @contextmanager
     def reading(self, connection: socket.socket) -> Iterator[None]:
-        """While something is awaited of a client; ends another connection if there are too many."""
+        """Count a connection whose data is awaited; closes the oldest if there are too many."""
         with self._mutex:
             oldest = next(iter(self._read)) if len(self._read) >= MOST_CONNECTIONS else None
             if oldest is not None:
@@ -56,12 +56,12 @@ class Places:
             self.whole(connection)
 
     def whole(self, connection: socket.socket) -> None:
-        """Nothing is awaited of it any more."""
+        """The connection's request is complete."""
         with self._mutex:
             self._read.pop(connection, None)
 
     def take(self, *, probe: bool) -> bool:
-        """A place for an answer; False if there is none."""
+        """Take a slot; False if there is none."""
         with self._mutex:
             if self._answered[probe] >= (MOST_PROBES if probe else MOST_ANSWERS):
                 return False
@@ -69,40 +69,40 @@ class Places:
             return True
 
     def give(self, *, probe: bool) -> None:
-        """Give it back."""
+        """Release a slot."""
         with self._mutex:
             self._answered[probe] -= 1
 
 
 class _Incoming(io.RawIOBase):
-    """What a client sends, until a moment that all of it has in common."""
+    """The data of a client, with one deadline for all reads."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._until = 0.0
 
     def within(self, seconds: float) -> None:
-        """Give what comes from now on so much time, all together."""
+        """Set the deadline of all further reads."""
         self._until = time.monotonic() + seconds
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Wait for some bytes.
 
-        :raises TimeoutError: the time is over
+        :raises TimeoutError: the deadline has passed
         """
         left = self._until - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the request takes too long")
+            raise TimeoutError("the request timed out")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
 
 
 class _Outgoing(io.BytesIO):
-    """An answer; it leaves as one, and within ``seconds`` or not at all."""
+    """A buffered response, sent at once with a timeout of ``seconds``."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         super().__init__()
@@ -119,35 +119,35 @@ class _Outgoing(io.BytesIO):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with JSON."""
+    """Responds with JSON."""
 
     protocol_version = "HTTP/1.1"
-    # Seconds: for the first byte of the next request, and for taking an answer.
+    # Seconds: for the first byte of the next request, and to send a response.
     timeout = 30.0
     request_seconds = 30.0
-    """For the rest of a request, head and body together."""
+    """Timeout for the rest of a request, headers and body."""
     most_body = 65536
-    """Bytes that a request's body may have."""
+    """Maximum bytes of a request's body."""
     body = b""
-    """Of the request that is answered, all of it."""
+    """The complete body of the current request."""
     length = 0
-    """The bytes it has."""
-    # Of a request that cannot be read; what logs it need not know.
+    """Its length in bytes."""
+    # Default for the log of an invalid request.
     path = ""
 
     def setup(self) -> None:
-        """Read and write within the bounds."""
+        """Set up reading and writing with timeouts."""
         self.connection = self.request
         self._incoming = _Incoming(self.connection)
         self.rfile = io.BufferedReader(self._incoming)
         self.wfile = _Outgoing(self.connection, self.timeout)
-        # Who serves these requests otherwise than Server has bounds of its own.
+        # Without Server there are no limits.
         self._places: Places = getattr(self.server, "places", None) or Places()
         self._place: bool | None = None
         self._unread = False
 
     def handle_one_request(self) -> None:
-        """Answer one request, or end the connection."""
+        """Handle one request, or close the connection."""
         self.close_connection = True
         try:
             with self._places.reading(self.connection):
@@ -156,7 +156,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self._incoming.within(self.request_seconds)
                     super().handle_one_request()
         except (TimeoutError, ConnectionError):
-            # Nobody is there, or nobody who speaks: that is no fault of ours.
+            # The client has disconnected or is idle.
             self.close_connection = True
         finally:
             if self._place is not None:
@@ -164,37 +164,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self._place = None
 
     def parse_request(self) -> bool:
-        """Read the rest of a request, and take a place; False if it was refused."""
+        """Read the rest of a request, and take a slot; False if it was refused."""
         return super().parse_request() and self._taken() and self._placed()
 
     def _taken(self) -> bool:
         if "Transfer-Encoding" in self.headers:
-            return self._refused(HTTPStatus.LENGTH_REQUIRED, "a body has a Content-Length")
-        # Python's digits are also those of other scripts.
+            return self._refused(HTTPStatus.LENGTH_REQUIRED, "a body must have a Content-Length")
+        # Not isdigit(), which also accepts digits of other scripts.
         given = ",".join(self.headers.get_all("Content-Length", ["0"]))
         if not re.fullmatch("[0-9]{1,15}", given) or int(given) > self.most_body:
             return self._refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has a length, of at most {self.most_body}",
+                f"the body must have a length of at most {self.most_body}",
             )
-        # Somebody may wait to be told to go on.
+        # Send a pending "100 Continue".
         self.wfile.flush()
         self.body = b""
         self.length = left = int(given)
         while left and (piece := self.rfile.read(min(left, _PIECE_BYTES))):
             left -= len(piece)
             self.take(piece)
-        return not left or self._refused(HTTPStatus.BAD_REQUEST, "the body is not whole")
+        return not left or self._refused(HTTPStatus.BAD_REQUEST, "the body is truncated")
 
     def take(self, piece: bytes) -> None:
-        """Keep a piece of the body."""
+        """Append a piece of the body."""
         self.body += piece
 
     def _placed(self) -> bool:
         self._places.whole(self.connection)
         probe = self.path in PROBES
         if not self._places.take(probe=probe):
-            return self._refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time")
+            return self._refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many concurrent requests")
         self._place = probe
         return True
 
@@ -204,7 +204,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return False
 
     def answer(self, status: int, content: dict[str, Any]) -> None:
-        """Send one answer."""
+        """Send a response."""
         body = json.dumps(content).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -215,7 +215,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def finish(self) -> None:
-        """Let a client that still sends read why that is not wanted."""
+        """Close the connection; after a refusal read on, so that the client can read the response."""
         with suppress(OSError):
             self.wfile.flush()
             if self._unread:
@@ -228,32 +228,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A thread for each connection, of which there are only so many; its end loses no request."""
+    """A thread for each connection, with a limit; a shutdown loses no request."""
 
     daemon_threads = False
     request_queue_size = 128
 
     def __init__(self, address: str, port: int, handler: type[Handler]) -> None:
-        """Bind the address; an empty one is every address."""
+        """Bind the address; an empty one is all addresses."""
         self._connections: set[socket.socket] = set()
         self.places = Places()
         super().__init__((address, port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection's requests in a thread."""
+        """Handle a connection's requests in a thread."""
         self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         self._connections.discard(request)
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Wait for what is being answered.
+        """Wait for the requests in flight.
 
-        A connection that is kept for later requests is told that there are none: its thread would
-        wait for the next one, and the process with it, until it is killed.
+        Idle keep-alive connections are closed: their threads would wait for the next request, and
+        the process with them, until it is killed.
         """
         for connection in list(self._connections):
             with suppress(OSError):

@@ -1,13 +1,13 @@
-"""A gateway for text messages that sends none: it keeps them, to be looked at.
+"""A fake SMS gateway: it stores messages instead of sending them.
 
 POST /messages   {"to": ..., "from": ..., "body": ...} with basic authentication and the header
-                 Idempotency-Key. The same key again is answered as the first time and not sent
-                 again, as gateways do it.
-GET  /inbox      what would have been sent, in order, and how often it was asked for.
-POST /behave     {"down": seconds} answers 503 for as long, with {"to": number} only for messages to
-                 that number, to which it has no way then; {"lose": count} sends as often without
-                 an answer, with {"to": number} only to that one; {"keys": false} sends repeated
-                 requests again, as a gateway that knows no keys.
+                 Idempotency-Key. A repeated key gets the first response and is not sent again, as
+                 with real gateways.
+GET  /inbox      the messages that would have been sent, in order, and the number of requests.
+POST /behave     {"down": seconds} responds with 503 for so long, with {"to": number} only for
+                 messages to that number; {"lose": count} sends so many messages without a
+                 response, with {"to": number} only to that one; {"keys": false} sends repeated
+                 requests again, like a gateway without idempotency keys.
 
 Environment: PORT (8080), ACCOUNT (account), TOKEN_FILE.
 """
@@ -25,15 +25,15 @@ from typing import Any
 
 import serving
 
-_EVERYBODY = ""
+_ALL = ""
 
 
 class RequestError(Exception):
-    """A request that cannot be right, and why."""
+    """An invalid request, with the reason."""
 
 
 class Gateway:
-    """What was sent."""
+    """The stored messages and the behaviour."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,8 +46,8 @@ class Gateway:
         self._down_until: dict[str, float] = {}
 
     def behave(self, given: dict[str, Any]) -> None:
-        """Take over how to behave; what is not named stays."""
-        to = given.get("to", _EVERYBODY)
+        """Change the behaviour; keys that are not given stay."""
+        to = given.get("to", _ALL)
         with self._lock:
             if "down" in given:
                 self._down_until[to] = time.monotonic() + float(given["down"])
@@ -55,22 +55,21 @@ class Gateway:
                 self._lost[to] = int(given["lose"])
             self._keys = bool(given.get("keys", self._keys))
 
-    def loses_the_answer(self, to: str) -> bool:
-        """Whether the answer to a message to this number gets lost."""
+    def loses_response(self, to: str) -> bool:
+        """Whether the response to a message to this number is lost."""
         with self._lock:
-            for number in (to, _EVERYBODY):
+            for number in (to, _ALL):
                 if self._lost.get(number, 0) > 0:
                     self._lost[number] -= 1
                     return True
         return False
 
     def send(self, message: dict[str, str], key: str) -> dict[str, Any] | None:
-        """The message as it was sent; None while the gateway is down."""
+        """The sent message; None while the gateway is down."""
         with self._lock:
             self._requests += 1
             if any(
-                time.monotonic() < self._down_until.get(to, 0.0)
-                for to in (_EVERYBODY, message["to"])
+                time.monotonic() < self._down_until.get(to, 0.0) for to in (_ALL, message["to"])
             ):
                 self._refused += 1
                 return None
@@ -82,7 +81,7 @@ class Gateway:
             return known
 
     def inbox(self) -> dict[str, Any]:
-        """All of it."""
+        """All messages and counters."""
         with self._lock:
             return {
                 "messages": list(self._sent), "requests": self._requests, "refused": self._refused,
@@ -90,30 +89,30 @@ class Gateway:
 
 
 def checked_message(given: dict[str, Any]) -> dict[str, str]:
-    """A message's parts; no others are taken over.
+    """A message's members; others are ignored.
 
-    :raises RequestError: one is missing, or is no text
+    :raises RequestError: one is missing or not a string
     """
     message = {name: given.get(name) for name in ("to", "from", "body")}
     if not all(isinstance(part, str) for part in message.values()):
-        raise RequestError("a JSON object with to, from and body, each a text")
+        raise RequestError("must be a JSON object with to, from and body, each a string")
     return message
 
 
 def checked_behaviour(given: dict[str, Any]) -> dict[str, Any]:
-    """How to behave.
+    """Validated behaviour.
 
-    :raises RequestError: that is not possible
+    :raises RequestError: an invalid value
     """
-    if not isinstance(given.get("to", _EVERYBODY), str):
-        raise RequestError("to is a number, as a text")
+    if not isinstance(given.get("to", _ALL), str):
+        raise RequestError("to must be a number, as a string")
     down, lose = given.get("down", 0), given.get("lose", 0)
     if isinstance(down, bool) or not isinstance(down, int | float) or not _finite(down):
-        raise RequestError("down is a number of seconds")
+        raise RequestError("down must be a number of seconds")
     if isinstance(lose, bool) or not isinstance(lose, int):
-        raise RequestError("lose is a whole number")
+        raise RequestError("lose must be an integer")
     if not isinstance(given.get("keys", True), bool):
-        raise RequestError("keys is true or false")
+        raise RequestError("keys must be true or false")
     return given
 
 
@@ -121,7 +120,7 @@ def _finite(number: float) -> bool:
     try:
         return math.isfinite(number)
     except OverflowError:
-        # A whole number may have more digits than a float.
+        # An integer may exceed a float's range.
         return False
 
 
@@ -131,12 +130,12 @@ def _object(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        raise RequestError("the body is a JSON object")
+        raise RequestError("the body must be a JSON object")
     return given
 
 
 class Handler(serving.Handler):
-    """Takes messages."""
+    """The HTTP API."""
 
     def do_GET(self) -> None:
         """The inbox, and probes."""
@@ -145,13 +144,13 @@ class Handler(serving.Handler):
         elif self.path in ("/livez", "/readyz"):
             self.answer(200, {"ok": True})
         else:
-            self.answer(404, {"error": "there is /inbox"})
+            self.answer(404, {"error": "not /inbox"})
 
     def do_POST(self) -> None:
-        """Send a message, or behave otherwise."""
+        """Send a message, or change the behaviour."""
         checked = {"/behave": checked_behaviour, "/messages": checked_message}.get(self.path)
         if checked is None:
-            self.answer(404, {"error": "there is /messages and /behave"})
+            self.answer(404, {"error": "not /messages or /behave"})
             return
         try:
             given = checked(_object(self.body))
@@ -163,10 +162,10 @@ class Handler(serving.Handler):
             gateway.behave(given)
             self.answer(200, given)
         elif not self._authentic():
-            self.answer(401, {"error": "account and token"})
+            self.answer(401, {"error": "wrong account or token"})
         elif (sent := gateway.send(given, self.headers.get("Idempotency-Key", ""))) is None:
             self.answer(503, {"error": "down"})
-        elif gateway.loses_the_answer(given["to"]):
+        elif gateway.loses_response(given["to"]):
             self.close_connection = True
         else:
             self.answer(201, sent)
@@ -177,13 +176,13 @@ class Handler(serving.Handler):
         return hmac.compare_digest(given.encode(), expected.encode())
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing of what goes well: probes come often."""
+        """Log only errors: probes are frequent."""
         if int(code) >= http.HTTPStatus.BAD_REQUEST:
             super().log_request(code, size)
 
 
 class Server(serving.Server):
-    """Knows its gateway and who may send."""
+    """The HTTP server of a gateway."""
 
     def __init__(self, port: int, gateway: Gateway, login: str) -> None:
         super().__init__("", port, Handler)

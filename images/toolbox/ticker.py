@@ -1,30 +1,28 @@
-"""An application that must run once only: it counts, in a store that fences, while it leads.
+"""An application with one leader: while it leads, it counts in a store with fencing.
 
-It does with its elector what any application should:
-- It asks before each write, and believes an answer for `valid_for` seconds from the moment before it
-  asked, on the monotonic clock, never longer.
-- It shows its token: first to claim the counter, before it reads, then with each write.
-- Told to stop, it stops, and only then says so to the elector (POST /resign), which may let the next
-  one lead at once.
+It uses its elector as any application should:
+- It polls before each write, and trusts the response for `valid_for` seconds from before the request,
+  on the monotonic clock.
+- It sends its token: first to claim the counter, before it reads, then with each write.
+- At shutdown it stops, and only then resigns (POST /resign), so that the next one may lead at once.
 
-Between the question and the write something can always come in between. GAP_SECONDS makes it long,
-so that a pause falls into it; the store then refuses what comes too late.
+A pause can always fall between the poll and the write. GAP_SECONDS makes the gap longer, so that it
+does; the store then refuses the late write.
 
-GET /        what it believes and what became of its writes; /livez, /readyz for probes. It lives
-             while its loop turns.
+GET /        whether it leads, and the results of its writes; /livez, /readyz for probes. It is live
+             while its loop runs.
 
     ticker.py                 runs until SIGTERM
-    ticker.py leader          prints who leads, as the elector of this pod knows it
-    ticker.py pause SECONDS   stops the ticker and the elector of this pod (SIGSTOP), and lets them go
-                              on after so long.
+    ticker.py leader          prints the leader, from the elector of this pod
+    ticker.py pause SECONDS   stops the ticker and the elector of this pod (SIGSTOP) for so long
     ticker.py crash           kills them (SIGKILL).
 
-The last two need a shared process namespace. SIGWINCH makes it ask its elector at once.
+The last two need a shared process namespace. SIGWINCH makes it poll its elector at once.
 
-Environment: STORE (host:port), COUNTER (ticks), ELECTOR (127.0.0.1:4040; empty: alone, without a
-token), IDENTITY (the host's name; alone with a mark, for the next pod has the same name),
-PERIOD_SECONDS (0.5), GAP_SECONDS (0), PORT (8080), OBSTINATE (false; true goes on after SIGTERM until
-it is killed, so that a second one is seen beside it).
+Environment: STORE (host:port), COUNTER (ticks), ELECTOR (127.0.0.1:4040; empty: a singleton, without
+a token), IDENTITY (the host's name; for a singleton with a random suffix, because the next pod has
+the same name), PERIOD_SECONDS (0.5), GAP_SECONDS (0), PORT (8080), OBSTINATE (false; true ignores
+SIGTERM until it is killed, so that a second one would run beside it).
 """
 
 import contextlib
@@ -45,13 +43,13 @@ from typing import Any
 import serving
 
 TIMEOUT = 5.0
-# For a turn of the loop, beside its pauses: a question and at most three writes, and some patience.
+# For a turn of the loop without its pauses: a poll, at most three writes, and some reserve.
 TURN_SECONDS = 6 * TIMEOUT
 REMEMBERED = 100
 
 
 class RefusedError(Exception):
-    """The other side said no; what it said."""
+    """The server refused the request; with the response."""
 
     def __init__(self, status: int, content: dict[str, Any]) -> None:
         super().__init__(f"{status}: {content.get('error', content)}")
@@ -60,18 +58,18 @@ class RefusedError(Exception):
 
 
 class Client:
-    """JSON over one connection that is made again when it is lost."""
+    """A JSON client with one connection, which reconnects."""
 
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
         host, _, port = address.rpartition(":")
         self._connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next request opens another."""
         self._connection.close()
 
-    def ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
-        """The answer; RefusedError for a status other than 200, OSError if there was none."""
+    def request(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        """The response; RefusedError for a status other than 200, OSError without a response."""
         body = None if content is None else json.dumps(content)
         try:
             self._connection.request(method, path, body)
@@ -86,23 +84,23 @@ class Client:
         if not isinstance(given, dict):
             given = None
         if answer.status != http.HTTPStatus.OK:
-            said = {"error": text.decode(errors="replace")[:200]} if given is None else given
-            raise RefusedError(answer.status, said)
+            content = {"error": text.decode(errors="replace")[:200]} if given is None else given
+            raise RefusedError(answer.status, content)
         if given is None:
-            raise OSError(f"{method} {path}: no object but {text[:80]!r}")
+            raise OSError(f"{method} {path}: not a JSON object: {text[:80]!r}")
         return given
 
 
 @dataclass(frozen=True)
 class Belief:
-    """From when until when this process takes itself for the leader (CLOCK_MONOTONIC)."""
+    """The interval in which this process considers itself the leader (CLOCK_MONOTONIC)."""
 
     token: int
     since: float
     until: float
 
     def shown(self) -> dict[str, float]:
-        """As the store notes it."""
+        """As JSON for the store."""
         return {"since": self.since, "until": self.until}
 
 
@@ -113,44 +111,44 @@ class Elector:
         self._address = address
         self._client = Client(address)
         self.changed = threading.Event()
-        self.answers = False
+        self.responds = False
         self._closed = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def ask(self) -> Belief | None:
-        """What to believe from now on; nothing if another leads or nobody says."""
-        asked = time.monotonic()
+    def poll(self) -> Belief | None:
+        """Leadership from now on; None if another leads or the elector does not respond."""
+        sent = time.monotonic()
         self.changed.clear()
         try:
-            answer = self._client.ask("GET", "/")
+            answer = self._client.request("GET", "/")
             leading = answer["leading"] is True
             belief = Belief(
                 int(answer["token"]) if leading else 0,
                 time.monotonic(),
-                asked + float(answer["valid_for"]),
+                sent + float(answer["valid_for"]),
             )
         except (OSError, RefusedError, KeyError, TypeError, ValueError, OverflowError):
-            # An answer without sense is none.
-            self.answers = False
+            # An invalid response counts as none.
+            self.responds = False
             return None
-        self.answers = True
+        self.responds = True
         return belief if leading else None
 
     def resign(self) -> None:
-        """Say that this one has stopped; the elector may be gone already."""
+        """Resign; the elector may have exited already."""
         try:
-            self._client.ask("POST", "/resign")
+            self._client.request("POST", "/resign")
         except (OSError, RefusedError) as error:
             say(f"could not resign: {error}")
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._closed.set()
         self._client.close()
 
     def _listen(self) -> None:
-        """Wake the loop on every change, so that it need not ask all the time."""
+        """Wake the loop on every change, so that it need not poll often."""
         host, _, port = self._address.rpartition(":")
         while not self._closed.is_set():
             connection = http.client.HTTPConnection(host, int(port))
@@ -160,7 +158,7 @@ class Elector:
                 while not self._closed.is_set() and answer.readline():
                     self.changed.set()
             except (OSError, http.client.HTTPException):
-                # The loop asks in any case, if not as soon.
+                # The loop polls in any case, only later.
                 pass
             finally:
                 connection.close()
@@ -169,22 +167,22 @@ class Elector:
 
 
 class Alone:
-    """Instead of an elector, where somebody else sees to it that there is one only."""
+    """Instead of an elector, for a singleton."""
 
     def __init__(self) -> None:
         self.changed = threading.Event()
-        self.answers = True
+        self.responds = True
 
-    def ask(self) -> Belief:
-        """Always the leader, and no token newer than another."""
+    def poll(self) -> Belief:
+        """Always the leader, always with token 0."""
         now = time.monotonic()
         return Belief(0, now, now)
 
     def resign(self) -> None:
-        """Nobody waits for it."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 class Ticker:
@@ -216,19 +214,19 @@ class Ticker:
 
     @property
     def live(self) -> bool:
-        """Whether the loop has turned lately."""
+        """Whether the loop has run recently."""
         return time.monotonic() - self._turned < TURN_SECONDS + self._gap + self._period
 
     def stop(self) -> None:
-        """Let the loop end after what it is at."""
+        """End the loop after its current turn."""
         self._stop.set()
         self.elector.changed.set()
 
     def run(self) -> None:
-        """Count while leading, until told to stop."""
+        """Count while leading, until ``stop``."""
         while not self._stop.is_set():
             self._turned = time.monotonic()
-            believed = self.elector.ask()
+            believed = self.elector.poll()
             if believed is None or (self.belief and believed.token != self.belief.token):
                 self._end(time.monotonic())
             if believed is None:
@@ -238,7 +236,7 @@ class Ticker:
             try:
                 self._tick(belief)
             except (OSError, RefusedError) as error:
-                # Whether it was carried out is not known, or another leads: read before the next.
+                # The outcome is unknown, or another leads: read again before the next write.
                 self.value = None
                 say(str(error))
             if not self._stop.is_set():
@@ -263,7 +261,7 @@ class Ticker:
             **more,
         }
         try:
-            answer = self._store.ask("POST", f"{self._path}/{action}", content)
+            answer = self._store.request("POST", f"{self._path}/{action}", content)
         except RefusedError:
             self.refused += 1
             raise
@@ -277,12 +275,12 @@ class Ticker:
         if self.belief is None:
             self.value = None
             self.belief = believed
-            say(f"leads with token {believed.token}")
+            say(f"leading with token {believed.token}")
         self.belief = Belief(believed.token, self.belief.since, believed.until)
         return self.belief
 
     def _end(self, now: float) -> None:
-        """Stop believing, now if the belief had not run out before."""
+        """End leadership, at ``now`` unless it has expired before."""
         belief, self.belief = self.belief, None
         if belief is None:
             return
@@ -293,12 +291,12 @@ class Ticker:
         )
         try:
             content = {"token": ended.token, "holder": self._identity, "belief": ended.shown()}
-            self._store.ask("POST", f"{self._path}/release", content)
+            self._store.request("POST", f"{self._path}/release", content)
         except (OSError, RefusedError) as error:
-            say(f"release not noted: {error}")
+            say(f"could not release: {error}")
 
     def state(self) -> dict[str, Any]:
-        """For whoever asks."""
+        """The response of GET /."""
         belief = self.belief
         return {
             "identity": self._identity,
@@ -312,22 +310,22 @@ class Ticker:
 
 
 class Handler(serving.Handler):
-    """Says what is believed."""
+    """The HTTP API."""
 
     def do_GET(self) -> None:
-        """Answer one question."""
+        """Respond to one request."""
         ticker: Ticker = self.server.ticker  # type: ignore[attr-defined]
         if self.path == "/livez":
             self.answer(200 if ticker.live else 503, {"live": ticker.live})
         elif self.path == "/readyz":
-            self.answer(200 if ticker.elector.answers else 503, {"ready": ticker.elector.answers})
+            self.answer(200 if ticker.elector.responds else 503, {"ready": ticker.elector.responds})
         elif self.path == "/":
             self.answer(200, ticker.state())
         else:
-            self.answer(404, {"error": "there is /, /livez and /readyz"})
+            self.answer(404, {"error": "not one of /, /livez, /readyz"})
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the log is for what becomes of the leadership."""
+        """Log no requests: the log is for changes of leadership."""
 
 
 def say(text: str) -> None:
@@ -349,7 +347,7 @@ def run(environment: dict[str, str]) -> None:
         gap=float(environment.get("GAP_SECONDS", "0")),
     )
     server = serving.Server("", int(environment.get("PORT", "8080")), Handler)
-    # It ends when the loop has, whoever still asks.
+    # A shutdown does not wait for clients.
     server.daemon_threads = True
     server.ticker = ticker  # type: ignore[attr-defined]
     obstinate = environment.get("OBSTINATE") == "true"
@@ -360,10 +358,10 @@ def run(environment: dict[str, str]) -> None:
 
 
 def leader(environment: dict[str, str]) -> None:
-    """Print who leads."""
-    answer = Client(environment.get("ELECTOR") or "127.0.0.1:4040").ask("GET", "/")
+    """Print the leader."""
+    answer = Client(environment.get("ELECTOR") or "127.0.0.1:4040").request("GET", "/")
     if answer["leader"] is None:
-        sys.exit("nobody leads")
+        sys.exit("there is no leader")
     print(answer["leader"])
 
 
@@ -375,7 +373,7 @@ def processes() -> list[int]:
         if int(process.name) != os.getpid() and _is_ours(process)
     ]
     if not found:
-        sys.exit("no ticker and no elector to be seen")
+        sys.exit("no process of a ticker or an elector")
     return found
 
 
@@ -386,7 +384,7 @@ def crash() -> None:
 
 
 def pause(seconds: float) -> None:
-    """Stop the pod's ticker and elector, and let them go on."""
+    """Stop the pod's ticker and elector for some seconds."""
     found = processes()
     for process in found:
         os.kill(process, signal.SIGSTOP)
@@ -407,7 +405,7 @@ def _is_ours(process: pathlib.Path) -> bool:
 
 
 def main() -> None:
-    """Run what the command line names."""
+    """Run the command line."""
     match sys.argv[1:]:
         case []:
             run(dict(os.environ))

@@ -15,15 +15,15 @@ import urllib.request
 from typing import Any
 
 SECONDS = 100
-"""For all that is waited for, beside four times to live; the check itself has more, and so says what was
-not there."""
-# Asked so often, each of so few replicas has answered, whatever order the Service has.
+"""Bound of all waits, in addition to four times to live. The Job's deadline is longer, so the check can
+name what was missing."""
+# With so many requests each of the few replicas has responded, in any order of the Service.
 ANSWERS = 60
 UNREADABLE = (OSError, ValueError, http.client.HTTPException)
 
 
 def main() -> None:
-    """Run the check; what is wrong is the last line printed."""
+    """Run the check; the last line printed names the failure."""
     plan = json.loads(os.environ["PLAN"])
     deadline = time.monotonic() + SECONDS + 4 * plan["ttl_seconds"]
     leader, token = one_leader(plan, deadline)

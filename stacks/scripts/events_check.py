@@ -22,7 +22,7 @@ SECONDS = 160
 
 
 def main() -> None:
-    """Run the check; what is wrong is the last line printed."""
+    """Run the check; the last line printed names the failure."""
     deadline = time.monotonic() + SECONDS
     mark = uuid.uuid4().hex[:12]
     user = f"smoke-test-{mark}"

@@ -17,7 +17,7 @@ SECONDS = 100
 
 
 def main() -> None:
-    """Run the check; what is wrong is the last line printed."""
+    """Run the check; the last line printed names the failure."""
     deadline = time.monotonic() + SECONDS
     mark = uuid.uuid4().hex
     status, answer = post(os.environ["API"], {"name": "foo"}, mark, deadline)

@@ -28,7 +28,7 @@ COMMANDS_PER_KEY = 3
 
 
 def main() -> None:
-    """Run the check; what is wrong is the last line printed."""
+    """Run the check; the last line printed names the failure."""
     deadline = time.monotonic() + SECONDS
     plan = json.loads(os.environ["PLAN"])
     file = os.environ.get("PASSWORD_FILE")

@@ -23,7 +23,7 @@ kubelet looks at a pod every 60 to 90 seconds."""
 
 
 def main() -> None:
-    """Run the check; what is wrong is the last line printed."""
+    """Run the check; the last line printed names the failure."""
     plan = json.loads(os.environ["PLAN"])
     host, _, port = plan["endpoint"].rpartition(":")
     context = ssl.create_default_context(cafile=plan["ca"])

@@ -113,7 +113,7 @@ def test_what_the_check_refuses_never_replaces_what_is_good(sidecars: Sidecars) 
     put(sidecars, SETTINGS, {"settings.json": "{no json", "beside.txt": "x"})
     try:
         eventually(
-            lambda: "refused" in sidecars.kube.logs(pod, "sync"), WATCHED_SECONDS, "it is refused"
+            lambda: "rejected" in sidecars.kube.logs(pod, "sync"), WATCHED_SECONDS, "it is rejected"
         )
         assert sidecars.settings(pod, LEGACY)["files"] == good
         shown = sidecars.kube.run(pod, LEGACY, ["cat", "/etc/legacy/settings.json"])
@@ -180,7 +180,7 @@ def test_a_commit_is_read_and_a_bad_one_is_not(sidecars: Sidecars) -> None:
         "the commit is read",
     )
     sidecars.commit(**{"settings.json": "{bad", "more.txt": None})
-    eventually(lambda: "refused" in sidecars.kube.logs(pod, "by-git"), SECONDS, "it is refused")
+    eventually(lambda: "rejected" in sidecars.kube.logs(pod, "by-git"), SECONDS, "it is rejected")
     files = sidecars.settings(pod, "from-git")["files"]
     assert files == {"settings.json": '{"value": "second"}', "more.txt": "m", "größe b.txt": ""}
     sidecars.commit(**{"settings.json": '{"value": "third"}', "größe b.txt": None})

@@ -17,7 +17,7 @@ FORBIDDEN = """
 import asyncio, sys
 from events import bus
 async def main():
-    connection = await bus.connect("test", patience=float(sys.argv.pop(1)))
+    connection = await bus.connect("test", timeout=float(sys.argv.pop(1)))
     stream = connection.jetstream(timeout=10)
     await getattr(stream, sys.argv[1])(*sys.argv[2:])
     print("done")

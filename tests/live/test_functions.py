@@ -205,7 +205,7 @@ def test_a_pod_that_cannot_start_is_a_503_that_says_why(functions: Functions) ->
     assert [answer["status"] for answer in answers] == [503] * 6
     assert {answer["headers"]["retry-after"] for answer in answers} == {"1"}
     said = [answer["content"]["error"] for answer in answers]
-    assert said.count("as many requests wait as may") == 3, said
+    assert said.count("the queue of requests is full") == 3, said
     assert said.count("no pod within 15 s: Unschedulable") == 3, said
 
 
@@ -232,7 +232,7 @@ def test_a_function_that_spins_is_ended_in_time(functions: Functions) -> None:
     assert 4 <= answer["seconds"] < 12
     identity = answer["headers"]["x-request-id"]
     said = [line["message"] for line in functions.lines("limited", identity)]
-    assert "ended, out of time" in said
+    assert "the function was interrupted after its timeout" in said
     # Its place is free again, in the same process.
     again = functions.call("limited", {"sleep": 0})
     assert again["status"] == 200
@@ -254,7 +254,7 @@ def test_a_function_that_cannot_be_ended_is_replaced(functions: Functions) -> No
     eventually(lambda: functions.health("limited").startswith("200"), 30, "it is alive")
 
     def replaced() -> bool:
-        return "gives way" in functions.kube.logs(functions.pod("limited"), "limited")
+        return "being replaced" in functions.kube.logs(functions.pod("limited"), "limited")
 
     eventually(replaced, 30, "the process is replaced")
     eventually(
@@ -322,9 +322,9 @@ def test_nobody_asks_and_the_pod_is_gone_again(functions: Functions) -> None:
     asleep(functions, "sleepy")
     log = functions.kube.logs(functions.pod("sleepy-activator"), "activator")
     said = [json.loads(line)["message"] for line in log.splitlines()]
-    assert "woken" in said
-    last = len(said) - said[::-1].index("woken")
-    assert "nobody asks, goes to sleep" in said[last:]
+    assert "scaled from zero" in said
+    last = len(said) - said[::-1].index("scaled from zero")
+    assert "idle, scaled to zero" in said[last:]
 
 
 def test_an_activator_that_is_lost_comes_back_and_wakes_it(functions: Functions) -> None:

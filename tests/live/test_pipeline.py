@@ -165,7 +165,7 @@ def test_a_place_that_is_gone_from_the_bus_is_made_again(events: Events) -> None
 import asyncio
 from events import bus, rules
 async def main():
-    connection = await bus.connect("test", patience=30)
+    connection = await bus.connect("test", timeout=30)
     stream = connection.jetstream(timeout=10)
     await stream.delete_consumer(rules.EVENTS, {place!r})
     while True:

@@ -68,7 +68,7 @@ class Cluster:
 
     def look(self, seconds: float = 2.0) -> None:
         self.now += seconds
-        self.waking.look()
+        self.waking.reconcile()
 
     def waiting(self, pool: ThreadPoolExecutor, count: int = 1, seconds: float = 50.0) -> list[Any]:
         """Requests that wait for a place."""
@@ -90,19 +90,19 @@ def test_a_request_wakes_it_and_gets_the_first_pod_that_answers(
     modules: Any, pool: ThreadPoolExecutor
 ) -> None:
     cluster = Cluster(modules)
-    cluster.waking.told([])
+    cluster.waking.update([])
     (request,) = cluster.waiting(pool)
     cluster.look()
     assert cluster.orders == [1]
     cluster.look()
     assert cluster.orders == [1], "it was ordered twice"
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     assert not request.done(), "the pod has not answered yet"
     cluster.activities["10.0.0.0"] = ASLEEP
     cluster.look(0.1)
     assert request.result(5).pod.name == "shop-0"
-    assert "awake" in cluster.out.getvalue()
+    assert "first pod ready" in cluster.out.getvalue()
 
 
 def test_nothing_is_woken_before_the_pods_are_known(modules: Any, pool: ThreadPoolExecutor) -> None:
@@ -111,14 +111,14 @@ def test_nothing_is_woken_before_the_pods_are_known(modules: Any, pool: ThreadPo
     cluster.look()
     assert cluster.orders == []
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     request.result(5)
 
 
 def test_what_others_have_ordered_is_not_taken_back(modules: Any, pool: ThreadPoolExecutor) -> None:
     cluster = Cluster(modules, replicas=3)
-    cluster.waking.told([])
+    cluster.waking.update([])
     (request,) = cluster.waiting(pool)
     cluster.look()
     assert cluster.orders == []
@@ -128,7 +128,7 @@ def test_what_others_have_ordered_is_not_taken_back(modules: Any, pool: ThreadPo
     cluster.look()
     assert cluster.orders == [1]
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     request.result(5)
 
@@ -138,7 +138,7 @@ def test_a_pod_gets_no_more_than_it_may_and_the_others_wait(
 ) -> None:
     cluster = Cluster(modules, replicas=1)
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     first, second = cluster.waking.take(0), cluster.waking.take(0)
     (third,) = cluster.waiting(pool)
@@ -150,19 +150,19 @@ def test_a_pod_gets_no_more_than_it_may_and_the_others_wait(
 def test_of_two_pods_the_one_with_less_is_taken(modules: Any) -> None:
     cluster = Cluster(modules, replicas=2)
     cluster.activities |= {"10.0.0.0": ASLEEP, "10.0.0.1": ASLEEP}
-    cluster.waking.told([cluster.pod(0), cluster.pod(1)])
+    cluster.waking.update([cluster.pod(0), cluster.pod(1)])
     cluster.look()
     assert {cluster.waking.take(0).pod.name for _ in range(2)} == {"shop-0", "shop-1"}
 
 
 def test_too_many_are_not_held(modules: Any, pool: ThreadPoolExecutor) -> None:
     cluster = Cluster(modules, held=3, concurrency=4)
-    cluster.waking.told([])
+    cluster.waking.update([])
     held = cluster.waiting(pool, 3)
     with pytest.raises(modules.waking.FullError):
         cluster.waking.take(50)
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     for request in held:
         request.result(5)
@@ -173,10 +173,10 @@ def test_too_many_are_not_held(modules: Any, pool: ThreadPoolExecutor) -> None:
     [
         ([{"reason": "ImagePullBackOff", "detail": "no such image"}], "", "ImagePullBackOff",
          "shop-0: ImagePullBackOff: no such image"),
-        ([{}], "", "its pod is not ready yet", "shop-0"),
-        ([{"leaving": True}], "", "it has no pod", ""),
-        ([], "", "it has no pod", ""),
-        ([], "403: forbidden", "the cluster's API does not help", "403: forbidden"),
+        ([{}], "", "the pod is not ready yet", "shop-0"),
+        ([{"leaving": True}], "", "there is no pod", ""),
+        ([], "", "there is no pod", ""),
+        ([], "403: forbidden", "the Kubernetes API failed", "403: forbidden"),
     ],
     ids=["image", "slow", "leaving", "none", "api"],
 )  # fmt: skip
@@ -186,11 +186,11 @@ def test_who_waited_too_long_is_told_why(
 ) -> None:  # fmt: skip
     cluster = Cluster(modules)
     cluster.broken = broken
-    cluster.waking.told([cluster.pod(**one) for one in pods])
+    cluster.waking.update([cluster.pod(**one) for one in pods])
     (request,) = cluster.waiting(pool, seconds=30.0)
     cluster.look()
     cluster.now += 40
-    cluster.waking.told([cluster.pod(**one) for one in pods])
+    cluster.waking.update([cluster.pod(**one) for one in pods])
     with cluster.waking._place:
         cluster.waking._place.notify_all()
     with pytest.raises(modules.waking.LateError) as late:
@@ -201,7 +201,7 @@ def test_who_waited_too_long_is_told_why(
 def test_it_sleeps_when_its_pods_say_that_nobody_asked(modules: Any) -> None:
     cluster = Cluster(modules, replicas=2)
     cluster.activities |= {"10.0.0.0": ASLEEP, "10.0.0.1": {"busy": 0, "idle_seconds": 9.0}}
-    cluster.waking.told([cluster.pod(0), cluster.pod(1)])
+    cluster.waking.update([cluster.pod(0), cluster.pod(1)])
     cluster.look(20)
     assert cluster.orders == [], "one has worked for another activator a moment ago"
     cluster.activities["10.0.0.1"] = {"busy": 1, "idle_seconds": 100.0}
@@ -218,7 +218,7 @@ def test_it_does_not_sleep_while_somebody_asks(
 ) -> None:
     cluster = Cluster(modules, replicas=1, concurrency=1)
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     place = cluster.waking.take(0)
     waiting = cluster.waiting(pool) if what == "waits" else []
@@ -237,7 +237,7 @@ def test_it_does_not_sleep_while_somebody_asks(
 @pytest.mark.parametrize("takes", [0.0, 3.0, 25.0], ids=["at once", "a while", "longer than idle"])
 def test_slow_steady_traffic_keeps_it_awake(modules: Any, takes: float) -> None:
     cluster = Cluster(modules, replicas=1, idle_seconds=10.0)
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     asked = cluster.now
 
     def second(busy: int) -> None:
@@ -290,7 +290,7 @@ def test_a_silent_watch_is_noticed_before_who_waits_gives_up(
 
 def test_a_pod_that_never_starts_goes_when_nobody_waits_for_it_any_more(modules: Any) -> None:
     cluster = Cluster(modules, replicas=1)
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look(20)
     assert cluster.orders == [0]
 
@@ -300,14 +300,14 @@ def test_a_pod_that_is_told_to_end_gets_no_more_and_another_is_woken(
 ) -> None:
     cluster = Cluster(modules, replicas=0)
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
-    cluster.waking.told([cluster.pod(leaving=True)])
+    cluster.waking.update([cluster.pod(leaving=True)])
     (request,) = cluster.waiting(pool)
     cluster.look()
     assert cluster.orders == [1]
     cluster.activities["10.0.0.1"] = ASLEEP
-    cluster.waking.told([cluster.pod(1)])
+    cluster.waking.update([cluster.pod(1)])
     cluster.look(0.1)
     assert request.result(5).pod.name == "shop-1"
 
@@ -315,7 +315,7 @@ def test_a_pod_that_is_told_to_end_gets_no_more_and_another_is_woken(
 def test_one_probe_without_an_answer_is_a_busy_pod_three_are_none(modules: Any) -> None:
     cluster = Cluster(modules, replicas=1)
     cluster.activities["10.0.0.0"] = ASLEEP
-    cluster.waking.told([cluster.pod()])
+    cluster.waking.update([cluster.pod()])
     cluster.look()
     cluster.activities["10.0.0.0"] = None
     cluster.look()
@@ -375,7 +375,7 @@ class Activated:
     def __init__(self, modules: Any, port: int, bodies: Any = None) -> None:
         self.cluster = Cluster(modules, replicas=1)
         self.cluster.activities["127.0.0.1"] = ASLEEP
-        self.cluster.waking.told([self.cluster.pod(address="127.0.0.1")])
+        self.cluster.waking.update([self.cluster.pod(address="127.0.0.1")])
         self.cluster.look()
         settings = modules.activator.Settings(
             name="shop", deployment="shop-1", selector="a=b", concurrency=2, most_pods=3, held=5,
@@ -530,11 +530,15 @@ def test_bodies_count_when_they_arrive(before: Before, modules: Any) -> None:
     with raw_server(answered(b"done")) as pod:
         made = before(pod.port, modules.bodies.Bodies(300, slow_seconds=1000))
         with begun(made.served.port, head, 6):
-            until(lambda: 'activator_held_bytes{function="shop"} 294' in made.activator.measured())
+            until(
+                lambda: 'activator_held_bytes{function="shop"} 294' in made.activator.metrics_text()
+            )
             status, headers, _ = made.call(b"x" * 7)
             assert (status, headers["retry-after"]) == (503, "1")
             assert made.call(b"yes")[0] == 200
-    assert 'activator_refused_total{function="shop",reason="bytes"} 1' in made.activator.measured()
+    assert (
+        'activator_refused_total{function="shop",reason="bytes"} 1' in made.activator.metrics_text()
+    )
 
 
 def test_long_bodies_are_refused(
@@ -553,7 +557,7 @@ def test_slow_clients_stop_nobody(activator: Activated) -> None:
 
 def test_without_a_pod_the_answer_says_why(activator: Activated) -> None:
     cluster = activator.cluster
-    cluster.waking.told([])
+    cluster.waking.update([])
 
     def time_passes() -> None:
         # Once somebody waits, who has looked at the clock then.
@@ -574,7 +578,7 @@ def test_without_a_pod_the_answer_says_why(activator: Activated) -> None:
         passing.clear()
         clock.join()
     assert (status, headers["retry-after"]) == (503, "1")
-    assert "it has no pod" in json.loads(content)["error"]
+    assert "there is no pod" in json.loads(content)["error"]
 
 
 def cluster_place(cluster: Cluster) -> Any:

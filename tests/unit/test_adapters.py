@@ -332,7 +332,7 @@ def test_bad_input_of_any_adapter_is_refused(
         ("MySqlHealth", {"queries": [{"name": "x", "preset": "y"}]}, "one of answers"),
         ("MySqlHealth", {"queries": [{"name": "x", "sql": " "}]}, "must be a statement"),
         ("MySqlHealth", {"queries": [{"name": "X", "sql": "SELECT 1"}]}, "DNS label"),
-        ("MySqlHealth", {"queries": [{"name": "x", "sql": "SELECT 1"}] * 2}, "stands twice"),
+        ("MySqlHealth", {"queries": [{"name": "x", "sql": "SELECT 1"}] * 2}, "is listed twice"),
         (
             "MySqlHealth",
             {"queries": [{"name": "x", "sql": "SELECT 1", "at_least": 2, "at_most": 1}]},
@@ -342,7 +342,7 @@ def test_bad_input_of_any_adapter_is_refused(
         ("MySqlHealth", {"liveness": True}, "liveness is not an argument"),
         ("LogAdapter", {"sources": []}, "from 1 to 16"),
         ("LogAdapter", {"sources": [{"name": "a", "kind": "apache"}]}, "one of redis_slowlog"),
-        ("LogAdapter", {"sources": [LOGS[0]] * 2}, "stands twice"),
+        ("LogAdapter", {"sources": [LOGS[0]] * 2}, "is listed twice"),
         ("LogAdapter", {"sources": [{**LOGS[0], "path": LOGS[2]["path"]}]}, "must be left out"),
         (
             "LogAdapter",
@@ -370,7 +370,7 @@ def test_bad_input_of_any_adapter_is_refused(
             {"sources": [{**LOGS[2], "server": Reach.local(1)}]},
             "must be left out: it is for redis_slowlog, storm",
         ),
-        ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "stands twice"),
+        ("LogAdapter", {"sources": [LOGS[2], {**LOGS[2], "name": "b"}]}, "is listed twice"),
         (
             "RedisExporter",
             {"auth": False, "rotation": {"generation": 2}},

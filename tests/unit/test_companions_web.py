@@ -78,7 +78,7 @@ def test_more_than_there_are_places_end_the_oldest(
 
 def test_a_head_has_a_deadline_as_a_whole(held: threading.Event) -> None:
     with (
-        serving(server(held, patience=0.05)) as url,
+        serving(server(held, timeout=0.05)) as url,
         begun(port(url), b"GET /quick HTTP/1.1\r\nX: ", 3) as slow,
     ):
         deadline = time.monotonic() + 30
@@ -111,7 +111,7 @@ def test_who_takes_no_answer_is_cut_off() -> None:
 
     def much(_: Any) -> Any:
         # Only from here on: a busy machine may take its time for the head.
-        one._patience = 0.05
+        one._timeout = 0.05
         done.set()
         return web.Answer("x" * (32 << 20))
 

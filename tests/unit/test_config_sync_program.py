@@ -27,7 +27,7 @@ folders = program("config_sync.folder")
 sources = program("config_sync.sources")
 fetch = program("config_sync.fetch")
 syncs = program("config_sync.sync")
-tells = program("config_sync.tell")
+notifying = program("config_sync.notify")
 pages = program("config_sync.__main__")
 web = program("web")
 
@@ -136,7 +136,7 @@ def test_what_a_killed_run_left_is_removed_and_what_is_in_place_stays(
 def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: pathlib.Path) -> None:
     sync = syncs.Sync(config(tmp_path), Given(**{name: "x"}))
     assert not sync.turn()
-    assert "no name for a file" in sync.state.problem
+    assert "not a valid file name" in sync.state.problem
     assert shown(tmp_path) == {}
 
 
@@ -329,8 +329,8 @@ def test_what_a_swap_could_not_do_is_done_by_the_next_turn(
 def test_whoever_the_application_names_is_not_told() -> None:
     with raw_server(answered(b"")) as other:
         moved = answered(b"", f"Location: {other.url}/", status="302 Found")
-        with raw_server(moved) as at, pytest.raises(tells.TellError, match="302"):
-            tells.tell({"url": at.url})
+        with raw_server(moved) as at, pytest.raises(notifying.NotifyError, match="302"):
+            notifying.notify({"url": at.url})
         assert other.requests == []
 
 
@@ -338,7 +338,7 @@ def test_whoever_the_application_names_is_not_told() -> None:
 def test_nothing_and_a_part_are_no_document(status: str) -> None:
     with (
         raw_server(answered(b"", status=status)) as at,
-        pytest.raises(snapshot.SourceError, match="no whole document"),
+        pytest.raises(snapshot.SourceError, match="not a complete document"),
     ):
         sources.HttpDocument({"url": at.url, "file": "a.conf"}).read(100)
 
@@ -377,16 +377,16 @@ def test_the_own_process_is_told_once_though_another_users_has_its_name(
             raise PermissionError
         sent.append(pid)
 
-    monkeypatch.setattr(tells.os, "kill", kill)
-    monkeypatch.setattr(tells, "hears", lambda *_: True)
+    monkeypatch.setattr(notifying.os, "kill", kill)
+    monkeypatch.setattr(notifying, "handles", lambda *_: True)
     for found, told in (([1, 2], [2]), ([2, 3], [2])):
-        monkeypatch.setattr(tells, "pids", lambda _, found=found: found)
+        monkeypatch.setattr(notifying, "pids", lambda _, found=found: found)
         sent.clear()
-        tells.tell({"process": "app", "signal": "HUP"})
+        notifying.notify({"process": "app", "signal": "HUP"})
         assert sent == told
-    monkeypatch.setattr(tells, "pids", lambda _: [1])
-    with pytest.raises(tells.TellError, match="process 1 .app. belongs to another user"):
-        tells.tell({"process": "app", "signal": "HUP"})
+    monkeypatch.setattr(notifying, "pids", lambda _: [1])
+    with pytest.raises(notifying.NotifyError, match="process 1 .app. belongs to another user"):
+        notifying.notify({"process": "app", "signal": "HUP"})
 
 
 @pytest.mark.parametrize("listens", ["handler", "wait"])
@@ -395,10 +395,10 @@ def test_a_process_that_is_starting_is_told_once_it_listens(
 ) -> None:
     with starting(tmp_path, listens) as (name, go_on):
         how = {"process": name, "signal": "USR1"}
-        with pytest.raises(tells.TellError, match="does not listen for SIGUSR1"):
-            tells.tell(how)
+        with pytest.raises(notifying.NotifyError, match="does not handle SIGUSR1"):
+            notifying.notify(how)
         go_on()
-        at_last(lambda: tells.tell(how), tells.TellError)
+        at_last(lambda: notifying.notify(how), notifying.NotifyError)
 
 
 def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(
@@ -423,13 +423,13 @@ def test_a_signal_goes_to_the_process_of_that_name_and_not_to_its_children(
         assert process.stdout
         try:
             parent = int(process.stdout.readline())
-            assert tells.pids(name) == [parent]
-            tells.tell({"process": name, "signal": "HUP"})
+            assert notifying.pids(name) == [parent]
+            notifying.notify({"process": name, "signal": "HUP"})
             assert process.stdout.readline() == "told\n"
         finally:
             process.send_signal(signal.SIGKILL)
-    with pytest.raises(tells.TellError, match="no process"):
-        tells.tell({"process": "no-such-process", "signal": "HUP"})
+    with pytest.raises(notifying.NotifyError, match="no process"):
+        notifying.notify({"process": "no-such-process", "signal": "HUP"})
 
 
 # health
@@ -558,7 +558,7 @@ def test_a_key_of_two_config_maps_and_too_much_are_errors(api: Any) -> None:
     with pytest.raises(snapshot.SourceError, match="one and two both have a"):
         api.source.read(100)
     api.items = [item("one", a="x" * 101)]
-    with pytest.raises(snapshot.SourceError, match="more than 100"):
+    with pytest.raises(snapshot.SourceError, match="exceed the limit of 100"):
         api.source.read(100)
     api.status = 403
     with pytest.raises(snapshot.SourceError, match="403"):
@@ -616,7 +616,7 @@ def test_a_document_that_breaks_off_is_refused_and_its_etag_forgotten(cut: bytes
     with raw_server(answered(b"whole", 'ETag: "1"'), cut, answered(b"new one", 'ETag: "2"')) as at:
         source = sources.HttpDocument({"url": at.url, "file": "a.conf"})
         assert source.read(100).files == {"a.conf": b"whole"}
-        with pytest.raises(snapshot.SourceError, match="breaks off"):
+        with pytest.raises(snapshot.SourceError, match="is truncated"):
             source.read(100)
         assert source.read(100).files == {"a.conf": b"new one"}
         tags = [b'If-None-Match: "1"' in request for request in at.requests]
@@ -629,7 +629,7 @@ def test_a_list_that_breaks_off_is_an_error(api: Any, tmp_path: pathlib.Path) ->
         config_maps = sources.ConfigMaps(
             {"labels": {"a": "1"}, "server": at.url, "account": str(tmp_path / "account")}
         )
-        with pytest.raises(snapshot.SourceError, match="breaks off"):
+        with pytest.raises(snapshot.SourceError, match="is truncated"):
             config_maps.read(100)
         # All is read again after a watch, however it ended.
         config_maps.wait(1, lambda: None)
@@ -682,7 +682,7 @@ def test_a_document_is_not_sent_again_while_it_is_the_same(api: Any) -> None:
     api.document = b"never sent"
     assert source.read(100).files == {"a": b"1"}
     api.etag = '"2"'
-    for document, problem in ((b"no json", "no JSON"), (b"[]", "must be an object"),
+    for document, problem in ((b"no json", "invalid JSON"), (b"[]", "must be an object"),
                               (b'{"a": 1}', "must be an object"), (b"x" * 101, "more than 100")):  # fmt: skip
         api.document = document
         with pytest.raises(snapshot.SourceError, match=problem):

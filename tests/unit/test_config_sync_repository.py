@@ -107,7 +107,7 @@ def test_a_commit_of_more_bytes_is_refused_before_they_are_read(
 
 
 def test_a_server_that_does_not_speak_git_is_refused_unread() -> None:
-    refused = pytest.raises(snapshot.SourceError, match="no git server that speaks the smart")
+    refused = pytest.raises(snapshot.SourceError, match="not a git server with the smart")
     with raw_server(answered(b"a list of references, as files have it")) as at, refused:
         read(at.url)
 
@@ -116,6 +116,6 @@ def test_a_commit_that_does_not_end_is_given_up(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories, "WHOLE_SECONDS", -1)
-    refused = pytest.raises(snapshot.SourceError, match="not whole after")
+    refused = pytest.raises(snapshot.SourceError, match="not complete after")
     with served(tmp_path, (b"a", FILE, b"1")) as url, refused:
         read(url)

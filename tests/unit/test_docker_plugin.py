@@ -78,11 +78,11 @@ BASE = {"name": "web", "image": "redis:7"}
 @pytest.mark.parametrize(
     ("type_", "inputs", "path", "text"),
     [
-        (CONTAINER, {"image": "a", "gpus": "all"}, "gpus", "does not take gpus"),
+        (CONTAINER, {"image": "a", "gpus": "all"}, "gpus", "has no property gpus"),
         (CONTAINER, {"image": "a", "imege": "a"}, "imege", "did you mean image?"),
         (CONTAINER, {}, "image", "is required"),
         (CONTAINER, {"image": 3}, "image", "must be a string"),
-        (CONTAINER, {"image": "a", "memory": 1.5}, "memory", "whole number"),
+        (CONTAINER, {"image": "a", "memory": 1.5}, "memory", "an integer"),
         (CONTAINER, {"image": "a", "restart": "sometimes"}, "restart", "unless-stopped"),
         (CONTAINER, {"image": "a", "envs": ["A=b", 1]}, "envs[1]", "must be a string"),
         (CONTAINER, {"image": "a", "ports": [{"internal": 1}]}, "ports[0].external", "required"),
@@ -90,7 +90,7 @@ BASE = {"name": "web", "image": "redis:7"}
             CONTAINER,
             {"image": "a", "ports": [{"internal": 1, "external": 2, "port": 3}]},
             "ports[0].port",
-            "does not take port",
+            "has no property port",
         ),
         (CONTAINER, {"image": "a", "uploads": [{"file": "/a"}]}, "uploads[0]", "either content"),
         (
@@ -107,8 +107,8 @@ BASE = {"name": "web", "image": "redis:7"}
             "duration",
         ),
         (CONTAINER, {"image": "a", "cgroupnsMode": "shared"}, "cgroupnsMode", "private, host"),
-        (NETWORK, {"ingress": True}, "ingress", "does not take ingress"),
-        (VOLUME, {"cluster": {}}, "cluster", "does not take cluster"),
+        (NETWORK, {"ingress": True}, "ingress", "has no property ingress"),
+        (VOLUME, {"cluster": {}}, "cluster", "has no property cluster"),
         (IMAGE, {"imageName": "a/b:1", "buildOnPreview": True}, "buildOnPreview", "preview"),
         (
             IMAGE,
@@ -423,7 +423,7 @@ def test_what_is_not_ours_is_left_alone(
     theirs: dict[str, str] | None, wanted: dict[str, str]
 ) -> None:
     daemon = Existing(theirs)
-    with pytest.raises(ProviderError, match=r"container 'web' exists already"):
+    with pytest.raises(ProviderError, match=r"container 'web' already exists"):
         ownership.clear_container(operation(daemon), "web", wanted)
     assert daemon.removed == []
 
@@ -432,7 +432,7 @@ def test_no_daemon_is_one_clear_line(tmp_path: Path) -> None:
     address = f"unix://{tmp_path}/docker.sock"
     with pytest.raises(ProviderError) as error, engine.connect(address):
         pass
-    assert str(error.value).startswith(f"no Docker daemon answers at {address}")
+    assert str(error.value).startswith(f"no Docker daemon responds at {address}")
     assert "\n" not in str(error.value)
 
 
@@ -637,7 +637,7 @@ def test_a_build_is_one_when_its_image_has_the_name(folder: Path) -> None:
 
 @pytest.mark.parametrize("messages", [[STEP], [STEP, ID]])
 def test_a_build_whose_end_is_not_said_is_none(messages: Any, folder: Path) -> None:
-    with pytest.raises(ProviderError, match="ends before the build does"):
+    with pytest.raises(ProviderError, match="ended before the build was complete"):
         build(Builder(*messages), folder)
 
 
@@ -649,7 +649,7 @@ def test_a_push_gives_the_digest_that_the_daemon_or_the_registry_says() -> None:
 
 
 def test_the_digest_of_an_earlier_push_is_not_this_ones() -> None:
-    with pytest.raises(ProviderError, match="the registry has another one"):
+    with pytest.raises(ProviderError, match="the registry has a different one"):
         image._push(operation(Builder({"status": "Pushing"}, held=NEW)), NAME, {})
 
 
@@ -681,5 +681,5 @@ def test_an_answer_that_breaks_off_is_one_clear_line(answer: Any, what: str, fol
         address = f"tcp://127.0.0.1:{server.port}"
         with pytest.raises(ProviderError) as error:
             run(address)
-    assert str(error.value).startswith(f"the Docker daemon at {address} went away")
+    assert str(error.value).startswith(f"the connection to the Docker daemon at {address} was lost")
     assert "\n" not in str(error.value)

@@ -145,11 +145,11 @@ def test_the_outputs_say_what_to_try(preview: bool) -> None:
     assert outputs["backend"] == "etcd"
     assert outputs["ttl_seconds"] == 5
     tries = outputs["try"]
-    assert {"who leads", "kill the leader", "pause the leader beyond its time"} <= set(tries)
+    assert {"the leader", "kill the leader", "pause the leader beyond its time"} <= set(tries)
     assert "refused" in " ".join(tries)
     if not preview:
         assert tries["pause the leader beyond its time"].endswith("ticker.py pause 10")
-        assert "-n election exec deploy/ticker-" in tries["who leads"]
+        assert "-n election exec deploy/ticker-" in tries["the leader"]
 
 
 def test_the_electors_start_when_their_user_is_there() -> None:

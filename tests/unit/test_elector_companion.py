@@ -48,7 +48,7 @@ class Candidate:
         self.told.append((monotonic(), standing))
 
     def leads(self) -> bool:
-        return bool(self.election.standing()["leading"])
+        return bool(self.election.status()["leading"])
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_one_leads_and_the_other_knows_who(enter: Enter, store: MemoryStore) -> 
     one = enter("one")
     soon(one.leads)
     two = enter("two")
-    soon(lambda: two.election.standing()["leader"] == "one")
-    assert one.election.standing()["token"] == 1
+    soon(lambda: two.election.status()["leader"] == "one")
+    assert one.election.status()["token"] == 1
     assert two.election.ready
     assert two.election.alive
     renewals = store.calls.count("extend")
@@ -96,7 +96,7 @@ def test_who_resigns_waits_to_be_asked(enter: Enter) -> None:
     assert one.election.resign()
     assert not one.leads()
     soon(two.leads)
-    assert two.election.standing()["token"] == 2
+    assert two.election.status()["token"] == 2
     assert two.election.resign()
     time.sleep(0.3)
     assert not one.leads()
@@ -115,11 +115,11 @@ def test_a_store_that_is_gone_ends_the_belief_before_the_grant(
     assert monotonic() - gone > RENEW, "it was believed as long as it was granted"
     # Told by a thread that waits for nothing but the clock.
     soon(lambda: one.told[-1][1]["leading"] is False)
-    assert one.election.standing()["valid_for"] == 0
+    assert one.election.status()["valid_for"] == 0
     token = store.version
     store.down = False
     soon(one.leads)
-    assert one.election.standing()["token"] > token, "a new term has a new token"
+    assert one.election.status()["token"] > token, "a new term has a new token"
 
 
 def test_a_lock_that_is_taken_away_is_noticed_without_a_renewal(
@@ -129,7 +129,7 @@ def test_a_lock_that_is_taken_away_is_noticed_without_a_renewal(
     soon(one.leads)
     store.change("somebody", store.version + 1)
     soon(lambda: not one.leads())
-    soon(lambda: one.election.standing()["leader"] == "somebody")
+    soon(lambda: one.election.status()["leader"] == "somebody")
     assert "extend" not in store.calls
 
 
@@ -329,7 +329,7 @@ class Deaf:
         self.tries = 0
         self.heard: list[Mapping[str, Any]] = []
 
-    def tell(self, standing: Mapping[str, Any]) -> None:
+    def notify(self, standing: Mapping[str, Any]) -> None:
         self.tries += 1
         if self.tries < self.hears_from:
             raise OSError("not yet")
@@ -383,7 +383,7 @@ def test_a_process_is_found_by_name_or_script(
 
 def test_a_signal_without_a_process_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no process web"):
-        Signal("web", "SIGHUP", tmp_path).tell({})
+        Signal("web", "SIGHUP", tmp_path).notify({})
     with pytest.raises(KeyError):
         Signal("web", "HANG")
 
@@ -392,10 +392,10 @@ def test_a_signal_without_a_process_is_an_error(tmp_path: Path) -> None:
 def test_a_process_that_is_starting_is_told_once_it_listens(tmp_path: Path, listens: str) -> None:
     with starting(tmp_path, listens) as (name, go_on):
         target = Signal(name, "USR1")
-        with pytest.raises(OSError, match="does not listen for SIGUSR1"):
-            target.tell({})
+        with pytest.raises(OSError, match="does not handle SIGUSR1"):
+            target.notify({})
         go_on()
-        at_last(lambda: target.tell({}), OSError)
+        at_last(lambda: target.notify({}), OSError)
 
 
 def test_a_signal_that_may_be_meant_to_end_a_program_is_sent_whoever_listens() -> None:
@@ -404,7 +404,7 @@ def test_a_signal_that_may_be_meant_to_end_a_program_is_sent_whoever_listens() -
         # Before it has its own name, it has this program's.
         target = Signal(seconds, "TERM")
         soon(target.processes)
-        target.tell({})
+        target.notify({})
         assert process.wait() == -signal.SIGTERM
 
 
@@ -419,10 +419,10 @@ def test_a_process_with_a_name_in_no_encoding_ends_nothing(tmp_path: Path) -> No
 
 def test_whatever_a_target_raises_the_next_change_is_told() -> None:
     class Broken(Deaf):
-        def tell(self, standing: Mapping[str, Any]) -> None:
+        def notify(self, standing: Mapping[str, Any]) -> None:
             if standing["number"] == 1:
                 raise ZeroDivisionError
-            super().tell(standing)
+            super().notify(standing)
 
     target = Broken(0)
     notifier = Notifier(target, Metrics())
@@ -436,7 +436,7 @@ def test_whatever_a_target_raises_the_next_change_is_told() -> None:
 def test_an_election_whose_telling_has_ended_is_not_alive(store: MemoryStore) -> None:
     working = True
     lock = MemoryLock(store, "a", TTL, MARGIN)
-    election = Election("duty", lock, RENEW, Metrics(), telling=lambda: working)
+    election = Election("duty", lock, RENEW, Metrics(), notifier_alive=lambda: working)
     election.start()
     try:
         soon(lambda: election.alive)
@@ -460,11 +460,11 @@ def test_the_own_process_is_told_though_another_users_has_its_name(
     monkeypatch.setattr(os, "kill", kill)
     target = Signal("web", "HUP", tmp_path)
     target.processes = lambda: found  # type: ignore[method-assign]
-    target.tell({})
+    target.notify({})
     assert sent == [2]
     target.processes = lambda: [3]  # type: ignore[method-assign]
-    with pytest.raises(OSError, match="process 3, another user's"):
-        target.tell({})
+    with pytest.raises(OSError, match="process 3 belongs to another user"):
+        target.notify({})
 
 
 @pytest.mark.parametrize(
@@ -474,17 +474,17 @@ def test_the_own_process_is_told_though_another_users_has_its_name(
 )  # fmt: skip
 def test_a_url_gets_the_standing(answer: bytes) -> None:
     with raw_server(answer) as server:
-        Url(f"{server.url}/leadership?of=duty", 60).tell({"leading": True})
+        Url(f"{server.url}/leadership?of=duty", 60).notify({"leading": True})
         assert server.requests[0].startswith(b"POST /leadership?of=duty HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (answered(b"", status="503 Busy"), "answered 503"),
+        (answered(b"", status="503 Busy"), "status 503"),
         # Not followed either: where it leads to nobody would answer.
-        (answered(b"", "Location: http://127.0.0.1:1/", status="302 Found"), "answered 302"),
-        (answered(b"hea", length=5), "cut short"),
+        (answered(b"", "Location: http://127.0.0.1:1/", status="302 Found"), "status 302"),
+        (answered(b"hea", length=5), "truncated"),
         (chunked(b"hea", whole=False), "IncompleteRead"),
         (b"200 fine\r\n\r\n", "BadStatusLine"),
         (b"", "RemoteDisconnected"),
@@ -492,7 +492,7 @@ def test_a_url_gets_the_standing(answer: bytes) -> None:
 )
 def test_anything_but_a_whole_2xx_of_a_url_is_an_error(answer: bytes, message: str) -> None:
     with raw_server(answer) as server, pytest.raises(OSError, match=message):
-        Url(server.url, 60).tell({})
+        Url(server.url, 60).notify({})
 
 
 @pytest.mark.parametrize(
@@ -510,8 +510,8 @@ def test_an_answer_that_trickles_has_an_end(beginning: bytes) -> None:
 
     with raw_server(parts, between=wait) as server:
         began = monotonic()
-        with pytest.raises(OSError, match="no whole answer in 1 s"):
-            Url(server.url, timeout=1).tell({})
+        with pytest.raises(OSError, match="no complete response in 1 s"):
+            Url(server.url, timeout=1).notify({})
         over.set()
     # It would have trickled for five minutes.
     assert monotonic() - began < 60
@@ -523,7 +523,7 @@ def test_a_signal_arrives() -> None:
     try:
         target = Signal("this", "USR2")
         target.processes = lambda: [os.getpid()]  # type: ignore[method-assign]
-        target.tell({})
+        target.notify({})
         assert heard.wait(5)
     finally:
         signal.signal(signal.SIGUSR2, before)
@@ -553,7 +553,7 @@ def test_a_good_command_line_makes_a_lock() -> None:
         (["--margin", "0"], "--margin must be"),
         (["--margin", "2.6"], "--margin must be at most a quarter"),
         (["--backend", "zookeeper"], "invalid choice"),
-        (["--on-change-signal", "HUP"], "belong together"),
+        (["--on-change-signal", "HUP"], "given together"),
         (["--on-change-url", "https://localhost/"], "must begin with http://"),
         (["--on-change-url", "http://localhost:99999/"], "--on-change-url"),
         (["--worker-seconds", "0"], "--worker-seconds must be above 0"),
@@ -581,10 +581,10 @@ def test_a_port_that_is_taken_is_named(
         ports = {"--port": free_port(), "--metrics-port": free_port()} | {name: port}
         given = [text for pair in ports.items() for text in map(str, pair)]
         assert main([*GOOD, *given]) == 1
-    assert f"{name} must be free, but {port} is not: " in capsys.readouterr().err
+    assert f"{name} {port}: the port must be free: " in capsys.readouterr().err
 
 
 def test_etcd_needs_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         arguments(GOOD[:10])
-    assert "--endpoint is needed" in capsys.readouterr().err
+    assert "--endpoint is required" in capsys.readouterr().err

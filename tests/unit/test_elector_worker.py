@@ -55,7 +55,7 @@ def enter(store: MemoryStore, clock: FakeClock) -> Iterator[Enter]:
 
 
 def leads(election: Election) -> bool:
-    return bool(election.standing()["leading"])
+    return bool(election.status()["leading"])
 
 
 def lost(election: Election) -> int:
@@ -71,15 +71,15 @@ def test_who_was_seen_gone_is_gone_until_it_is_taken_back(clock: FakeClock) -> N
     worker = Worker(SILENCE, clock)
     assert worker.left() == 0, "it has never asked"
     assert not worker.back()
-    assert worker.asked()
+    assert worker.polled()
     assert worker.left() == 0
     assert worker.back()
     assert worker.left() == SILENCE
     clock.sleep(SILENCE - 1)
     assert worker.left() == 1
-    assert not worker.asked()
+    assert not worker.polled()
     clock.sleep(SILENCE)
-    assert worker.asked(), "it had been silent for too long"
+    assert worker.polled(), "it had been silent for too long"
     assert worker.left() == 0
     assert worker.back()
     assert worker.left() == SILENCE
@@ -92,27 +92,27 @@ def test_a_silent_worker_costs_the_leadership_until_it_asks_again(
     time.sleep(0.3)
     assert "acquire" not in store.calls, "it campaigns for a worker that has never asked"
     assert 'elector_campaigning{election="duty",identity="one"} 0' in one.metrics()
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
     two = enter("two", None)
     clock.sleep(SILENCE - 1)
-    one.asked()
+    one.polled()
     clock.sleep(SILENCE - 1)
     assert leads(one)
     assert lost(one) == 0
     clock.sleep(1.5)
     assert not leads(one), "it leads for a worker that is gone"
     soon(lambda: leads(two))
-    assert two.standing()["token"] == 2
+    assert two.status()["token"] == 2
     assert lost(one) == 1
     assert two.resign()
     time.sleep(0.3)
     assert not leads(one)
     assert store.calls.count("acquire") == 2
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
     assert one.alive
-    assert one.standing()["token"] == 3
+    assert one.status()["token"] == 3
     assert lost(one) == 1
 
 
@@ -120,13 +120,13 @@ def test_a_worker_that_asks_too_late_gets_a_new_term(
     enter: Enter, store: MemoryStore, clock: FakeClock
 ) -> None:
     one = enter("one")
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
     clock.sleep(SILENCE + 1)
     # Before anybody has seen that it was silent.
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
-    assert one.standing()["token"] == 2
+    assert one.status()["token"] == 2
     assert store.calls.count("release") == 1
     assert lost(one) == 1
 
@@ -135,12 +135,12 @@ def test_no_answer_is_good_for_longer_than_the_worker_may_be_silent(
     enter: Enter, clock: FakeClock
 ) -> None:
     one = enter("one")
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
-    one.asked()
-    assert one.standing()["valid_for"] == SILENCE
+    one.polled()
+    assert one.status()["valid_for"] == SILENCE
     clock.sleep(3)
-    assert one.standing()["valid_for"] == SILENCE - 3
+    assert one.status()["valid_for"] == SILENCE - 3
 
 
 def test_who_may_be_silent_leads_for_as_long_as_it_renews(enter: Enter, clock: FakeClock) -> None:
@@ -148,18 +148,18 @@ def test_who_may_be_silent_leads_for_as_long_as_it_renews(enter: Enter, clock: F
     soon(lambda: leads(one))
     clock.sleep(TTL - MARGIN - 1)
     assert leads(one)
-    assert one.standing()["valid_for"] == 1
+    assert one.status()["valid_for"] == 1
     assert lost(one) == 0
 
 
 def test_a_resignation_outlasts_the_workers_silence(enter: Enter, clock: FakeClock) -> None:
     one = enter("one")
-    one.asked()
+    one.polled()
     soon(lambda: leads(one))
     one.resign()
     clock.sleep(SILENCE + 1)
     soon(lambda: lost(one))
-    one.asked()
+    one.polled()
     time.sleep(0.3)
     assert not leads(one)
     one.campaign()

@@ -451,7 +451,9 @@ def test_a_root_with_none_of_the_known_passwords_is_said(access: Any) -> None:
     store = Store()
     access(store)
     for known in ("another", "another\nand-one-more"):
-        with pytest.raises(SystemExit, match="takes neither root's password nor a former one"):
+        with pytest.raises(
+            SystemExit, match="accepts neither root's password nor a known former one"
+        ):
             access(store, root=known)
 
 
@@ -560,7 +562,7 @@ def test_a_program_whose_server_ends_ends_with_it(waits: str) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode == 143, ended.stderr
-    assert "has ended: RuntimeError('broken')" in ended.stdout
+    assert "failed: RuntimeError('broken')" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -584,7 +586,7 @@ def test_a_snapshot_is_of_a_member_that_has_a_leader(
 
     gateway = SimpleNamespace(call=call)
     if expected is None:
-        with pytest.raises(SystemExit, match="no member answers that has a leader"):
+        with pytest.raises(SystemExit, match="no member with a leader responds"):
             member.maintenance._follower(gateway, ["1", "2", "3"])
     else:
         found, state = member.maintenance._follower(gateway, ["1", "2", "3"])
@@ -673,7 +675,7 @@ def test_a_snapshot_is_written_whole_and_the_oldest_deleted(snapshot: Any) -> No
 )
 def test_a_snapshot_that_is_not_whole_replaces_none(snapshot: Any, answer: bytes) -> None:
     (snapshot.folder / OLD).write_text("old")
-    with pytest.raises(SystemExit, match="no snapshot of http://.*; those before are kept"):
+    with pytest.raises(SystemExit, match="no snapshot of http://.*; the existing ones are kept"):
         snapshot.take(answer)
     assert snapshot.names() == [OLD]
 
@@ -773,7 +775,7 @@ def test_a_member_with_another_fault_is_left_alone(
     (tmp_path / "plan").write_text(json.dumps({"endpoints": ["1"]}))
     monkeypatch.setattr(member.maintenance, "PLAN", tmp_path / "plan")
     monkeypatch.setattr(member.maintenance, "Gateway", Gateway)
-    with pytest.raises(SystemExit, match="alarm:CORRUPT.*nothing is done"):
+    with pytest.raises(SystemExit, match="alarm:CORRUPT.*nothing was changed"):
         member.maintenance.defragment()
 
 
@@ -818,7 +820,7 @@ def test_a_snapshot_that_was_changed_is_not_restored(
         ("etcd-0",), "etcd", NOW, member.settings.Restore("there", OLD)
     )
     preparation = member.prepare.Preparation(settings, "etcd-0")
-    with pytest.raises(SystemExit, match=f"{OLD} is not restored.*give another one"):
+    with pytest.raises(SystemExit, match=f"{OLD} is damaged.*restore another one"):
         preparation._attempt()
     assert not list(tmp_path.iterdir())
 

@@ -244,7 +244,9 @@ def test_a_member_its_users_its_upkeep_and_its_way_back(
         with pytest.raises(refused, match="user name is empty"):
             member.gateway().call("/v3/kv/put", put)
         # The snapshot has root's password and the users of its time.
-        with pytest.raises(SystemExit, match="takes neither root's password nor a former one"):
+        with pytest.raises(
+            SystemExit, match="accepts neither root's password nor a known former one"
+        ):
             member.run_access("another-password")
         member.run_access("another-password\nroot-password", till=("/two/", {"till": "b"}))
         with pytest.raises(refused, match=WRONG):
@@ -320,7 +322,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
         pass
 
     gateway: Any = sys.modules["member.gateway"].Gateway
-    ask = gateway._ask
+    ask = gateway._send
 
     def killed(self: Any, path: str, *rest: Any) -> Any:
         answer = ask(self, path, *rest)
@@ -334,7 +336,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
         kills = 0
         # Each run is killed after its first change, until one has nothing left to change.
         with monkeypatch.context() as patched:
-            patched.setattr(gateway, "_ask", killed)
+            patched.setattr(gateway, "_send", killed)
             for kills in itertools.count():
                 assert kills < 20, "a run changes what one before it did"
                 try:
@@ -371,7 +373,7 @@ def test_a_store_at_its_quota_is_repaired_once_there_is_room(
         assert root.call("/v3/maintenance/status")["errors"]
         member.maintenance.defragment()
         root.call("/v3/kv/put", {"key": key("/one/a"), "value": value})
-        assert "there is room" in capsys.readouterr().out
+        assert "there is space" in capsys.readouterr().out
         # Present versions: the room that a defragmentation makes is soon full as well.
         numbers = itertools.count()
 
@@ -384,7 +386,7 @@ def test_a_store_at_its_quota_is_repaired_once_there_is_room(
             for _ in range(8):
                 full_again()
 
-        with pytest.raises(SystemExit, match="Delete keys, which is still taken, or raise"):
+        with pytest.raises(SystemExit, match="Delete keys, which is still possible, or raise"):
             full_for_good()
         # Nothing is left to be given up, and nothing ends the alarm.
         with pytest.raises(SystemExit, match="Delete keys"):

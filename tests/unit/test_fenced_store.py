@@ -265,7 +265,7 @@ def test_a_full_disk_is_an_error_and_changes_nothing(
             for number in (b"NaN", b"1e999", b"1" + b"0" * 400)
         ),
         pytest.param("/counters/ticks/claim", b"x" * 5000, 413, "at most 4096", id="too long"),
-        ("/counters/Ticks/claim", {"token": 1, "holder": "a"}, 400, "small letters"),
+        ("/counters/Ticks/claim", {"token": 1, "holder": "a"}, 400, "lower-case letters"),
         ("/counters/ticks/steal", {"token": 1, "holder": "a"}, 404, "claim, increment, release"),
     ],
     ids=str,

@@ -120,7 +120,7 @@ def test_out_of_time_the_answer_is_complete(make: Make) -> None:
 
     status, headers, body = make(spin, timeout=0.2).call(x_request_id="r-1")
     assert (status, headers["x-request-id"]) == (504, "r-1")
-    assert json.loads(body) == {"error": "not done in 0.2 s"}
+    assert json.loads(body) == {"error": "timed out after 0.2 s"}
 
 
 def test_a_function_out_of_time_is_ended_and_its_place_is_free(make: Make) -> None:
@@ -148,7 +148,7 @@ def test_a_function_out_of_time_is_ended_and_its_place_is_free(make: Make) -> No
     assert running.limited.ready
 
 
-def test_a_function_that_does_not_end_makes_the_process_give_way(
+def test_a_function_that_does_not_end_makes_the_process_replace_process(
     modules: Any, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
@@ -408,7 +408,7 @@ def test_the_room_for_bodies_follows_the_memory(
     rooms = {}
     for text in ("", "max\n", str(64 * 2**20), str(112 * 2**20), str(2**30)):
         (tmp_path / "memory.max").write_text(text)
-        rooms[text] = modules.bodies._room() // 2**20
+        rooms[text] = modules.bodies._memory_limit() // 2**20
     assert [*rooms.values()] == [32, 32, 4, 16, 32]
 
 
@@ -478,7 +478,7 @@ def test_a_stream_without_its_end_is_broken_off(
     assert not got.endswith(b"0\r\n\r\n")
     assert not caplog.records
     until(lambda: not running.limited.activity()["busy"])
-    assert "the answer did not reach its end" in running.out.getvalue()
+    assert "the response was not sent completely" in running.out.getvalue()
 
 
 def test_a_client_that_does_not_read_a_stream_does_not_stick(make: Make) -> None:
@@ -527,10 +527,10 @@ def test_giving_way_those_that_wait_hear_it(
         return b""
 
     limited, places = modules.limits.Limited, modules.places.Places
-    look_after, take = limited._look_after, places.take
+    look_after, take = limited._check_stuck, places.take
     stuck: list[Any] = []
     monkeypatch.setattr(modules.limits, "STUCK_SECONDS", 0)
-    monkeypatch.setattr(limited, "_look_after", lambda _, call: stuck.append(call))
+    monkeypatch.setattr(limited, "_check_stuck", lambda _, call: stuck.append(call))
     # However long that takes here, they wait.
     monkeypatch.setattr(places, "take", lambda self, _: take(self, 60))
     running = make(function, concurrency=1, waiting=4, timeout=0.05)
@@ -542,10 +542,10 @@ def test_giving_way_those_that_wait_hear_it(
             until(lambda: running.limited._bodies.held_bytes == 1)
             until(lambda: bool(stuck))
             running.served.run(look_after, running.limited, stuck[0])
-            assert b"gives way" in slow.recv(65536)
+            assert b"being replaced" in slow.recv(65536)
         refused = [one.result() for one in others]
     assert [one[0] for one in refused] == [503, 503]
-    assert all(b"gives way" in one[2] for one in refused)
+    assert all(b"being replaced" in one[2] for one in refused)
     assert refused[0][1]["connection"] == "close"
     until(lambda: running.left == [modules.limits.REPLACED])
     release.set()
@@ -555,7 +555,7 @@ def test_told_to_end_a_body_that_still_comes_is_refused(make: Make) -> None:
     running = make(lambda _: b"")
     with begun(running.served.port, HEAD % 10 + b"x") as (slow,):
         until(lambda: running.limited._bodies.held_bytes == 1)
-        running.served.run(running.limited.leaving)
+        running.served.run(running.limited.draining)
         assert slow.recv(65536).startswith(b"HTTP/1.1 503")
 
 
@@ -604,4 +604,4 @@ def test_an_answer_says_what_the_function_says_and_nothing_of_the_server(make: M
 def test_large_sums_of_seconds_are_written_out(make: Make) -> None:
     running = make(lambda _: b"")
     running.limited.metrics.answered(200, 1234567.25)
-    assert 'function_seconds_sum{function="shop"} 1234567.25' in running.limited.measured()
+    assert 'function_seconds_sum{function="shop"} 1234567.25' in running.limited.metrics_text()

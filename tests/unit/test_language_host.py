@@ -29,15 +29,17 @@ def test_a_program_without_an_environment_runs_in_this_one(tmp_path: Path) -> No
 def test_another_environment_is_the_programs(tmp_path: Path) -> None:
     folder = interpreter.environment(info(tmp_path, virtualenv="venv"))
     assert folder == tmp_path / "venv"
-    with pytest.raises(interpreter.OptionError, match="does not exist; `pulumi install` makes it"):
+    with pytest.raises(
+        interpreter.OptionError, match="does not exist; `pulumi install` creates it"
+    ):
         interpreter.python(folder)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"toolchain": "uv"}, "toolchain is 'uv'; the project's language host has pip only"),
-        ({"typechecker": "mypy"}, "typechecker is not an option of the project's language host"),
+        ({"toolchain": "uv"}, "toolchain is 'uv'; the project's language host supports only pip"),
+        ({"typechecker": "mypy"}, "typechecker is not supported by the project's language host"),
     ],
 )
 def test_an_option_that_it_does_not_have_is_refused(
@@ -65,7 +67,7 @@ def test_an_install_that_fails_says_so(tmp_path: Path) -> None:
     requirements.touch()
     installing = interpreter.install(tmp_path, requirements)
     assert next(installing) == "no such package\n"
-    with pytest.raises(interpreter.OptionError, match="ended with code 3"):
+    with pytest.raises(interpreter.OptionError, match="exited with code 3"):
         next(installing)
 
 

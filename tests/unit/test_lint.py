@@ -105,7 +105,7 @@ def test_an_exemption_that_covers_nothing_is_a_problem(
 ) -> None:
     listed = exemptions({"check": "service-type", "object": "*", "reason": REASON})
     assert lint.check_manifests([rendering(config_map())], listed) == [
-        "exemption service-type for * covers nothing any more; remove it"
+        "exemption service-type for * matches no finding; remove it"
     ]
 
 
@@ -127,7 +127,7 @@ def test_judging_is_by_check_and_object() -> None:
         ([{"check": "a", "object": "*"}], "must have check, object and reason"),
         ([{"check": "a", "object": "*", "reason": " "}], "has no reason"),
         ([{"check": "a", "object": "*", "reason": "x", "until": "then"}], "must have check"),
-        ([{"check": "a", "object": "*", "reason": "x"}] * 2, "stands twice"),
+        ([{"check": "a", "object": "*", "reason": "x"}] * 2, "is listed twice"),
         (["a"], "must have check"),
         ({"a": 1}, "must be a list"),
     ],
@@ -142,7 +142,10 @@ def test_the_list_of_exemptions_is_checked(tmp_path: Path, entries: Any, expecte
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("- check: a\n  object: b\n  check: c\n  reason: d\n", "'check' stands twice in one entry"),
+        (
+            "- check: a\n  object: b\n  check: c\n  reason: d\n",
+            "'check' is listed twice in one entry",
+        ),
         ("- check: [\n", "exemptions.yaml: "),
     ],
 )
@@ -169,7 +172,7 @@ def test_a_variant_of_an_unknown_composition_is_an_error(
     path = tmp_path / "variants.yaml"
     path.write_text("ambasadors: {}\n")
     monkeypatch.setattr(lint, "VARIANTS", path)
-    with pytest.raises(ToolchainError, match="names no composition: ambasadors"):
+    with pytest.raises(ToolchainError, match="has unknown compositions: ambasadors"):
         lint.renderings()
 
 

@@ -106,7 +106,7 @@ def test_ipv6_is_asked_without_its_brackets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(redis.socket, "create_connection", connect)
     with pytest.raises(OSError):  # noqa: PT011 (of the stand-in)
         redis.Client("[::1]:6379", None, None)
-    assert asked == [(("::1", 6379), redis.PATIENCE)]
+    assert asked == [(("::1", 6379), redis.TIMEOUT_SECONDS)]
 
 
 def slowlog(server: Any, position: dict[str, Any], lost: Any = lambda _: None) -> Any:
@@ -273,7 +273,7 @@ def test_a_source_that_fails_is_down_until_it_was_read(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (answered(b'{"topologies": []}', length=30), "announces 30 bytes and sends 18"),
+        (answered(b'{"topologies": []}', length=30), "truncated to 18 of 30 bytes"),
         (chunked(b'{"topologies": []}', whole=False), "IncompleteRead|ends"),
         (answered(b"[" * 100_000), "recursion"),
         (answered(b"{}", status="500 No"), "500"),

@@ -70,17 +70,17 @@ class Database:
         ({"at_most": 5}, {"n": 5}, 0.0, 5.0, ""),
         ({"at_most": 5}, {"n": 5.5}, 0.0, 5.5, "5.5 is above 5"),
         ({"at_least": 2}, {"n": 1}, 0.0, 1.0, "1 is below 2"),
-        ({"at_most": 5}, {"n": None}, 0.0, None, "n is None, which is no number"),
-        ({"at_most": 5}, {"n": float("nan")}, 0.0, None, "n is nan, which is no number"),
-        ({"at_least": 5}, {"n": "Infinity"}, 0.0, None, "n is 'Infinity', which is no number"),
+        ({"at_most": 5}, {"n": None}, 0.0, None, "n is None, not a number"),
+        ({"at_most": 5}, {"n": float("nan")}, 0.0, None, "n is nan, not a number"),
+        ({"at_least": 5}, {"n": "Infinity"}, 0.0, None, "n is 'Infinity', not a number"),
         ({}, {"n": "NaN"}, 0.0, None, ""),
-        ({"at_most": 5}, {"n": 10**400}, 0.0, None, "which is no number"),
+        ({"at_most": 5}, {"n": 10**400}, 0.0, None, "not a number"),
         ({"at_most": 1234567}, {"n": 1234568.5}, 0.0, 1234568.5, "1234568.5 is above 1234567"),
         ({"column": "m", "at_most": 5}, {"n": 9, "m": 1}, 0.0, 1.0, ""),
         ({"column": "m"}, {"n": 9}, 0.0, None, "no column m"),
         ({}, None, 0.0, None, "no rows"),
         ({"empty_is_healthy": True}, None, 0.0, None, ""),
-        ({"at_most_ms": 100}, {"n": 1}, 0.2, None, "after 200 ms, allowed are 100"),
+        ({"at_most_ms": 100}, {"n": 1}, 0.2, None, "took 200 ms, the maximum is 100"),
     ],
 )
 def test_an_answer_is_judged(
@@ -97,7 +97,7 @@ def test_ready_only_when_asked_and_only_required_queries_count() -> None:
     both = health.Health(
         settings(query(), query(name="extra", at_most=0, required=False)), database
     )
-    assert both.ready(ASKED).status == 503, "not asked yet"
+    assert both.ready(ASKED).status == 503, "has not run yet"
     for watch in both.watches:
         watch.run_once()
     assert both.ready(ASKED).status == 200
@@ -162,7 +162,7 @@ def test_a_database_that_hangs_makes_nobody_wait_and_is_unhealthy_after_the_dead
         time.sleep(0.01)
     database.held.clear()
     try:
-        while "has not answered for" not in one.ready(ASKED).body:
+        while "has been running for" not in one.ready(ASKED).body:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         began = time.monotonic()

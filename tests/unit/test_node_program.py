@@ -106,7 +106,7 @@ ENDED = chunked(whole=True)
 )
 def test_a_copy_goes_on_whatever_a_round_of_it_leads_to(broken: Any, stop: threading.Event) -> None:
     with raw_server(*broken, answered(listed("new")), ENDED) as server:
-        copy = api.Copy(PlainApi(server.port), "/list", stop, lambda: None)
+        copy = api.Informer(PlainApi(server.port), "/list", stop, lambda: None)
         wait(lambda: copy.get("", "new"))
         stop.set()
 
@@ -120,7 +120,7 @@ def test_a_copy_goes_on_after_an_error_of_who_is_told(stop: threading.Event) -> 
             raise TypeError("first")
 
     with raw_server(answered(listed("a")), answered(listed("a")), ENDED) as server:
-        api.Copy(PlainApi(server.port), "/list", stop, changed)
+        api.Informer(PlainApi(server.port), "/list", stop, changed)
         wait(lambda: len(told) > 1)
         stop.set()
 
@@ -156,7 +156,7 @@ def test_a_body_that_is_not_whole_or_too_much_is_an_error(answer: bytes) -> None
     with raw_server(answer) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
         connection.request("GET", "/")
-        with pytest.raises(OSError, match="the answer"):
+        with pytest.raises(OSError, match="the response"):
             api.whole(connection.getresponse(), 1000, SECONDS)
         connection.close()
 
@@ -177,7 +177,7 @@ def test_a_body_that_trickles_has_an_end() -> None:
     with raw_server(pieces, between=lambda: time.sleep(0.01)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
         connection.request("GET", "/")
-        with pytest.raises(OSError, match="not whole after"):
+        with pytest.raises(OSError, match="not complete after"):
             api.whole(connection.getresponse(), 100_000, 0.2)
         connection.close()
 
@@ -258,10 +258,10 @@ def test_a_fault_at_the_start_stops_in_order_what_runs(monkeypatch: pytest.Monke
 
 
 def test_a_command_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OSError, match="sleep 600: not done within"):
+    with pytest.raises(OSError, match="sleep 600: timed out after"):
         host.run("sleep", "600", check=False, seconds=0.1)
     monkeypatch.setattr(host, "COMMAND_SECONDS", 0.1)
-    with pytest.raises(OSError, match="sleep 600: not done within"):
+    with pytest.raises(OSError, match="sleep 600: timed out after"):
         host.feed("text", "sleep", "600")
 
 
@@ -392,7 +392,7 @@ def test_queries_are_passed_on_after_an_error_as_well(relay: tuple[int, int]) ->
 def test_streams_take_no_places_of_datagrams(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(dns_relay, "PLACES", 2)
+    monkeypatch.setattr(dns_relay, "SLOTS", 2)
     monkeypatch.setattr(dns_relay, "ANSWER_SECONDS", 2 * SECONDS)
     datagrams, streams = request.getfixturevalue("relay")
     with begun(streams, b"\xff\xff", count=4):
@@ -402,7 +402,7 @@ def test_streams_take_no_places_of_datagrams(
 def test_clients_that_trickle_lose_their_places(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(dns_relay, "PLACES", 2)
+    monkeypatch.setattr(dns_relay, "SLOTS", 2)
     monkeypatch.setattr(dns_relay, "ANSWER_SECONDS", 0.5)
     _, streams = request.getfixturevalue("relay")
     with begun(streams, b"\xff\xff", count=4) as clients:
@@ -444,7 +444,9 @@ def enforced(
     lists = {path: Lists() for path in ("/api/v1/pods", "others")}
     monkeypatch.setattr(policies, "SOCKET", tmp_path / "policy.sock")
     monkeypatch.setattr(policies, "feed", lambda text, *_: fed.append(text))
-    monkeypatch.setattr(policies, "Copy", lambda _api, path, *_: lists.get(path, lists["others"]))
+    monkeypatch.setattr(
+        policies, "Informer", lambda _api, path, *_: lists.get(path, lists["others"])
+    )
     monkeypatch.setattr(policies, "REPAIR_SECONDS", 0.05)
     yield policies.Policies(PlainApi(1), "node", stop), lists["/api/v1/pods"], fed
     ended(stop, "network policies")
@@ -469,16 +471,16 @@ def test_a_pod_with_the_name_of_the_one_before_waits_for_its_own_labels(
     monkeypatch.setattr(policies, "COVER_SECONDS", 1.0)
     pods.items = [pod("old")]
     # The watch still shows the pod that was deleted.
-    assert "not covered" in loop._asked(add("new"))
+    assert "not covered" in loop._handle(add("new"))
     monkeypatch.setattr(policies, "COVER_SECONDS", SECONDS)
     pods.items = [pod("new")]
-    assert loop._asked(add("new")) == "covered"
+    assert loop._handle(add("new")) == "covered"
 
 
 def test_a_static_pod_is_known_by_the_uid_that_its_mirror_carries(enforced: Any) -> None:
     loop, pods, _ = enforced
     pods.items = [pod("in the API", config_mirror="of the file")]
-    assert loop._asked(add("of the file")) == "covered"
+    assert loop._handle(add("of the file")) == "covered"
 
 
 @pytest.mark.parametrize(
@@ -515,7 +517,7 @@ def test_the_plugin_says_which_pod_it_is(
         return "covered"
 
     result = {"prevResult": {"ips": [{"address": "10.42.0.9/24"}]}}
-    monkeypatch.setattr(policy_plugin, "_ask", ask)
+    monkeypatch.setattr(policy_plugin, "_request", ask)
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(result)))
     monkeypatch.setenv("CNI_COMMAND", "ADD")
     monkeypatch.setenv("CNI_CONTAINERID", "1")
@@ -531,7 +533,7 @@ def test_the_rules_that_keep_traffic_inside_are_made_again(
     monkeypatch: pytest.MonkeyPatch, stop: threading.Event
 ) -> None:
     made: list[bool] = []
-    monkeypatch.setattr(network, "Copy", lambda *_: Lists())
+    monkeypatch.setattr(network, "Informer", lambda *_: Lists())
     monkeypatch.setattr(network.Network, "_configure", lambda _: None)
     monkeypatch.setattr(network, "set_routes", lambda _: None)
     monkeypatch.setattr(network, "keep_inside", lambda: made.append(True))

@@ -321,7 +321,7 @@ REFUSED = [
             ),
             (
                 {"subscriptions": [{"name": "a", "topic": "a", "target": target()}] * 2},
-                "stands twice",
+                "is listed twice",
             ),
             ({"subscriptions": [{"name": "a", "topic": "a"}]}, "target is missing"),
             *(

@@ -8,10 +8,10 @@ import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
-from toolchain.plugins.refusal import refusing_the_rest
+from toolchain.plugins.refusal import refuse_unsupported
 
 
-@refusing_the_rest(language_pb2_grpc.LanguageRuntimeServicer, "the host of this test")
+@refuse_unsupported(language_pb2_grpc.LanguageRuntimeServicer, "the host of this test")
 class Host(language_pb2_grpc.LanguageRuntimeServicer):
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         return plugin_pb2.PluginInfo(version="1")
@@ -35,7 +35,7 @@ def test_what_is_missing_is_refused_by_name() -> None:
                     call()
                 error: Any = refused.value
                 assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-                assert error.details().startswith("the host of this test has no ")
+                assert error.details().startswith("the host of this test does not support ")
                 assert "DDS_MODE=ordinary" in error.details()
     finally:
         server.stop(None).wait()

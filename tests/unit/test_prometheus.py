@@ -123,7 +123,7 @@ JOB = ScrapeJob("a", Reach("a", ("a.svc:9121",), pods={"app": "a"}))
     ("change", "expected"),
     [
         ({"jobs": []}, "jobs is []; must not be empty"),
-        ({"jobs": [JOB, JOB]}, "stands twice"),
+        ({"jobs": [JOB, JOB]}, "is listed twice"),
         ({"hosting": {"storage": {"size": "x"}}}, "hosting.storage.size is 'x'; must be"),
         ({"job": 1}, "did you mean jobs"),
     ],

@@ -115,7 +115,7 @@ def test_what_was_rendered_before_goes_and_what_was_not_rendered_stays(tmp_path:
     render.render("example", out)
     assert not (out / "configmap-gone.yaml").exists()
     (out / "precious.txt").write_text("mine")
-    with pytest.raises(ToolchainError, match="holds other files"):
+    with pytest.raises(ToolchainError, match="has other files"):
         render.render("example", out)
     assert (out / "precious.txt").read_text() == "mine"
 

@@ -127,7 +127,7 @@ def test_what_the_project_declares_is_what_is_read() -> None:
         ({"images": '["redis"]'}, 'the form "name=reference"'),
         ({"images": '["=redis:7"]'}, 'the form "name=reference"'),
         ({"images": '["redis=redis"]'}, "must have a tag"),
-        ({"images": '["a=redis:7", "a=redis:8"]'}, "a stands twice"),
+        ({"images": '["a=redis:7", "a=redis:8"]'}, "a is listed twice"),
         ({"images": '["a b=redis:7"]'}, r"dds:images.* is 'a b'; must be a DNS label"),
         ({"api_port": "70000"}, "must be 0, or from 1024 to 65535"),
         ({"shards": "3.5"}, "dds:shards is 3.5; must be a whole number"),

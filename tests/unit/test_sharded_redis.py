@@ -415,7 +415,7 @@ def test_users_have_different_names() -> None:
         ShardedRedis("cache", {"image": IMAGE, "users": [user(), user()]})
 
     with pytest.raises(
-        InputError, match="users.name is .*; must be unique, 'metrics' stands twice"
+        InputError, match="users.name is .*; must be unique, 'metrics' is listed twice"
     ):
         build(program)
 

@@ -157,14 +157,14 @@ def test_ipv6_is_asked_without_its_brackets(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(statistics.socket, "create_connection", connect)
     with pytest.raises(OSError):  # noqa: PT011 (of the stand-in)
-        statistics.ask("[::1]:11211", b"", statistics.to_the_end, 5)
+        statistics.query("[::1]:11211", b"", statistics.until_closed, 5)
     assert asked == [(("::1", 11211), 5)]
 
 
 def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "LONGEST_ANSWER", 1000)
     with answering(b"x" * 5000) as address, pytest.raises(OSError, match="more than 1000"):
-        statistics.ask(address, b"", statistics.to_the_end, 5)
+        statistics.query(address, b"", statistics.until_closed, 5)
 
 
 def test_every_metric_of_alarms_and_panels_can_come_from_the_collectors() -> None:

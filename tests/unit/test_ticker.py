@@ -143,7 +143,7 @@ def test_it_claims_then_counts_while_it_leads(run: Callable[..., Run]) -> None:
 
 def test_it_writes_nothing_while_it_does_not_lead(run: Callable[..., Run]) -> None:
     running = run(FakeElector(leading=False))
-    running.until(lambda: running.ticker.elector.answers)
+    running.until(lambda: running.ticker.elector.responds)
     time.sleep(0.2)
     assert running.log() == []
     assert running.ticker.state()["leading"] is False
@@ -285,14 +285,14 @@ def test_its_state_can_be_asked_for(run: Callable[..., Run], serving: Callable[[
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ticker.Handler)
     server.ticker = running.ticker  # type: ignore[attr-defined]
     client = ticker.Client(serving(server))
-    assert client.ask("GET", "/livez") == {"live": True}
-    assert client.ask("GET", "/readyz") == {"ready": True}
-    state = client.ask("GET", "/")
+    assert client.request("GET", "/livez") == {"live": True}
+    assert client.request("GET", "/readyz") == {"ready": True}
+    state = client.request("GET", "/")
     assert (state["leading"], state["token"]) == (True, 4)
     running.elector.answers = False
-    running.until(lambda: not running.ticker.elector.answers)
+    running.until(lambda: not running.ticker.elector.responds)
     with pytest.raises(ticker.RefusedError, match="503"):
-        client.ask("GET", "/readyz")
+        client.request("GET", "/readyz")
     client.close()
 
 
@@ -318,9 +318,9 @@ def test_an_elector_whose_answer_has_no_sense_has_not_answered(
 ) -> None:
     with raw_server(answered(body, length=length)) as server:
         elector = ticker.Elector(f"127.0.0.1:{server.port}")
-        elector.answers = True
-        assert elector.ask() is None
-        assert not elector.answers
+        elector.responds = True
+        assert elector.poll() is None
+        assert not elector.responds
         elector.close()
 
 
@@ -328,7 +328,7 @@ def test_a_refusal_is_read_whatever_it_is() -> None:
     with raw_server(answered(b"[1]", status="500 Oh")) as server:
         client = ticker.Client(f"127.0.0.1:{server.port}")
         with pytest.raises(ticker.RefusedError, match=r"500: \[1\]"):
-            client.ask("GET", "/")
+            client.request("GET", "/")
         client.close()
 
 
@@ -367,13 +367,13 @@ def test_it_lives_while_its_loop_turns(
     server.ticker = running.ticker  # type: ignore[attr-defined]
     client = ticker.Client(serving(server))
     # It waits in the gap, which is as long as it is.
-    assert client.ask("GET", "/livez") == {"live": True}
+    assert client.request("GET", "/livez") == {"live": True}
     running.ticker._gap = 0.0
     monkeypatch.setattr(ticker, "TURN_SECONDS", 0.5)
 
     def hangs() -> bool:
         try:
-            return not client.ask("GET", "/livez")
+            return not client.request("GET", "/livez")
         except ticker.RefusedError as error:
             return bool(error.status == 503)
 

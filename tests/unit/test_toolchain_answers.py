@@ -81,7 +81,7 @@ WHOLE = installer('mkdir -p "$root/bin"', 'echo cli > "$root/bin/pulumi"')
 def test_an_installer_that_breaks_off_is_not_run(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ToolchainError, match="cannot be read"):
+    with pytest.raises(ToolchainError, match="cannot be downloaded"):
         ensure_cli(checkout, monkeypatch, answered(WHOLE, length=len(WHOLE) + 1))
     assert not (checkout.private / "pulumi").exists()
 
@@ -123,7 +123,7 @@ def test_a_node_image_whose_build_ends_early_is_none(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setattr(image, "context_hash", lambda *_: "0")
     monkeypatch.setattr(image, "_write_context", lambda *_: None)
-    with pytest.raises(image.BuildError, match="ends before the build does"):
+    with pytest.raises(image.BuildError, match="ended before the build was complete"):
         image.ensure(client, {}, lambda _: None)
 
 
@@ -177,10 +177,10 @@ def test_a_cluster_that_hangs_is_not_waited_for(
         "inputs": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}},
     }
     created.delete(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)}, resource, None)
-    assert "the cluster does not answer" in capsys.readouterr().err
+    assert "the cluster does not respond" in capsys.readouterr().err
 
 
-def test_the_projects_own_cluster_answers_whatever_context_is_named(
+def test_the_projects_own_cluster_responds_whatever_context_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = b'{"major": "1", "minor": "34", "gitVersion": "v1.34.4", "gitCommit": "", '
@@ -191,5 +191,5 @@ def test_the_projects_own_cluster_answers_whatever_context_is_named(
     with raw_server(answered(version, "Content-Type: application/json")) as server:
         kubeconfig = _kubeconfig(tmp_path, server.url)
         cli = PulumiCli(Checkout(tmp_path), {"KUBECONFIG": str(kubeconfig)})
-        assert runner.cluster_answers(cli)
-    assert not runner.cluster_answers(cli)
+        assert runner.cluster_responds(cli)
+    assert not runner.cluster_responds(cli)

@@ -74,7 +74,7 @@ def test_a_file_that_a_patch_is_not_for_ends_the_build(
     (module / "pkg").mkdir(parents=True)
     (module / "pkg" / "a.go").write_text(text)
     patched = dataclasses.replace(tool, module="example.test/m", patches=(PATCH,))
-    with pytest.raises(ToolchainError, match="look whether the pinned version still needs it"):
+    with pytest.raises(ToolchainError, match="check whether the pinned version still needs it"):
         builds._patch(patched, module, tool.folder)
 
 

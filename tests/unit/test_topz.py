@@ -59,7 +59,7 @@ def proc(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_processes_are_read_and_what_ended_meanwhile_is_left_out(
     topz: Any, proc: pathlib.Path
 ) -> None:
-    found = {p.pid: p for p in topz.look(proc).values()}
+    found = {p.pid: p for p in topz.sample(proc).values()}
     assert set(found) == {1, 7}
     odd = found[7]
     assert (odd.name, odd.command) == ("odd ) name (", "python3 app.py <b>")
@@ -70,15 +70,15 @@ def test_processes_are_read_and_what_ended_meanwhile_is_left_out(
 
 
 def test_the_busiest_comes_first(topz: Any, proc: pathlib.Path) -> None:
-    before = topz.look(proc)
+    before = topz.sample(proc)
     process(proc, 1, "pause", "/pause", ticks=150)
-    first, second = topz._busiest(before, topz.look(proc), 1.0)
+    first, second = topz._busiest(before, topz.sample(proc), 1.0)
     assert (first.pid, first.cpu_percent) == (1, 50 * 100 / os.sysconf("SC_CLK_TCK"))
     assert second.cpu_percent == 0
 
 
 def test_the_page_shows_commands_as_text(topz: Any, proc: pathlib.Path) -> None:
-    page = topz.page(topz.look(proc).values())
+    page = topz.page(topz.sample(proc).values())
     assert "python3 app.py &lt;b&gt;" in page
     assert "<b>" not in page
 
@@ -113,13 +113,13 @@ def test_people_and_machines_are_answered(served: str) -> None:
 def test_many_who_ask_at_once_share_one_answer(
     served: str, topz: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, looks = topz.look, []
+    look, looks = topz.sample, []
 
     def counted(folder: pathlib.Path) -> Any:
         looks.append(folder)
         return look(folder)
 
-    monkeypatch.setattr(topz, "look", counted)
+    monkeypatch.setattr(topz, "sample", counted)
     threads = [
         threading.Thread(target=lambda: requests.get(f"{served}/topz.json", timeout=20))
         for _ in range(12)

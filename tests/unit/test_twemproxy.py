@@ -365,7 +365,7 @@ def test_two_on_one_port_are_refused_and_on_two_are_not() -> None:
     ("change", "expected"),
     [
         ({"shards": ()}, "must not be empty"),
-        ({"shards": ("a", "a")}, "'a' stands twice"),
+        ({"shards": ("a", "a")}, "'a' is listed twice"),
         ({"hash": "sha1"}, "must be one of"),
         ({"hash_tag": "{"}, "two printable characters"),
         ({"hash_tag": '""'}, "two printable characters"),

@@ -194,15 +194,15 @@ def test_the_steps_of_the_signup_have_their_effect_once_for_each_key() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "why"),
     [
-        ("messages", {"to": [], "from": "+1", "body": "x"}, "each a text"),
-        ("messages", {"to": "+49", "from": "+1"}, "each a text"),
+        ("messages", {"to": [], "from": "+1", "body": "x"}, "each a string"),
+        ("messages", {"to": "+49", "from": "+1"}, "each a string"),
         ("messages", [], "a JSON object"),
         ("behave", [], "a JSON object"),
-        ("behave", {"down": "x"}, "down is a number"),
-        ("behave", {"down": float("nan")}, "down is a number"),
-        ("behave", {"down": 10**400}, "down is a number"),
-        ("behave", {"lose": []}, "lose is a whole number"),
-        ("behave", {"down": 60, "to": []}, "to is a number"),
+        ("behave", {"down": "x"}, "down must be a number"),
+        ("behave", {"down": float("nan")}, "down must be a number"),
+        ("behave", {"down": 10**400}, "down must be a number"),
+        ("behave", {"lose": []}, "lose must be an integer"),
+        ("behave", {"down": 60, "to": []}, "to must be a number"),
     ],
 )
 def test_the_gateway_says_what_is_wrong_with_a_request(

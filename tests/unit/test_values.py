@@ -18,7 +18,7 @@ from dds_patterns.values.topology import Topology
     ("changes", "message"),
     [
         ({"shards": ()}, "must not be empty"),
-        ({"shards": ("a", "a")}, "'a' stands twice"),
+        ({"shards": ("a", "a")}, "'a' is listed twice"),
         ({"shards": ("a b",)}, "letters, digits and"),
         ({"hash": "sha1"}, "one of "),
         ({"hash_tag": "{"}, "two printable characters"),

@@ -470,7 +470,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ports": [HTTP, {"name": "http", "port": 81}]}, "stands twice"),
+        ({"ports": [HTTP, {"name": "http", "port": 81}]}, "is listed twice"),
         (
             {"ports": [HTTP, {"name": "b", "port": 8081, "service_port": 8080}]},
             "must differ: http and b would be one port of the Service",
@@ -482,7 +482,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
         ({"ports": [HTTP, {"name": "b", "port": 8080, "service_port": 81}]}, "must be free"),
         ({"ports": [HTTP], "expose": ["htp"]}, "expose is 'htp'; did you mean http"),
         ({"clients": [{}]}, "needs ports"),
-        ({"writable": ["/data", "/data"]}, "stands twice"),
+        ({"writable": ["/data", "/data"]}, "is listed twice"),
         ({"writable": ["/a"], "files": {"/a/b": "x"}}, "another folder"),
         ({"files": {"/a/b": "x"}, "secret_files": {"/a/c": "x"}}, "another folder"),
         (
@@ -501,7 +501,7 @@ def test_a_task_ends_and_is_waited_for_a_little_longer_than_it_may_take() -> Non
             {"hosting": {"resources": {"requests": {"cpu": "none"}}}},
             "requests.cpu is 'none'; must be a number",
         ),
-        ({"companions": [companion(), companion()]}, "stands twice"),
+        ({"companions": [companion(), companion()]}, "is listed twice"),
         (
             {
                 "hosting": {"pod_labels": {"x": "y"}},

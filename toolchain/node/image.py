@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 BASE = "debian:bookworm-slim"
 REPOSITORY = "dds/node"
 
-# Tool -> its programs in the image's PATH, and those that run as pods in images of their own.
+# Tool -> its programs on the image's PATH; below, programs that run as pods from their own images.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "etcd": ("etcd", "etcdctl"),
     "kubernetes": (
@@ -56,10 +56,10 @@ def _programs(tools: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
 
 
 def context_hash(tools: Mapping[str, Path], base_id: str) -> str:
-    """The hash of everything that decides what is in the image.
+    """The hash of all inputs of the image.
 
-    Programs count by their folder's name, which carries the hash of their pins, their size and their
-    time: reading 700 MB on every run would take seconds.
+    Programs are identified by their folder's name, which has the hash of their pins, their size and
+    mtime: reading 700 MB in every run would take seconds.
     """
     digest = hashlib.sha256(base_id.encode())
     for name, path in _programs(tools):
@@ -89,7 +89,7 @@ def _write_context(target: tarfile.TarFile, tools: Mapping[str, Path]) -> None:
 
 
 def _add(target: tarfile.TarFile, name: str, path: Path, mode: int) -> None:
-    # Without times and owners the daemon's layer cache sees only a change of content.
+    # Without mtime and owner, the layer cache depends only on the content.
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = path.stat().st_size, mode
     with path.open("rb") as file:
@@ -99,10 +99,10 @@ def _add(target: tarfile.TarFile, name: str, path: Path, mode: int) -> None:
 def ensure(
     client: docker.DockerClient, tools: Mapping[str, Path], say: Callable[[str], None]
 ) -> str:
-    """The tag of the node image, built if the daemon does not have it.
+    """The tag of the node image, which is built if the daemon does not have it.
 
-    `tools`: the folder of the programs of each tool of PROGRAMS and POD_PROGRAMS. `say` gets one line per
-    step. The base image must be there. Raises BuildError.
+    `tools`: the folder of the programs of each tool of PROGRAMS and POD_PROGRAMS. `say` is called with
+    one line per step. The base image must exist. Raises BuildError.
     """
     import docker.errors
 
@@ -119,7 +119,9 @@ def ensure(
     try:
         client.images.get(tag)
     except docker.errors.ImageNotFound:
-        raise BuildError("node image: the daemon's answer ends before the build does") from None
+        raise BuildError(
+            "node image: the daemon's output ended before the build was complete"
+        ) from None
     return tag
 
 

@@ -1,7 +1,7 @@
-"""What every plugin's executable runs: `python launch.py <module> <the engine's arguments>`.
+"""The executable of every plugin: `python launch.py <module> <the engine's arguments>`.
 
-Puts the checkout on the module path, ends the plugin when the engine is gone (a killed engine
-leaves nothing that still works on the cluster), and runs the module.
+Adds the checkout to the module path, exits when the engine has exited (so that nothing works on the
+cluster after a killed engine), and runs the module.
 """
 
 import os
@@ -23,9 +23,9 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Run the module that the first argument names."""
+    """Run the module in the first argument."""
     module = sys.argv[1]
-    # A dynamic provider is unpickled here: what it refers to is found from the program's folder.
+    # Dynamic providers are unpickled here, with imports from the program's folder.
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
     if module == "pulumi.dynamic":
         sys.path.insert(0, str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""The composition ``ambassadors``, as it is, in a namespace of another name."""
+"""The composition ``ambassadors``, unchanged, in another namespace."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from stacks import ambassadors
 from stacks.settings import Settings
 from tests.live.support.cluster import ROOT
 
-# The composition builds what lies in `images` beside the program.
+# The composition builds the images of the folder `images` beside the program.
 if not Path("images").exists():
     Path("images").symlink_to(ROOT / "images")
 

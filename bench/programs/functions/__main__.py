@@ -53,19 +53,19 @@ plain = Application(
         "files": {f"/opt/plain/{SOURCE}": Path(SOURCE).read_text()},
         "writable": [TEMPORARY],
         "ports": [{"name": "http", "port": 8080}],
-        # As for the function.
+        # As the function has it.
         "readiness": {"period_seconds": 3},
         "hosting": AS_FUNCTION,
     },
     options,
 )  # fmt: skip
-# What a pod needs at the least until it is ready.
+# The least time until a pod is ready.
 Application(
     "bare",
     {
         "image": image,
         "command": ["python3", "-m", "http.server", "8080"],
-        # It ends by nothing else.
+        # It does not handle SIGTERM.
         "termination_grace_period_seconds": 1,
         "ports": [{"name": "http", "port": 8080}],
         "readiness": {"period_seconds": 3},

@@ -1,4 +1,4 @@
-"""What is measured: the same code, whatever runs it."""
+"""The handler that is measured: the same code in every runtime."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A function that costs time on a processor."""
+"""A function that consumes CPU time."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""One Redis, and a client that reaches it directly, through a TCP relay, and by its ambassador."""
+"""One Redis, and a client of it: direct, through a TCP relay, and through the ambassador."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap

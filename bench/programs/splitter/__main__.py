@@ -16,7 +16,7 @@ experiment = page("experiment", images["nginx"], options)
 
 
 def splitter(number: int, percent: float) -> Companion:
-    """One of two, of the same experiment."""
+    """One of the two splitters of the same experiment."""
     return RequestSplitter(
         f"split-{percent:g}",
         {

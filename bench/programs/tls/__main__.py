@@ -1,4 +1,4 @@
-"""Two servers, each to be reached in plain and through its TLS sidecar, and a load generator."""
+"""Two servers, each reached over plain HTTP and through its TLS sidecar; a load generator."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMap
@@ -19,7 +19,7 @@ from tests.live.programs.common import in_namespace
 PLAIN_PORT = 8080
 RELAY_PORT = 8081
 FILE = "/etc/nginx-page/nginx.conf"
-# The composition's server, but for where it listens.
+# The composition's server, but listening on all addresses.
 EVERYWHERE = (
     "import sys; sys.path.insert(0, '/opt/examples'); "
     "import legacy; legacy.LOOPBACK = ''; legacy.main()"
@@ -60,7 +60,7 @@ relay_config = ConfigMap(
 
 
 def relay(name: str) -> Companion:
-    """The way through the sidecar without TLS: an nginx that passes requests on."""
+    """The sidecar without TLS: an nginx that proxies requests."""
     return Companion(
         name=name,
         containers=(

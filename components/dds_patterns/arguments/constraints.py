@@ -136,7 +136,7 @@ def _repeated(items: Sequence[Any]) -> list[Any]:
 DISTINCT = Constraint(
     "without repetition",
     lambda items: not _repeated(items),
-    wanted=lambda items: f"must be unique, {_repeated(items)[0]!r} stands twice",
+    wanted=lambda items: f"must be unique, {_repeated(items)[0]!r} is listed twice",
 )
 """For a list."""
 

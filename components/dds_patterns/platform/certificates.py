@@ -142,7 +142,7 @@ class Authority(Resource, name="Authority"):
     ) -> None:
         """Register the authority.
 
-        :raises InputError: an argument that cannot be right, an unknown argument
+        :raises InputError: an invalid argument, an unknown argument
         """
         where = f'Authority "{name}"'
         check_resource_name(where, name)
@@ -254,7 +254,7 @@ class Certificate(Resource, name="Certificate"):
     ) -> None:
         """Register the certificate.
 
-        :raises InputError: an argument that cannot be right, an unknown argument
+        :raises InputError: an invalid argument, an unknown argument
         """
         where = f'Certificate "{name}"'
         check_resource_name(where, name)

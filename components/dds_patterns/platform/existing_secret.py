@@ -38,7 +38,7 @@ class ExistingSecret(pulumi.ComponentResource):
         """Read the Secret.
 
         :param name: of the resource
-        :raises InputError: an argument that cannot be right
+        :raises InputError: an invalid argument
         """
         self._where = f'ExistingSecret "{name}"'
         check_resource_name(self._where, name)

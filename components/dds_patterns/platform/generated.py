@@ -110,7 +110,7 @@ class Password(Resource, name="Password"):
     ) -> None:
         """Register the password.
 
-        :raises InputError: an argument that cannot be right
+        :raises InputError: an invalid argument
         """
         where = f'Password "{name}"'
         check_resource_name(where, name)

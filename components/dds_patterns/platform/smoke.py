@@ -111,7 +111,7 @@ class SmokeTest(pulumi.ComponentResource):
         """Register the check. Give what it checks as ``depends_on``, unless ``covers`` does.
 
         :param name: name of the check, a DNS label of at most 48 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'SmokeTest "{name}"'
         check_name(where, name, reserve=JOB_RESERVE)

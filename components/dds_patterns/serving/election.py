@@ -109,7 +109,7 @@ class Election(pulumi.ComponentResource):
         """Register the election.
 
         :param name: a DNS label of at most 50 characters; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'Election "{name}"'
         args = _checked(where, name, args)

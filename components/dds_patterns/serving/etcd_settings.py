@@ -187,7 +187,7 @@ class EtcdClusterArgs(TypedDict):
 def complete(where: str, name: str, args: EtcdClusterArgs) -> EtcdClusterArgs:
     """The arguments of a cluster, checked and completed with defaults.
 
-    :raises InputError: an argument that cannot be right
+    :raises InputError: an invalid argument
     """
     check_name(where, name, service=True)
     args = resolved(where, EtcdClusterArgs, args)

@@ -181,7 +181,7 @@ class EventBus(pulumi.ComponentResource):
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
             as replicas' do (-0, -r1)
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'EventBus "{name}"'
         args = _checked(where, args)

@@ -50,7 +50,7 @@ class Function(FunctionComponent):
         """Register the function.
 
         :param name: a DNS label of at most 54 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'Function "{name}"'
         check_name(where, name, reserve=AUTONAME, service=True)

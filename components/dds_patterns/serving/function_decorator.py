@@ -70,7 +70,7 @@ class FunctionDecorator(FunctionComponent):
         """Register the decorator.
 
         :param name: a DNS label of at most 54 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'FunctionDecorator "{name}"'
         check_name(where, name, reserve=AUTONAME, service=True)

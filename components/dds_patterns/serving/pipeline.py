@@ -75,7 +75,7 @@ class Pipeline(Delivering):
         """Register the pipeline.
 
         :param name: a DNS label of at most 54 characters, unique for its bus
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'Pipeline "{name}"'
         check_name(where, name, reserve=AUTONAME, service=True)

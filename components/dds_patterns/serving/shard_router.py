@@ -53,7 +53,7 @@ class ShardRouter(pulumi.ComponentResource):
         """Register the router.
 
         :param name: a DNS label of at most 54 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'ShardRouter "{name}"'
         given, args = args, resolved(where, ShardRouterArgs, args)

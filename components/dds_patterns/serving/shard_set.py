@@ -97,7 +97,7 @@ class ShardSet(pulumi.ComponentResource):
 
         :param name: a DNS label of at most 52 characters, or 49 with replicas, unique in its
             namespace, that does not end as replicas' do (-0, -r1)
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         args = _checked(f'ShardSet "{name}"', name, args)
         shards, replicas, hosting = args["shards"], args["replicas"], args["hosting"]

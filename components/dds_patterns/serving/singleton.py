@@ -48,7 +48,7 @@ class Singleton(Served, pulumi.ComponentResource):
 
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
             as replicas' do (-0, -r1)
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         self._where = f'Singleton "{name}"'
         workload = _workload(self._where, args)

@@ -164,7 +164,7 @@ class Subscriber(Delivering):
         """Register the subscriber.
 
         :param name: a DNS label of at most 54 characters, unique for its bus
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'Subscriber "{name}"'
         check_name(where, name, reserve=AUTONAME, service=True)

@@ -201,7 +201,7 @@ class ConfigSync(Scraped, pulumi.ComponentResource):
         """Register the configuration.
 
         :param name: a DNS label of at most 50 characters, the first a letter; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         self._where = f'ConfigSync "{name}"'
         args = _checked(self._where, name, args)

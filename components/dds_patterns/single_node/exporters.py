@@ -119,7 +119,7 @@ class RedisExporter(_Exporter, pulumi.ComponentResource):
         """Register the exporter.
 
         :param name: a DNS label of at most 50 characters, the first a letter; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'RedisExporter "{name}"'
         check_name(where, name, reserve=RESERVE, service=True)
@@ -174,7 +174,7 @@ class MetricsExporter(_Exporter, pulumi.ComponentResource):
         """Register the exporter.
 
         :param name: a DNS label of at most 50 characters, the first a letter; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'MetricsExporter "{name}"'
         check_name(where, name, reserve=RESERVE, service=True)

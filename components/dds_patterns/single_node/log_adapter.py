@@ -165,7 +165,7 @@ class LogAdapter(Scraped, pulumi.ComponentResource):
         """Register the adapter.
 
         :param name: a DNS label of at most 50 characters, the first a letter; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'LogAdapter "{name}"'
         args = _checked(where, name, args)

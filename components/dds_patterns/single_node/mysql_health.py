@@ -194,7 +194,7 @@ class MySqlHealth(Scraped, pulumi.ComponentResource):
         """Register the monitor.
 
         :param name: a DNS label of at most 50 characters, the first a letter; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'MySqlHealth "{name}"'
         args = _checked(where, name, args)

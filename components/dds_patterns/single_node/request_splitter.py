@@ -41,7 +41,7 @@ class RequestSplitter(pulumi.ComponentResource):
         """Register the configuration.
 
         :param name: a DNS label of at most 50 characters; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'RequestSplitter "{name}"'
         args = checked(where, name, args)

@@ -117,7 +117,7 @@ class ServiceBroker(pulumi.ComponentResource):
         """Register the configuration.
 
         :param name: a DNS label of at most 50 characters; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'ServiceBroker "{name}"'
         args = _checked(where, name, args)

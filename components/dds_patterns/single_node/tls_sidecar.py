@@ -44,7 +44,7 @@ class TlsSidecar(pulumi.ComponentResource):
 
         :param name: a DNS label of at most 56 characters, unique in its namespace; names the
             container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'TlsSidecar "{name}"'
         args = checked(where, name, args)

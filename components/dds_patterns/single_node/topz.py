@@ -54,7 +54,7 @@ class Topz(pulumi.ComponentResource):
         """Make the companion.
 
         :param name: a DNS label; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'Topz "{name}"'
         args = _checked(where, name, args)

@@ -41,7 +41,7 @@ class TwemproxyAmbassador(pulumi.ComponentResource):
         """Register the configuration.
 
         :param name: a DNS label of at most 56 characters; names the container
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         where = f'TwemproxyAmbassador "{name}"'
         check_name(where, name, reserve=7)

@@ -63,7 +63,7 @@ class NetworkArgs(TypedDict):
 def cluster_network() -> NetworkArgs:
     """The cluster's network in the stack's configuration.
 
-    :raises InputError: a key or value of ``dds:network`` that cannot be right
+    :raises InputError: an invalid key or value of ``dds:network``
     """
     return resolved(
         "dds:network", NetworkArgs, pulumi.Config("dds").get_object("network", default={})

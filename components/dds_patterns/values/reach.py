@@ -112,7 +112,7 @@ class Reach:
         plain = [endpoint for endpoint in self.endpoints if isinstance(endpoint, str)]
         for position, endpoint in enumerate(plain):
             if endpoint in plain[:position]:
-                raise InputError(where, "endpoints", endpoint, "must be unique, it stands twice")
+                raise InputError(where, "endpoints", endpoint, "must be unique")
         if self.path and not self.path.startswith("/") and self.app_protocol in _DEFAULT_PORTS:
             raise InputError(where, "path", self.path, "must begin with a slash, as in /events")
         if self.topology is not None and len(self.topology.shards) != len(self.endpoints):

@@ -51,7 +51,7 @@ class Application(Served, pulumi.ComponentResource):
         """Register the application.
 
         :param name: a DNS label of at most 54 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         args, plan = _plan(name, args, f'Application "{name}"')
         autoscaled = args["autoscaled"]

@@ -42,7 +42,7 @@ class ScheduledTask(pulumi.ComponentResource):
         """Register the task.
 
         :param name: a DNS label of at most 39 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         args, plan = _plan(name, args, f'ScheduledTask "{name}"')
         super().__init__(

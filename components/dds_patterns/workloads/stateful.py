@@ -79,7 +79,7 @@ class StatefulApplication(Served, pulumi.ComponentResource):
         :param name: a DNS label of at most 52 characters, unique in its namespace, that does not end
             as replicas' do (-0, -r1)
         :param rank: which of several it is, for a component that consists of them
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         args, plan = _plan(name, args, f'StatefulApplication "{name}"', rank)
         hosting = args["hosting"]

@@ -37,7 +37,7 @@ class Task(pulumi.ComponentResource):
         """Register the task.
 
         :param name: a DNS label of at most 48 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         plan = _plan(name, args, f'Task "{name}"')
         super().__init__("dds:index:Task", name, {"image": plan.args["image"]}, opts)

@@ -34,7 +34,7 @@ class TaskTemplate(pulumi.ComponentResource):
         """Register the template.
 
         :param name: a DNS label of at most 48 characters
-        :raises InputError: an argument that cannot be right, before anything is registered
+        :raises InputError: an invalid argument, before anything is registered
         """
         plan = _plan(name, args, f'TaskTemplate "{name}"')
         super().__init__("dds:index:TaskTemplate", name, {"image": plan.args["image"]}, opts)

@@ -1,1 +1,1 @@
-"""Programs that run beside an application, and what they share."""
+"""Programs that run beside an application, and their common modules."""

@@ -1,8 +1,8 @@
 """Counts the requests of a splitter's arms, from the lines that nginx sends as datagrams.
 
 `arms <http address> <http port> <syslog port>`: takes syslog datagrams on 127.0.0.1, each with
-``arm=... how=... status=... seconds=...``, and answers /metrics. nginx never waits for it: what it
-cannot take is lost, and the requests are served all the same.
+``arm=... how=... status=... seconds=...``, and serves /metrics. nginx never waits for it: datagrams
+that it cannot receive are lost, and the requests are served all the same.
 """
 
 import re
@@ -14,19 +14,19 @@ from collections import Counter
 from companions import web, worker
 from companions.metrics import CONTENT_TYPE, Family, Histogram, Sample, exposition
 
-# Seconds; from what a cache answers to what nobody waits for.
+# Seconds; from the latency of a cache to a usual timeout.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LINE = re.compile(
     rb"arm=(?P<arm>[a-z]{1,32}) how=(?P<how>[a-z]{1,32}) "
     rb"status=(?P<status>[0-9]{3}) seconds=(?P<seconds>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?![0-9.])"
 )
 LONGEST = 2048
-# What the kernel keeps while this program is busy, in bytes; it may give less.
+# Bytes of the receive buffer; the kernel may give less.
 BACKLOG = 4 << 20
 
 
 class Arms:
-    """What was seen of each arm."""
+    """Counters and latencies of each arm."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Arms:
         self._unread = 0
 
     def take(self, datagram: bytes) -> None:
-        """Count one line; one that is none is counted as such."""
+        """Count one line; a datagram that is not one is counted as unreadable."""
         found = LINE.search(datagram)
         with self._lock:
             if found is None:
@@ -48,7 +48,7 @@ class Arms:
             self._seconds[arm].observe(float(seconds))
 
     def families(self) -> list[Family]:
-        """For a scrape."""
+        """The metrics for a scrape."""
         with self._lock:
             return [
                 Family(
@@ -63,7 +63,7 @@ class Arms:
                 Family(
                     "splitter_request_seconds",
                     "histogram",
-                    "From the first byte of a request to the last of its answer.",
+                    "From the first byte of a request to the last of its response.",
                     [
                         sample
                         for arm, histogram in sorted(self._seconds.items())
@@ -73,14 +73,14 @@ class Arms:
                 Family(
                     "splitter_unreadable_lines_total",
                     "counter",
-                    "Datagrams that were no line of the splitter.",
+                    "Datagrams that are not a line of the splitter.",
                     [Sample(self._unread)],
                 ),
             ]
 
 
 def listen(port: int, arms: Arms) -> None:
-    """Take datagrams for ever, in a thread without which the program ends."""
+    """Receive datagrams in a thread; if it fails, the program exits."""
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BACKLOG)
     receiver.bind(("127.0.0.1", port))
@@ -93,7 +93,7 @@ def listen(port: int, arms: Arms) -> None:
 
 
 def main() -> None:
-    """Count and answer until SIGTERM."""
+    """Serve until SIGTERM."""
     address, port, syslog = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     arms = Arms()
     listen(syslog, arms)

@@ -29,7 +29,7 @@ class Family:
 
 
 def exposition(families: Iterable[Family]) -> str:
-    """What is scraped."""
+    """The families in Prometheus' text format."""
     lines = []
     for family in families:
         lines.append(f"# HELP {family.name} {_escaped(family.help)}")
@@ -43,7 +43,7 @@ def exposition(families: Iterable[Family]) -> str:
 
 @dataclasses.dataclass
 class Histogram:
-    """How often a value was at most each bound."""
+    """Counts of values by bucket."""
 
     bounds: Sequence[float]
     counts: list[int] = dataclasses.field(default_factory=list)
@@ -59,7 +59,7 @@ class Histogram:
         self.total += value
 
     def samples(self, labels: Mapping[str, str]) -> list[Sample]:
-        """Its part of a family."""
+        """Its samples in a family."""
         found, sum_so_far = [], 0
         for bound, count in zip([*self.bounds, math.inf], self.counts, strict=True):
             sum_so_far += count

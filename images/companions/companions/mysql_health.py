@@ -1,16 +1,16 @@
-"""Health of a MySQL or MariaDB as answers to named queries.
+"""Health of a MySQL or MariaDB server from the results of named queries.
 
-Each query runs in the background, on a connection of its own, again and again; pages, probes and
-scrapes show what was found last and how old it is. So a slow database makes nothing slow here, and
-what has not been found for too long counts as unhealthy.
+Each query runs periodically in the background, on its own connection; pages, probes and scrapes
+show the last result and its age. So a slow database slows nothing down here, and a result that is
+too old counts as unhealthy.
 
 GET /ready     200 while every required query is healthy, else 503 with the reasons
-GET /live      200 as long as this program answers; says nothing of the database
-GET /          for people
-GET /health    for machines, as JSON
-GET /metrics   for Prometheus
+GET /live      200 as long as this program runs, independent of the database
+GET /          an HTML page
+GET /health    JSON
+GET /metrics   metrics for Prometheus
 
-The one argument is a JSON file, see ``Settings``.
+The only argument is a JSON file, see ``Settings``.
 """
 
 import dataclasses
@@ -27,33 +27,32 @@ from typing import Any, Protocol
 from companions import web, worker
 from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
 
-# How the server is told to give up a query by itself; the client's deadline alone would leave it
-# running there.
+# The server's own query timeout; the client's deadline alone would leave the query running there.
 LIMITS = {
     "mariadb": lambda seconds: f"SET SESSION max_statement_time={seconds:g}",
     "mysql": lambda seconds: f"SET SESSION max_execution_time={int(seconds * 1000)}",
 }
 LONGEST_REASON = 500
-# All the digits that a number has, and not 1.23457e+06.
+# All digits of a number, and not 1.23457e+06.
 _shown = "{:.15g}".format
 
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """One question to the database, and which answer is healthy."""
+    """One query, and which result is healthy."""
 
     name: str
     sql: str
     column: str | None = None
-    """Column of the first row that holds the value; the first one without."""
+    """Column of the first row with the value. Defaults to the first column."""
     at_most: float | None = None
     at_least: float | None = None
     at_most_ms: float | None = None
-    """Longest time to answer."""
+    """Maximum duration in milliseconds."""
     required: bool = True
     """Whether readiness depends on it."""
     empty_is_healthy: bool = False
-    """What an answer without rows means."""
+    """Whether a result without rows is healthy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Settings:
 
     @classmethod
     def read(cls, file: str) -> "Settings":
-        """Read it; an unknown key is an error."""
+        """Read the file; an unknown key is an error."""
         given = json.loads(pathlib.Path(file).read_text())
         given["queries"] = tuple(Query(**query) for query in given["queries"])
         return cls(**given)
@@ -81,7 +80,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What one run of a query came to."""
+    """The result of one run of a query."""
 
     at: float
     """On the monotonic clock, at the end of the run."""
@@ -92,17 +91,17 @@ class Found:
 
 
 class Connection(Protocol):
-    """As much of a database connection as is used."""
+    """The methods of a database connection that are used."""
 
     def first_row(self, sql: str) -> Mapping[str, Any] | None:
-        """The first row of the answer by column, if there is one."""
+        """The first row of the result by column, if there is one."""
 
     def close(self) -> None:
-        """Give it up."""
+        """Close it."""
 
 
 class PyMySql:
-    """A connection by PyMySQL, with a deadline on everything."""
+    """A connection with PyMySQL; every operation has a deadline."""
 
     def __init__(self, settings: Settings) -> None:
         import pymysql  # noqa: PLC0415 (only where there is a database)
@@ -112,7 +111,7 @@ class PyMySql:
             host=settings.host,
             port=settings.port,
             user=settings.user,
-            # Read anew each time: the Secret may have been changed.
+            # Read each time: the Secret may have changed.
             password=pathlib.Path(settings.password_file).read_text().rstrip("\n"),
             database=settings.database,
             connect_timeout=max(1, round(settings.deadline_seconds)),
@@ -124,34 +123,34 @@ class PyMySql:
         )
 
     def first_row(self, sql: str) -> Mapping[str, Any] | None:
-        """The first row of the answer."""
+        """The first row of the result."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql)
             row: Mapping[str, Any] | None = cursor.fetchone()
             return row
 
     def close(self) -> None:
-        """Close without asking the server."""
-        self._connection._force_close()  # noqa: SLF001 (close() would send a farewell)
+        """Close without the server."""
+        self._connection._force_close()  # noqa: SLF001 (close() would send COM_QUIT)
 
 
 def judged(query: Query, row: Mapping[str, Any] | None, seconds: float) -> tuple[float | None, str]:
-    """The value in the answer, and what is wrong with it; empty if nothing is."""
+    """The value of the result, and the reason why it is unhealthy; empty if it is healthy."""
     if query.at_most_ms is not None and seconds * 1000 > query.at_most_ms:
         return (
             None,
-            f"answered after {seconds * 1000:.0f} ms, allowed are {_shown(query.at_most_ms)}",
+            f"took {seconds * 1000:.0f} ms, the maximum is {_shown(query.at_most_ms)}",
         )
     if row is None:
-        return None, "" if query.empty_is_healthy else "the answer has no rows"
+        return None, "" if query.empty_is_healthy else "the result has no rows"
     column = next(iter(row)) if query.column is None else query.column
     if column not in row:
-        return None, f"the answer has no column {column}"
+        return None, f"the result has no column {column}"
     if query.at_most is None and query.at_least is None:
         return _number(row[column]), ""
     value = _number(row[column])
     if value is None:
-        return None, f"{column} is {row[column]!r}, which is no number"
+        return None, f"{column} is {row[column]!r}, not a number"
     if query.at_most is not None and value > query.at_most:
         return value, f"{_shown(value)} is above {_shown(query.at_most)}"
     if query.at_least is not None and value < query.at_least:
@@ -160,7 +159,7 @@ def judged(query: Query, row: Mapping[str, Any] | None, seconds: float) -> tuple
 
 
 def _number(value: Any) -> float | None:
-    """The value as a finite number; one that is not finite would lie within any bound."""
+    """The value as a finite number: NaN would be within any bound."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -169,7 +168,7 @@ def _number(value: Any) -> float | None:
 
 
 class Watch:
-    """One query and what was found of it."""
+    """Runs one query and keeps its last result."""
 
     def __init__(self, query: Query, settings: Settings, connect: Any = PyMySql) -> None:
         self.query = query
@@ -184,14 +183,14 @@ class Watch:
         self.runs = {"healthy": 0, "unhealthy": 0}
 
     def loop(self) -> None:
-        """Ask for ever, once an interval."""
+        """Run the query once an interval, for ever."""
         while True:
             began = time.monotonic()
             self.run_once()
             time.sleep(max(0.05, self._settings.interval_seconds - (time.monotonic() - began)))
 
     def run_once(self) -> None:
-        """Ask once."""
+        """Run the query once."""
         began = time.monotonic()
         with self._lock:
             self._running_since = began
@@ -219,8 +218,8 @@ class Watch:
     def _row(self, began: float) -> tuple[Mapping[str, Any] | None, float]:
         """The first row, and how long the query took.
 
-        A kept connection may be one that the server has closed, which says nothing of the database:
-        an error on it is asked once more on a new one, unless the deadline has gone by with it.
+        The server may have closed an idle connection, although the database is healthy: a query
+        that fails on it is retried once on a new one, unless the deadline has passed.
         """
         if self._connection is not None:
             try:
@@ -238,24 +237,24 @@ class Watch:
         if connection is not None:
             try:
                 connection.close()
-            except Exception as error:  # noqa: BLE001 (it is given up either way)
+            except Exception as error:  # noqa: BLE001 (it is dropped in any case)
                 print(f"{self.query.name}: closing: {error}", flush=True)
 
     def state(self) -> dict[str, Any]:
-        """How it stands now; what is too old is not healthy, whatever it was."""
+        """The current state; a result that is too old is not healthy."""
         now = time.monotonic()
         with self._lock:
             found, running, since = self._found, self._running_since, self._since
         interval, deadline = self._settings.interval_seconds, self._settings.deadline_seconds
         healthy, reason = (
-            (False, "not asked yet") if found is None else (found.healthy, found.reason)
+            (False, "has not run yet") if found is None else (found.healthy, found.reason)
         )
         if running is not None and now - running > deadline:
             healthy = False
-            reason = f"has not answered for {now - running:.1f} s"
+            reason = f"has been running for {now - running:.1f} s"
         elif found is not None and now - found.at > interval + 2 * deadline:
             healthy = False
-            reason = f"the last answer is {now - found.at:.1f} s old"
+            reason = f"the last result is {now - found.at:.1f} s old"
         return {
             "query": self.query.name,
             "healthy": healthy,
@@ -277,12 +276,12 @@ class Health:
         self.watches = [Watch(query, settings, connect) for query in settings.queries]
 
     def start(self) -> None:
-        """Ask in the background from now on."""
+        """Start to run the queries in the background."""
         for watch in self.watches:
             worker.start(watch.loop, watch.query.name)
 
     def report(self) -> dict[str, Any]:
-        """How everything stands."""
+        """The state of all queries."""
         states = [watch.state() for watch in self.watches]
         return {
             "ready": all(state["healthy"] for state in states if state["required"]),
@@ -291,7 +290,7 @@ class Health:
         }
 
     def ready(self, _: web.Request) -> web.Answer:
-        """For the kubelet; the reasons end up in the pod's events."""
+        """For the kubelet, which puts the reasons into the pod's events."""
         report = self.report()
         reasons = [
             f"{state['query']}: {state['reason']}"
@@ -303,11 +302,11 @@ class Health:
         return web.Answer("ready\n")
 
     def health(self, _: web.Request) -> web.Answer:
-        """For machines: 200 whatever it says, the status is in ``ready``."""
+        """As JSON; always 200, the state is in ``ready``."""
         return web.as_json(self.report())
 
     def metrics(self, _: web.Request) -> web.Answer:
-        """For Prometheus."""
+        """The metrics for Prometheus."""
         report = self.report()
         states = report["queries"]
 
@@ -331,16 +330,16 @@ class Health:
                 "1 while every required query is healthy.",
                 [Sample(float(report["ready"]))],
             ),
-            gauge("query_healthy", "1 while the query's answer is healthy and fresh.", "healthy"),
-            gauge("query_value", "The value that was found last.", "value"),
+            gauge("query_healthy", "1 while the query's result is healthy and fresh.", "healthy"),
+            gauge("query_value", "The last value.", "value"),
             gauge("query_seconds", "How long the last run took.", "seconds"),
             gauge("query_age_seconds", "How long ago the last run ended.", "age_seconds"),
-            Family("mysql_health_query_runs_total", "counter", "Runs by what they came to.", runs),
+            Family("mysql_health_query_runs_total", "counter", "Runs by outcome.", runs),
         ]
         return web.Answer(exposition(families), CONTENT_TYPE)
 
     def page(self, _: web.Request) -> web.Answer:
-        """For people."""
+        """As an HTML page."""
         report = self.report()
         rows = "".join(_row(state) for state in report["queries"])
         verdict = "ready" if report["ready"] else "not ready"
@@ -352,11 +351,11 @@ class Health:
             "td,th{border-bottom:1px solid #ccc;padding:.4em 1em;text-align:left}"
             ".good{color:#1a6b1a}.bad{color:#b00020}</style>"
             f"<h1 class='{'good' if report['ready'] else 'bad'}'>{verdict}</h1>"
-            f"<p>Database at {html.escape(report['database'])}. Each query is asked every "
-            f"{self.settings.interval_seconds:g} s and given up after "
+            f"<p>Database at {html.escape(report['database'])}. Each query runs every "
+            f"{self.settings.interval_seconds:g} s and times out after "
             f"{self.settings.deadline_seconds:g} s.</p>"
-            "<table><tr><th>query<th>state<th>value<th>took<th>found<th>state lasts<th>decides "
-            f"readiness<th>reason</tr>{rows}</table></html>\n",
+            "<table><tr><th>query<th>state<th>value<th>duration<th>last run<th>unchanged for"
+            f"<th>required<th>reason</tr>{rows}</table></html>\n",
             "text/html; charset=utf-8",
         )
 
@@ -377,7 +376,7 @@ def _row(state: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Ask and answer until SIGTERM."""
+    """Run the queries and serve until SIGTERM."""
     settings = Settings.read(sys.argv[1])
     health = Health(settings)
     health.start()

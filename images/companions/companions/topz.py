@@ -1,7 +1,7 @@
-"""Who is busy in this pod: processes with their CPU time, memory and command.
+"""The processes of this pod with their CPU time, memory and command.
 
-`topz <address> <port>` answers /topz, a page for people, and /topz.json. It lists what /proc shows,
-which is what shares the program's process namespace, and nothing else.
+`topz <address> <port>` serves /topz, an HTML page, and /topz.json. It lists the processes in /proc,
+which are those of its own process namespace.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from companions import web
 
 PROC = pathlib.Path("/proc")
-# Seconds between the two looks from which the share of a processor is worked out. Whoever asks again
-# within this time gets the same answer.
-APART = 0.25
+# Seconds between the two samples from which the CPU usage is computed. A request within this time
+# gets the same result.
+SAMPLE_SECONDS = 0.25
 LONGEST_COMMAND = 1024
 COLUMNS = ("pid", "user", "state", "cpu", "cpu_seconds", "memory", "threads", "age", "command")
 SORTS = {"cpu": "cpu_percent", "memory": "memory_bytes", "pid": "pid"}
@@ -41,20 +41,20 @@ class Process:
     threads: int
     cpu_seconds: float
     cpu_percent: float
-    """Of one processor, since the last look."""
+    """Of one processor, since the last sample."""
     memory_bytes: int
-    """What is in memory of it (resident set)."""
+    """Resident set size."""
     age_seconds: float
     container: str
-    """First digits of its container's id, where the kernel shows it."""
+    """First digits of its container's id, if the kernel shows it."""
 
 
 def _read(path: pathlib.Path) -> str:
     return path.read_bytes().decode(errors="replace")
 
 
-def look(proc: pathlib.Path = PROC) -> dict[tuple[int, int], Process]:
-    """Every process, by pid and the moment of its start."""
+def sample(proc: pathlib.Path = PROC) -> dict[tuple[int, int], Process]:
+    """Every process, by pid and start time."""
     found = {}
     uptime = float(_read(proc / "uptime").split()[0])
     for folder in proc.iterdir():
@@ -63,7 +63,7 @@ def look(proc: pathlib.Path = PROC) -> dict[tuple[int, int], Process]:
         try:
             process, started = _process(folder, uptime)
         except (OSError, ValueError, IndexError):
-            # It has ended meanwhile.
+            # The process has exited meanwhile.
             continue
         found[process.pid, started] = process
     return found
@@ -71,7 +71,7 @@ def look(proc: pathlib.Path = PROC) -> dict[tuple[int, int], Process]:
 
 def _process(folder: pathlib.Path, uptime: float) -> tuple[Process, int]:
     stat = _read(folder / "stat")
-    # The name is in parentheses and may itself contain some.
+    # The name is in parentheses and may itself contain parentheses.
     name = stat[stat.index("(") + 1 : stat.rindex(")")]
     # From the third field on, see proc(5): state is 0 here, starttime 19.
     rest = stat[stat.rindex(")") + 2 :].split()
@@ -105,7 +105,7 @@ def _container(folder: pathlib.Path) -> str:
 
 
 class Top:
-    """Two looks a moment apart, shared by everyone who asks at the same time."""
+    """Two samples, shared by concurrent requests."""
 
     def __init__(self, proc: pathlib.Path = PROC) -> None:
         self._proc = proc
@@ -116,10 +116,10 @@ class Top:
     def processes(self) -> list[Process]:
         """Every process, the busiest first."""
         with self._lock:
-            if time.monotonic() - self._taken > APART:
-                before, began = look(self._proc), time.monotonic()
-                time.sleep(APART)
-                after, self._taken = look(self._proc), time.monotonic()
+            if time.monotonic() - self._taken > SAMPLE_SECONDS:
+                before, began = sample(self._proc), time.monotonic()
+                time.sleep(SAMPLE_SECONDS)
+                after, self._taken = sample(self._proc), time.monotonic()
                 self._processes = _busiest(before, after, self._taken - began)
             return self._processes
 
@@ -136,7 +136,7 @@ def _busiest(
 
 
 def page(processes: Iterable[Process]) -> str:
-    """For people."""
+    """The HTML page."""
     rows = "\n".join(
         "<tr>"
         + "".join(
@@ -176,7 +176,7 @@ th:last-child, td:last-child {{ text-align: left; font-family: monospace }}
 
 
 def routes(top: Top) -> dict[str, web.Route]:
-    """What is answered."""
+    """The HTTP routes."""
 
     def ordered(request: web.Request) -> list[Process] | None:
         key = SORTS.get(request.query.get("sort", "cpu"))
@@ -187,31 +187,31 @@ def routes(top: Top) -> dict[str, web.Route]:
             return processes
         return sorted(processes, key=lambda p: getattr(p, key), reverse=key != "pid")
 
-    unknown = web.Answer(f"sort is one of {', '.join(SORTS)}\n", status=400)
+    unknown = web.Answer(f"sort must be one of {', '.join(SORTS)}\n", status=400)
 
-    def for_people(request: web.Request) -> web.Answer:
+    def as_page(request: web.Request) -> web.Answer:
         if "application/json" in request.headers.get("accept", ""):
-            return for_machines(request)
+            return as_json(request)
         found = ordered(request)
         if found is None:
             return unknown
         return web.Answer(page(found), "text/html; charset=utf-8")
 
-    def for_machines(request: web.Request) -> web.Answer:
+    def as_json(request: web.Request) -> web.Answer:
         found = ordered(request)
         if found is None:
             return unknown
         return web.as_json({"processes": [dataclasses.asdict(process) for process in found]})
 
     return {
-        "/topz": for_people,
-        "/topz.json": for_machines,
+        "/topz": as_page,
+        "/topz.json": as_json,
         "/healthz": lambda _: web.Answer("ok\n"),
     }
 
 
 def main() -> None:
-    """Answer until SIGTERM."""
+    """Serve until SIGTERM."""
     web.Server(sys.argv[1], int(sys.argv[2]), routes(Top())).run()
 
 

@@ -1,4 +1,4 @@
-"""Threads that work in the background."""
+"""Background threads."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 
 def start(work: Callable[[], None], name: str) -> threading.Thread:
-    """Run ``work`` in a thread; an exception that ends it ends the process.
+    """Run ``work`` in a thread; an exception in it exits the process.
 
-    A program whose worker is gone must not look well: the kubelet starts it again.
+    A program without its worker must not look healthy: the kubelet restarts it.
     """
 
     def watched() -> None:
         try:
             work()
-        except BaseException:  # noqa: BLE001 (whatever it is, nobody does the work any more)
+        except BaseException:  # noqa: BLE001 (any exception ends the worker)
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)

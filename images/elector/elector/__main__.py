@@ -1,4 +1,4 @@
-"""The companion: ``python3 -m elector``."""
+"""The leader-election sidecar: ``python3 -m elector``."""
 
 import argparse
 import logging
@@ -23,41 +23,59 @@ from elector.transport import Transport
 
 _LOOPBACK = "127.0.0.1"
 _SHORTEST_TRY, _LONGEST_TRY = 0.25, 2.0
-# How long the application has to hear that it leads no more before the next one may.
-_TOLD_SECONDS = 1.0
+# How long a shutdown waits for the notification of the application before it releases the lock.
+_NOTIFY_SECONDS = 1.0
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, checked."""
+    """Parse and validate the command line."""
     parser = argparse.ArgumentParser(prog="elector", description=__doc__)
     parser.add_argument("--backend", choices=("etcd", "lease"), required=True)
     parser.add_argument("--election", required=True, help="name of the election")
     parser.add_argument("--identity", default=socket.gethostname(), help="default: the pod's name")
-    parser.add_argument("--ttl", type=float, required=True, help="seconds, at least 2")
-    parser.add_argument("--renew", type=float, required=True, help="seconds, at most half the TTL")
-    parser.add_argument("--margin", type=float, required=True, help="seconds")
+    parser.add_argument(
+        "--ttl", type=float, required=True, help="time to live of the lock, seconds, at least 2"
+    )
+    parser.add_argument(
+        "--renew",
+        type=float,
+        required=True,
+        help="interval of renewals, seconds, at most half the TTL",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        required=True,
+        help="seconds before the TTL ends at which leading ends",
+    )
     parser.add_argument(
         "--worker-seconds",
         type=float,
-        help="without a question of the application after which it counts as gone; by default never",
+        help="without a request of the application after which it counts as failed; default: never",
     )
-    parser.add_argument("--port", type=int, default=4040, help="on loopback, for the pod")
-    parser.add_argument("--metrics-port", type=int, default=4041, help="for the cluster")
+    parser.add_argument("--port", type=int, default=4040, help="API for the pod, on loopback")
+    parser.add_argument(
+        "--metrics-port", type=int, default=4041, help="health and metrics for the cluster"
+    )
     parser.add_argument(
         "--endpoint",
         action="append",
         default=[],
-        help="of etcd, may be repeated; of the API server",
+        help="URL of an etcd member, may be repeated; or of the API server",
     )
-    parser.add_argument("--ca-file", type=Path, help="authority of the store's certificates")
+    parser.add_argument("--ca-file", type=Path, help="CA of the store's certificates")
     parser.add_argument("--username", default="")
     parser.add_argument("--password-file", type=Path)
     parser.add_argument("--key", help="etcd: the key; lease: the Lease's name")
     parser.add_argument("--namespace", default="", help="of the Lease; default: the pod's")
     parser.add_argument("--token-file", type=Path, default=ACCOUNT / "token", help="for a Lease")
-    parser.add_argument("--on-change-url", default="", help="gets a POST at each change")
-    parser.add_argument("--on-change-signal", default="", help="sent at each change, such as HUP")
-    parser.add_argument("--on-change-process", default="", help="name of who gets it")
+    parser.add_argument("--on-change-url", default="", help="URL that gets a POST at each change")
+    parser.add_argument(
+        "--on-change-signal", default="", help="signal sent at each change, such as HUP"
+    )
+    parser.add_argument(
+        "--on-change-process", default="", help="name of the process that gets the signal"
+    )
     given = parser.parse_args(argv)
     if given.ttl < 2:  # noqa: PLR2004 (etcd's shortest)
         parser.error("--ttl must be at least 2")
@@ -68,14 +86,14 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     if given.worker_seconds is not None and not 0 < given.worker_seconds < math.inf:
         parser.error("--worker-seconds must be above 0")
     if given.backend == "etcd" and not given.endpoint:
-        parser.error("--endpoint is needed for etcd")
+        parser.error("--endpoint is required with --backend etcd")
     if given.on_change_url:
         try:
             Url(given.on_change_url)
         except ValueError as error:
             parser.error(f"--on-change-url {error}")
     if bool(given.on_change_signal) != bool(given.on_change_process):
-        parser.error("--on-change-signal and --on-change-process belong together")
+        parser.error("--on-change-signal and --on-change-process must be given together")
     return given
 
 
@@ -103,12 +121,12 @@ def make_lock(given: argparse.Namespace) -> Lock:
 
 
 def _attempt_seconds(spare: float, endpoints: int) -> float:
-    """How long one endpoint may take.
+    """Timeout of one attempt at one endpoint.
 
-    :param spare: seconds from a renewal that fails to the end of the belief
+    :param spare: seconds from a failed renewal to the end of leadership
     """
     if endpoints == 1:
-        # There is no other to turn to; one more try is for a connection that is dead.
+        # There is no other endpoint; the second attempt is for a dead connection.
         return max(spare * 2 / 3, _SHORTEST_TRY)
     return min(max(spare / (endpoints + 1), _SHORTEST_TRY), _LONGEST_TRY)
 
@@ -120,7 +138,7 @@ def _api_server() -> str:
 
 
 def target(given: argparse.Namespace) -> Target | None:
-    """Who is told of changes."""
+    """The target of notifications; None without one."""
     if given.on_change_url:
         return Url(given.on_change_url)
     if given.on_change_signal:
@@ -129,12 +147,12 @@ def target(given: argparse.Namespace) -> Target | None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Take part until SIGTERM; then release and end."""
+    """Take part in the election until SIGTERM; then release the lock and exit."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     given = arguments(argv)
     metrics = Metrics()
-    who = target(given)
-    notifier = None if who is None else Notifier(who, metrics)
+    notified = target(given)
+    notifier = None if notified is None else Notifier(notified, metrics)
     election = Election(
         given.election,
         make_lock(given),
@@ -148,12 +166,12 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        asked = "--port", given.port
+        option = "--port", given.port
         local = serve(election, Local, _LOOPBACK, given.port)
-        asked = "--metrics-port", given.metrics_port
+        option = "--metrics-port", given.metrics_port
         public = serve(election, Public, "", given.metrics_port)
     except OSError as error:
-        print(f"{asked[0]} must be free, but {asked[1]} is not: {error}", file=sys.stderr)
+        print(f"{option[0]} {option[1]}: the port must be free: {error}", file=sys.stderr)
         return 1
     election.start()
     ended.wait()
@@ -165,7 +183,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _settle(notifier: Notifier) -> None:
-    notifier.settle(_TOLD_SECONDS)
+    notifier.settle(_NOTIFY_SECONDS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a holder may believe, which always ends before what the store has granted.
+"""The holder's own view of the lock, which always ends before the store's.
 
-The store starts counting when a request reaches it, the holder when it *sent* that request, so the
-holder is early even with a clock that is exact. The margin is for clocks that are not: two clocks
-that differ in rate by less than margin / ttl keep the order. All times are CLOCK_MONOTONIC, which
-counts on while the process is stopped (but not while the whole machine is suspended).
+The store's TTL starts when a request arrives, the holder's when the request was *sent*, so that the
+holder's ends first if both clocks are exact. The margin allows for clock drift: the order is kept
+while the rates of two clocks differ by less than margin / ttl. All times are CLOCK_MONOTONIC, which
+continues while the process is stopped (but not while the machine is suspended).
 """
 
 import threading
@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds that never go back."""
+"""A monotonic clock in seconds."""
 
 monotonic: Clock = time.monotonic
 
 
 class Belief:
-    """That one holds a lock, until a moment. Once somebody has seen it ended, it stays ended."""
+    """That this process holds a lock until some time. Once seen ended, it stays ended."""
 
     def __init__(self, version: int, sent: float, seconds: float, clock: Clock = monotonic) -> None:
-        """Believe from now on, if it is not too late already.
+        """Start it, unless it has ended already.
 
         :param version: the fencing token
-        :param sent: when the request was sent that got the lock
+        :param sent: when the request that acquired the lock was sent
         :param seconds: for how long the store granted it, less the margin
         """
         self.version = version
@@ -34,11 +34,11 @@ class Belief:
 
     @property
     def until(self) -> float:
-        """When it ends."""
+        """End, by the clock."""
         return self._until
 
     def valid_for(self) -> float:
-        """Seconds that are left; 0 when it has ended. The clock is read before anything else."""
+        """Seconds left; 0 when it has ended."""
         with self._mutex:
             left = self._until - self._clock()
             if self._ended or left <= 0:
@@ -47,20 +47,20 @@ class Belief:
             return left
 
     def extend(self, sent: float, seconds: float) -> bool:
-        """Take in a renewal; False, and nothing is changed, if it came too late.
+        """Apply a renewal; False, and no change, if it came too late.
 
-        :param sent: when the renewal was sent, not when it was answered
+        :param sent: when the renewal was sent, not when its response arrived
         """
         with self._mutex:
             if self._ended or self._clock() >= self._until:
                 self._ended = True
                 return False
-            # An answer that overtook another one must not shorten it.
+            # Responses may arrive out of order; an older one must not shorten it.
             self._until = max(self._until, sent + seconds)
             return True
 
     def end(self) -> bool:
-        """Stop believing; whether it was believed until now."""
+        """End it; returns whether it was valid until now."""
         with self._mutex:
             believed = not self._ended and self._clock() < self._until
             self._ended = True

@@ -1,15 +1,15 @@
-"""What can go wrong between a candidate and the store."""
+"""Errors of requests to the store."""
 
 
 class StoreError(Exception):
-    """The store did not answer in time, or not with sense: what was asked may have happened."""
+    """No valid response in time: the request may have succeeded."""
 
 
 class RefusedError(Exception):
-    """The store understood and refused; nothing has happened."""
+    """The store refused the request, which had no effect."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
-        """Keep what the store said.
+        """Keep the details of the response.
 
         :param status: HTTP status
         :param code: the store's own code, 0 where it has none

@@ -1,9 +1,9 @@
 """etcd's JSON gateway: leases, transactions and watches, with a user and its token.
 
-The gateway knows a caller by the token of ``/v3/auth/authenticate`` only; a client certificate's
-common name does not reach etcd's own authentication. A token is forgotten by a member that starts
-anew and after some minutes without use, so one that is refused is replaced and the request sent
-again: it was refused before it did anything.
+The gateway authenticates a client only by the token of ``/v3/auth/authenticate``; a client
+certificate's common name does not reach etcd's own authentication. A member forgets tokens when it
+restarts and after some minutes without use, so a refused token is replaced and the request is
+retried: it had no effect.
 """
 
 import base64
@@ -20,19 +20,19 @@ from elector.transport import Transport
 _UNAUTHENTICATED = 16
 _NOT_FOUND = 5
 _STALE_TOKEN = ("invalid auth token", "auth store is old", "user name is empty")
-# Said of a watch, which is refused in a line of the stream, with or without the reason.
+# Of a watch, which is refused in a line of the stream, with or without the reason.
 _STALE_TOKEN_OF_WATCH = (*_STALE_TOKEN, "permission denied")
-# Checking a password is slow on purpose.
+# Password hashing is slow on purpose.
 _AUTHENTICATION_SECONDS = 3.0
 _AUTHENTICATIONS_SECONDS = 6.0
 
 
 class CanceledError(StoreError):
-    """etcd ended a watch."""
+    """etcd canceled a watch."""
 
 
 class Gateway(Protocol):
-    """What the locks need of etcd."""
+    """The part of etcd's API that the locks need."""
 
     def call(
         self, path: str, body: Mapping[str, Any], within: float | None = None
@@ -47,7 +47,7 @@ class Gateway(Protocol):
         silence: float = 30.0,
         opened: Callable[[Callable[[], None]], None] | None = None,
     ) -> contextlib.AbstractContextManager[Iterator[dict[str, Any]]]:
-        """The results of an endless request, for example to ``watch``."""
+        """The results of a streaming request, for example to ``watch``."""
         ...
 
 
@@ -57,9 +57,9 @@ class Etcd:
     def __init__(
         self, transport: Transport, username: str = "", password_file: Path | None = None
     ) -> None:
-        """Take a way to the members, and a user where etcd asks for one.
+        """Create a client, with a user if etcd has authentication.
 
-        :param password_file: read at each authentication, so that it may change
+        :param password_file: read at each authentication, so that it can be rotated
         """
         self._transport = transport
         self._username = username
@@ -72,9 +72,9 @@ class Etcd:
     ) -> dict[str, Any]:
         """One request below ``/v3/``.
 
-        :param within: seconds for tries at all members
-        :raises StoreError: no member answered
-        :raises RefusedError: etcd refused
+        :param within: seconds for attempts at all members
+        :raises StoreError: no member responded
+        :raises RefusedError: etcd refused the request
         """
         token = self._token or self._authenticate("")
         try:
@@ -97,9 +97,9 @@ class Etcd:
         silence: float = 30.0,
         opened: Callable[[Callable[[], None]], None] | None = None,
     ) -> Iterator[Iterator[dict[str, Any]]]:
-        """The results of an endless request below ``/v3/``.
+        """The results of a streaming request below ``/v3/``.
 
-        A member that loses touch with the majority ends the stream instead of staying silent.
+        A member that loses its leader ends the stream instead of staying silent.
         """
         token = self._token or self._authenticate("")
         headers = {**self._headers(token), "Grpc-Metadata-hasleader": "true"}
@@ -128,8 +128,8 @@ class Etcd:
                 )
             result = line.get("result", {})
             if result.get("canceled"):
-                # Of a member that has started anew and does not know the token, or that has
-                # forgotten the revision asked for.
+                # From a member that has restarted and does not know the token, or that has
+                # compacted the requested revision.
                 raise CanceledError(str(result.get("cancel_reason") or result))
             yield result
 
@@ -146,7 +146,7 @@ class Etcd:
         if not self._username or self._password_file is None:
             return ""
         with self._mutex:
-            # Another thread may have been here first.
+            # Another thread may have authenticated meanwhile.
             if self._token and self._token != stale:
                 return self._token
             password = self._password_file.read_text(encoding="utf-8").strip()
@@ -162,32 +162,32 @@ class Etcd:
 
 
 def encoded(text: str) -> str:
-    """A key or value as the gateway wants it."""
+    """A key or value in the gateway's encoding."""
     return base64.b64encode(text.encode()).decode()
 
 
 def decoded(text: str) -> str:
-    """A key or value as it was given."""
+    """A key or value decoded."""
     return base64.b64decode(text).decode(errors="replace")
 
 
 def grant_lease(etcd: Gateway, seconds: int, within: float | None = None) -> tuple[str, float]:
-    """A new lease: its id, and the seconds it lasts (etcd may give more than was asked)."""
+    """A new lease: its id and its TTL in seconds (etcd may grant more than requested)."""
     answer = etcd.call("lease/grant", {"TTL": seconds}, within)
     return str(answer["ID"]), float(answer["TTL"])
 
 
 def keep_alive(etcd: Gateway, lease: str, within: float | None = None) -> float:
-    """Start the lease's time anew; its seconds, 0 if there is no such lease any more."""
-    # The request is a stream with one message, so its answer is one line and then the end.
+    """Renew the lease; returns its TTL in seconds, 0 if the lease does not exist."""
+    # The request is a stream with one message, so its response is one line.
     answer = etcd.call("lease/keepalive", {"ID": lease}, within)
     if "result" not in answer:
-        raise StoreError(f"no answer to a keepalive: {str(answer)[:80]}")
+        raise StoreError(f"no response to a keepalive: {str(answer)[:80]}")
     return float(answer["result"].get("TTL", 0))
 
 
 def revoke_lease(etcd: Gateway, lease: str, within: float | None = None) -> bool:
-    """End the lease and delete its keys; False if there was none."""
+    """Revoke the lease, which deletes its keys; False if it did not exist."""
     try:
         etcd.call("lease/revoke", {"ID": lease}, within)
     except RefusedError as error:
@@ -198,12 +198,12 @@ def revoke_lease(etcd: Gateway, lease: str, within: float | None = None) -> bool
 
 
 def get(etcd: Gateway, key: str, within: float | None = None) -> tuple[dict[str, Any] | None, int]:
-    """The key's entry, if there is one, and the revision at which that is so."""
+    """The key's entry, if it exists, and the revision of the read."""
     answer = etcd.call("kv/range", {"key": encoded(key)}, within)
     entries = answer.get("kvs", [])
     return (entries[0] if entries else None), revision(answer)
 
 
 def revision(answer: Mapping[str, Any]) -> int:
-    """The store's revision at the answer."""
+    """The store's revision in a response."""
     return int(answer["header"]["revision"])

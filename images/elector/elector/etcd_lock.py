@@ -1,8 +1,8 @@
-"""The lock on etcd: one key with a lease, created by whoever finds it absent.
+"""The lock on etcd: one key with a lease, created if it does not exist.
 
-Only the holder has a lease, so an election costs a keepalive and a read a renewal however many
-candidates wait; they wait at one watch each. The version is the key's create revision, which grows
-over the whole store: a key that was deleted by hand does not start again.
+Only the holder has a lease, so an election costs one keepalive and one read a renewal for any
+number of candidates, which wait on one watch each. The version is the key's create revision, which
+increases over the whole store, also after the key was deleted by hand.
 """
 
 import math
@@ -23,13 +23,13 @@ from elector.etcd import (
 )
 from elector.lock import Grant, Lock, Record, Seen
 
-# A watch that stands still is not told apart from a lock that nobody changes, so it is asked anew
-# after so long, and at the latest after a TTL.
+# A stalled watch looks like a lock without changes, so it is reopened after so long, and at the
+# latest after a TTL.
 _SILENCE_SECONDS = 30.0
 
 
 class EtcdLock(Lock):
-    """A lock that etcd keeps."""
+    """A lock in etcd."""
 
     def __init__(
         self,
@@ -74,15 +74,15 @@ class EtcdLock(Lock):
         if entries and entries[0].get("lease") == lease:
             created = int(entries[0]["create_revision"])
             if created > self._newest:
-                # A try that was repeated at another member had worked at the first one.
+                # An attempt that was retried at another member had succeeded at the first one.
                 self._newest = created
                 return Grant(created, seconds, created)
-            # A release of which nothing was heard did not work. A new term has a new version.
+            # A release without a response has failed. A new term needs a new version.
             self._abandon(None)
         return None
 
     def _fresh_lease(self) -> tuple[str, float]:
-        """The lease of the last try if there is one still, else a new one."""
+        """The lease of the last attempt if it still exists, else a new one."""
         lease, self._lease = self._lease, ""
         seconds = keep_alive(self._etcd, lease) if lease else 0.0
         if seconds <= 0:
@@ -92,15 +92,15 @@ class EtcdLock(Lock):
 
     def _extend(self, version: int, within: float | None) -> float | None:
         began = self._clock()
-        # The lease is this acquisition's own, so nobody else's lock is renewed by it.
+        # The lease belongs to this acquisition, so it renews no other holder's lock.
         seconds = keep_alive(self._etcd, self._lease, within)
         if seconds <= 0:
             return None
-        # A lease outlives its key that was deleted by hand. The watch tells of that as well, but
-        # not where its connection stands still while other members answer.
+        # A lease outlives its key if that is deleted by hand. The watch reports the deletion too,
+        # but not while its connection is stalled.
         left = None if within is None else within - (self._clock() - began)
         if left is not None and left <= 0:
-            raise StoreError("no time was left to see whose the lock is")
+            raise StoreError("no time was left to check the lock's owner")
         entry, _ = get(self._etcd, self.key, left)
         ours = entry is not None and int(entry["create_revision"]) == version
         return min(seconds, self.ttl) if ours else None
@@ -121,7 +121,7 @@ class EtcdLock(Lock):
             revoke_lease(self._etcd, lease)
 
     def observe(self) -> Iterator[Seen]:
-        """The key as it is, then each change of it."""
+        """The current key, then each change of it."""
         entry, at = get(self._etcd, self.key)
         yield Seen(_record(entry), at)
         request = {"create_request": {"key": encoded(self.key), "start_revision": at + 1}}
@@ -134,7 +134,7 @@ class EtcdLock(Lock):
                         gone = event.get("type") == "DELETE"
                         yield Seen(None if gone else _record(entry), int(entry["mod_revision"]))
         except RefusedError as error:
-            # No leader at this member, or a token that has been replaced by now.
+            # The member has no leader, or the token has been replaced meanwhile.
             raise StoreError(str(error)) from None
 
 

@@ -1,10 +1,10 @@
-"""The lock on a Kubernetes Lease: no store to run beside the cluster's own.
+"""The lock on a Kubernetes Lease, which needs no other store than the cluster's own.
 
-The API server compares and swaps (``resourceVersion``) and watches, but it does not end a Lease:
-each candidate does that for itself, ``leaseDurationSeconds`` after it has *seen* the last change.
-No clocks of two machines are compared; ``renewTime`` is for people. The version is
-``leaseTransitions``, which grows by one at each acquisition and is kept with the object: one that
-is deleted and made again starts anew.
+The API server has compare-and-swap (``resourceVersion``) and watches, but it does not expire a
+Lease: each candidate considers it expired ``leaseDurationSeconds`` after it has *seen* the last
+change. Clocks of different machines are not compared; ``renewTime`` is informational. The version
+is ``leaseTransitions``, which each acquisition increments; it starts again when the Lease is
+recreated.
 """
 
 import datetime
@@ -28,7 +28,7 @@ _SILENCE_SECONDS = _WATCH_SECONDS + 10.0
 
 
 class LeaseLock(Lock):
-    """A lock that is a Lease, which must exist already."""
+    """A lock on an existing Lease."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LeaseLock(Lock):
 
         :param key: name of the Lease
         :param ttl: whole seconds
-        :param token_file: read at each request, since the kubelet replaces it
+        :param token_file: read at each request, since the kubelet rotates it
         """
         super().__init__(key, owner, ttl, margin, clock)
         self._transport = transport
@@ -61,7 +61,7 @@ class LeaseLock(Lock):
         if raw is not None and raw["metadata"]["resourceVersion"] != self._outdated:
             lease: dict[str, Any] = raw
         else:
-            # A watch that stands still would offer what was refused again and again.
+            # A stalled watch would offer the same outdated version again and again.
             lease = self._get()
             if _holder(lease):
                 return None
@@ -100,7 +100,7 @@ class LeaseLock(Lock):
                     return None
                 if error.status != _CONFLICT:
                     raise StoreError(str(error)) from None
-                # Changed by somebody, perhaps by a renewal of ours whose answer was lost.
+                # Another writer has changed it, or a renewal of ours whose response was lost.
                 lease = self._get(within)
                 if not self._ours(lease, version):
                     return None
@@ -134,7 +134,7 @@ class LeaseLock(Lock):
         self._lease = None
 
     def close(self) -> None:
-        """As ``Lock``; a try that nobody answered may have worked, and nobody would lead then."""
+        """As ``Lock``; also releases an attempt without a response, which may have succeeded."""
         super().close()
         if self._unanswered is None:
             return
@@ -146,7 +146,7 @@ class LeaseLock(Lock):
             return
 
     def claims(self, record: Record) -> bool:
-        """As ``Lock``: known by the version and by the moment at which it was tried."""
+        """As ``Lock``: recognized by its version and its ``acquireTime``."""
         if self._unanswered is None or record.owner != self.owner or record.raw is None:
             return False
         version, at = self._unanswered
@@ -156,14 +156,14 @@ class LeaseLock(Lock):
         return _holder(lease) == self.owner and _transitions(lease) == version
 
     def observe(self) -> Iterator[Seen]:
-        """The Lease as it is, then each change of it."""
+        """The current Lease, then each change of it."""
         try:
             lease = self._get()
             yield Seen(_record(lease), _revision(lease))
             query = urlencode(
                 {
                     "watch": "1",
-                    # With it the rule for this one name covers the watch.
+                    # RBAC allows a watch of this one name only with this selector.
                     "fieldSelector": f"metadata.name={self.key}",
                     "resourceVersion": lease["metadata"]["resourceVersion"],
                     "timeoutSeconds": _WATCH_SECONDS,
@@ -227,7 +227,7 @@ def _record(lease: Mapping[str, Any]) -> Record:
         owner=_holder(lease),
         version=_transitions(lease),
         mark=str(spec.get("renewTime", "")),
-        # The holder's duration, which may be another than ours while a change is rolled out.
+        # The holder's duration, which may differ from ours during a rollout.
         expires_in=float(spec.get("leaseDurationSeconds") or 0),
         raw=lease,
     )

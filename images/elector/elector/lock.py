@@ -1,9 +1,9 @@
-"""The lock of the book (chapter 9), with what its last step adds: a version.
+"""The lock of the book (chapter 9), with the version that its last step adds.
 
-The names are the book's: ``simple_lock`` tries once, ``lock`` waits, ``unlock`` and ``renew`` work
+The names are the book's: ``simple_lock`` tries once, ``lock`` waits, ``unlock`` and ``renew`` are
 for the holder only, ``hold`` is the loop that renews and calls ``handle_lock_lost``. The version is
-the fencing token: it grows from holder to holder, and whoever is written to can tell an old holder
-from the current one by it.
+the fencing token: it increases with each holder, so that a store can refuse the writes of a former
+holder.
 """
 
 import abc
@@ -18,14 +18,14 @@ from elector.errors import StoreError
 
 @dataclass(frozen=True)
 class Record:
-    """Who holds the lock, as the store has it."""
+    """The lock's owner and version in the store."""
 
     owner: str
     version: int
     mark: str = ""
     """Changes with every change of the record, a renewal included."""
     expires_in: float | None = None
-    """Seconds without a change after which it counts as given up; None where the store itself ends
+    """Seconds without a change after which it counts as expired; None if the store itself expires
     it."""
     raw: Any = field(default=None, compare=False)
     """The store's own form, for the backend."""
@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Seen:
-    """A record, or none, at a revision of the store."""
+    """The record, or None, at a revision of the store."""
 
     record: Record | None
     revision: int
@@ -41,13 +41,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Grant:
-    """What an acquisition got."""
+    """The result of an acquisition."""
 
     version: int
     seconds: float
-    """For how long, counted from when the request was sent."""
+    """Its duration, from the moment the request was sent."""
     revision: int
-    """The store's revision from which on it is so."""
+    """The store's revision of the acquisition."""
 
 
 class Lock(abc.ABC):
@@ -56,12 +56,12 @@ class Lock(abc.ABC):
     def __init__(
         self, key: str, owner: str, ttl: float, margin: float, clock: Clock = monotonic
     ) -> None:
-        """Describe the lock; nothing is asked of the store yet.
+        """Describe the lock; sends no request yet.
 
         :param key: name of the lock
-        :param owner: who tries to hold it
-        :param ttl: seconds for which the store grants it without a renewal
-        :param margin: seconds before that at which the holder stops believing
+        :param owner: name of this candidate
+        :param ttl: seconds after which the store expires it without a renewal
+        :param margin: seconds before that at which the holder considers it ended
         """
         self.key = key
         self.owner = owner
@@ -72,28 +72,28 @@ class Lock(abc.ABC):
         self._acquired_at = 0
         self._breaks: Callable[[], None] | None = None
 
-    # what a holder may believe
+    # the holder's view
 
     @property
     def version(self) -> int | None:
-        """The fencing token, as long as the lock is held."""
+        """The fencing token while the lock is held."""
         belief = self._belief
         return belief.version if belief is not None and belief.valid_for() > 0 else None
 
     @property
     def until(self) -> float | None:
-        """When the belief ends or ended; None without one."""
+        """When the hold ends or has ended, by the clock; None if there was none."""
         belief = self._belief
         return None if belief is None else belief.until
 
     def held(self) -> tuple[int, float] | None:
-        """Version and seconds left, both of the same belief; None when it has ended."""
+        """Version and seconds left, consistent with each other; None if the lock is not held."""
         belief = self._belief
         left = 0.0 if belief is None else belief.valid_for()
         return None if belief is None or left <= 0 else (belief.version, left)
 
     def valid_for(self) -> float:
-        """Seconds for which the lock is held for certain; 0 when it is not."""
+        """Seconds for which the lock is certainly held; 0 if it is not."""
         held = self.held()
         return 0.0 if held is None else held[1]
 
@@ -102,12 +102,12 @@ class Lock(abc.ABC):
     def simple_lock(self, seen: Record | None = None) -> bool:
         """Try once.
 
-        :param seen: a record that was seen to be given up and may be taken over
-        :raises StoreError: it is not known whether it worked; ``abandon`` before trying again
+        :param seen: a record that is expired or released and may be taken over
+        :raises StoreError: the outcome is unknown; call ``abandon`` before a retry
         """
         if self.valid_for() > 0:
             return True
-        # Before the first request: the store may start counting at any moment from here on.
+        # Before the first request: the store's TTL may start at any moment from here on.
         sent = self._clock()
         grant = self._acquire(seen)
         if grant is None:
@@ -117,14 +117,14 @@ class Lock(abc.ABC):
         self._belief = belief
         if belief.valid_for() > 0:
             return True
-        # The answer took longer than the lock lasts.
+        # The response took longer than the TTL.
         self.abandon()
         return False
 
     def lock(self, timeout: float | None = None) -> bool:
-        """Wait for the lock, told by the store when it is free.
+        """Wait for the lock with a watch.
 
-        :param timeout: seconds to wait at most; by default without an end
+        :param timeout: seconds. Defaults to no timeout
         :returns: whether it is held
         """
         from elector.observer import Observer  # noqa: PLC0415 (which needs this module)
@@ -146,14 +146,14 @@ class Lock(abc.ABC):
                 observer.after(vacancy, 0.2)
 
     def unlock(self) -> bool:
-        """Give the lock up; False if it was another's by then, which stays as it is.
+        """Release the lock; False if another owner has it by then, which does not change.
 
-        :raises StoreError: it is not known whether it worked; it is not believed in any more
+        :raises StoreError: the outcome is unknown; the lock is no longer held here
         """
         belief = self._belief
         if belief is None:
             return False
-        # Nobody may believe in it while the store is told.
+        # It must not count as held during the release.
         belief.end()
         self._belief = None
         return self._release(belief.version)
@@ -161,8 +161,8 @@ class Lock(abc.ABC):
     def renew(self, within: float | None = None) -> bool:
         """Keep the lock for another ``ttl`` seconds; False if it is lost.
 
-        :param within: seconds for tries at all of the store's endpoints
-        :raises StoreError: it is not known; it is held for as long as ``valid_for`` says
+        :param within: seconds for attempts at all of the store's endpoints
+        :raises StoreError: the outcome is unknown; the lock is held for ``valid_for`` seconds
         """
         belief = self._belief
         if belief is None or belief.valid_for() <= 0:
@@ -174,23 +174,23 @@ class Lock(abc.ABC):
             return False
         return belief.extend(sent, seconds - self.margin)
 
-    # when something is wrong
+    # errors
 
     def lose(self) -> None:
-        """Stop believing, without a word to the store."""
+        """End the hold here, without a request to the store."""
         belief = self._belief
         if belief is not None:
             belief.end()
 
     def abandon(self) -> None:
-        """Stop believing, and give up whatever the store may have; what fails is left to the TTL."""
+        """End the hold and release it in the store; if that fails, the TTL ends it."""
         belief = self._belief
         self._belief = None
         if belief is not None:
             belief.end()
         try:
             self._abandon(None if belief is None else belief.version)
-        except Exception:  # noqa: BLE001 (the time to live does it in any case)
+        except Exception:  # noqa: BLE001 (the time to live ends it in any case)
             return
 
     def interrupt(self) -> None:
@@ -202,24 +202,24 @@ class Lock(abc.ABC):
         self._breaks = breaks
 
     def overtaken(self, seen: Seen) -> bool:
-        """Whether what was seen means that the lock is not this holder's any more."""
+        """Whether the record shows that this holder has lost the lock."""
         belief = self._belief
         if belief is None or seen.revision <= self._acquired_at:
             return False
         return seen.record is None or seen.record.version != belief.version
 
-    def claims(self, record: Record) -> bool:  # noqa: ARG002 (most stores need no such thing)
-        """Whether the record is of a try of this process that was given up without an answer.
+    def claims(self, record: Record) -> bool:  # noqa: ARG002 (for subclasses)
+        """Whether the record is of an attempt of this process that timed out.
 
-        It may then be taken over at once, for nobody believes in it.
+        Then it can be taken over at once.
         """
         return False
 
-    # what a store has to be able to do
+    # the backend
 
     @abc.abstractmethod
     def observe(self) -> Iterator[Seen]:
-        """How the lock stands, and each change of it, for ever or until the stream breaks."""
+        """The current record and each change of it, until the stream ends."""
 
     @abc.abstractmethod
     def _acquire(self, seen: Record | None) -> Grant | None: ...
@@ -234,7 +234,7 @@ class Lock(abc.ABC):
     def _abandon(self, version: int | None) -> None: ...
 
     def close(self) -> None:
-        """Give up what is left at the store."""
+        """Release what is left in the store."""
         self.abandon()
 
 
@@ -244,10 +244,10 @@ def hold(
     stop: threading.Event,
     renew_seconds: float | None = None,
 ) -> None:
-    """Renew the lock until ``stop``; call ``handle_lock_lost`` when it is lost, and end.
+    """Renew the lock until ``stop``; call ``handle_lock_lost`` when it is lost, and return.
 
     :param renew_seconds: from one renewal to the next. Defaults to a third of the time to live, at
-        most half of it: the book's ``ttl/2`` leaves one try
+        most half of it: the book's ``ttl/2`` leaves time for one attempt
     """
     pause = lock.ttl / 3 if renew_seconds is None else renew_seconds
     while not stop.wait(min(pause, lock.valid_for())):
@@ -255,7 +255,7 @@ def hold(
             if lock.renew():
                 pause = lock.ttl / 3 if renew_seconds is None else renew_seconds
                 continue
-        except Exception:  # noqa: BLE001 (whoever holds it must hear of the end, whatever the reason)
+        except Exception:  # noqa: BLE001 (the holder must learn of the loss, whatever the reason)
             if lock.valid_for() > 0:
                 pause = 0.1
                 continue

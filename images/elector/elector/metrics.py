@@ -1,4 +1,4 @@
-"""What Prometheus is told, in its text form."""
+"""Metrics in Prometheus' text format."""
 
 import threading
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Metrics:
             self._counts[name] += 1
 
     def renewed(self, seconds: float) -> None:
-        """Take in how long a renewal took."""
+        """Record the duration of a renewal."""
         with self._mutex:
             position = next(
                 (i for i, bound in enumerate(_BOUNDS) if seconds <= bound), len(_BOUNDS)
@@ -39,11 +39,11 @@ class Metrics:
             self._renew_seconds += seconds
 
     def text(self, labels: Mapping[str, str], gauges: Mapping[str, float], leader: str) -> str:
-        """Everything.
+        """All metrics.
 
-        :param labels: of every sample
-        :param gauges: values of now, by name
-        :param leader: who leads, empty if that is not known
+        :param labels: labels of every sample
+        :param gauges: current values, by name
+        :param leader: identity of the leader, empty if unknown
         """
         common = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
         lines: list[str] = []
@@ -71,7 +71,7 @@ class Metrics:
 
 
 def _number(value: float) -> str:
-    # A term of seven digits is one; "%g" would round it.
+    # A term may have seven digits; "%g" would round it.
     return str(int(value)) if value == int(value) else repr(float(value))
 
 

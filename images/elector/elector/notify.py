@@ -1,4 +1,4 @@
-"""Telling the application of a change: a signal to its process, or a POST to its server."""
+"""Notifies the application of a change: a signal to its process, or a POST to its server."""
 
 import contextlib
 import http.client
@@ -20,31 +20,31 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 _NAME_LIMIT = 15
-# They may be meant to end a program, which is then started anew.
+# These may be meant to terminate a program, which then restarts.
 _ENDING = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _PIECE = 65536
 
 
 class Target(Protocol):
-    """Where the application is told."""
+    """Destination of a notification."""
 
-    def tell(self, standing: Mapping[str, Any]) -> None:
-        """Tell it once; raises OSError if that did not work."""
+    def notify(self, status: Mapping[str, Any]) -> None:
+        """Notify it once; raises OSError if that fails."""
         ...
 
 
 class Url:
-    """POST the JSON that ``GET /`` answers with.
+    """POST the JSON of ``GET /``.
 
-    The application itself is told, and nobody that it names: a redirect is an error.
+    Only the application itself is notified: a redirect is an error.
     """
 
     def __init__(self, url: str, timeout: float = _TIMEOUT_SECONDS) -> None:
-        """Take the address.
+        """Parse the URL.
 
         :param url: begins with ``http://``
-        :param timeout: seconds for all of it
-        :raises ValueError: a URL that cannot be right
+        :param timeout: seconds for the whole request
+        :raises ValueError: an invalid URL
         """
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -54,26 +54,28 @@ class Url:
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout = timeout
 
-    def tell(self, standing: Mapping[str, Any]) -> None:
-        """Post it; anything but a whole answer with a 2xx is an error."""
+    def notify(self, status: Mapping[str, Any]) -> None:
+        """Post it; anything but a complete 2xx response is an error."""
         deadline = monotonic() + self._timeout
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
             connection.connect()
-            # The socket's own timeout starts anew with each byte.
+            # The socket's own timeout restarts with each byte.
             breaking = threading.Timer(max(0.0, deadline - monotonic()), _shut, [connection.sock])
             breaking.daemon = True
             breaking.start()
             try:
-                self._post(connection, json.dumps(dict(standing)).encode())
+                self._post(connection, json.dumps(dict(status)).encode())
             finally:
                 breaking.cancel()
-            # A head, or a body without a length, that was broken looks like one that ended.
+            # Headers, or a body without a length, that were cut off by the timer look complete.
             if monotonic() >= deadline:
                 raise TimeoutError
         except (OSError, http.client.HTTPException) as error:
             late = (
-                f"no whole answer in {self._timeout} s" if monotonic() >= deadline else repr(error)
+                f"no complete response in {self._timeout} s"
+                if monotonic() >= deadline
+                else repr(error)
             )
             raise OSError(f"{self._url}: {late}") from None
         finally:
@@ -86,9 +88,9 @@ class Url:
         while answer.read(_PIECE):
             pass
         if answer.length:
-            raise OSError("its answer was cut short")
+            raise OSError("the response is truncated")
         if not http.HTTPStatus.OK <= answer.status < http.HTTPStatus.MULTIPLE_CHOICES:
-            raise OSError(f"it answered {answer.status}")
+            raise OSError(f"the response has status {answer.status}")
 
 
 def _shut(connection: socket.socket) -> None:
@@ -97,9 +99,9 @@ def _shut(connection: socket.socket) -> None:
 
 
 class Signal:
-    """Send a signal to every process of a name that the pod shows.
+    """Send a signal to every process of the pod with a name.
 
-    A name is the kernel's (15 characters), the program's file, or the script that it runs.
+    The name is the kernel's (15 characters), the program's file, or the script that it runs.
     """
 
     def __init__(self, process: str, name: str, proc: Path = Path("/proc")) -> None:
@@ -107,57 +109,57 @@ class Signal:
         self._signal = signal.Signals[f"SIG{name.removeprefix('SIG')}"]
         self._proc = proc
 
-    def tell(self, standing: Mapping[str, Any]) -> None:  # noqa: ARG002 (a signal says no more)
-        """Send it; that there is no such process is an error."""
+    def notify(self, status: Mapping[str, Any]) -> None:  # noqa: ARG002 (a signal has no content)
+        """Send it; raises OSError if there is no such process."""
         found = self.processes()
         if not found:
             raise OSError(f"no process {self._process}")
-        told, foreign, deaf = 0, [], []
+        notified, foreign, unhandled = 0, [], []
         for pid in found:
-            if self._signal not in _ENDING and not self._hears(pid):
-                deaf.append(pid)
+            if self._signal not in _ENDING and not self._handles(pid):
+                unhandled.append(pid)
                 continue
             try:
                 os.kill(pid, self._signal)
             except ProcessLookupError:
                 continue
             except PermissionError:
-                # Another program of that name; it says nothing of those that may be told.
+                # Another user's process of that name; others may still be notified.
                 foreign.append(pid)
             else:
-                told += 1
-        if not told:
-            if deaf:
-                what = f"process {deaf[0]} does not listen for {self._signal.name} (yet)"
+                notified += 1
+        if not notified:
+            if unhandled:
+                what = f"process {unhandled[0]} does not handle {self._signal.name} (yet)"
             elif foreign:
-                what = f"process {foreign[0]}, another user's"
+                what = f"process {foreign[0]} belongs to another user"
             else:
-                what = "its process has ended"
+                what = "the process has exited"
             raise OSError(f"{self._process}: {what}")
 
-    def _hears(self, pid: int) -> bool:
-        """Whether the signal means something to a process: it is caught, or blocked to be fetched.
+    def _handles(self, pid: int) -> bool:
+        """Whether a process handles the signal: it catches, blocks or awaits it.
 
-        One that is still starting would be ended by most signals, and miss the others.
+        Most signals would kill a process that is still starting, and it would miss the others.
         """
         process = self._proc / str(pid)
         try:
             status = (process / "status").read_text(errors="replace")
         except OSError:
-            # It has ended, which sending will show.
+            # The process has exited, which sending the signal will show.
             return True
         lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        # A sandbox may not say.
+        # A sandbox may not show the masks.
         masks = [int(lines[key], 16) for key in ("SigCgt", "SigBlk") if key in lines]
         if not masks or any(mask >> (self._signal - 1) & 1 for mask in masks):
             return True
-        # In sigwait() it is not blocked for as long.
+        # During sigwait() the mask does not show the signal as blocked.
         with contextlib.suppress(OSError):
             return "sigtimedwait" in (process / "wchan").read_text()
         return False
 
     def processes(self) -> list[int]:
-        """Numbers of the processes, without this one."""
+        """Pids of the processes, without this one."""
         found = []
         for folder in self._proc.iterdir():
             if not folder.name.isdigit() or int(folder.name) == os.getpid():
@@ -166,7 +168,7 @@ class Signal:
                 kernel = (folder / "comm").read_text(errors="replace").strip()
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
-                # It has ended meanwhile, or belongs to somebody else.
+                # The process has exited meanwhile, or belongs to another user.
                 continue
             names = {Path(word).name for word in words[:2] if word}
             if self._process in names or kernel == self._process[:_NAME_LIMIT]:
@@ -175,9 +177,9 @@ class Signal:
 
 
 class Notifier:
-    """Tells a target the newest standing, again until it is heard or outdated.
+    """Notifies a target of the newest status, with retries until it succeeds or is outdated.
 
-    There is no last try: an application that starts later than its elector is told too.
+    Retries do not end: an application that starts later than its elector is notified too.
     """
 
     def __init__(self, target: Target, metrics: Metrics) -> None:
@@ -196,17 +198,17 @@ class Notifier:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    def post(self, standing: Mapping[str, Any]) -> None:
-        """Have it told; what has not been told yet is outdated."""
+    def post(self, status: Mapping[str, Any]) -> None:
+        """Queue a notification, which replaces a pending one."""
         with self._changed:
-            self._newest = standing
+            self._newest = status
             self._number += 1
             self._changed.notify_all()
 
     def settle(self, seconds: float) -> bool:
-        """Wait until it was tried once to tell the newest; whether that was in time.
+        """Wait for the first attempt of the newest notification; False if that timed out.
 
-        Who is not there, because it has ended before its elector, is not waited for.
+        It does not wait for success: the application may have exited before its elector.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._tried == self._number, seconds)
@@ -215,33 +217,33 @@ class Notifier:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._done != self._number)
-                standing, number = self._newest, self._number
-            if standing is not None:
-                self._insist(standing, number)
+                status, number = self._newest, self._number
+            if status is not None:
+                self._retry(status, number)
             with self._changed:
                 self._done = number
                 self._changed.notify_all()
 
-    def _insist(self, standing: Mapping[str, Any], number: int) -> None:
+    def _retry(self, status: Mapping[str, Any], number: int) -> None:
         pause = _FIRST_PAUSE
         while True:
             self._metrics.count("notifications_total")
-            heard = self._tell(standing, first=pause == _FIRST_PAUSE)
+            succeeded = self._notify(status, first=pause == _FIRST_PAUSE)
             with self._changed:
                 self._tried = number
                 self._changed.notify_all()
-                if heard:
+                if succeeded:
                     return
                 if self._changed.wait_for(lambda: self._number != number, pause):
                     return
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _tell(self, standing: Mapping[str, Any], *, first: bool) -> bool:
+    def _notify(self, status: Mapping[str, Any], *, first: bool) -> bool:
         try:
-            self._target.tell(standing)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the next change must be told)
+            self._target.notify(status)
+        except Exception as error:  # noqa: BLE001 (any error is retried)
             self._metrics.count("notification_failures_total")
             if first:
-                _log.warning("the application was not told, which is tried again: %s", error)
+                _log.warning("could not notify the application, retrying: %s", error)
             return False
         return True

@@ -1,4 +1,4 @@
-"""How a lock stands, followed by a stream in a thread of its own."""
+"""Watches a lock in a thread of its own."""
 
 import logging
 import threading
@@ -11,34 +11,34 @@ from elector.lock import Lock, Record, Seen
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
-# A stream that lasted so long, or half a TTL, was a good one: it may have ended by its silence.
+# A stream that lasted so long, or half a TTL, was healthy: it may have ended by its timeout.
 _GOOD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Vacancy:
-    """That nobody holds the lock."""
+    """The lock has no holder."""
 
     record: Record | None
-    """What may be taken over: given up by time, or empty."""
+    """The record that may be taken over: expired, released, or None."""
     changes: int
-    """Changes seen until then."""
+    """Number of changes seen until then."""
 
 
 class Observer:
-    """Keeps the last record, and when it will count as given up."""
+    """Keeps the last record, and when it expires."""
 
     def __init__(self, lock: Lock, clock: Clock = monotonic) -> None:
         self._lock = lock
         self._clock = clock
         self.changed = threading.Condition()
-        """Told of each change."""
+        """Notified of each change."""
         self.seen: Seen | None = None
-        """The last news; None before the first."""
+        """The last record; None before the first."""
         self._expires_at: float | None = None
         self._changes = 0
-        self._out_of_touch_since: float | None = clock()
-        self._complained = False
+        self._disconnected_since: float | None = clock()
+        self._logged = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="observer", daemon=True)
 
@@ -55,11 +55,11 @@ class Observer:
         self.stop()
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the watch."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Follow no longer."""
+        """Stop the watch."""
         self._stopped.set()
         self._lock.interrupt()
 
@@ -69,27 +69,27 @@ class Observer:
         return self._thread.is_alive()
 
     @property
-    def in_touch(self) -> bool:
-        """Whether the stream stands."""
-        return self.seen is not None and self._out_of_touch_since is None
+    def connected(self) -> bool:
+        """Whether the stream is open."""
+        return self.seen is not None and self._disconnected_since is None
 
     @property
     def changes(self) -> int:
-        """Changes seen so far."""
+        """Number of changes seen."""
         return self._changes
 
     def record(self) -> Record | None:
-        """Who holds the lock; None if nobody does, or if that is not known for too long."""
+        """The record of the holder; None without one, or after a TTL without a connection."""
         with self.changed:
             if self.seen is None or self._expired():
                 return None
-            since = self._out_of_touch_since
+            since = self._disconnected_since
             if since is not None and self._clock() - since > self._lock.ttl:
                 return None
             return self.seen.record
 
     def vacancy(self, timeout: float | None = None) -> Vacancy | None:
-        """Wait until nobody holds the lock; None after ``timeout`` seconds, and now and then."""
+        """Wait until the lock has no holder; None after ``timeout``, or earlier (after 1 s)."""
         with self.changed:
             found = self._vacancy()
             if found is not None:
@@ -101,7 +101,7 @@ class Observer:
             return self._vacancy()
 
     def after(self, vacancy: Vacancy, timeout: float) -> bool:
-        """Wait for news that are newer than the vacancy; whether there are."""
+        """Wait for a change after the vacancy; returns whether there is one."""
         with self.changed:
             return self.changed.wait_for(lambda: self._changes != vacancy.changes, timeout)
 
@@ -129,11 +129,11 @@ class Observer:
                 if self._stopped.is_set():
                     return
                 with self.changed:
-                    if self._out_of_touch_since is None or not self._complained:
-                        _log.warning("out of touch with the store: %s", error)
-                        self._complained = True
-                    if self._out_of_touch_since is None:
-                        self._out_of_touch_since = self._clock()
+                    if self._disconnected_since is None or not self._logged:
+                        _log.warning("disconnected from the store: %s", error)
+                        self._logged = True
+                    if self._disconnected_since is None:
+                        self._disconnected_since = self._clock()
                     self.changed.notify_all()
             if self._clock() - began > min(_GOOD_SECONDS, self._lock.ttl / 2):
                 pause = _FIRST_PAUSE
@@ -145,11 +145,11 @@ class Observer:
             before = self.seen.record if self.seen is not None else None
             known = self.seen is not None and before == seen.record
             self.seen = seen
-            if self._out_of_touch_since is not None:
-                self._out_of_touch_since = None
-                _log.info("in touch with the store")
+            if self._disconnected_since is not None:
+                self._disconnected_since = None
+                _log.info("connected to the store")
             if known:
-                # Told again after a broken stream: its time goes on.
+                # Read again after a reconnect: its expiry does not change.
                 self.changed.notify_all()
                 return
             self._changes += 1

@@ -1,7 +1,7 @@
-"""The book's lock before its last step: a value, a time to live, and no version.
+"""The book's lock without its last step: a value, a time to live, and no version.
 
-Kept to be compared. A process that is slow for longer than the time to live unlocks what another
-one holds by then, and a third one gets it too (the scenario of chapter 9, in six steps).
+For comparison. A process that stalls for longer than the time to live releases the lock of the next
+holder, and a third one acquires it too (the scenario of chapter 9, in six steps).
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class SeedLock:
         )
 
     def unlock(self) -> bool:
-        """Compare and swap "0" for "1": whoever's 1 that is."""
+        """Compare and swap "0" for "1", whichever holder wrote that 1."""
         return self.compare_and_swap(FREE, TAKEN)
 
     def renew(self) -> bool:
@@ -58,7 +58,7 @@ class SeedLock:
         return bool(answer.get("succeeded"))
 
     def value(self) -> str | None:
-        """What the key holds; None if it does not exist."""
+        """The key's value; None if it does not exist."""
         answer = self._etcd.call("kv/range", {"key": encoded(self.lock_name)})
         entries = answer.get("kvs", [])
         return decoded(entries[0]["value"]) if entries else None

@@ -1,4 +1,4 @@
-"""The HTTP of the companion: one port for the pod, one for the cluster."""
+"""The sidecar's HTTP API: one port for the pod, one for the cluster."""
 
 import http.server
 import json
@@ -15,7 +15,7 @@ _MOST_BODY = 65536
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # A client that sends nothing must not hold a thread for ever.
+    # An idle client must not occupy a thread for ever.
     timeout = 60
     disable_nagle_algorithm = True
 
@@ -24,7 +24,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found: Election = self.server.election  # type: ignore[attr-defined]
         return found
 
-    def answer(self, status: int, content: Any, kind: str = "application/json") -> None:
+    def respond(self, status: int, content: Any, kind: str = "application/json") -> None:
         text = content if isinstance(content, str) else json.dumps(content) + "\n"
         body = text.encode()
         self.send_response(status)
@@ -34,13 +34,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def swallow(self) -> bool:
-        """Read a request's body, which nobody needs, so that the connection can be used again.
+    def discard_body(self) -> bool:
+        """Read a request's body, so that the connection can be reused.
 
-        :returns: False if it cannot be read to its end, which the client knows by then
+        :returns: False if it cannot be read completely; then the response is sent already
         """
         length = self.headers.get("Content-Length", "0")
-        # Python's digits are also those of other scripts.
+        # Not isdigit(), which also accepts digits of other scripts.
         if (
             "Transfer-Encoding" not in self.headers
             and re.fullmatch("[0-9]{1,15}", length)
@@ -49,45 +49,49 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ):
             return True
         self.close_connection = True
-        self.answer(400, {"error": f"a body has a length in digits, of at most {_MOST_BODY}"})
+        self.respond(400, {"error": f"a body must have a Content-Length of at most {_MOST_BODY}"})
         return False
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log no request: the application asks often."""
+        """Log no requests: the application polls often."""
 
 
 class Local(_Handler):
     """For the containers of the same pod."""
 
     def do_GET(self) -> None:
-        """How it stands, once or at each change."""
+        """The status, once or at each change."""
         if self.path == "/":
-            self.election.asked()
-            self.answer(200, self.election.standing())
+            self.election.polled()
+            self.respond(200, self.election.status())
         elif self.path == "/events":
             self._events()
         else:
-            self.answer(404, {"error": "there is GET /, GET /events, POST /resign, POST /campaign"})
+            self.respond(
+                404, {"error": "not one of GET /, GET /events, POST /resign, POST /campaign"}
+            )
 
     def do_POST(self) -> None:
-        """Resign, or take part again."""
-        if not self.swallow():
+        """Resign, or campaign again."""
+        if not self.discard_body():
             return
         if self.path == "/resign":
-            self.election.asked()
+            self.election.polled()
             released = self.election.resign()
-            self.answer(200, {**self.election.standing(), "released": released})
+            self.respond(200, {**self.election.status(), "released": released})
         elif self.path == "/campaign":
-            self.election.asked()
+            self.election.polled()
             self.election.campaign()
-            self.answer(200, self.election.standing())
+            self.respond(200, self.election.status())
         else:
-            self.answer(404, {"error": "there is GET /, GET /events, POST /resign, POST /campaign"})
+            self.respond(
+                404, {"error": "not one of GET /, GET /events, POST /resign, POST /campaign"}
+            )
 
     def _events(self) -> None:
         subscriber = self.election.subscribe()
         if subscriber is None:
-            self.answer(503, {"error": "too many subscribers"})
+            self.respond(503, {"error": "too many subscribers"})
             return
         try:
             self.send_response(200)
@@ -97,14 +101,14 @@ class Local(_Handler):
             self.end_headers()
             while True:
                 try:
-                    standing = subscriber.get(timeout=_HEARTBEAT_SECONDS)
+                    status = subscriber.get(timeout=_HEARTBEAT_SECONDS)
                 except queue.Empty:
-                    # An empty line shows whether there is a listener still.
+                    # Writing an empty line shows whether the client is still connected.
                     self._chunk(b"\n")
                     continue
-                if standing is None:
+                if status is None:
                     break
-                self._chunk(json.dumps(standing).encode() + b"\n")
+                self._chunk(json.dumps(status).encode() + b"\n")
             self._chunk(b"")
         except OSError:
             self.close_connection = True
@@ -116,21 +120,21 @@ class Local(_Handler):
 
 
 class Public(_Handler):
-    """For the kubelet and for Prometheus: nothing can be changed here."""
+    """Read-only, for the kubelet and Prometheus."""
 
     def do_GET(self) -> None:
         """Health and metrics."""
         if self.path == "/healthz":
-            # Not whether the store answers: a restart would not make it.
+            # Independent of the store, which a restart would not repair.
             alive = self.election.alive
-            self.answer(200 if alive else 500, {"alive": alive})
+            self.respond(200 if alive else 500, {"alive": alive})
         elif self.path == "/readyz":
             ready = self.election.ready
-            self.answer(200 if ready else 503, {"ready": ready})
+            self.respond(200 if ready else 503, {"ready": ready})
         elif self.path == "/metrics":
-            self.answer(200, self.election.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+            self.respond(200, self.election.metrics(), "text/plain; version=0.0.4; charset=utf-8")
         else:
-            self.answer(404, {"error": "there is /healthz, /readyz and /metrics"})
+            self.respond(404, {"error": "not one of /healthz, /readyz, /metrics"})
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -141,9 +145,9 @@ class _Server(http.server.ThreadingHTTPServer):
 def serve(
     election: Election, handler: type[_Handler], address: str, port: int
 ) -> http.server.ThreadingHTTPServer:
-    """Answer at the address in a thread of its own.
+    """Serve at the address in a thread of its own.
 
-    :param port: 0 for any that is free
+    :param port: 0 for any free port
     """
     server = _Server((address, port), handler)
     server.election = election  # type: ignore[attr-defined]

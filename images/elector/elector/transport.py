@@ -1,4 +1,4 @@
-"""HTTP to a store with several endpoints: short tries, one after the other, within one deadline."""
+"""HTTP to a store with several endpoints: short attempts at each in turn, with one deadline."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ from elector.errors import RefusedError, StoreError
 
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
-# A peer that is gone without a word is noticed within five seconds, on streams too. One that is
-# there and silent is what the timeouts are for.
+# TCP keepalive detects a vanished peer within five seconds, on streams too. The timeouts are for a
+# peer that is there and silent.
 _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -31,22 +31,22 @@ _KEEPALIVE = [
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Give every connection the socket options."""
+        """Set the socket options on every connection."""
         super().init_poolmanager(*args, **kwargs, socket_options=_KEEPALIVE)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer of the store."""
+    """A complete response of the store."""
 
     content: dict[str, Any]
     endpoint: str
 
 
 class Transport:
-    """Requests to whichever endpoint answers.
+    """Sends requests to the first endpoint that responds.
 
-    A session is used by one thread at a time and goes back to the pool with its connection open,
+    A session is used by one thread at a time and returns to the pool with its connection open,
     so that a renewal or a release needs no handshake.
     """
 
@@ -57,19 +57,19 @@ class Transport:
         attempt_seconds: float = 1.0,
         clock: Clock = monotonic,
     ) -> None:
-        """Remember where the store is.
+        """Describe the endpoints.
 
         :param endpoints: URLs without a path
-        :param verify: file with the authority's certificate
-        :param attempt_seconds: how long one endpoint may take to connect, and to answer
+        :param verify: file with the CA's certificate
+        :param attempt_seconds: timeout of one endpoint, to connect and to respond
         """
         if not endpoints:
-            raise ValueError("there must be an endpoint")
+            raise ValueError("at least one endpoint is required")
         self.endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self.attempt_seconds = attempt_seconds
         self._verify = verify
         self._clock = clock
-        # Not all candidates at the first member.
+        # Spread the candidates over the members.
         self._current = random.randrange(len(self.endpoints))  # noqa: S311 (no secret)
         self._streaming = random.randrange(len(self.endpoints))  # noqa: S311
         self._idle: queue.LifoQueue[requests.Session] = queue.LifoQueue()
@@ -83,12 +83,12 @@ class Transport:
         within: float | None = None,
         attempt: float | None = None,
     ) -> Answer:
-        """The answer of the first endpoint that gives one.
+        """The response of the first endpoint that responds.
 
-        :param within: seconds for all tries together. Defaults to one try at each endpoint
-        :param attempt: seconds for one try. Defaults to ``attempt_seconds``
-        :raises RefusedError: the store said no
-        :raises StoreError: nobody answered; what was asked may have happened all the same
+        :param within: seconds for all attempts. Defaults to one attempt at each endpoint
+        :param attempt: seconds for one attempt. Defaults to ``attempt_seconds``
+        :raises RefusedError: the store refused the request
+        :raises StoreError: no endpoint responded; the request may have succeeded
         """
         if attempt is None:
             attempt = self.attempt_seconds
@@ -109,7 +109,7 @@ class Transport:
                 )
             except StoreError as error:
                 reasons.append(f"{endpoint}: {error}")
-                # Another thread may have moved on already.
+                # Another thread may have switched already.
                 if self._current == index:
                     self._current = (index + 1) % len(self.endpoints)
         raise StoreError("; ".join(reasons) or f"no time left for {path}")
@@ -133,7 +133,7 @@ class Transport:
             )
             content = _decoded(response)
         except (requests.RequestException, OSError, ValueError) as error:
-            # What is still on its way must not be taken for the answer to the next request.
+            # A late response must not be read as that of the next request.
             session.close()
             raise StoreError(_short(error)) from None
         self._idle.put(session)
@@ -150,13 +150,13 @@ class Transport:
         silence: float = 30.0,
         opened: Callable[[Callable[[], None]], None] | None = None,
     ) -> Iterator[Iterator[dict[str, Any]]]:
-        """The JSON lines of an endless answer, as they come.
+        """The JSON lines of a streaming response.
 
         :param silence: seconds without a line after which the stream ends, without an error; the
-            next one is asked of another endpoint, for this one may stand still
-        :param opened: gets what another thread may call to break the stream
-        :raises RefusedError: the store said no
-        :raises StoreError: the stream broke; the next one is asked of another endpoint
+            next stream uses another endpoint, for this one may be stalled
+        :param opened: called with a function that another thread may call to end the stream
+        :raises RefusedError: the store refused the request
+        :raises StoreError: the stream failed; the next stream uses another endpoint
         """
         endpoint = self.endpoints[self._streaming]
         session = self._session()
@@ -187,14 +187,14 @@ class Transport:
         self._streaming = (self._streaming + 1) % len(self.endpoints)
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
 
     def _session(self) -> requests.Session:
         session = requests.Session()
-        # Proxies and bundles of the environment are for the internet.
+        # The environment's proxies and CA bundles are for the internet.
         session.trust_env = False
         session.verify = self._verify
         adapter = _Adapter(pool_connections=len(self.endpoints), pool_maxsize=1, max_retries=0)
@@ -209,10 +209,10 @@ def _lines(response: requests.Response, silent: Callable[[], None]) -> Iterator[
             if line:
                 content = json.loads(line)
                 if not isinstance(content, dict):
-                    raise ValueError(f"no object: {line[:80]!r}")
+                    raise ValueError(f"not a JSON object: {line[:80]!r}")
                 yield content
     except requests.ConnectionError as error:
-        # requests has no type of its own for a read that took too long in a stream.
+        # requests has no exception type for a read timeout of a stream.
         if "timed out" in str(error).lower():
             silent()
             return
@@ -220,7 +220,7 @@ def _lines(response: requests.Response, silent: Callable[[], None]) -> Iterator[
 
 
 def _break(response: requests.Response) -> None:
-    """Wake who waits for the stream. There is no way to do that but by its socket."""
+    """Wake the thread that reads the stream, which is only possible through its socket."""
     connection = getattr(response.raw, "_connection", None)
     found = getattr(connection, "sock", None)
     if isinstance(found, socket.socket):
@@ -229,13 +229,12 @@ def _break(response: requests.Response) -> None:
 
 
 def _decoded(response: requests.Response) -> dict[str, Any]:
-    # The keepalive is a stream of one line; its end is the end of the answer. Only a refusal may
-    # have nothing more to say than its status.
+    # A keepalive's response is a stream of one line. Only a refusal may have no body.
     refused = response.status_code >= _CLIENT_ERROR
     content = json.loads(response.content or (b"{}" if refused else b""))
     if not isinstance(content, dict):
-        # As for JSON that is none.
-        raise ValueError(f"no object: {response.content[:80]!r}")  # noqa: TRY004
+        # As for invalid JSON.
+        raise ValueError(f"not a JSON object: {response.content[:80]!r}")  # noqa: TRY004
     return content
 
 
@@ -252,7 +251,7 @@ def _check(status: int, content: Mapping[str, Any]) -> None:
 
 
 def _short(error: BaseException) -> str:
-    """The innermost reason: the rest repeats the address."""
+    """The innermost cause: the outer ones repeat the address."""
     reason: BaseException = error
     while (inner := reason.__cause__ or reason.__context__) is not None:
         reason = inner

@@ -1,8 +1,8 @@
-"""Whether the application, for which the elector leads, still asks it anything.
+"""Whether the application, for which the elector leads, is alive: it still sends requests.
 
-An application that has ended, or that hangs, does not do what a leader has to do; its elector alone
-would go on leading for it. Once somebody has seen it silent for too long it counts as gone, however
-soon it asks again: what it led is given up first, and then it takes part anew.
+An application that has exited or hangs does not do a leader's work, but its elector would continue
+to lead. Once it has been silent for too long it counts as failed, however soon it sends the next
+request: leadership is given up first, and then the elector campaigns again.
 """
 
 import math
@@ -12,39 +12,39 @@ from elector.belief import Clock, monotonic
 
 
 class Worker:
-    """When the application asked last."""
+    """Time of the application's last request."""
 
     def __init__(self, seconds: float, clock: Clock = monotonic) -> None:
-        """It counts as gone until it asks.
+        """It counts as failed until its first request.
 
-        :param seconds: without a question after which it counts as gone
+        :param seconds: without a request after which it counts as failed
         """
         self._seconds = seconds
         self._clock = clock
-        self._asked_at = -math.inf
+        self._polled_at = -math.inf
         self._gone = True
         self._mutex = threading.Lock()
 
-    def asked(self) -> bool:
-        """Note that it asks now; whether it counts as gone, until ``back``."""
+    def polled(self) -> bool:
+        """Record a request; returns whether it still counts as failed, which ``back`` ends."""
         with self._mutex:
             now = self._clock()
-            self._look(now)
-            self._asked_at = now
+            self._update(now)
+            self._polled_at = now
             return self._gone
 
     def left(self) -> float:
-        """Seconds until it counts as gone if it asks nothing; 0 when it does."""
+        """Seconds until it counts as failed without a request; 0 if it does."""
         with self._mutex:
             now = self._clock()
-            self._look(now)
-            return 0.0 if self._gone else self._asked_at + self._seconds - now
+            self._update(now)
+            return 0.0 if self._gone else self._polled_at + self._seconds - now
 
     def back(self) -> bool:
-        """Count it as there again if it has asked lately; whether it is there."""
+        """Count it as alive if its last request is recent; returns whether it is."""
         with self._mutex:
-            self._gone = self._clock() >= self._asked_at + self._seconds
+            self._gone = self._clock() >= self._polled_at + self._seconds
             return not self._gone
 
-    def _look(self, now: float) -> None:
-        self._gone = self._gone or now >= self._asked_at + self._seconds
+    def _update(self, now: float) -> None:
+        self._gone = self._gone or now >= self._polled_at + self._seconds

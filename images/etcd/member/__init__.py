@@ -1,1 +1,1 @@
-"""What etcd's members, users and snapshots need beside etcd itself. Standard library only."""
+"""Prepares etcd's members, users and snapshots. Uses only the standard library."""

@@ -15,16 +15,16 @@ VERBS = {
 
 
 def _end(*_: object) -> None:
-    # Not 0: what has not ended by itself is not prepared.
+    # Not 0: the preparation is not complete.
     raise SystemExit(143)
 
 
 def main() -> None:
-    """Do what the one argument names."""
+    """Run the command that the argument names."""
     verb = VERBS.get(sys.argv[-1])
     if verb is None:
         raise SystemExit(f"usage: python3 -m member {'|'.join(VERBS)}")
-    # The first process of a container ignores the signal unless it has said what to do.
+    # The first process of a container ignores the signal unless it has a handler.
     signal.signal(signal.SIGTERM, _end)
     verb()
 

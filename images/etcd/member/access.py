@@ -1,9 +1,9 @@
-"""Users: root, and those that may use one prefix. Doing it again changes nothing.
+"""Users: root, and those with access to one prefix. It is idempotent.
 
 A declared user has a role, ``dds/<user>``, and one or more logins, each a user of etcd: ``<user>``,
-``<user>-2`` and so on. The role is made before them and goes after them, so that a run which was
-killed leaves nothing that the next one does not know for the project's. What an operator made by hand
-has other roles, and stays.
+``<user>-2`` and so on. The role is created before them and deleted after them, so that the next run
+recognizes what a killed run has left. Users that an operator created by hand have other roles, and
+stay.
 """
 
 import json
@@ -19,14 +19,14 @@ from member.say import say
 
 PLAN = Path("/etc/etcd/access/access.json")
 _OURS = "dds/"
-_PATIENCE_SECONDS = 90
+_TIMEOUT_SECONDS = 90
 _POLL_SECONDS = 1
 
 
 def main() -> None:
-    """Make authentication and the users what the plan says."""
+    """Apply the plan: enable authentication, create and delete users."""
     plan = json.loads(PLAN.read_text())
-    end = time.monotonic() + _PATIENCE_SECONDS
+    end = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         gateway = Gateway(plan["endpoints"], at.CLIENT_CA, at.root_passwords)
         try:
@@ -37,52 +37,51 @@ def main() -> None:
         except (UnreachableError, GatewayError) as error:
             if isinstance(error, GatewayError) and error.wrong_password:
                 raise SystemExit(
-                    "etcd takes neither root's password nor a former one that is known: it was "
-                    "changed by hand, or more than once since an update succeeded, or before a "
-                    "snapshot was taken that is now restored; give the one that root has "
-                    "(argument former_root_password)"
+                    "etcd accepts neither root's password nor a known former one: it was changed by "
+                    "hand, or more than once since an update succeeded, or before the snapshot that "
+                    "is now restored was taken; pass the current one as former_root_password"
                 ) from None
             if time.monotonic() > end:
-                raise SystemExit(f"not within {_PATIENCE_SECONDS} s: {error}") from None
-            say(f"trying again: {error}")
+                raise SystemExit(f"timed out after {_TIMEOUT_SECONDS} s: {error}") from None
+            say(f"retrying: {error}")
             time.sleep(_POLL_SECONDS)
         else:
             return
 
 
 def _root(gateway: Gateway) -> None:
-    """Enable authentication, and give root its present password."""
-    present, *former = at.root_passwords()
+    """Enable authentication, and set root's current password."""
+    current, *former = at.root_passwords()
     try:
-        enabled = gateway.authenticate(present) is not None
+        enabled = gateway.authenticate(current) is not None
     except GatewayError as error:
         if not (error.wrong_password and former):
             raise
-        # The gateway logs in with a former one.
-        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": present})
-        say("root has another password")
+        # The gateway authenticates with a former password.
+        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": current})
+        say("root's password is changed")
         return
     if enabled:
         return
-    _there(gateway, "/v3/auth/role/add", {"name": ROOT})
-    if not _there(gateway, "/v3/auth/user/add", {"name": ROOT, "password": present}):
-        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": present})
+    _added(gateway, "/v3/auth/role/add", {"name": ROOT})
+    if not _added(gateway, "/v3/auth/user/add", {"name": ROOT, "password": current}):
+        gateway.call("/v3/auth/user/changepw", {"name": ROOT, "password": current})
     gateway.call("/v3/auth/user/grant", {"user": ROOT, "role": ROOT})
     gateway.call("/v3/auth/enable")
     say("authentication is enabled")
 
 
 def _user(gateway: Gateway, endpoints: list[str], user: Mapping[str, Any]) -> None:
-    """One declared user; tokens stay valid where nothing changes."""
+    """One declared user; without a change, its tokens stay valid."""
     role = _OURS + user["name"]
     _role(gateway, role, user["prefix"])
     passwords = at.passwords(Path(user["passwords_file"]))
     for name, password in zip(user["logins"], passwords, strict=True):
-        if _there(gateway, "/v3/auth/user/add", {"name": name, "password": password}):
-            say(f"user {name} is there")
+        if _added(gateway, "/v3/auth/user/add", {"name": name, "password": password}):
+            say(f"user {name} is created")
         elif not _accepted(endpoints, name, password):
             gateway.call("/v3/auth/user/changepw", {"name": name, "password": password})
-            say(f"user {name} has another password")
+            say(f"user {name}: the password is changed")
         has = _roles(gateway, name)
         if role not in has:
             gateway.call("/v3/auth/user/grant", {"user": name, "role": role})
@@ -92,7 +91,7 @@ def _user(gateway: Gateway, endpoints: list[str], user: Mapping[str, Any]) -> No
 
 def _role(gateway: Gateway, role: str, prefix: str) -> None:
     wanted = {"key": encoded(prefix), "range_end": end_of_prefix(prefix)}
-    _there(gateway, "/v3/auth/role/add", {"name": role})
+    _added(gateway, "/v3/auth/role/add", {"name": role})
     has = [
         (perm.get("permType", "READ"), perm["key"], perm.get("range_end", ""))
         for perm in gateway.call("/v3/auth/role/get", {"role": role}).get("perm", ())
@@ -108,7 +107,7 @@ def _role(gateway: Gateway, role: str, prefix: str) -> None:
 
 
 def _remove(gateway: Gateway, declared: Mapping[str, Collection[str]]) -> None:
-    """Remove the logins and roles of ours that are not declared.
+    """Delete the project's logins and roles that are not declared.
 
     :param declared: logins by user
     """
@@ -123,10 +122,10 @@ def _remove(gateway: Gateway, declared: Mapping[str, Collection[str]]) -> None:
             if name in declared.get(user, ()) or not logins.fullmatch(name):
                 continue
             has = _roles(gateway, name)
-            # Without any role it is one that a killed run did not complete.
+            # A login without a role is left from a killed run.
             if role in has or not has:
                 gateway.call("/v3/auth/user/delete", {"name": name})
-                say(f"user {name} is removed")
+                say(f"user {name} is deleted")
         if user not in declared:
             gateway.call("/v3/auth/role/delete", {"role": role})
 
@@ -135,8 +134,8 @@ def _roles(gateway: Gateway, name: str) -> set[str]:
     return set(gateway.call("/v3/auth/user/get", {"name": name}).get("roles", ()))
 
 
-def _there(gateway: Gateway, path: str, body: dict[str, Any]) -> bool:
-    """Add something; False if it was there."""
+def _added(gateway: Gateway, path: str, body: dict[str, Any]) -> bool:
+    """Add something; False if it exists."""
     try:
         gateway.call(path, body)
     except GatewayError as error:

@@ -1,8 +1,8 @@
-"""How a member with an empty volume comes into the cluster: the rules, without any network.
+"""How a member with an empty volume joins the cluster: the rules, without the network.
 
-An empty volume is either that of a cluster which begins, or one that was lost. To begin anew after
-a loss is what must never happen while any other member has data: this one would vote without
-knowing what it had acknowledged. So it begins only if every other member says that it is empty too.
+An empty volume belongs to a new cluster, or has lost its data. After a loss the member must never
+form a new cluster while any other member has data: it would vote without the entries that it had
+acknowledged. So it forms one only if every other member reports that it is empty too.
 """
 
 import dataclasses
@@ -13,29 +13,29 @@ from typing import Any
 
 
 class Step(enum.Enum):
-    """What to do."""
+    """The next step."""
 
-    WAIT = "wait until the others answer"
-    FOUND = "all are empty: begin"
-    ENTER = "start as a member that is listed and has never run"
-    REPLACE = "remove the member that was lost and enter as a new one"
+    WAIT = "wait until the other members respond"
+    FOUND = "all members are empty: form a new cluster"
+    ENTER = "start as a listed member that has never run"
+    REPLACE = "remove the lost member and join as a new one"
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """What another member says."""
+    """The state that another member reports."""
 
     name: str
     empty: bool = False
-    """It prepares as well, and has no data."""
+    """It is preparing too, and has no data."""
     decided: bool = False
-    """It is empty and has seen that all are."""
+    """It is empty and has seen that all members are."""
     members: Sequence[Mapping[str, Any]] | None = None
-    """The members that its etcd knows, if that runs."""
+    """The member list of its etcd, if that runs."""
 
     @property
     def knows(self) -> bool:
-        """Whether it needs no further answer of ours."""
+        """Whether it needs no further response of this member."""
         return self.decided or self.members is not None
 
 
@@ -45,14 +45,14 @@ def mine(members: Sequence[Mapping[str, Any]], url: str) -> Mapping[str, Any] | 
 
 
 def step(url: str, peers: Sequence[Peer]) -> Step:
-    """What a member with an empty volume does next.
+    """The next step of a member with an empty volume.
 
     :param url: its peer URL
     """
     running = [peer.members for peer in peers if peer.members is not None]
     if running:
         entries = [mine(members, url) for members in running]
-        # A member publishes its client URLs when it runs for the first time.
+        # A member publishes its client URLs at its first start.
         if all(entry is not None and not entry.get("clientURLs") for entry in entries):
             return Step.ENTER
         return Step.REPLACE
@@ -60,11 +60,11 @@ def step(url: str, peers: Sequence[Peer]) -> Step:
 
 
 def initial_cluster(members: Sequence[Mapping[str, Any]]) -> str:
-    """The members in the form of the setting ``initial-cluster``."""
+    """The members in the format of the setting ``initial-cluster``."""
     pairs = []
     for entry in members:
         for url in entry["peerURLs"]:
-            # One that has not run yet has no name; it is that of its host.
+            # A member that has not run yet has no name in the list; it is that of its host.
             name = entry.get("name") or urllib.parse.urlsplit(url).hostname
             pairs.append(f"{name}={url}")
     return ",".join(sorted(pairs))

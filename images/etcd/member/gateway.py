@@ -1,4 +1,4 @@
-"""etcd's JSON gateway, with user and token."""
+"""A client of etcd's JSON gateway, with a user and its token."""
 
 import base64
 import http.client
@@ -13,7 +13,7 @@ from typing import Any
 ROOT = "root"
 _UNAUTHENTICATED = 16
 _PIECE_BYTES = 2**16
-# Far above what is asked for here; a part of a snapshot has 32 KiB.
+# Far more than any response here; a part of a snapshot has 32 KiB.
 _ANSWER_BYTES = 2**24
 _WRONG = "invalid user ID or password"
 _STALE = ("invalid auth token", "revision of auth store is old", "user name is empty")
@@ -28,16 +28,16 @@ class GatewayError(Exception):
 
     @property
     def wrong_password(self) -> bool:
-        """Whether it was the user or the password that was refused."""
+        """Whether etcd refused the user or the password."""
         return _WRONG in str(self)
 
 
 class UnreachableError(Exception):
-    """No endpoint answered; the request may have been carried out all the same."""
+    """No endpoint responded; the request may have succeeded."""
 
 
 class Gateway:
-    """One cluster's API. Requests go to the first endpoint that answers."""
+    """One cluster's API. Requests go to the first endpoint that responds."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Gateway:
         user: str = ROOT,
         timeout: float = 5,
     ) -> None:
-        """Remember whom to ask.
+        """Describe the endpoints and the user.
 
-        :param passwords: which ``user`` may have, in the order in which they are tried; without,
-            requests carry no token
-        :param timeout: seconds for an answer
+        :param passwords: possible passwords of ``user``, in the order in which they are tried;
+            without them, requests have no token
+        :param timeout: seconds until the response
         """
         self.endpoints = list(endpoints)
         self._tls = ssl.create_default_context(cafile=str(authority))
@@ -61,19 +61,19 @@ class Gateway:
         self._token: str | None = None
 
     def call(self, path: str, body: dict[str, Any] | None = None, at: str | None = None) -> Any:
-        """The answer to a request, as user if there is one.
+        """The response to a request, as the user if there is one.
 
-        :param at: the one endpoint to ask, where it matters
-        :raises GatewayError: it was refused
-        :raises UnreachableError: nobody answered
+        :param at: the endpoint. Defaults to the first that responds
+        :raises GatewayError: etcd refused it
+        :raises UnreachableError: no endpoint responded
         """
         for last in (False, True):
             if self._passwords is not None and self._token is None:
-                self._token = self._logged_in(self._passwords())
+                self._token = self._authenticate_any(self._passwords())
             try:
-                return self._ask(path, body or {}, at)
+                return self._send(path, body or {}, at)
             except GatewayError as error:
-                # A restarted member or a changed user makes tokens stale.
+                # A restarted member or a changed user invalidates tokens.
                 if last or not any(text in str(error) for text in _STALE):
                     raise
                 self._token = None
@@ -82,7 +82,7 @@ class Gateway:
     def authenticate(self, password: str) -> str | None:
         """A token for the user; None while authentication is not enabled."""
         try:
-            answer = self._ask(
+            answer = self._send(
                 "/v3/auth/authenticate", {"name": self._user, "password": password}, None
             )
         except GatewayError as error:
@@ -91,7 +91,7 @@ class Gateway:
             raise
         return str(answer["token"])
 
-    def _logged_in(self, passwords: Sequence[str]) -> str | None:
+    def _authenticate_any(self, passwords: Sequence[str]) -> str | None:
         *others, last = passwords
         for password in others:
             try:
@@ -102,12 +102,12 @@ class Gateway:
         return self.authenticate(last)
 
     def stream(self, path: str, at: str) -> Iterator[dict[str, Any]]:
-        """The parts of a long answer.
+        """The parts of a streaming response.
 
-        :raises GatewayError: it was refused, or given up by etcd
-        :raises UnreachableError: nobody answered, or the answer was cut short
+        :raises GatewayError: etcd refused or canceled it
+        :raises UnreachableError: no response, or a truncated one
         """
-        # A token that is stale is exchanged here.
+        # This replaces an invalid token.
         self.call("/v3/maintenance/status", at=at)
         try:
             with closing(self._connect(at)) as connection:
@@ -123,7 +123,7 @@ class Gateway:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UnreachableError(f"{at}: {error or type(error).__name__}") from error
 
-    def _ask(self, path: str, body: dict[str, Any], at: str | None) -> Any:
+    def _send(self, path: str, body: dict[str, Any], at: str | None) -> Any:
         reasons = []
         for endpoint in [at] if at else self.endpoints:
             try:
@@ -156,18 +156,18 @@ class Gateway:
 
 
 def pieces(response: http.client.HTTPResponse, limit: int | None = None) -> Iterator[bytes]:
-    """A body as it arrives, to its end.
+    """The complete body, in pieces as they arrive.
 
-    :param limit: most bytes that it may have; by default any number
-    :raises OSError: it stopped coming, or is longer
-    :raises http.client.IncompleteRead: it is cut short
+    :param limit: maximum bytes. Defaults to no limit
+    :raises OSError: the connection failed, or the body is longer
+    :raises http.client.IncompleteRead: the body is truncated
     """
     size = 0
-    # The response's own iteration takes the loss of a connection between two chunks for the end.
+    # The response's own iteration would take a connection lost between two chunks for the end.
     while piece := response.read(_PIECE_BYTES):
         size += len(piece)
         if limit is not None and size > limit:
-            raise OSError(f"an answer of more than {limit} bytes")
+            raise OSError(f"a response of more than {limit} bytes")
         yield piece
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
@@ -187,7 +187,7 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
 def _document(text: bytes) -> dict[str, Any]:
     document = json.loads(text or b"{}")
     if not isinstance(document, dict):
-        raise ValueError(f"a JSON object was expected: {text[:100]!r}")  # noqa: TRY004
+        raise ValueError(f"expected a JSON object: {text[:100]!r}")  # noqa: TRY004
     return document
 
 
@@ -197,13 +197,13 @@ def _refusal(answer: dict[str, Any]) -> GatewayError:
 
 
 def encoded(key: str) -> str:
-    """A key as the gateway takes it."""
+    """A key in the gateway's encoding."""
     return base64.b64encode(key.encode()).decode()
 
 
 def end_of_prefix(prefix: str) -> str:
-    """The first key after all that begin with ``prefix``, as the gateway takes it."""
+    """The first key after all that begin with ``prefix``, in the gateway's encoding."""
     raw = bytearray(prefix.encode())
-    # No byte of UTF-8 is the highest one.
+    # UTF-8 has no byte 0xff.
     raw[-1] += 1
     return base64.b64encode(bytes(raw)).decode()

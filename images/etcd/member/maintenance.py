@@ -18,16 +18,16 @@ from member.say import say
 
 PLAN = Path("/etc/etcd/maintenance/maintenance.json")
 SNAPSHOTS = Path("/var/lib/etcd-snapshots")
-# A big file is read and written again; the member answers nothing meanwhile.
+# The whole file is rewritten; the member does not respond meanwhile.
 _DEFRAGMENT_SECONDS = 300
 _HEALTHY_SECONDS = 60
 _FAILED = (UnreachableError, GatewayError)
 
 
 def defragment() -> None:
-    """Give free pages back to the disk, where that is worth it and all members are well.
+    """Free unused pages of the members' files, if it is worth it and all members are healthy.
 
-    At the quota, former versions are given up first, and the alarm is ended once there is room.
+    At the quota, the history is compacted first, and the alarm is cleared once there is space.
     """
     plan = json.loads(PLAN.read_text())
     endpoints = plan["endpoints"]
@@ -39,7 +39,7 @@ def defragment() -> None:
         space.compact(gateway, endpoints, revision)
         states = {endpoint: _status(gateway, endpoint) for endpoint in endpoints}
     leader = next(iter(states.values()))["leader"]
-    # The leader comes last: by then nobody else is busy and one of them can take over.
+    # The leader is last: by then no other member is busy, and one of them can take over.
     order = sorted(
         endpoints, key=lambda endpoint: states[endpoint]["header"]["member_id"] == leader
     )
@@ -61,24 +61,26 @@ def defragment() -> None:
 
 
 def snapshot() -> None:
-    """Write one snapshot, check it, and delete the oldest."""
+    """Write one snapshot, verify it, and delete the oldest ones."""
     plan = json.loads(PLAN.read_text())
     gateway = _root(plan["endpoints"], 60)
     cluster, now = plan["name"], datetime.datetime.now(datetime.UTC)
-    for old in snapshots.clear(SNAPSHOTS, cluster, now):
-        say(f"deleted {old.name}, which was never completed")
+    for old in snapshots.delete_abandoned(SNAPSHOTS, cluster, now):
+        say(f"deleted {old.name}, which is incomplete")
     endpoint, state = _follower(gateway, plan["endpoints"])
     target = SNAPSHOTS / snapshots.name(cluster, now)
     try:
-        with snapshots.half_written(target) as part:
+        with snapshots.temporary(target) as part:
             _receive(gateway, endpoint, part)
             snapshots.check(part)
-            # That the database can be opened.
+            # Verify that the database can be opened.
             subprocess.run(["etcdutl", "snapshot", "status", str(part)], check=True)
     except (*_FAILED, snapshots.DamagedError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"no snapshot of {endpoint}; those before are kept: {error}") from error
+        raise SystemExit(
+            f"no snapshot of {endpoint}; the existing ones are kept: {error}"
+        ) from error
     say(f"snapshot {target.name} of {endpoint} at revision {state['header']['revision']}")
-    for old in snapshots.kept(SNAPSHOTS, cluster)[: -plan["keep"]]:
+    for old in snapshots.existing(SNAPSHOTS, cluster)[: -plan["keep"]]:
         old.unlink()
         say(f"deleted {old.name}")
 
@@ -92,7 +94,7 @@ def _receive(gateway: Gateway, endpoint: str, to: Path) -> None:
 
 
 def serve() -> None:
-    """Hand snapshots to members that restore them, until the pod ends."""
+    """Serve snapshots to members that restore them, until SIGTERM."""
 
     def answer(path: str) -> Path | None:
         file = SNAPSHOTS / path.removeprefix("/")
@@ -110,26 +112,26 @@ def _root(endpoints: list[str], timeout: float) -> Gateway:
 
 def _status(gateway: Gateway, endpoint: str) -> dict[str, Any]:
     status: dict[str, Any] = gateway.call("/v3/maintenance/status", {}, endpoint)
-    # What a lack of space needs is done here.
+    # This program handles the alarm NOSPACE itself.
     others = [error for error in status.get("errors", ()) if f"alarm:{space.ALARM}" not in error]
     if others:
-        raise SystemExit(f"{endpoint} is not well: {others}; nothing is done")
+        raise SystemExit(f"{endpoint} is unhealthy: {others}; nothing was changed")
     return status
 
 
 def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, Any]]:
-    """The first member that follows a leader, or else the leader.
+    """The first follower, or else the leader.
 
-    One that has no leader may be far behind what the cluster has acknowledged.
+    A member without a leader may be far behind the cluster.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for endpoint in endpoints:
         try:
             state = gateway.call("/v3/maintenance/status", {}, endpoint)
         except _FAILED as error:
-            say(f"{endpoint} does not answer: {error}")
+            say(f"{endpoint} does not respond: {error}")
             continue
-        # JSON's form of a number of 64 bits; what is 0 is left out.
+        # Protobuf's JSON writes 64-bit numbers as strings, and omits 0.
         if state.get("leader", "0") in ("0", 0):
             say(f"{endpoint} has no leader")
             continue
@@ -137,7 +139,7 @@ def _follower(gateway: Gateway, endpoints: list[str]) -> tuple[str, dict[str, An
         if state["header"]["member_id"] != state["leader"]:
             break
     if not found:
-        raise SystemExit("no member answers that has a leader; the snapshots before are kept")
+        raise SystemExit("no member with a leader responds; the existing snapshots are kept")
     return found[-1]
 
 
@@ -148,7 +150,7 @@ def _wait(gateway: Gateway, endpoint: str) -> None:
             gateway.call("/v3/kv/range", {"key": "AA==", "limit": "1", "keys_only": True}, endpoint)
         except _FAILED as error:
             if time.monotonic() > end:
-                raise SystemExit(f"{endpoint} is not back: {error}; stopping here") from None
+                raise SystemExit(f"{endpoint} is not healthy again: {error}; stopping") from None
             time.sleep(1)
         else:
             return

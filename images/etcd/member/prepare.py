@@ -1,4 +1,4 @@
-"""Before etcd starts: complete its configuration, and bring an empty volume into the cluster."""
+"""Before etcd starts: complete its configuration; with an empty volume, join the cluster."""
 
 import datetime
 import http.client
@@ -26,8 +26,8 @@ from member.settings import Restore, Settings
 _POLL_SECONDS = 0.3
 _TIMEOUT_SECONDS = 3
 _ANSWER_BYTES = 2**20
-# Restored, the cluster's revisions go on far above all that clients may have seen after the
-# snapshot: a fencing token never goes back.
+# After a restore, revisions continue far above all that clients may have seen after the snapshot, so
+# that fencing tokens never decrease.
 _BUMP = 1_000_000_000
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     settings = Settings.load(at.SETTINGS.read_text())
     me = socket.gethostname()
     if (at.DATA / "member").exists():
-        say("the volume has data: etcd goes on with it")
+        say("the volume has data: etcd continues with it")
         _write(settings, me, "existing", _static(settings))
         return
     Preparation(settings, me).run()
@@ -50,7 +50,7 @@ class Preparation:
         self._me = me
         self._url = settings.peer_url(me)
         self._decided = False
-        self._asking = peer_context(ssl.Purpose.SERVER_AUTH)
+        self._tls = peer_context(ssl.Purpose.SERVER_AUTH)
         self._gateway = Gateway(
             [settings.client_url(member) for member in settings.others(me)],
             at.CLIENT_CA,
@@ -58,14 +58,14 @@ class Preparation:
         )
 
     def run(self) -> None:
-        """Decide, and leave the volume and the configuration such that etcd can start."""
-        with self._answering():
+        """Choose the steps, and prepare the volume and the configuration for the start of etcd."""
+        with self._serving_state():
             while not self._attempt():
                 time.sleep(_POLL_SECONDS)
             self._decided = True
-            # Who has not heard yet that all are empty must be able to ask.
+            # Members that do not know yet that all are empty must still get a response.
             while not all(peer.knows for peer in self._survey()):
-                say("waiting until the others have seen it as well")
+                say("waiting until the other members know it too")
                 time.sleep(_POLL_SECONDS)
 
     def _attempt(self) -> bool:
@@ -81,8 +81,8 @@ class Preparation:
         except (UnreachableError, GatewayError) as error:
             say(f"waiting for a quorum: {error}")
             return False
-        silent = [peer.name for peer in peers if not peer.empty]
-        say(f"the volume is empty; waiting for an answer of {', '.join(silent)}")
+        unknown = [peer.name for peer in peers if not peer.empty]
+        say(f"the volume is empty; waiting for a response of {', '.join(unknown)}")
         return False
 
     def _found(self) -> bool:
@@ -93,12 +93,12 @@ class Preparation:
             return True
         if datetime.datetime.now(datetime.UTC) > self._settings.found_until:
             say(
-                "every member's volume is empty, but this cluster has begun long ago: its data is "
-                "lost. It does not begin anew by itself. Restore a snapshot (argument restore), or "
-                "replace the component for an empty cluster"
+                "every member's volume is empty, but this cluster was created long ago: its data is "
+                "lost. No new cluster is formed automatically. Restore a snapshot (argument "
+                "restore), or replace the component for an empty cluster"
             )
             return False
-        say("all members are empty: a new cluster begins")
+        say("all members are empty: forming a new cluster")
         _write(self._settings, self._me, "new", _static(self._settings))
         return True
 
@@ -109,12 +109,12 @@ class Preparation:
             known = next(peer.members for peer in peers if peer.members is not None)
             if not (mine(known, self._url) or {}).get("name"):
                 raise
-            # The cluster is only beginning: it may need this member for its first quorum.
+            # A new cluster, which may need this member for its first quorum.
             return self._found()
         entry = mine(members, self._url)
         if entry is None or entry.get("clientURLs"):
             return False
-        say("listed, never run: starting")
+        say("this member is listed and has never run: starting")
         _write(self._settings, self._me, "existing", initial_cluster(members))
         return True
 
@@ -123,7 +123,7 @@ class Preparation:
         if entry is not None:
             say(f"the volume of member {entry['ID']} is lost: removing the member")
             self._gateway.call("/v3/cluster/member/remove", {"ID": entry["ID"]})
-        say("entering the cluster as a new member")
+        say("joining the cluster as a new member")
         added = self._gateway.call("/v3/cluster/member/add", {"peerURLs": [self._url]})
         _write(self._settings, self._me, "existing", initial_cluster(added["members"]))
         return True
@@ -141,7 +141,7 @@ class Preparation:
         except snapshots.DamagedError as error:
             file.unlink()
             raise SystemExit(
-                f"the snapshot {restore.file} is not restored, {error}; give another one "
+                f"the snapshot {restore.file} is damaged: {error}; restore another one "
                 "(argument restore)"
             ) from None
         shutil.rmtree(part, ignore_errors=True)
@@ -151,7 +151,7 @@ class Preparation:
                 f"--name={self._me}",
                 f"--data-dir={part}",
                 f"--initial-cluster={_static(settings)}",
-                # Members of the cluster before must not find their way into this one.
+                # Members of the former cluster must not join this one.
                 f"--initial-cluster-token={settings.token}-{restore.file}",
                 f"--initial-advertise-peer-urls={self._url}",
                 f"--bump-revision={_BUMP}",
@@ -163,13 +163,13 @@ class Preparation:
         file.unlink()
         part.rename(at.DATA)
 
-    # What the others say, and what they are told.
+    # the other members
 
     def _survey(self) -> list[Peer]:
-        return [self._ask(member) for member in self._settings.others(self._me)]
+        return [self._query(member) for member in self._settings.others(self._me)]
 
-    def _ask(self, member: str) -> Peer:
-        # What is not as it is to be counts as no answer: taken for one it could begin a cluster.
+    def _query(self, member: str) -> Peer:
+        # An invalid response counts as none: otherwise it could form a new cluster.
         try:
             status, answer = self._get(member, "/state")
             if status == http.HTTPStatus.OK:
@@ -183,7 +183,7 @@ class Preparation:
 
     def _get(self, member: str, path: str) -> tuple[int, Any]:
         connection = http.client.HTTPSConnection(
-            member, at.PEER_PORT, timeout=_TIMEOUT_SECONDS, context=self._asking
+            member, at.PEER_PORT, timeout=_TIMEOUT_SECONDS, context=self._tls
         )
         with closing(connection):
             connection.request("GET", path)
@@ -192,7 +192,7 @@ class Preparation:
         return response.status, json.loads(text) if response.status == http.HTTPStatus.OK else None
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _serving_state(self) -> Iterator[None]:
         def answer(path: str) -> bytes | None:
             if path != "/state":
                 return None
@@ -204,7 +204,7 @@ class Preparation:
 
 def _preparing(member: str, answer: Any) -> Peer:
     if not isinstance(answer, dict) or answer.get("empty") is not True:
-        say(f"{member} gives no state: {str(answer)[:100]}")
+        say(f"{member} returns an invalid state: {str(answer)[:100]}")
         return Peer(member)
     return Peer(member, empty=True, decided=answer.get("decided") is True)
 
@@ -213,13 +213,13 @@ def _running(member: str, answer: Any) -> Peer:
     if not isinstance(answer, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("peerURLs"), list) for entry in answer
     ):
-        say(f"{member} gives no members: {str(answer)[:100]}")
+        say(f"{member} returns an invalid member list: {str(answer)[:100]}")
         return Peer(member)
     return Peer(member, members=answer)
 
 
 def peer_context(purpose: ssl.Purpose) -> ssl.SSLContext:
-    """TLS between members: both sides have a certificate of the peers' authority."""
+    """Mutual TLS between members, with certificates of the peers' CA."""
     context = ssl.create_default_context(purpose, cafile=str(at.PEER / "ca.crt"))
     context.load_cert_chain(at.PEER / "tls.crt", at.PEER / "tls.key")
     context.verify_mode = ssl.CERT_REQUIRED
@@ -228,9 +228,9 @@ def peer_context(purpose: ssl.Purpose) -> ssl.SSLContext:
 
 @contextmanager
 def serving(port: int, answer: Any) -> Iterator[None]:
-    """An HTTPS server for peers only. ``answer`` gives bytes or a path for a request's path.
+    """An HTTPS server for peers. ``answer`` returns bytes or a file for a request's path.
 
-    If it ends before its time, the program is ended as by SIGTERM: others would wait in vain.
+    If the server fails, the program exits as by SIGTERM: other members would wait in vain.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -256,11 +256,11 @@ def serving(port: int, answer: Any) -> Iterator[None]:
 
     class Server(http.server.ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
-            # Whoever has no certificate ends here; it is no news.
+            # Also a client without a certificate, which is not logged.
             pass
 
     server = Server(("0.0.0.0", port), Handler)  # noqa: S104
-    # The handshake belongs into the connection's own thread.
+    # The handshake runs in the connection's own thread.
     server.socket = peer_context(ssl.Purpose.CLIENT_AUTH).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
@@ -269,8 +269,8 @@ def serving(port: int, answer: Any) -> Iterator[None]:
         try:
             server.serve_forever(poll_interval=0.1)
         except BaseException as error:
-            say(f"the server of port {port} has ended: {error!r}")
-            # To the thread that waits, wherever it does; another's would not wake it.
+            say(f"the server on port {port} failed: {error!r}")
+            # To the main thread, which may be blocked; a signal to another thread would not wake it.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             raise
 
@@ -283,8 +283,8 @@ def serving(port: int, answer: Any) -> Iterator[None]:
 
 
 def download(context: ssl.SSLContext, host: str, name: str, target: Path) -> None:
-    """Fetch a snapshot from where it is served; waits until somebody does."""
-    # Who serves has a certificate of the peers' authority, but no name that is known beforehand.
+    """Download a snapshot; retries until it is served."""
+    # The server has a certificate of the peers' CA, but its name is not known beforehand.
     context.check_hostname = False
     while True:
         connection = http.client.HTTPSConnection(
@@ -300,7 +300,7 @@ def download(context: ssl.SSLContext, host: str, name: str, target: Path) -> Non
                     for piece in pieces(response):
                         file.write(piece)
         except (OSError, http.client.HTTPException) as error:
-            say(f"waiting for the snapshot {name} of {host}: {error}")
+            say(f"waiting for snapshot {name} from {host}: {error}")
             time.sleep(_POLL_SECONDS)
         else:
             return

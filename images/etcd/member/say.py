@@ -1,14 +1,14 @@
-"""One line of the log."""
+"""The log."""
 
 import sys
 import time
 
-_said = [""]
+_last = [""]
 
 
 def say(text: str) -> None:
-    """Write a line, unless it is the one before again."""
-    if text != _said[-1]:
-        _said[-1] = text
+    """Write a line, unless it repeats the last one."""
+    if text != _last[-1]:
+        _last[-1] = text
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         sys.stdout.flush()

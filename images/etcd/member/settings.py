@@ -1,4 +1,4 @@
-"""What the component says about its cluster, and where things lie in the pods."""
+"""The component's description of its cluster, and the paths in its pods."""
 
 import dataclasses
 import datetime
@@ -20,18 +20,18 @@ SNAPSHOT_PORT = 2382
 
 
 def passwords(file: Path) -> list[str]:
-    """The passwords in a file, one a line, the present one first."""
+    """The passwords in a file, one a line, the current one first."""
     return file.read_text().split()
 
 
 def root_passwords() -> list[str]:
-    """What root may have: the present password, and former ones until that is set."""
+    """Root's possible passwords: the current one, and former ones until it is set."""
     return passwords(ROOT_PASSWORDS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Restore:
-    """The snapshot that an empty cluster begins with."""
+    """The snapshot that an empty cluster restores."""
 
     host: str
     file: str
@@ -39,19 +39,19 @@ class Restore:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One cluster. Members are known by the names of their pods."""
+    """One cluster. Members are identified by the names of their pods."""
 
     members: tuple[str, ...]
-    """Each is the name of a pod, and of the Service that leads to it."""
+    """Each is the name of a pod and of its Service."""
     token: str
-    """Tells this cluster from others, and from its restored successors."""
+    """Distinguishes this cluster from others, and from its restored successors."""
     found_until: datetime.datetime
-    """Until when empty members may begin a new cluster; later, empty means lost."""
+    """Until when empty members may form a new cluster; later, empty means lost."""
     restore: Restore | None
 
     @classmethod
     def load(cls, text: str) -> "Settings":
-        """Read what the component wrote."""
+        """Parse the component's file."""
         given = json.loads(text)
         restore = given.get("restore")
         return cls(
@@ -63,13 +63,13 @@ class Settings:
         )
 
     def peer_url(self, member: str) -> str:
-        """Where the others reach a member."""
+        """A member's URL for other members."""
         return f"https://{member}:{PEER_PORT}"
 
     def client_url(self, member: str) -> str:
-        """Where clients reach a member."""
+        """A member's URL for clients."""
         return f"https://{member}:{CLIENT_PORT}"
 
     def others(self, me: str) -> tuple[str, ...]:
-        """All members but one."""
+        """All members but ``me``."""
         return tuple(member for member in self.members if member != me)

@@ -1,4 +1,4 @@
-"""Snapshots as files: their names, what was left half-written, and whether one is whole."""
+"""Snapshots as files: names, temporary files, verification."""
 
 import datetime
 import hashlib
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# etcd ends the stream of a snapshot with the SHA-256 of all before it.
+# etcd appends the SHA-256 of a snapshot to it.
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _FORM = "%Y%m%dT%H%M%SZ"
-# No Job that writes one runs for that long.
+# Longer than any Job that writes a snapshot may run.
 _ABANDONED = datetime.timedelta(hours=1)
 
 
 class DamagedError(Exception):
-    """A file is not the snapshot that etcd sent."""
+    """A file is not a complete snapshot."""
 
 
 def check(file: Path) -> None:
-    """Compare the content with the digest at its end.
+    """Verify the digest at the end of the file.
 
     ``etcdutl snapshot status`` opens the database, which may succeed without its last pages.
 
@@ -33,26 +33,25 @@ def check(file: Path) -> None:
             left -= len(piece)
         if left != 0 or content.read() != digest.digest():
             raise DamagedError(
-                f"{file.name}: its content is not what the SHA-256 at its end says: it is cut "
-                "short or changed"
+                f"{file.name} does not match the SHA-256 at its end: it is truncated or changed"
             )
 
 
 def name(cluster: str, taken: datetime.datetime) -> str:
-    """The file's name of a snapshot."""
+    """The file name of a snapshot."""
     return f"{cluster}-{taken.strftime(_FORM)}.db"
 
 
-def kept(folder: Path, cluster: str) -> list[Path]:
-    """The snapshots of a cluster, oldest first; those of one whose name goes on are not its."""
+def existing(folder: Path, cluster: str) -> list[Path]:
+    """The snapshots of a cluster, oldest first, without those of a cluster with a longer name."""
     return sorted(file for file, _ in _own(folder, cluster, "db"))
 
 
 @contextmanager
-def half_written(target: Path) -> Iterator[Path]:
-    """Where to write before the file gets its name; nothing is left of it where that fails."""
+def temporary(target: Path) -> Iterator[Path]:
+    """A temporary file that is renamed to ``target`` after the block, or deleted if that fails."""
     part = target.with_suffix(".part")
-    # Another run of the same second keeps its own.
+    # Another run in the same second must not share it.
     part.touch(exist_ok=False)
     try:
         yield part
@@ -61,8 +60,8 @@ def half_written(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def clear(folder: Path, cluster: str, now: datetime.datetime) -> list[Path]:
-    """Delete what runs that were killed have left half-written; those files."""
+def delete_abandoned(folder: Path, cluster: str, now: datetime.datetime) -> list[Path]:
+    """Delete temporary files of killed runs; returns these."""
     found = [file for file, taken in _own(folder, cluster, "part") if now - taken > _ABANDONED]
     for file in found:
         file.unlink(missing_ok=True)
@@ -76,5 +75,5 @@ def _own(folder: Path, cluster: str, suffix: str) -> Iterator[tuple[Path, dateti
             try:
                 taken = datetime.datetime.strptime(match[1], _FORM).replace(tzinfo=datetime.UTC)
             except ValueError:
-                continue  # Nobody's time, so nobody's snapshot.
+                continue  # Not a valid time, so not a snapshot.
             yield file, taken

@@ -1,4 +1,4 @@
-"""A cluster that is at its quota: writes are refused until there is room and somebody says so."""
+"""A cluster at its quota: etcd refuses writes until there is space and the alarm is cleared."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,26 +7,26 @@ from member.gateway import Gateway, GatewayError
 from member.say import say
 
 ALARM = "NOSPACE"
-# The largest request that etcd takes: with less, some writes would raise the alarm again at once.
+# The largest request that etcd accepts: with less space, one write could raise the alarm again.
 _REQUEST_BYTES = 3 * 2**19
 
 
 def alarms(gateway: Gateway) -> list[dict[str, Any]]:
-    """The alarms for lack of space; each names a member."""
+    """The alarms NOSPACE, one for each affected member."""
     answer = gateway.call("/v3/maintenance/alarm", {"action": "GET"})
     return [alarm for alarm in answer.get("alarms", ()) if alarm.get("alarm") == ALARM]
 
 
 def room(status: Mapping[str, Any]) -> bool:
-    """Whether any one request fits below a member's quota."""
+    """Whether the largest request fits below a member's quota."""
     return int(status["dbSize"]) + _REQUEST_BYTES < int(status["dbSizeQuota"])
 
 
 def compact(gateway: Gateway, endpoints: Sequence[str], revision: int) -> None:
-    """Give up all former versions, and wait until each member has freed their pages.
+    """Compact the history, and wait until each member has freed its pages.
 
-    A member waits for its own pages only, and takes each revision once: so each is asked for
-    another one.
+    A request waits for the pages of its own member only, and each revision can be compacted once:
+    so each member gets its own revision.
     """
     for wanted, endpoint in enumerate(endpoints, revision - len(endpoints) + 1):
         if wanted < 1:
@@ -37,25 +37,25 @@ def compact(gateway: Gateway, endpoints: Sequence[str], revision: int) -> None:
         except GatewayError as error:
             if "has been compacted" not in str(error):
                 raise
-    say(f"at the quota: former versions up to revision {revision} are given up")
+    say(f"at the quota: compacted up to revision {revision}")
 
 
 def disarm(
     gateway: Gateway, endpoints: Sequence[str], status: Callable[[str], Mapping[str, Any]]
 ) -> None:
-    """End the alarms, if every member has room.
+    """Clear the alarms, if every member has space.
 
-    :raises SystemExit: one has none; says what to do
+    :raises SystemExit: a member has no space; the message says what to do
     """
     for endpoint in endpoints:
         state = status(endpoint)
         if not room(state):
             raise SystemExit(
                 f"{endpoint}: {state['dbSize']} bytes of {state['dbSizeQuota']} after compaction "
-                "and defragmentation: writes stay refused. Delete keys, which is still taken, or "
+                "and defragmentation: writes stay refused. Delete keys, which is still possible, or "
                 "raise quota_mib; then run this Job again "
-                "(kubectl create job --from=cronjob/<its CronJob> repair), which ends the alarm"
+                "(kubectl create job --from=cronjob/<its CronJob> repair), which clears the alarm"
             )
     for alarm in alarms(gateway):
         gateway.call("/v3/maintenance/alarm", {**alarm, "action": "DEACTIVATE"})
-    say("there is room: writes are taken again")
+    say("there is space: the alarm is cleared, writes are accepted")

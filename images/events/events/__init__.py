@@ -1,1 +1,1 @@
-"""What stands between an event bus and the programs that events are for."""
+"""Programs between an event bus and the services that process events."""

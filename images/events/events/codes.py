@@ -1,18 +1,18 @@
-"""`codes`: one-time codes with an end and a number of attempts, in a bucket of the bus.
+"""`codes`: one-time codes with an expiry and a limit of attempts, in a bucket of the bus.
 
-POST /codes        {"user": ..., "key": ...}   makes the user's code, which replaces a former one.
-                                               The same key again gives the same code again, and
-                                               410 when that has ended, was used or was replaced.
-                   {..., "time": RFC 3339}     when it was asked; 410 when that is longer ago than a
-                                               code lasts. Without it, now.
-                                               A key has at most 4096 letters: a pipeline's grows
+POST /codes        {"user": ..., "key": ...}   creates the user's code, which replaces a former one.
+                                               The same key returns the same code, and 410 once that
+                                               has expired, was used or was replaced.
+                   {..., "time": RFC 3339}     time of the request; 410 if that is longer ago than a
+                                               code is valid. Defaults to now.
+                                               A key has at most 4096 characters: a pipeline's grows
                                                by the name of each step. A user, a code and a time
                                                have at most 256.
 POST /codes/check  {"user": ..., "code": ...}  200 if it is right, which uses it up; else 403 with
                                                the reason: wrong, expired, none, too many attempts.
 
-What is no such object is 400, and a body that does not arrive within 10 s is 408.
-The answers to a check never say what would have been right. Environment: BUCKET (codes),
+An invalid body is 400, and a body that does not arrive within 10 s is 408.
+A response to a check never contains the right code. Environment: BUCKET (codes),
 CODE_SECONDS (300), CODE_ATTEMPTS (5), DIGITS (6).
 """
 
@@ -43,7 +43,7 @@ _MOST_BODY = 32 * 1024
 
 
 class ConflictError(Exception):
-    """Somebody else has changed it meanwhile."""
+    """The value was changed concurrently."""
 
 
 class Codes:
@@ -63,7 +63,10 @@ class Codes:
             now, revision = await self._read(user)
             code = made(now, key, event, time.time(), self._seconds, self._count)
             if code is None:
-                return web.json_response({"error": "the code of this key has ended"}, status=410)
+                return web.json_response(
+                    {"error": "the code of this key has expired, was used or was replaced"},
+                    status=410,
+                )
             if code is not now:
                 try:
                     await self._write(user, code, revision)
@@ -81,7 +84,7 @@ class Codes:
             verdict, then = judged(now, code, time.time(), self._attempts)
             if then is not None:
                 try:
-                    # Whoever is slower by a moment does not get a try for nothing.
+                    # A concurrent check must count as an attempt.
                     await self._write(user, then, revision)
                 except ConflictError:
                     continue
@@ -107,12 +110,12 @@ class Codes:
 
 
 def _place(user: str) -> str:
-    # Names of users have letters that a key of a bucket may not have.
+    # User names may contain characters that are invalid in a bucket's keys.
     return hashlib.sha256(user.encode()).hexdigest()
 
 
 def _kept(key: str) -> str:
-    # Those of many codes are remembered; a short one as it is, as it always was.
+    # The keys of many codes are stored; only a long one is hashed.
     return key if len(key) <= _LONGEST else hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -124,21 +127,21 @@ def _moment(text: str) -> float:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise web.HTTPBadRequest(text='"time" is a time with its zone, as in RFC 3339')
+        raise web.HTTPBadRequest(text='"time" must be an RFC 3339 time with a time zone')
     return moment.timestamp()
 
 
 async def _words(request: web.Request, *names: str, **optional: str) -> dict[str, str]:
-    """The texts of these names.
+    """String members of the request's JSON object.
 
-    :param optional: those that need not be there, with what they are then
+    :param optional: optional names with their defaults
     """
     given = await _object(request)
     words = {**optional, **{name: given[name] for name in (*names, *optional) if name in given}}
     for name in (*names, *(one for one in optional if one in given)):
         most = _LONGEST_KEY if name == "key" else _LONGEST
         if not _is_text(words.get(name), most):
-            raise web.HTTPBadRequest(text=f'"{name}" is a text of 1 to {most} letters')
+            raise web.HTTPBadRequest(text=f'"{name}" must be a string of 1 to {most} characters')
     return words
 
 
@@ -148,7 +151,7 @@ def _is_text(word: Any, most: int) -> bool:
     try:
         word.encode()
     except UnicodeEncodeError:
-        # JSON's escapes can write half of a letter.
+        # A lone surrogate, which JSON allows.
         return False
     return True
 
@@ -159,15 +162,15 @@ async def _object(request: web.Request) -> dict[str, Any]:
             given = json.loads(await request.read())
     except TimeoutError:
         late = web.HTTPRequestTimeout(text=f"the body took more than {BODY_SECONDS:g} s")
-        # What else this client would send is not waited for.
+        # The rest of the body is not read.
         late.force_close()
         raise late from None
     except (ValueError, RecursionError):
         given = None
     except (aiohttp.ClientError, web.PayloadAccessError, OSError):
-        raise web.HTTPBadRequest(text="the body is not whole") from None
+        raise web.HTTPBadRequest(text="the body is truncated") from None
     if not isinstance(given, dict):
-        raise web.HTTPBadRequest(text="the body is a JSON object")
+        raise web.HTTPBadRequest(text="the body must be a JSON object")
     return given
 
 
@@ -183,7 +186,7 @@ async def _unstored(request: web.Request, handler: Any) -> web.StreamResponse:
 def served(codes: Codes, connected: Callable[[], bool]) -> web.AppRunner:
     """The service, and its probes.
 
-    :param connected: whether the bus is there
+    :param connected: whether the bus is connected
     """
 
     async def ready(_: web.Request) -> web.Response:
@@ -197,7 +200,7 @@ def served(codes: Codes, connected: Callable[[], bool]) -> web.AppRunner:
     app.router.add_post("/codes/check", codes.check)
     app.router.add_get("/healthz", live)
     app.router.add_get("/readyz", ready)
-    # What is encoded is no JSON.
+    # A compressed body is refused as invalid JSON.
     return web.AppRunner(app, access_log=None, auto_decompress=False)
 
 
@@ -211,8 +214,8 @@ async def run() -> int:
     kept = (await bucket.status()).ttl
     if kept and kept < 2 * seconds:
         sys.exit(
-            f"error: the bucket keeps a value for {kept:g} s; with CODE_SECONDS {seconds:g} it must "
-            f"be at least {2 * seconds:g}: a code that is forgotten would be made again"
+            f"error: the bucket's TTL is {kept:g} s; with CODE_SECONDS {seconds:g} it must be at "
+            f"least {2 * seconds:g}: an expired key could get a second code"
         )
     codes = Codes(
         bucket,

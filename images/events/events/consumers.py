@@ -1,4 +1,4 @@
-"""What the bus remembers of each subscription: made, made again, and removed."""
+"""The bus' consumers, one for each subscription: created, recreated and deleted."""
 
 import time
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 ACK_SECONDS = 10
-"""Without a sign of life for this long, the bus gives an event to another of these programs."""
+"""Seconds without an acknowledgement or progress after which the bus redelivers an event."""
 REMOVED_SECONDS = 3700
-"""Longer than a delivery may take: a subscription from which nobody has taken anything for as long,
-and that no subscriber's configuration has, was removed."""
+"""Seconds without use after which a consumer that is not in the configuration is deleted. Longer than
+any delivery."""
 
 
 class Consumers:
@@ -33,41 +33,41 @@ class Consumers:
         self._name = name
         self._subscriptions = {rules.consumer(name, one.name): one for one in subscriptions}
         self._clock = clock
-        self._there: set[str] = set()
+        self._existing: set[str] = set()
         self._unused: dict[str, tuple[Any, float]] = {}
         self._age = 0.0
         self.waiting: dict[str, int] = {}
-        """Events by subscription that are not acknowledged, as last seen."""
+        """Unacknowledged events by subscription, as of the last update."""
 
     @property
     def complete(self) -> bool:
-        """Whether the bus keeps events for every subscription."""
-        return self._there >= self._subscriptions.keys()
+        """Whether every subscription has its consumer."""
+        return self._existing >= self._subscriptions.keys()
 
     async def keep(self) -> None:
-        """Make those that are not there; one that was deleted as well.
+        """Create missing consumers, also those that were deleted.
 
-        :raises nats.errors.Error: the bus is away, or has no streams yet
+        :raises nats.errors.Error: the bus is unavailable, or has no streams yet
         """
         if not self._age:
             info = await self._stream.stream_info(rules.EVENTS)
             self._age = float(info.config.max_age or 0)
         for durable, one in self._subscriptions.items():
             try:
-                if durable not in self._there:
-                    await self._made(durable, one)
+                if durable not in self._existing:
+                    await self._create(durable, one)
                 info = await self._stream.consumer_info(rules.EVENTS, durable, timeout=5)
             except nats.js.errors.NotFoundError:
-                # By hand, or by a bus without its volume.
-                bus.say("its place is gone from the bus, and made again", step=one.name)
-                self._there.discard(durable)
-                await self._made(durable, one)
+                # Deleted by hand, or the bus has lost its volume.
+                bus.say("the consumer is missing and is created again", step=one.name)
+                self._existing.discard(durable)
+                await self._create(durable, one)
                 continue
-            self._there.add(durable)
+            self._existing.add(durable)
             self.waiting[one.name] = int(info.num_pending or 0) + int(info.num_ack_pending or 0)
 
-    async def _made(self, durable: str, one: rules.Subscription) -> None:
-        # One that is there is changed to this.
+    async def _create(self, durable: str, one: rules.Subscription) -> None:
+        # An existing consumer is updated.
         await self._stream.add_consumer(
             rules.EVENTS,
             api.ConsumerConfig(
@@ -76,21 +76,21 @@ class Consumers:
                 deliver_policy=api.DeliverPolicy.ALL,
                 ack_policy=api.AckPolicy.EXPLICIT,
                 ack_wait=ACK_SECONDS,
-                # Attempts are counted here: the bus would only stop, and tell nobody who must know.
+                # This program limits the attempts: the bus would stop without a dead letter.
                 max_deliver=-1,
-                # Those that wait for their next attempt must not hold up the others.
+                # Events that wait for their next attempt must not block others.
                 max_ack_pending=10_000,
-                # Its events are gone by then.
+                # By then its events have expired.
                 inactive_threshold=self._age or None,
             ),
         )
-        self._there.add(durable)
+        self._existing.add(durable)
 
     async def remove(self) -> None:
-        """Delete those of this subscriber that its configuration has no more.
+        """Delete this subscriber's consumers that are no longer in its configuration.
 
-        Pods of the configuration before may still take from them, so they must be unused for long;
-        and pods of the next one may have made some that this one does not know yet.
+        During a rollout, pods of another configuration may use them, so they must be unused for a
+        long time.
         """
         prefix = rules.consumer(self._name, "")
         seen = {}
@@ -104,19 +104,19 @@ class Consumers:
         for durable, (_, since) in [*seen.items()]:
             if self._clock() - since >= REMOVED_SECONDS:
                 await self._stream.delete_consumer(rules.EVENTS, durable)
-                bus.say("a removed subscription's place is deleted", consumer=durable)
+                bus.say("deleted the consumer of a removed subscription", consumer=durable)
 
     async def wanted(self, topic: str) -> bool:
-        """Whether anybody subscribes to a topic; what nobody does the bus does not keep."""
+        """Whether a topic has a subscription; the bus does not store events without one."""
         if any(one.topic == topic for one in self._subscriptions.values()):
             return self.complete
         return await subscribed(self._stream, topic)
 
 
 async def subscribed(stream: "JetStreamContext", topic: str) -> bool:
-    """Whether the bus keeps a topic's events for anybody.
+    """Whether the topic has a consumer on the bus.
 
-    :raises nats.errors.Error: the bus did not answer
+    :raises nats.errors.Error: the bus did not respond
     """
     subject = f"{rules.EVENTS}.{topic}"
     found = await stream.consumers_info(rules.EVENTS)

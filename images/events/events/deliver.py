@@ -1,10 +1,9 @@
-"""`deliver`: takes events from the bus and posts each to the step that it is for.
+"""`deliver`: fetches events from the bus and posts each to its step.
 
-An event is acknowledged when the step has answered with a status from 200 to 299 and all that
-follows from it is stored. Otherwise it is delivered again, later each time, and after the last
-attempt it goes to the dead letters. A delivery that this program did not live to finish counts as
-an attempt as well, so that an event that kills its step ends there too. What would fail in the same
-way each time goes there at once.
+An event is acknowledged when the step's response has a status from 200 to 299 and the events for the
+next steps are stored. Otherwise it is redelivered with a backoff, and after the last attempt it
+becomes a dead letter. A delivery that was interrupted because this program was killed counts as an
+attempt. A permanent error makes it a dead letter at once.
 """
 
 import asyncio
@@ -32,22 +31,22 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 CONFIG = "/etc/events/deliver.json"
-_SIGN_SECONDS = 3
+_PROGRESS_SECONDS = 3
 _FETCH_SECONDS = 5
 _UPKEEP_SECONDS = 5
-_REMOVAL_LOOKS = 12
-_ROOM_SECONDS = 5.0
-"""Longest pause between two tries to pass on what the bus does not take."""
+_REMOVAL_ROUNDS = 12
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Longest pause between retries of publishing to a bus that is full or unavailable."""
 _MOST_REASON = 300
 
 
 class StoppingError(Exception):
-    """The program is to end before an event was passed on."""
+    """The program is shutting down before an event for the next step was stored."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event on its way to one step."""
+    """One delivery of an event to a step."""
 
     subscription: rules.Subscription
     message: "Msg"
@@ -58,12 +57,12 @@ class Delivery:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The message's."""
+        """The headers of the message."""
         return self.message.headers or {}
 
     @property
     def event(self) -> str:
-        """Its id. A message that has none, or none that can be one, is called after its place."""
+        """Its id. A message without a valid id is named after its sequence number."""
         try:
             return rules.checked_id(self.headers.get(rules.HEADER_ID, ""))
         except rules.BadEventError:
@@ -76,7 +75,7 @@ class Delivery:
 
     @property
     def key(self) -> str:
-        """The same for each attempt."""
+        """The idempotency key, which is the same for each attempt."""
         return rules.idempotency_key(self.event, self.source, self.path)
 
     @property
@@ -84,8 +83,8 @@ class Delivery:
         """Counted from 1, by the bus."""
         return int(self.message.metadata.num_delivered)
 
-    def passed_on(self) -> dict[str, str]:
-        """Headers that go with the event to the next step."""
+    def onward_headers(self) -> dict[str, str]:
+        """Headers of the event for the next step."""
         headers = {rules.HEADER_ID: self.event, rules.HEADER_PATH: self.path}
         if when := self.headers.get("ce-time"):
             headers["ce-time"] = when
@@ -108,7 +107,7 @@ class Delivery:
         return headers
 
     def record(self, outcome: str, **more: Any) -> dict[str, Any]:
-        """What is remembered of it."""
+        """Its record for a trace."""
         return rules.record(
             outcome, self.event, self.path, self.began,
             source=self.source, step=self.subscription.name,
@@ -130,7 +129,7 @@ class Deliverer:
     ) -> None:
         """Describe it.
 
-        :param longest: most bytes of an event's data on the bus
+        :param longest: maximum bytes of an event's data on the bus
         """
         self._name = name
         self._stream = stream
@@ -140,9 +139,9 @@ class Deliverer:
         self._longest = longest
 
     async def work(self, subscription: rules.Subscription) -> None:
-        """Take one event after the other until the program is to end."""
+        """Deliver one event after the other until shutdown."""
         durable = rules.consumer(self._name, subscription.name)
-        # An inbox for each: what one is sent, no other waits for.
+        # Each worker has its own inbox.
         source = await self._stream.pull_subscribe_bind(durable, stream=rules.EVENTS)
         while not self._stopping.is_set():
             try:
@@ -156,38 +155,38 @@ class Deliverer:
             self._metrics.in_flight += 1
             try:
                 await self.handle(Delivery(subscription, message, self._name, time.time()))
-            except Exception as error:  # noqa: BLE001 (one event must not end all others' worker)
-                # Not acknowledged, so it comes again, until it has had its attempts.
+            except Exception as error:  # noqa: BLE001 (one event must not end the worker)
+                # Not acknowledged, so it is redelivered until its attempts are exhausted.
                 bus.say("deliver", step=subscription.name, error=f"{type(error).__name__}: {error}")
             finally:
                 self._metrics.in_flight -= 1
         await source.unsubscribe()
 
     async def handle(self, delivery: Delivery) -> None:
-        """Deliver an event, and do what follows from the answer."""
+        """Deliver an event, and handle the response."""
         subscription = delivery.subscription
         if delivery.attempt > subscription.attempts:
-            await self._bury(delivery, "the last attempt did not come to an end")
+            await self._dead_letter(delivery, "the last attempt was interrupted")
             return
-        signs = asyncio.create_task(_signs(delivery.message))
+        progress = asyncio.create_task(_report_progress(delivery.message))
         try:
             given = await self._post(delivery)
             if given.good:
-                await self._go_on(delivery, given)
+                await self._succeed(delivery, given)
             elif delivery.attempt >= subscription.attempts:
-                await self._bury(delivery, given.reason)
+                await self._dead_letter(delivery, given.reason)
             else:
-                await self._again(delivery, given.reason)
-        except (rules.BadEventError, rules.HopelessError) as error:
-            await self._bury(delivery, str(error))
+                await self._retry(delivery, given.reason)
+        except (rules.BadEventError, rules.PermanentError) as error:
+            await self._dead_letter(delivery, str(error))
         except StoppingError:
             await delivery.message.nak(delay=subscription.first_delay)
         finally:
-            signs.cancel()
+            progress.cancel()
 
     async def _post(self, delivery: Delivery) -> step.Answer:
         subscription = delivery.subscription
-        # What nobody can read is no step's business.
+        # Invalid data is not posted.
         rules.decoded(delivery.message.data)
         began = time.monotonic()
         try:
@@ -199,8 +198,8 @@ class Deliverer:
         finally:
             self._metrics.seconds[subscription.name] += time.monotonic() - began
 
-    async def _again(self, delivery: Delivery, reason: str) -> None:
-        # Spread, so that what failed together does not come back together.
+    async def _retry(self, delivery: Delivery, reason: str) -> None:
+        # With jitter, so that events which failed together are not redelivered together.
         delay = delivery.subscription.delay(delivery.attempt) * random.uniform(0.9, 1.1)  # noqa: S311
         self._metrics.deliveries[delivery.subscription.name, "failed"] += 1
         await bus.keep(
@@ -208,28 +207,28 @@ class Deliverer:
         )
         await delivery.message.nak(delay=delay)
 
-    async def _go_on(self, delivery: Delivery, given: step.Answer) -> None:
+    async def _succeed(self, delivery: Delivery, given: step.Answer) -> None:
         subscription = delivery.subscription
         data = rules.onward(rules.decoded(delivery.message.data), given.body, given.kind)
         following = subscription.following(data)
         try:
             stored = rules.encoded(data, self._longest) if following else b""
         except rules.BadEventError as error:
-            raise rules.HopelessError(f"with the step's answer: {error}") from None
+            raise rules.PermanentError(f"with the step's response: {error}") from None
         entry = delivery.record("ok", status=given.status, next=[
             {"step": one["step"], "kind": one["kind"]} for one in following])  # fmt: skip
         await asyncio.gather(
-            *(self._passed_on(delivery, one["step"], one["topic"], stored) for one in following),
+            *(self._publish_next(delivery, one["step"], one["topic"], stored) for one in following),
             bus.keep(self._stream, entry),
         )
         await delivery.message.ack()
         self._metrics.deliveries[subscription.name, "ok"] += 1
 
-    async def _passed_on(self, delivery: Delivery, to: str, topic: str, data: bytes) -> None:
-        """Store an event for the next step, however long the bus is full or away.
+    async def _publish_next(self, delivery: Delivery, to: str, topic: str, data: bytes) -> None:
+        """Publish an event for the next step; retries while the bus is full or unavailable.
 
-        The step is done, so it is not asked again, and that is no failed attempt of it. Other
-        events of the step wait meanwhile: room is made where they go to.
+        The step has succeeded, so this is not a failed attempt of it. Other events of the step wait
+        meanwhile: the steps after it must free space.
         """
         name = delivery.subscription.name
         key = rules.idempotency_key(
@@ -239,10 +238,10 @@ class Deliverer:
         while True:
             try:
                 await bus.publish(
-                    self._stream, f"{rules.EVENTS}.{topic}", data, key, delivery.passed_on()
+                    self._stream, f"{rules.EVENTS}.{topic}", data, key, delivery.onward_headers()
                 )
             except bus.BUS_ERRORS as error:
-                bus.say("not passed on yet", step=name, to=to, id=delivery.event,
+                bus.say("not published yet", step=name, to=to, id=delivery.event,
                         error=f"{type(error).__name__}: {error}")  # fmt: skip
             else:
                 return
@@ -250,13 +249,13 @@ class Deliverer:
             try:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             except TimeoutError:
-                pause = min(2 * pause, _ROOM_SECONDS)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
                 raise StoppingError
             finally:
                 self._metrics.without_room[name] -= 1
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
+    async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
         message, name = delivery.message, delivery.subscription.name
         headers = {
             **delivery.headers,
@@ -268,10 +267,10 @@ class Deliverer:
         await bus.publish(
             self._stream,
             f"{rules.DEAD}.{self._name}.{name}",
-            # Longer ones are none of ours, and a message that the server refuses ends the connection.
+            # A message that is too long would close the connection.
             message.data[: self._longest],
-            # One letter for each time that the event was on the bus: what is published again and
-            # fails again is a letter of its own.
+            # One dead letter for each publication: an event that is replayed and fails again gets
+            # another one.
             f"dead/{delivery.key}/{message.metadata.sequence.stream}",
             headers,
         )
@@ -281,16 +280,16 @@ class Deliverer:
         bus.say("dead letter", step=name, id=delivery.event, reason=reason)
 
 
-async def _signs(message: "Msg") -> None:
-    """Tell the bus that the event is being worked on."""
+async def _report_progress(message: "Msg") -> None:
+    """Report to the bus that the event is in progress."""
     while True:
-        await asyncio.sleep(_SIGN_SECONDS)
+        await asyncio.sleep(_PROGRESS_SECONDS)
         with contextlib.suppress(*bus.BUS_ERRORS):
-            await message.in_progress()
+            await message.in_report_progress()
 
 
 class Program:
-    """All of it: workers, the front, health and metrics."""
+    """Workers, HTTP API, health and metrics."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
@@ -303,7 +302,7 @@ class Program:
         self._consumers: Consumers
 
     async def run(self) -> int:
-        """Serve until SIGTERM; what is under way then is finished."""
+        """Serve until SIGTERM, then finish the deliveries in flight."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
         self._connection = await bus.connect(self._name)
         stream = self._connection.jetstream(timeout=5)
@@ -339,7 +338,7 @@ class Program:
         watching.router.add_get("/healthz", self._live)
         watching.router.add_get("/readyz", self._ready)
         watching.router.add_get("/metrics", self._measured)
-        # Decoded by the front, within bounds.
+        # The front decompresses, with a limit.
         runners = [
             web.AppRunner(publishing, access_log=None, auto_decompress=False),
             web.AppRunner(watching, access_log=None),
@@ -350,32 +349,32 @@ class Program:
         return runners
 
     async def _ended(self) -> int:
-        """Wait for SIGTERM and then for what is under way; a worker that ends before is an error."""
+        """Wait for SIGTERM and then for deliveries in flight; a worker that ends earlier is an error."""
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         ended = [task for task in self._tasks if task.done()]
         if not self._stopping.is_set():
             self._stopping.set()
             for task in ended:
-                bus.say("a worker has ended", error=repr(task.exception()))
+                bus.say("a worker has failed", error=repr(task.exception()))
             status = 1
         else:
             status = 0
-        # Fetches end by themselves; what was fetched is finished.
+        # Fetches time out; fetched events are delivered.
         longest = max((one.timeout for one in self._subscriptions), default=0)
-        await asyncio.wait(self._tasks, timeout=_FETCH_SECONDS + longest + _ROOM_SECONDS)
+        await asyncio.wait(self._tasks, timeout=_FETCH_SECONDS + longest + _LONGEST_PAUSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         return status
 
     async def _upkeep(self) -> None:
-        """Keep this subscriber's consumers as they are to be."""
-        looks = 0
+        """Keep this subscriber's consumers in line with its configuration."""
+        rounds = 0
         while not self._stopping.is_set():
             try:
                 await self._consumers.keep()
-                looks += 1
-                if looks % _REMOVAL_LOOKS == 0:
+                rounds += 1
+                if rounds % _REMOVAL_ROUNDS == 0:
                     await self._consumers.remove()
             except bus.BUS_ERRORS as error:
                 bus.say("subscriptions", error=f"{type(error).__name__}: {error}")
@@ -407,5 +406,5 @@ async def _either(*waited: Coroutine[Any, Any, Any]) -> None:
 
 
 async def run() -> int:
-    """Deliver as the configuration file says."""
+    """Deliver events according to the configuration file."""
     return await Program(json.loads(pathlib.Path(CONFIG).read_text())).run()

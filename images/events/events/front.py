@@ -1,4 +1,4 @@
-"""Where events are published: `POST /events/<name>` is answered when the event is stored."""
+"""The API for publishing: `POST /events/<name>` responds when the event is stored."""
 
 import asyncio
 import contextlib
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 BODY_SECONDS = 10.0
-"""Time for a request's body."""
-MOST_HELD_BYTES = 32 * 2**20
-"""Bodies of all requests that are here at a time, as far as they have come."""
+"""Timeout of a request's body."""
+MOST_BODY_BYTES = 32 * 2**20
+"""Maximum bytes of the bodies of all concurrent requests."""
 
-_LOOK_SECONDS = 0.2
+_REFRESH_SECONDS = 0.2
 
 
-class Room:
-    """How much of the stream publishing may still fill."""
+class Space:
+    """Bytes of the stream that publishing may still use."""
 
     def __init__(self, stream: "JetStreamContext") -> None:
         self._stream = stream
         self._known = self._limit = 0
         self._since = 0
-        self._looked = 0.0
+        self._refreshed = 0.0
         self._mutex = asyncio.Lock()
 
     async def take(self, size: int) -> bool:
-        """Count a message that is about to be published; False if there is no room for it.
+        """Reserve space for a message; False if there is not enough.
 
-        :raises nats.errors.Error: the bus did not answer
+        :raises nats.errors.Error: the bus did not respond
         """
         async with self._mutex:
             if (
-                time.monotonic() - self._looked > _LOOK_SECONDS
+                time.monotonic() - self._refreshed > _REFRESH_SECONDS
                 or self._known + self._since + size > self._limit
             ):
                 info = await self._stream.stream_info(rules.EVENTS)
                 self._known, self._since = int(info.state.bytes), 0
                 self._limit = rules.publishable(int(info.config.max_bytes or 0))
-                self._looked = time.monotonic()
+                self._refreshed = time.monotonic()
             if self._known + self._since + size > self._limit:
                 return False
             self._since += size
@@ -56,7 +56,7 @@ class Room:
 
 
 class Front:
-    """Takes events from clients."""
+    """Accepts events from clients."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class Front:
     ) -> None:
         """Describe it.
 
-        :param accepts: topic by the name that it is published under
-        :param firsts: steps that an event of this name goes to
-        :param longest: most bytes of an event's data on the bus
+        :param accepts: topic by name in the URL
+        :param firsts: first steps by name
+        :param longest: maximum bytes of an event's data on the bus
         """
         self._name = name
         self._accepts = accepts
@@ -81,18 +81,18 @@ class Front:
         self._consumers = consumers
         self._metrics = metrics
         self._longest = longest
-        self._room = Room(stream)
-        self._held = 0
+        self._space = Space(stream)
+        self._body_bytes = 0
 
     async def publish(self, request: web.Request) -> web.Response:
-        """POST /events/<name>: accepted when it is stored, and not before."""
+        """POST /events/<name>: 202 once the event is stored."""
         name = request.match_info["name"]
         if name not in self._accepts:
-            return answer(404, error=f"there is {', '.join(sorted(self._accepts)) or 'none'}")
+            return answer(404, error=f"must be one of {', '.join(sorted(self._accepts)) or 'none'}")
         began = time.time()
         given = request.headers.get(rules.HEADER_ID) or request.headers.get(rules.HEADER_KEY)
         try:
-            with self._holding() as body:
+            with self._counted() as body:
                 await self._read(request, body)
                 event, data = rules.published(
                     request.headers.get("content-type", ""), _plain(request, body), given
@@ -105,9 +105,9 @@ class Front:
         except TimeoutError:
             return _last(answer(408, error=f"the body took more than {BODY_SECONDS:g} s"))
         except _BusyError:
-            return _last(answer(503, error="too much is on its way in"))
+            return _last(answer(503, error="too many request bodies at once"))
         except (aiohttp.ClientError, web.PayloadAccessError, OSError):
-            return _last(answer(400, error="the body is not whole"))
+            return _last(answer(400, error="the body is truncated"))
         return await self._stored(name, event, stored, began)
 
     async def _stored(self, name: str, event: str, data: bytes, began: float) -> web.Response:
@@ -115,8 +115,8 @@ class Front:
         headers = {rules.HEADER_ID: event, "ce-time": _rfc3339(began)}
         try:
             if not await self._consumers.wanted(topic):
-                return answer(503, error=f"nobody subscribes to {topic} yet", id=event)
-            if not await self._room.take(len(data) + rules.MOST_HEADER_BYTES // 16):
+                return answer(503, error=f"{topic} has no subscription yet", id=event)
+            if not await self._space.take(len(data) + rules.MOST_HEADER_BYTES // 16):
                 return answer(503, error="not stored: the bus is full", id=event)
             known = await bus.publish(
                 self._stream, f"{rules.EVENTS}.{topic}", data, f"{event}/{topic}", headers
@@ -133,22 +133,22 @@ class Front:
         return answer(202, id=event, known=known)
 
     @contextlib.contextmanager
-    def _holding(self) -> Iterator[bytearray]:
+    def _counted(self) -> Iterator[bytearray]:
         body = bytearray()
         try:
             yield body
         finally:
-            self._held -= len(body)
+            self._body_bytes -= len(body)
 
     async def _read(self, request: web.Request, body: bytearray) -> None:
-        """Read a body to its end; bytes count when they arrive."""
+        """Read the complete body; count its bytes as they arrive."""
         async with asyncio.timeout(BODY_SECONDS):
             async for piece in request.content.iter_any():
                 body += piece
-                self._held += len(piece)
+                self._body_bytes += len(piece)
                 if len(body) > rules.MOST_BYTES:
                     raise rules.TooLongError(f"an event has at most {rules.MOST_BYTES} bytes")
-                if self._held > MOST_HELD_BYTES:
+                if self._body_bytes > MOST_BODY_BYTES:
                     raise _BusyError
 
 
@@ -157,30 +157,30 @@ class _BusyError(Exception):
 
 
 def _plain(request: web.Request, body: bytearray) -> bytes:
-    """The body without its encoding, of which no more is undone than an event may have."""
+    """The decompressed body, limited to the maximum size of an event."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
         return bytes(body)
     if encoding not in ("gzip", "deflate"):
-        raise rules.BadEventError(f"Content-Encoding is {encoding}; gzip and deflate are known")
-    # Both, by what the first bytes say.
+        raise rules.BadEventError(f"Content-Encoding is {encoding}; must be gzip or deflate")
+    # Detects gzip or zlib by the first bytes.
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)
     try:
         plain = decoder.decompress(bytes(body), rules.MOST_BYTES + 1)
     except zlib.error:
-        raise rules.BadEventError(f"the body is no {encoding}") from None
+        raise rules.BadEventError(f"the body is not valid {encoding}") from None
     if len(plain) <= rules.MOST_BYTES and not decoder.eof:
-        raise rules.BadEventError(f"the body is not the whole of its {encoding}")
+        raise rules.BadEventError(f"the body's {encoding} is truncated")
     return plain
 
 
 def answer(status: int, **content: object) -> web.Response:
-    """JSON."""
+    """A JSON response."""
     return web.json_response(content, status=status)
 
 
 def _last(response: web.Response) -> web.Response:
-    # What else this client would send is not waited for.
+    # The rest of the body is not read.
     response.force_close()
     return response
 

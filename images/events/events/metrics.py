@@ -1,10 +1,10 @@
-"""What deliveries come to, for Prometheus."""
+"""Metrics of deliveries for Prometheus."""
 
 from collections import Counter
 
 
 class Metrics:
-    """Counted since the start."""
+    """Counters since the start."""
 
     def __init__(self) -> None:
         self.deliveries: Counter[tuple[str, str]] = Counter()
@@ -13,12 +13,12 @@ class Metrics:
         self.published = 0
         self.in_flight = 0
         self.without_room: Counter[str] = Counter()
-        """Events that a step has done and whose next ones the bus does not take yet."""
+        """Processed events whose next ones cannot be published yet."""
 
     def text(self, waiting: dict[str, int]) -> str:
-        """In the text format.
+        """Prometheus' text format.
 
-        :param waiting: events by the step that has not acknowledged them
+        :param waiting: unacknowledged events by step
         """
         lines = ["# TYPE events_deliveries_total counter"]
         for (step, outcome), count in sorted(self.deliveries.items()):

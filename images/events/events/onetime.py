@@ -1,4 +1,4 @@
-"""One-time codes: how one is made, and what a check of it comes to."""
+"""One-time codes: creation and verification."""
 
 import hmac
 import secrets
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 _EARLIER = 32
 _SKEW_SECONDS = 5.0
-"""By which the clocks of those that say when something was asked may differ."""
+"""Maximum difference between the clocks of event sources."""
 
 
 @dataclass(frozen=True)
@@ -15,40 +15,40 @@ class Code:
     """A user's code."""
 
     key: str
-    """What it was made for."""
+    """Idempotency key of the request."""
     code: str
     ends: float
     """Unix seconds."""
     wrong: int = 0
     used: bool = False
     event: float = 0.0
-    """When what it was made for was asked, in Unix seconds."""
+    """Time of the request, in Unix seconds."""
     earlier: Sequence[str] = ()
-    """Keys of the user's codes before it, the last ones first."""
+    """Keys of the user's former codes, the latest first."""
 
 
 def digits(count: int) -> str:
-    """Random digits from the operating system's source, each as likely as another."""
+    """Random digits, uniformly distributed, from the operating system's source."""
     return f"{secrets.randbelow(10**count):0{count}d}"
 
 
 def made(
     now: Code | None, key: str, event: float, moment: float, seconds: float, count: int
 ) -> Code | None:
-    """The code for a key; None where there is none (any more), and must not be another one.
+    """The code for a key; None if it is expired, used or replaced.
 
-    What asks for a code may be delivered again, also after the user has asked for the next one.
-    The key then still means the code that was sent for it, or none. An event that is older than a
-    code may last gets none, so nothing need be remembered for longer.
+    A request may be redelivered, also after the user's next request. Its key then still means the
+    code that was sent for it, or none. An event that is older than a code's validity gets none, so
+    no key need be stored for longer.
 
-    :param event: when it was asked, in Unix seconds; the same each time for a key
-    :param seconds: how long a code lasts
+    :param event: time of the request, in Unix seconds; the same each time for a key
+    :param seconds: validity of a code
     """
     if now is not None and now.key == key:
         return now if moment < now.ends and not now.used else None
     if moment >= event + seconds:
         return None
-    # A clock that is ahead must not keep the user's next event from its code.
+    # A clock that is ahead must not prevent the code of the user's next event.
     event = min(event, moment)
     if now is not None and (key in now.earlier or event < now.event - _SKEW_SECONDS):
         return None
@@ -57,7 +57,7 @@ def made(
 
 
 def judged(now: Code | None, code: str, moment: float, attempts: int) -> tuple[str, Code | None]:
-    """What a check comes to, and what is kept afterwards (None: as it was)."""
+    """The result of a check, and the code to store afterwards (None: unchanged)."""
     if now is None or now.used:
         return "none", None
     if moment >= now.ends:

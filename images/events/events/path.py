@@ -1,4 +1,4 @@
-"""The way that an event took, as text, from the records of the steps."""
+"""The path of an event as text, from the records of its steps."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ _ORDER = {"published": 0, "failed": 1, "ok": 2, "dead": 2}
 
 
 def state(records: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Paths by what became of them: ``done``, ``dead`` and, not over yet, ``waiting``."""
+    """Paths by state: ``done``, ``dead`` and ``waiting``."""
     kinds: dict[str, str] = {}
     ended: dict[str, str] = {}
     for entry in records:
@@ -23,9 +23,9 @@ def state(records: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def text(event: str, records: list[dict[str, Any]]) -> str:
-    """The records in order of time, each with when it began and how long it took."""
+    """The records in order of time, each with its start and duration."""
     if not records:
-        return f"no record of event {event}: it was never published, or its records are gone\n"
+        return f"no record of event {event}: it was never published, or its records have expired\n"
     ordered = sorted(records, key=lambda one: (one["at"], _ORDER[one["outcome"]]))
     start = ordered[0]["at"]
     kinds = {
@@ -33,7 +33,7 @@ def text(event: str, records: list[dict[str, Any]]) -> str:
         for one in ordered
         for following in one.get("next", ())
     }
-    # A step that is tried again stands under the step before it, each try on a line of its own.
+    # Each attempt of a step has its own line.
     width = max(len(_label(entry)) for entry in ordered)
     lines = [f"event {event}"]
     for entry in ordered:

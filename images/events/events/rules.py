@@ -1,4 +1,4 @@
-"""Names, backoff, routing and the record of what happened: all that needs no connection."""
+"""Names, backoff, routing and records: everything that needs no connection."""
 
 import json
 import re
@@ -13,71 +13,71 @@ EVENTS, RECORDS, DEAD = "events", "records", "dead"
 HEADER_ID, HEADER_PATH, HEADER_KEY = "ce-id", "dds-path", "idempotency-key"
 HEADER_DEDUPLICATION = "Nats-Msg-Id"
 MOST_BYTES = 512 * 1024
-"""Longest body of an event that is published, and of a step's answer."""
+"""Maximum bytes of a published event, and of a step's response."""
 MOST_HEADER_BYTES = 16 * 1024
-"""What a message's headers may take of the server's longest message."""
+"""Maximum bytes of a message's headers."""
 
 _MIB = 2**20
 _ID = re.compile(r"[A-Za-z0-9][-_A-Za-z0-9]{0,63}")
 
 
 class BadEventError(Exception):
-    """Something is no event."""
+    """Not a valid event."""
 
 
 class TooLongError(BadEventError):
-    """An event has more bytes than one may have."""
+    """An event exceeds the maximum size."""
 
 
-class HopelessError(Exception):
-    """A step has answered with what cannot go on, however often it is asked. Says why."""
+class PermanentError(Exception):
+    """A step's response is invalid in a way that a retry would not change."""
 
 
-def room(events_mib: int) -> int:
-    """Bytes of a stream that takes ``events_mib`` of published events.
+def stream_size(events_mib: int) -> int:
+    """Bytes of a stream for ``events_mib`` of published events.
 
-    What a step passes on must find room when publishing has filled the rest: nothing would ever be
-    delivered, and so make room, where every event waits for room for the next one.
+    It has a reserve for the events that steps publish when clients have filled the rest. Without
+    it a full stream would deadlock: every event would wait for space for the next one.
     """
     return events_mib * _MIB + max(events_mib * _MIB // 4, _MIB)
 
 
 def publishable(stream_bytes: int) -> int:
-    """The bytes that publishing may fill, of a stream with ``room``."""
+    """The bytes that clients may fill, of a stream of ``stream_size``."""
     return max(stream_bytes * 4 // 5, 0) if stream_bytes > 5 * _MIB else stream_bytes - _MIB
 
 
 def encoded(data: Any, longest: int) -> bytes:
-    """Data as JSON, in no more bytes than it needs.
+    """Data as compact JSON.
 
-    :raises BadEventError: a number that JSON does not have
-    :raises TooLongError: it has more than ``longest`` bytes
+    :raises BadEventError: a number that JSON does not allow
+    :raises TooLongError: more than ``longest`` bytes
     """
     try:
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise BadEventError("an event's numbers are finite") from None
+        raise BadEventError("an event's numbers must be finite") from None
     try:
         stored = text.encode()
     except UnicodeEncodeError:
-        # Half of a pair of surrogates has no UTF-8, but an escape.
+        # A lone surrogate has no UTF-8, but an escape.
         stored = json.dumps(data, separators=(",", ":")).encode()
     if len(stored) > longest:
-        raise TooLongError(f"its data has {len(stored)} bytes, an event's at most {longest}")
+        raise TooLongError(f"its data has {len(stored)} bytes, the maximum is {longest}")
     return stored
 
 
 def decoded(text: bytes) -> Any:
-    """Data of JSON.
+    """Data from JSON.
 
-    :raises BadEventError: it is none, or too deep to be read
+    :raises BadEventError: invalid or too deeply nested JSON
     """
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise BadEventError("its JSON is nested too deeply") from None
     except ValueError:
-        raise BadEventError("it is no JSON") from None
+        raise BadEventError("it is not valid JSON") from None
 
 
 def _no_constant(name: str) -> None:
@@ -85,42 +85,44 @@ def _no_constant(name: str) -> None:
 
 
 def consumer(subscriber: str, subscription: str) -> str:
-    """What the bus calls the place of a subscription.
+    """Name of a subscription's consumer on the bus.
 
     The names are DNS labels: with a dash between them, ``a-b`` of ``c`` and ``b`` of ``c-a`` would
-    share one place, and each would get half of the events.
+    share one consumer, and each would get half of the events.
     """
     return f"{subscriber}_{subscription}"
 
 
 def new_id() -> str:
-    """An id for an event that came without one."""
+    """An id for an event without one."""
     return secrets.token_hex(8)
 
 
 def checked_id(text: str) -> str:
-    """The id, if it can be one: it becomes part of subjects and headers."""
+    """The id, if it is valid: it becomes part of subjects and headers."""
     if not _ID.fullmatch(text):
-        raise BadEventError("an event's id has 1 to 64 letters, digits, dashes and underscores")
+        raise BadEventError(
+            "an event's id must have 1 to 64 letters, digits, dashes and underscores"
+        )
     return text
 
 
 def idempotency_key(event: str, source: str, path: str) -> str:
-    """The same for every try to deliver one event to one step on one way.
+    """The same for every attempt to deliver an event to a step on one path.
 
-    :param source: the subscriber or pipeline: others on the same bus may have steps of this name
+    :param source: the subscriber or pipeline: others on the bus may have steps of the same name
     """
     return f"{event}/{source}/{path}"
 
 
 def longer(path: str, step: str) -> str:
-    """The way of an event after one more step."""
+    """The path with one more step."""
     return f"{path}/{step}" if path else step
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """One step: where its events come from, where they are delivered, and what follows."""
+    """One step: its topic, its URL, and the next steps."""
 
     name: str
     topic: str
@@ -144,14 +146,14 @@ class Subscription:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt, counted from 1."""
-        # A power may exceed what a float holds long before anybody waits that long.
+        # A power could overflow a float.
         grown = self.first_delay
         for _ in range(attempt - 1):
             grown = min(grown * self.factor, self.longest_delay)
         return min(grown, self.longest_delay)
 
     def following(self, data: Any) -> list[dict[str, str]]:
-        """The steps that an event with this data goes on to, in their order."""
+        """The next steps for an event with this data, in order."""
         chosen = [
             {"step": step, "topic": topic, "kind": "required"}
             for step, topic in self.required.items()
@@ -163,17 +165,17 @@ class Subscription:
 
 
 def onward(data: Any, answer: bytes, kind: str = "") -> Any:
-    """The data of the next event: an answer that is a JSON object adds to what came in.
+    """The data of the next event: a response that is a JSON object is merged into the data.
 
-    :param kind: the answer's media type
-    :raises HopelessError: an answer that says it is JSON and is none
+    :param kind: the response's media type
+    :raises PermanentError: the response claims to be JSON and is invalid
     """
     try:
         given = decoded(answer) if answer else None
     except BadEventError as error:
-        # Thanks, or a page, is no part of an event; half a document must not be taken for that.
+        # Other text is ignored, but truncated JSON must not be taken for that.
         if answer.lstrip()[:1] in (b"{", b"[") or media_type(kind).endswith("json"):
-            raise HopelessError(f"the step's answer cannot be read: {error}") from None
+            raise PermanentError(f"the step's response is invalid: {error}") from None
         return data
     if isinstance(given, dict) and isinstance(data, dict):
         return {**data, **given}
@@ -186,27 +188,27 @@ def media_type(content_type: str) -> str:
 
 
 def published(content_type: str, body: bytes, event: str | None) -> tuple[str, Any]:
-    """Id and data of what was posted: plain JSON, or a CloudEvent in structured form.
+    """Id and data of a published event: plain JSON, or a CloudEvent in structured mode.
 
-    :param event: the id that a header gave
-    :raises TooLongError: the body has too many bytes
-    :raises BadEventError: it is no event
+    :param event: id from a header
+    :raises TooLongError: the body is too long
+    :raises BadEventError: the event is invalid
     """
     if len(body) > MOST_BYTES:
-        raise TooLongError(f"an event has at most {MOST_BYTES} bytes")
+        raise TooLongError(f"an event must have at most {MOST_BYTES} bytes")
     try:
         data = decoded(body)
     except BadEventError as error:
-        raise BadEventError(f"an event is JSON; {error}") from None
+        raise BadEventError(f"an event must be JSON: {error}") from None
     if media_type(content_type) == "application/cloudevents+json":
         if not isinstance(data, dict) or not isinstance(data.get("id"), str):
-            raise BadEventError("a CloudEvent is a JSON object with an id")
+            raise BadEventError("a CloudEvent must be a JSON object with an id")
         event, data = data["id"], data.get("data")
     return checked_id(event) if event else new_id(), data
 
 
 def record(outcome: str, event: str, path: str, began: float, **more: Any) -> dict[str, Any]:
-    """What happened to an event at a step.
+    """A record of an event at a step.
 
     :param outcome: ``published``, ``ok``, ``failed`` or ``dead``
     :param began: Unix seconds

@@ -1,4 +1,4 @@
-"""`setup`: makes the streams and buckets, or changes what of them may be changed."""
+"""`setup`: creates the streams and buckets, or updates their mutable settings."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from nats.js import JetStreamContext, api
 from events import bus, rules
 
 PLAN = "/etc/events/setup.json"
-_EMPTIED_SECONDS = 120
-_CHANGEABLE = ("subjects", "discard", "max_bytes", "max_age", "duplicate_window")
+_DRAIN_SECONDS = 120
+_MUTABLE = ("subjects", "discard", "max_bytes", "max_age", "duplicate_window")
 
 
 def streams(plan: dict[str, Any]) -> list[api.StreamConfig]:
@@ -29,11 +29,11 @@ def streams(plan: dict[str, Any]) -> list[api.StreamConfig]:
         api.StreamConfig(
             name=rules.EVENTS,
             subjects=[f"{rules.EVENTS}.>"],
-            # What every subscription has acknowledged makes room at once.
+            # An event is deleted once every subscription has acknowledged it.
             retention=api.RetentionPolicy.INTEREST,
-            # Full, it refuses what is new rather than forget what nobody has got yet.
+            # A full stream refuses new events rather than delete undelivered ones.
             discard=api.DiscardPolicy.NEW,
-            max_bytes=rules.room(plan["events_mib"]),
+            max_bytes=rules.stream_size(plan["events_mib"]),
             **common,
         ),
         api.StreamConfig(
@@ -54,16 +54,16 @@ def streams(plan: dict[str, Any]) -> list[api.StreamConfig]:
 
 
 async def run() -> int:
-    """Make what the plan has. What is there already keeps its messages."""
+    """Create or update the plan's streams and buckets. Existing ones keep their messages."""
     plan = json.loads(pathlib.Path(PLAN).read_text())
-    # The server is ready when this starts, but its name may take a moment.
-    connection = await bus.connect("setup", patience=60)
+    # The server is ready when this starts, but its DNS name may take a moment.
+    connection = await bus.connect("setup", timeout=60)
     stream = connection.jetstream(timeout=10)
     for config in streams(plan):
-        await _made(stream, config)
+        await _applied(stream, config)
         bus.say("stream", name=config.name)
     for bucket in plan["buckets"]:
-        await _made(
+        await _applied(
             stream,
             api.StreamConfig(
                 name=f"KV_{bucket['name']}",
@@ -85,7 +85,7 @@ async def run() -> int:
     return 0
 
 
-async def _made(stream: JetStreamContext, config: api.StreamConfig) -> None:
+async def _applied(stream: JetStreamContext, config: api.StreamConfig) -> None:
     try:
         now = (await stream.stream_info(config.name)).config
     except nats.js.errors.NotFoundError:
@@ -93,29 +93,29 @@ async def _made(stream: JetStreamContext, config: api.StreamConfig) -> None:
         return
     limits = api.RetentionPolicy.LIMITS
     if (now.retention or limits) != (config.retention or limits):
-        await _replaced(stream, config)
+        await _recreate(stream, config)
         return
-    # Not asked without need: a server whose room is given away refuses even what changes nothing.
-    if any(getattr(now, name) != getattr(config, name) for name in _CHANGEABLE):
+    # A server without free space refuses even an update without changes.
+    if any(getattr(now, name) != getattr(config, name) for name in _MUTABLE):
         await stream.update_stream(config)
 
 
-async def _replaced(stream: JetStreamContext, config: api.StreamConfig) -> None:
-    """Make a stream of an earlier version anew, for its retention cannot be changed.
+async def _recreate(stream: JetStreamContext, config: api.StreamConfig) -> None:
+    """Recreate a stream of an earlier version, because its retention cannot be changed.
 
-    It keeps what was delivered as well, so it may go as soon as nothing waits for delivery.
+    It also keeps delivered events, so it can be deleted once no event waits for delivery.
     """
     name = str(config.name)
-    for _ in range(_EMPTIED_SECONDS):
-        places = await stream.consumers_info(name)
-        if not any((one.num_pending or 0) + (one.num_ack_pending or 0) for one in places):
+    for _ in range(_DRAIN_SECONDS):
+        consumers = await stream.consumers_info(name)
+        if not any((one.num_pending or 0) + (one.num_ack_pending or 0) for one in consumers):
             await stream.delete_stream(name)
             await stream.add_stream(config)
-            bus.say("stream made anew", name=name)
+            bus.say("stream recreated", name=name)
             return
         await asyncio.sleep(1)
-    waiting = sorted(str(one.name) for one in places if one.num_pending or one.num_ack_pending)
+    waiting = sorted(str(one.name) for one in consumers if one.num_pending or one.num_ack_pending)
     sys.exit(
-        f"error: the stream {name} was made by an earlier version and still has undelivered events "
-        f"for {', '.join(waiting)}; let them be delivered, or delete these consumers, and try again"
+        f"error: the stream {name} was created by an earlier version and has undelivered events "
+        f"for {', '.join(waiting)}; deliver them, or delete these consumers, and try again"
     )

@@ -1,4 +1,4 @@
-"""One attempt: an event is posted to the step that it is for, and its answer is read."""
+"""One attempt: posts an event to its step and reads the response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ _MOST_REASON = 300
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it."""
+    """The response, or the reason why there is none."""
 
     status: int
-    """0 where there was no answer."""
+    """0 without a response."""
     body: bytes = b""
     kind: str = ""
     """The body's media type."""
     problem: str = ""
-    """Why there was none."""
+    """Why there is no response."""
 
     @property
     def good(self) -> bool:
-        """Whether it acknowledges the event."""
+        """Whether the status acknowledges the event."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def reason(self) -> str:
-        """Why it does not."""
+        """Why the event is not acknowledged."""
         return f"status {self.status}" if self.status else self.problem
 
 
@@ -45,9 +45,9 @@ async def post(
 ) -> Answer:
     """Post an event.
 
-    :param timeout: seconds, the answer's body included
-    :param wanted: whether the body of a good answer matters
-    :raises rules.HopelessError: a good answer whose body is too long, or encoded unasked
+    :param timeout: seconds, including the response's body
+    :param wanted: whether the body of a successful response is needed
+    :raises rules.PermanentError: a successful response whose body is too long or compressed
     """
     try:
         async with http.post(
@@ -62,19 +62,21 @@ async def post(
                 return answer
             encoding = response.headers.get("content-encoding", "identity")
             if encoding != "identity":
-                raise rules.HopelessError(f"the step's answer has Content-Encoding {encoding}")
+                raise rules.PermanentError(f"the step's response has Content-Encoding {encoding}")
             return Answer(answer.status, await _whole(response), answer.kind)
     except TimeoutError:
-        return Answer(0, problem=f"no answer within {timeout:g} s")
+        return Answer(0, problem=f"no response within {timeout:g} s")
     except (aiohttp.ClientError, OSError) as error:
         return Answer(0, problem=f"{type(error).__name__}: {error}"[:_MOST_REASON])
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    # A single read gives what is there. One that is cut short raises.
+    # read() may return a part. A truncated body raises.
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
         if len(body) > rules.MOST_BYTES:
-            raise rules.HopelessError(f"the step's answer has more than {rules.MOST_BYTES} bytes")
+            raise rules.PermanentError(
+                f"the step's response has more than {rules.MOST_BYTES} bytes"
+            )
     return bytes(body)

@@ -1,4 +1,4 @@
-"""`trace <id>`, `dead` and `replay <id>`: what became of events."""
+"""`trace <id>`, `dead` and `replay <id>`: the path of an event, and dead letters."""
 
 import json
 import sys
@@ -15,9 +15,9 @@ _FETCH_SECONDS = 5
 
 
 async def messages(stream: JetStreamContext, name: str, subject: str) -> list[Any]:
-    """All stored messages with a subject, by a consumer that lasts no longer than this.
+    """All stored messages with a subject, read with an ephemeral consumer.
 
-    :raises TimeoutError: the bus has more of them and does not give them
+    :raises TimeoutError: the bus has more messages but does not deliver them
     """
     config = api.ConsumerConfig(
         filter_subject=subject,
@@ -29,7 +29,7 @@ async def messages(stream: JetStreamContext, name: str, subject: str) -> list[An
     source = await stream.pull_subscribe_bind(info.name, stream=name)
     found: list[Any] = []
     missed = False
-    # It is asked each time: what was there at the beginning may be too old meanwhile, and gone.
+    # Queried each time: messages may expire meanwhile.
     while left := await _outstanding(stream, name, info.name, len(found)):
         try:
             found += await source.fetch(min(left, _BATCH), timeout=_FETCH_SECONDS)
@@ -50,7 +50,7 @@ async def _outstanding(stream: JetStreamContext, name: str, consumer: str, found
 
 
 async def show(event: str, as_json: bool) -> int:
-    """Print the way of an event; the status is 1 where nothing is known of it."""
+    """Print the path of an event; the exit status is 1 without records of it."""
     _check(event)
     connection = await _connected("trace")
     found = await messages(
@@ -67,7 +67,7 @@ async def show(event: str, as_json: bool) -> int:
 
 async def _connected(name: str) -> Any:
     try:
-        return await bus.connect(name, patience=15)
+        return await bus.connect(name, timeout=15)
     except ConnectionError as error:
         sys.exit(f"error: {error}")
 
@@ -93,22 +93,21 @@ def _letter(message: Any) -> dict[str, Any]:
 
 
 def newest(letters: Iterable[dict[str, Any]]) -> set[int]:
-    """Sequences of the last letter of each event at each step.
+    """Sequence numbers of the last dead letter of each event at each step.
 
-    An event that was published again and failed again has two; the first is settled by that.
+    An event that was replayed and failed again has two; the last one replaces the first.
     """
     last = {(one["id"], one["from"], one["path"]): one["sequence"] for one in letters}
     return set(last.values())
 
 
 async def dead(event: str | None, replay: bool) -> int:
-    """Print the dead letters as JSON, one a line; with ``replay`` publish them again.
+    """Print the dead letters as JSON, one a line; with ``replay`` also publish them again.
 
-    What is published again has the same id and the same idempotency key as before, and as many
-    attempts as the first time. The letter stays, and ``replayed`` says whether the bus has taken
-    the event. If not, ``why`` says that the event has a later letter, that this one was replayed
-    already within the time for which the bus remembers that, or that nobody subscribes to its topic
-    any more, so that the bus would not keep it.
+    A replayed event has the same id and idempotency key as before, and all its attempts again. The
+    dead letter stays, and ``replayed`` is whether the bus has stored the event. If not, ``why`` is
+    the reason: the event has a later dead letter, this one was replayed within the deduplication
+    window, or its topic has no subscription.
     """
     if event is not None:
         _check(event)
@@ -120,31 +119,31 @@ async def dead(event: str | None, replay: bool) -> int:
     for message, letter in pairs:
         if event is not None and letter["id"] != event:
             continue
-        said: dict[str, Any] = {"replayed": False}
+        outcome: dict[str, Any] = {"replayed": False}
         if replay:
             why = (
                 await _replayed(stream, message, letter)
                 if letter["sequence"] in last
-                else "there is a later letter"
+                else "there is a later dead letter"
             )
-            said = {"replayed": False, "why": why} if why else {"replayed": True}
-        sys.stdout.write(json.dumps({**letter, **said}) + "\n")
+            outcome = {"replayed": False, "why": why} if why else {"replayed": True}
+        sys.stdout.write(json.dumps({**letter, **outcome}) + "\n")
     await connection.close()
     return 0
 
 
 async def _replayed(stream: JetStreamContext, message: Any, letter: dict[str, Any]) -> str:
-    """Publish a letter's event; why the bus has not taken it, if it has not."""
+    """Publish a dead letter's event; returns why the bus has not stored it, or an empty text."""
     if not await subscribed(stream, letter["topic"]):
-        # The bus would acknowledge it, and keep it for nobody.
-        return f"nobody subscribes to {letter['topic']}"
+        # The bus would acknowledge it, but not store it.
+        return f"{letter['topic']} has no subscription"
     headers = {
         key: value
         for key, value in (message.headers or {}).items()
         if key in (rules.HEADER_ID, rules.HEADER_PATH, "ce-time")
     }
-    # Told apart from the first time by the letter, so that two replays of one are one.
+    # The dead letter's own key, so that a second replay of it is a duplicate.
     key = f"replay/{letter['sequence']}"
     subject = f"{rules.EVENTS}.{letter['topic']}"
     known = await bus.publish(stream, subject, message.data, key, headers)
-    return "it was replayed a short while ago" if known else ""
+    return "it was replayed recently" if known else ""

@@ -4,5 +4,5 @@ import pathlib
 
 
 def entry_file() -> str:
-    """The file that functions-framework loads for functions of the book's form."""
+    """The file that functions-framework loads for functions with the book's signature."""
     return str(pathlib.Path(__file__).with_name("entry.py"))

@@ -17,14 +17,14 @@ from function_runtime.settings import SIGNATURES, Settings
 
 def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRunner]]:
     if settings.signature == "context":
-        # The framework has no signature of the book's form; entry.py is of its own form.
+        # The framework does not know the book's signature; entry.py has one that it knows.
         application = functions_framework.create_app("entry", entry_file(), "http")
     else:
         application = functions_framework.create_app(
             settings.target, settings.source, settings.signature
         )
     if settings.signature != "http":
-        # Who wrote for Flask's own request has Flask's own errors.
+        # A function with Flask's signature keeps Flask's own errors.
         application.register_error_handler(HTTPException, as_json)
 
     async def made() -> web.AppRunner:
@@ -39,7 +39,7 @@ def main() -> None:
     """Run."""
     settings = Settings.load()
     if settings.signature not in SIGNATURES:
-        sys.exit(f"FUNCTION_FORM is {settings.signature!r}; one of {', '.join(SIGNATURES)}")
+        sys.exit(f"FUNCTION_FORM is {settings.signature!r}; must be one of {', '.join(SIGNATURES)}")
     log = logs.take_over(settings.name, os.environ.get("LOG_LEVEL", "INFO").upper())
     Server(f"{settings.host}:{settings.port}", settings.timeout, lambda: _load(settings, log)).run()
 

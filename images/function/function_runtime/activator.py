@@ -1,7 +1,7 @@
-"""Stands before a function that may have no pod: ``python3 -m function_runtime.activator``.
+"""A proxy for a function that may have no pod: ``python3 -m function_runtime.activator``.
 
-A request waits here until a pod is ready, and is handed on to it. Nothing is handed on twice: once
-a request was sent, its answer, or that there is none, goes to the caller.
+A request is queued until a pod is ready, and then forwarded to it. No request is sent twice: after it
+was sent, the client gets its response, or an error if there is none.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from function_runtime import front, health, identity, logs
 from function_runtime.answers import SEND_SECONDS, Answer, begun, broken_off, busy, refusal, send
 from function_runtime.bodies import Bodies, RefusedError
 from function_runtime.cluster import Cluster
-from function_runtime.pods import Answering, BrokenError, Pods, UnreachableError
+from function_runtime.pods import BrokenError, PodResponse, Pods, UnreachableError
 from function_runtime.server import Server
 from function_runtime.waking import FullError, LateError, Limits, Place, Waking, ask_pod, follow
 
 _AT_ONCE_BYTES = 256 * 1024
-"""Longest answer that is read to its end before it is passed back."""
+"""Maximum size of a response that is buffered completely; longer ones are streamed."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is run. The component sets each of these."""
+    """The settings, all set by the component."""
 
     name: str
     deployment: str
@@ -39,13 +39,13 @@ class Settings:
     hold_seconds: float
     idle_seconds: float
     timeout: float
-    """Seconds that the function may take."""
+    """The function's timeout in seconds."""
     port: int
     health_port: int
 
     @property
     def longest(self) -> float:
-        """Seconds that a request takes at most until its answer begins."""
+        """Maximum seconds until the response to a request starts."""
         return self.hold_seconds + 2 * self.timeout
 
     @classmethod
@@ -67,20 +67,20 @@ class Settings:
 
 
 class Activator:
-    """Answers requests with what the function's pods answer."""
+    """Forwards requests to the function's pods."""
 
     def __init__(
         self, waking: Waking, settings: Settings, log: logs.Log, bodies: Bodies | None = None
     ) -> None:
-        """Describe it; it is used from one event loop."""
+        """Create it; it is used from one event loop."""
         self._waking = waking
         self._settings = settings
         self._log = log
         self._bodies = bodies or Bodies()
-        # Who waits for a pod has a thread; nobody waits while the pods have places.
+        # A queued request has a thread; none is queued while a pod has a free slot.
         self._threads = ThreadPoolExecutor(settings.held, "waits")
         self._waiting = 0
-        # It may wait in the pod for as long as it may run.
+        # A request may be queued in the pod for as long as it may run.
         self._seconds = 2 * settings.timeout + 5
         self._pods = Pods(settings.port, self._seconds)
         self._refused: dict[str, int] = {}
@@ -89,14 +89,14 @@ class Activator:
 
     @property
     def ready(self) -> bool:
-        """Whether the function's pods are known."""
+        """Whether the list of the function's pods has been read."""
         return self._waking.ready
 
     def activity(self) -> dict[str, float]:
-        """Requests that are held, and that pods have."""
+        """Numbers of requests that are queued, and that are forwarded."""
         return {"held": self._waking.held, "passed": self._waking.passed}
 
-    def measured(self) -> str:
+    def metrics_text(self) -> str:
         """Metrics for Prometheus."""
         label = f'function="{self._settings.name}"'
         waking = self._waking
@@ -121,63 +121,63 @@ class Activator:
 
     # for requests
 
-    def leaving(self) -> None:
-        """No new requests come: what is still on its way here is told to come again."""
-        self._bodies.close("the activator is told to end")
+    def draining(self) -> None:
+        """Refuse requests that are still arriving with a 503, for a retry."""
+        self._bodies.close("the activator is shutting down")
 
     async def close(self) -> None:
-        """All are answered: no pod is asked any more."""
+        """Close the connections, after the last response."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._pods.close()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Hand one request on."""
-        who = identity.of(request.headers)
-        identity.current.set(who)
-        answer = await self._answered(request, who)
+        """Forward one request."""
+        ids = identity.of(request.headers)
+        identity.current.set(ids)
+        answer = await self._answered(request, ids)
         if isinstance(answer, Answer):
             return await send(request, answer)
         return answer
 
     async def _answered(
-        self, request: web.BaseRequest, who: identity.Identity
+        self, request: web.BaseRequest, ids: identity.Identity
     ) -> Answer | web.StreamResponse:
-        """The answer, unless it was sent as it came."""
+        """The response; it may be sent already."""
         try:
             with await self._bodies.read(request) as body:
-                return await self._handed_on(request, who, body.data)
+                return await self._forward(request, ids, body.data)
         except RefusedError as error:
-            return self._refusal(error.kind, error.answer, who)
+            return self._refusal(error.kind, error.answer, ids)
         except FullError:
-            return self._refusal("full", busy("as many requests wait as may"), who)
+            return self._refusal("full", busy("the queue of requests is full"), ids)
         except LateError as error:
-            said = f"no pod within {self._settings.hold_seconds:g} s"
-            self._log.write("error", said, reason=str(error), detail=error.detail)
-            return self._refusal("late", busy(f"{said}: {error}"), who)
+            problem = f"no pod within {self._settings.hold_seconds:g} s"
+            self._log.write("error", problem, reason=str(error), detail=error.detail)
+            return self._refusal("late", busy(f"{problem}: {error}"), ids)
         except TimeoutError:
-            return self._refusal("time", refusal(504, "the function is late"), who)
+            return self._refusal("time", refusal(504, "the function timed out"), ids)
         except BrokenError as error:
             self._log.write("error", str(error))
-            return self._refusal("broken", refusal(502, "the function did not answer"), who)
+            return self._refusal("broken", refusal(502, "the function did not respond"), ids)
 
-    def _refusal(self, kind: str, answer: Answer, who: identity.Identity) -> Answer:
+    def _refusal(self, kind: str, answer: Answer, ids: identity.Identity) -> Answer:
         self._refused[kind] = self._refused.get(kind, 0) + 1
-        return replace(answer, headers=(*answer.headers, *who.headers.items()))
+        return replace(answer, headers=(*answer.headers, *ids.headers.items()))
 
-    async def _handed_on(
-        self, request: web.BaseRequest, who: identity.Identity, body: bytes
+    async def _forward(
+        self, request: web.BaseRequest, ids: identity.Identity, body: bytes
     ) -> Answer | web.StreamResponse:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.hold_seconds
         while True:
-            place = await self._taken(max(0.0, until - loop.time()))
+            place = await self._acquire(max(0.0, until - loop.time()))
             lost = False
             pod = place.pod
             try:
-                async with self._pods.asked(pod.name, pod.address, request, who, body) as answer:
-                    return await self._passed_back(request, answer)
+                async with self._pods.request(pod.name, pod.address, request, ids, body) as answer:
+                    return await self._send_back(request, answer)
             except UnreachableError:
-                # It is asked again when it has answered a probe; the request goes to another.
+                # The pod gets no requests until its next successful probe; this one goes to another pod.
                 lost = True
             except BrokenError:
                 lost = True
@@ -185,7 +185,7 @@ class Activator:
             finally:
                 self._waking.give(place, lost=lost)
 
-    async def _taken(self, seconds: float) -> Place:
+    async def _acquire(self, seconds: float) -> Place:
         place = self._waking.take_now()
         if place is not None:
             return place
@@ -198,11 +198,11 @@ class Activator:
         finally:
             self._waiting -= 1
 
-    async def _passed_back(
-        self, request: web.BaseRequest, answer: Answering
+    async def _send_back(
+        self, request: web.BaseRequest, answer: PodResponse
     ) -> Answer | web.StreamResponse:
         if answer.length is not None and answer.length <= _AT_ONCE_BYTES:
-            # The pod is free for others, however slowly the client reads.
+            # A slow client must not occupy the pod.
             body = await answer.whole()
             return Answer(answer.status, answer.reason, tuple(answer.headers), body)
         response = begun(answer.status, answer.reason, answer.headers)
@@ -212,10 +212,10 @@ class Activator:
                 while piece := await answer.piece():
                     await response.write(piece)
         except BrokenError as error:
-            self._log.write("error", f"in the middle of an answer: {error}")
+            self._log.write("error", f"the response broke off: {error}")
             raise broken_off(request) from None
         except TimeoutError:
-            self._log.write("error", "an answer takes too long")
+            self._log.write("error", "the response timed out")
             raise broken_off(request) from None
         await response.write_eof()
         return response
@@ -241,7 +241,7 @@ def _load(settings: Settings, log: logs.Log) -> Callable[[], Awaitable[web.AppRu
 
 
 def main() -> None:
-    """Run until SIGTERM; what is held then is finished."""
+    """Run until SIGTERM, then finish the requests in flight."""
     settings = Settings.load()
     log = logs.take_over(settings.name, os.environ.get("LOG_LEVEL", "INFO").upper())
     Server(f"0.0.0.0:{settings.port}", settings.longest, lambda: _load(settings, log)).run()

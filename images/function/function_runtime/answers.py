@@ -1,4 +1,4 @@
-"""Answers, and how they are sent: with the headers that they were given, and none beside."""
+"""HTTP responses, sent with exactly the given headers."""
 
 import asyncio
 import json
@@ -9,14 +9,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 SEND_SECONDS = 300.0
-"""Longest that a client may take to read an answer."""
+"""Timeout for sending a response."""
 
 _GIVEN = web.ResponseKey("given", CIMultiDict[str])
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     reason: str
@@ -24,22 +24,22 @@ class Answer:
     body: bytes
 
 
-def refusal(status: int, said: str, *headers: tuple[str, str]) -> Answer:
-    """An answer that is not the function's."""
-    body = json.dumps({"error": said}).encode() + b"\n"
+def refusal(status: int, message: str, *headers: tuple[str, str]) -> Answer:
+    """An error response of the runtime itself."""
+    body = json.dumps({"error": message}).encode() + b"\n"
     kind = ("Content-Type", "application/json")
     return Answer(status, web.Response(status=status).reason or "", (kind, *headers), body)
 
 
-def busy(said: str) -> Answer:
-    """The answer to a request that has to come again."""
-    return refusal(503, said, ("Retry-After", "1"))
+def busy(message: str) -> Answer:
+    """A 503 for a request that the client should retry."""
+    return refusal(503, message, ("Retry-After", "1"))
 
 
 def begun(
     status: int, reason: str, headers: Iterable[tuple[str, str]], *, last: bool = False
 ) -> web.StreamResponse:
-    """The beginning of an answer that is sent in pieces.
+    """The start of a streamed response.
 
     :param last: whether the connection is closed afterwards
     """
@@ -54,12 +54,12 @@ async def send(
     *,
     last: bool = False,
 ) -> web.StreamResponse:
-    """Send a whole answer.
+    """Send a complete response.
 
-    :param headers: more headers
-    :raises ConnectionError: the client has gone, or did not read it in SEND_SECONDS
+    :param headers: additional headers
+    :raises ConnectionError: the client disconnected, or did not read it in SEND_SECONDS
     """
-    # What is said of the length of no body (an answer to HEAD) stays; else it is counted.
+    # A response without a body, as to HEAD, keeps its Content-Length; otherwise it is computed.
     given = [*answer.headers, *headers]
     response = web.Response(body=answer.body or None, status=answer.status, reason=answer.reason)
     _with(response, given, last)
@@ -75,7 +75,7 @@ async def send(
 
 
 def broken_off(request: web.BaseRequest) -> ConnectionError:
-    """Reset the connection, so that nobody takes half an answer for a whole one."""
+    """Reset the connection, so that the client cannot take a truncated response for a complete one."""
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError("broken off")
@@ -93,9 +93,9 @@ def _with(
 
 
 def as_written(value: str) -> str:
-    """A header's value as aiohttp writes it, in UTF-8: these are the bytes that were given.
+    """A header's value such that aiohttp, which writes UTF-8, sends the original bytes.
 
-    Other bytes are written in UTF-8 too, as the characters that they have in Latin-1.
+    Bytes that are not UTF-8 are sent as the UTF-8 of their Latin-1 characters.
     """
     try:
         return value.encode("latin-1").decode()
@@ -104,10 +104,10 @@ def as_written(value: str) -> str:
 
 
 async def only_what_was_given(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Take back what aiohttp says of itself and guesses of others."""
+    """Remove the headers that aiohttp adds."""
     given = response.get(_GIVEN)
     if given is None:
-        # It is aiohttp's own, about a request that is none.
+        # aiohttp's own response to an invalid request.
         return
     for name in ("Server", "Content-Type"):
         if name not in given:

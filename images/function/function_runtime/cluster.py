@@ -1,4 +1,4 @@
-"""What an activator asks of the cluster's API: one Deployment's number of pods, and these pods."""
+"""The activator's client of the Kubernetes API: scales one Deployment and watches its pods."""
 
 import http.client
 import json
@@ -14,33 +14,33 @@ from urllib.parse import urlencode
 
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _WATCH_SECONDS = (5, 60)
-"""Shortest and longest watch."""
+"""Minimum and maximum timeout of a watch."""
 _LATE_SECONDS = 5
 _CONFLICT = 409
 
 
 class ClusterError(Exception):
-    """The API did not answer, or refused."""
+    """The API did not respond, or refused the request."""
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod, as the API has it."""
+    """A pod's status."""
 
     uid: str
     name: str
     address: str
-    """Empty as long as it has none."""
+    """Its IP address; empty before it has one."""
     leaving: bool
-    """Whether it was told to end, or has ended."""
+    """Whether it is terminating or has terminated."""
     reason: str = ""
-    """Why it does not run, in one word, as ``kubectl get pods`` says it."""
+    """Why it does not run, in one word, as ``kubectl get pods`` shows it."""
     detail: str = ""
-    """The same at length. For the log."""
+    """The detailed message, for the log."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Pod":
-        """From the API's JSON."""
+        """Parse the API's JSON."""
         metadata, status = raw["metadata"], raw.get("status", {})
         reason, detail = _why(status)
         return cls(
@@ -71,23 +71,23 @@ def _why(status: Mapping[str, Any]) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Scale:
-    """How many pods a Deployment is to have, as it was read."""
+    """The desired replicas of a Deployment."""
 
     replicas: int
     version: str
 
 
 class Cluster:
-    """The API, with the account of this pod."""
+    """A client with the pod's ServiceAccount."""
 
     def __init__(
         self, deployment: str, selector: str, hold_seconds: float, account: pathlib.Path = ACCOUNT
     ) -> None:
-        """Describe whom it is about.
+        """Describe the Deployment.
 
-        :param selector: labels of the Deployment's pods
-        :param hold_seconds: how long requests wait for a pod. A watch that says nothing more is
-            noticed well before: it must not cost them the pod that is there.
+        :param selector: label selector of the Deployment's pods
+        :param hold_seconds: how long requests wait for a pod. The watch's timeout is shorter, so
+            that a stalled watch does not hide a ready pod from them
         """
         shortest, longest = _WATCH_SECONDS
         self._watch_seconds = int(min(longest, max(shortest, hold_seconds / 4)))
@@ -101,39 +101,39 @@ class Cluster:
         self._mutex = threading.Lock()
 
     def scale(self) -> Scale:
-        """The number of pods that are wanted."""
-        found = self._asked("GET", self._scale)
+        """The desired number of pods."""
+        found = self._request("GET", self._scale)
         return Scale(int(found["spec"].get("replicas", 0)), found["metadata"]["resourceVersion"])
 
     def order(self, replicas: int, seen: Scale) -> bool:
-        """Change the number; False if somebody else has changed it since it was read."""
+        """Set the number of pods; False if it was changed concurrently."""
         body = {
             "metadata": {"resourceVersion": seen.version},
             "spec": {"replicas": replicas},
         }
-        return self._asked("PATCH", self._scale, body, missing=_CONFLICT) is not None
+        return self._request("PATCH", self._scale, body, missing=_CONFLICT) is not None
 
-    def watch(self, told: Callable[[list[Pod]], None]) -> None:
-        """Tell of all pods, and again of all at each change, until the stream ends.
+    def watch(self, changed: Callable[[list[Pod]], None]) -> None:
+        """Call ``changed`` with all pods now and after each change, until the stream ends.
 
-        :raises ClusterError: it broke
+        :raises ClusterError: the watch failed
         """
         query = {"labelSelector": self._selector}
-        with self._answer("GET", f"{self._pods}?{urlencode(query)}", None, 10) as answer:
+        with self._stream("GET", f"{self._pods}?{urlencode(query)}", None, 10) as answer:
             content = json.load(answer)
         pods = {one.uid: one for one in map(Pod.of, content["items"])}
-        told([*pods.values()])
+        changed([*pods.values()])
         query |= {
             "watch": "1",
             "resourceVersion": content["metadata"]["resourceVersion"],
             "timeoutSeconds": str(self._watch_seconds),
         }
         path = f"{self._pods}?{urlencode(query)}"
-        with self._answer("GET", path, None, self._watch_seconds + _LATE_SECONDS) as answer:
+        with self._stream("GET", path, None, self._watch_seconds + _LATE_SECONDS) as answer:
             for line in answer:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    # Most often the list is too old by now. The next one is new.
+                    # Most often the resource version is too old; the next list gives a new one.
                     return
                 if event["type"] == "BOOKMARK":
                     continue
@@ -141,14 +141,14 @@ class Cluster:
                 pods[pod.uid] = pod
                 if event["type"] == "DELETED":
                     del pods[pod.uid]
-                told([*pods.values()])
+                changed([*pods.values()])
 
-    def _asked(
+    def _request(
         self, method: str, path: str, body: Any = None, missing: int = 0
     ) -> dict[str, Any] | None:
-        """The answer over a connection that is kept; None for the status ``missing``."""
+        """The response, over a keep-alive connection; None for the status ``missing``."""
         with self._mutex:
-            # Once more where the connection that was kept has been closed meanwhile.
+            # Retried once if the server has closed the idle connection.
             for kept in (True, False):
                 if not kept or self._open is None:
                     self._open = self._connection(5)
@@ -168,10 +168,10 @@ class Cluster:
                     raise ClusterError(f"{status}: {_message(text)}")
                 found: dict[str, Any] = json.loads(text)
                 return found
-        raise ClusterError("no answer")
+        raise ClusterError("no response")
 
     @contextmanager
-    def _answer(
+    def _stream(
         self, method: str, path: str, body: Any, seconds: float
     ) -> Iterator[http.client.HTTPResponse]:
         connection = self._connection(seconds)
@@ -194,7 +194,7 @@ class Cluster:
     def _send(
         self, connection: http.client.HTTPSConnection, method: str, path: str, body: Any
     ) -> None:
-        # The kubelet replaces the token, so it is read each time.
+        # The kubelet rotates the token, so it is read each time.
         headers = {"Authorization": f"Bearer {(self._account / 'token').read_text().strip()}"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json"

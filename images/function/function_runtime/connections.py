@@ -1,4 +1,4 @@
-"""How many connections may wait for a request, or for the rest of one."""
+"""Limits the connections that are idle or whose request is incomplete."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 MOST_CONNECTIONS = 512
-"""Connections whose next request is not whole; one more ends the one that is so for longest. Those
-whose request is whole are not counted: whoever answers them has bounds."""
+"""Maximum connections without a complete request; one more closes the one that waits longest.
+Connections with a complete request are not counted: their handler has its own limits."""
 
 
 @dataclass
@@ -18,16 +18,16 @@ class _One:
 
     transport: asyncio.Transport
     request: web.BaseRequest | None = None
-    """What is answered, or still arrives."""
+    """The request that is arriving or being handled."""
 
     @property
     def waited_for(self) -> bool:
-        """Whether the client has to send something."""
+        """Whether the client has to send data."""
         return self.request is None or not self.request.content.is_eof()
 
 
 class Runner(web.AppRunner):
-    """aiohttp's, with a bound for connections."""
+    """aiohttp's runner, with a limit on connections."""
 
     def __init__(
         self, application: web.Application, *, most: int | None = None, **more: Any
@@ -39,11 +39,11 @@ class Runner(web.AppRunner):
         super().__init__(application, **more)
         self._most = MOST_CONNECTIONS if most is None else most
         self._here: dict[object, _One] = {}
-        """In the order in which something began to be awaited of them."""
+        """By the time since which data of the client is awaited, the longest first."""
         application.middlewares.append(self._counted)
 
     async def setup(self) -> None:
-        """Make the server, and look at who connects."""
+        """Create the server and track its connections."""
         await super().setup()
         server: Any = self.server
         made, lost = server.connection_made, server.connection_lost
@@ -56,11 +56,11 @@ class Runner(web.AppRunner):
             self._here.pop(protocol, None)
             lost(protocol, error)
 
-        # It has no other place where one is told.
+        # aiohttp has no other hook.
         server.connection_made, server.connection_lost = connection_made, connection_lost
 
     def _waits(self, protocol: object, one: _One) -> None:
-        """Something is awaited of it from now on."""
+        """Mark that data of the client is awaited from now on."""
         self._here.pop(protocol, None)
         self._here[protocol] = one
         if len(self._here) <= self._most:
@@ -76,7 +76,7 @@ class Runner(web.AppRunner):
     ) -> web.StreamResponse:
         one = self._here.get(request.protocol)
         if one is None:
-            # It was ended at this moment.
+            # The connection was closed at this moment.
             return await handler(request)
         one.request = request
         try:

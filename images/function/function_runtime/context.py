@@ -1,4 +1,4 @@
-"""What a function of the book's form gets: ``def handler(context)`` with ``context.json``."""
+"""The argument of a function with the book's signature: ``def handler(context)``."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -21,11 +21,11 @@ class Context:
 
     def __init__(self, request: flask.Request) -> None:
         self.request = request
-        """The request as Flask has it."""
+        """Flask's request."""
         self.data = request.get_data()
-        """The body as it came."""
+        """The raw body."""
         self.headers: Mapping[str, str] = request.headers
-        """Its headers."""
+        """The request's headers."""
         self._identity = identity.current.get() or identity.of(request.headers)
 
     @property
@@ -35,12 +35,12 @@ class Context:
 
     @property
     def request_id(self) -> str:
-        """The id that follows the request or event."""
+        """The id of the request or event, which its calls pass on."""
         return self._identity.request_id
 
     @property
     def trace(self) -> dict[str, str]:
-        """Headers to send with every request that this one leads to."""
+        """Headers to send with every call that the function makes."""
         return self._identity.headers
 
     @cached_property
@@ -57,8 +57,8 @@ class Context:
 
     @cached_property
     def json(self) -> Any:
-        """The body, or the event's data, as JSON; None where there is none. The same object each
-        time: what the function changes in it stays changed.
+        """The body, or the event's data, parsed as JSON; None if it is empty. It is the same object
+        each time, so the function's changes to it are kept.
         """
         if self._structured:
             self._parsed(self.data)

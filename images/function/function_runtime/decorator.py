@@ -1,7 +1,7 @@
-"""A function in front of a service: it changes requests on their way, and answers on their way back.
+"""A function in front of a service: it changes requests, and responses.
 
-The function has the book's form: it takes the request's JSON, changes it, and returns
-``call_my_api(obj)``. That function and ``random_name`` are there without being defined.
+The function has the book's signature: it changes the request's JSON and returns
+``call_my_api(obj)``. That function and ``random_name`` are predefined.
 """
 
 import json
@@ -15,12 +15,12 @@ import werkzeug.datastructures
 
 from function_runtime import source
 from function_runtime.context import Context
-from function_runtime.service import Answered, Service, UnreachableError, same
+from function_runtime.service import Service, ServiceResponse, UnreachableError, same
 from function_runtime.settings import Settings
 from function_runtime.wsgi import HEADERS
 
 _log = logging.getLogger("decorator")
-# Made anew where the body is; the function must be able to read the answer.
+# Replaced together with the body; the function must be able to read the response.
 _REPLACED = frozenset({"content-type", "content-encoding", "accept-encoding"})
 _FIRST = ("amber", "brave", "calm", "daring", "eager", "fair", "gentle", "hardy", "keen", "lucky")
 _SECOND = (
@@ -38,25 +38,25 @@ _SECOND = (
 
 
 def random_name() -> str:
-    """A name for who came without one."""
-    # No secret: it only has to be different most of the time.
+    """A random default name."""
+    # Not a secret: it only has to be different most of the time.
     return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{random.randrange(10000):04d}"  # noqa: S311
 
 
-class AsItCameError(Exception):
-    """The service's answer goes to the client as it came: it is a refusal, or no JSON."""
+class PassThroughError(Exception):
+    """The service's response goes to the client unchanged: it is an error, or not JSON."""
 
-    def __init__(self, answered: Answered, why: str) -> None:
+    def __init__(self, answered: ServiceResponse, why: str) -> None:
         super().__init__(why)
         self.answered = answered
 
 
 class _Request:
-    """How far one request has come."""
+    """The state of one request."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.answered: Answered | None = None
+        self.answered: ServiceResponse | None = None
 
 
 class Decorator:
@@ -74,7 +74,7 @@ class Decorator:
             self._response = source.function(module, settings.response)
 
     def answer(self, context: Context) -> flask.typing.ResponseReturnValue:
-        """Answer one request."""
+        """Handle one request."""
         state = _Request(context)
         flask.g.state = state
         try:
@@ -85,14 +85,14 @@ class Decorator:
                     raise
                 decorated = False
             if not decorated:
-                # There is nothing to default: a GET, or a body that is no object.
-                return _response(self._passed(context))
+                # The function does not apply to a GET, or a body that is not an object.
+                return _response(self._pass_through(context))
             return self._decorated(state)
-        except AsItCameError as error:
+        except PassThroughError as error:
             return _response(error.answered)
         except UnreachableError as error:
             _log.error("%s", error)
-            return {"error": "the service behind does not answer"}, 502
+            return {"error": "the upstream service does not respond"}, 502
 
     def _decorated(self, state: _Request) -> flask.typing.ResponseReturnValue:
         try:
@@ -100,70 +100,74 @@ class Decorator:
             if self._response is not None:
                 result = self._response(state.context, result)
             return _made(result, state.answered)
-        except (AsItCameError, UnreachableError):
+        except (PassThroughError, UnreachableError):
             raise
-        except Exception:  # noqa: BLE001 (whatever it is, the client gets an answer)
+        except Exception:  # noqa: BLE001 (the client gets a response for any error)
             _log.exception("the decorator failed; fails %s", "open" if self._open else "closed")
             if not self._open:
                 return {"error": "the decorator failed"}, 500
             if state.answered is not None:
-                # The service has done its work: it is not asked again.
+                # The service has processed the request: it is not sent again.
                 return _response(state.answered)
-            return _response(self._passed(state.context))
+            return _response(self._pass_through(state.context))
 
-    def _passed(self, context: Context) -> Answered:
-        """Ask the service with the request as it came."""
-        return self._asked(context, _came(context), context.data)
+    def _pass_through(self, context: Context) -> ServiceResponse:
+        """Forward the request unchanged."""
+        return self._forward(context, _raw_headers(context), context.data)
 
-    def _asked(self, context: Context, headers: list[tuple[str, str]], body: bytes) -> Answered:
+    def _forward(
+        self, context: Context, headers: list[tuple[str, str]], body: bytes
+    ) -> ServiceResponse:
         kept = [(k, v) for k, v in headers if k.lower() not in ("x-request-id", "traceparent")]
         kept += context.trace.items()
         request = context.request
         return self._service.call(request.method, request.environ["RAW_URI"], kept, body)
 
     def _call(self, obj: Any) -> Any:
-        """The book's ``call_my_api``: what the service answers to the object, as JSON."""
+        """The book's ``call_my_api``: posts the object to the service, returns the response's JSON."""
         state: _Request = flask.g.state
-        headers = [(k, v) for k, v in _came(state.context) if k.lower() not in _REPLACED]
+        headers = [(k, v) for k, v in _raw_headers(state.context) if k.lower() not in _REPLACED]
         headers += [("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
         body = json.dumps(obj, allow_nan=False).encode()
-        state.answered = answered = self._asked(state.context, headers, body)
+        state.answered = answered = self._forward(state.context, headers, body)
         if not answered.success:
-            raise AsItCameError(answered, f"the service answered {answered.status}")
+            raise PassThroughError(answered, f"the service's response has status {answered.status}")
         try:
             return answered.json()
         except ValueError as error:
-            # The service has done its work, whatever it says.
-            raise AsItCameError(answered, f"the service answered no JSON: {error}") from error
+            # The service has processed the request, whatever it responds.
+            raise PassThroughError(
+                answered, f"the service's response is not JSON: {error}"
+            ) from error
 
 
-def _came(context: Context) -> list[tuple[str, str]]:
-    """The headers as they came."""
+def _raw_headers(context: Context) -> list[tuple[str, str]]:
+    """The request's headers, unchanged."""
     headers: list[tuple[str, str]] = context.request.environ[HEADERS]
     return headers
 
 
-def _response(answered: Answered) -> flask.Response:
-    """The service's answer as it came."""
+def _response(answered: ServiceResponse) -> flask.Response:
+    """The service's response, unchanged."""
     response = flask.Response(answered.body, answered.status)
-    response.headers = werkzeug.datastructures.Headers(answered.handed_on())
+    response.headers = werkzeug.datastructures.Headers(answered.forwarded_headers())
     return response
 
 
-def _made(result: Any, answered: Answered | None) -> flask.Response:
-    """The client's answer from what the function returned.
+def _made(result: Any, answered: ServiceResponse | None) -> flask.Response:
+    """The client's response from the function's result.
 
-    An object has the status and the headers of the service's answer. What has a status of its own
-    is an answer of its own.
+    A JSON value gets the status and headers of the service's response. Any other result is the
+    function's own response.
     """
-    # Flask refuses None with a message of its own: a decorator returns call_my_api(obj).
+    # Flask refuses None with its own message: a decorator must return call_my_api(obj).
     response = flask.current_app.make_response(result)
     if answered is None or not isinstance(result, dict | list):
         return response
     if same(result, answered.json()):
         return _response(answered)
     kind = [("Content-Type", response.content_type)]
-    headers = answered.changed()
+    headers = answered.headers_of_new_body()
     given = any(k.lower() == "content-type" for k, _ in headers)
     response.status_code = answered.status
     response.headers = werkzeug.datastructures.Headers([*headers, *([] if given else kind)])

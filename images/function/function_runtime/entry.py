@@ -1,4 +1,4 @@
-"""What functions-framework runs where the function has the book's form."""
+"""The function for functions-framework if the user's function has the book's signature."""
 
 import flask
 
@@ -15,6 +15,6 @@ else:
 
 
 def entry(request: flask.Request) -> flask.typing.ResponseReturnValue:
-    """Call the function; nothing is a success without content."""
+    """Call the function; the result None is a 204."""
     result = _answer(Context(request))
     return ("", 204) if result is None else result

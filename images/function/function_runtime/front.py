@@ -1,8 +1,7 @@
-"""What listens: aiohttp's server, with every request going to one handler as it came.
+"""The HTTP server: aiohttp, with one handler for every request.
 
-It reads the heads of requests before anybody has a place or a thread; a head that takes longer than
-KEEPALIVE_SECONDS, and a connection that is idle for as long, are closed, and the one that is so for
-longest where there are too many.
+It reads request headers before a request gets a slot or a thread. A connection that is idle, or whose
+headers are incomplete, for KEEPALIVE_SECONDS is closed; if there are too many, the oldest is.
 """
 
 import asyncio
@@ -17,39 +16,39 @@ from function_runtime.answers import only_what_was_given
 from function_runtime.connections import Runner
 
 KEEPALIVE_SECONDS = 75.0
-"""From the end of an answer to the head of the next request, and for the first head."""
+"""Timeout for the headers of the first or next request."""
 
 LINGER_SECONDS = 5.0
-"""How long a client may go on sending a body that was refused, so that it reads the refusal."""
+"""How long the rest of a refused body is read, so that the client reads the response."""
 
 _LONGEST_LINE = 16384
 
 
 class Handler(Protocol):
-    """What every request goes to."""
+    """Handles every request."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Send the answer to one."""
+        """Respond to one request."""
 
-    def leaving(self) -> None:
-        """Called when no new requests come any more."""
+    def draining(self) -> None:
+        """Called at shutdown, when the server accepts no more connections."""
 
     async def close(self) -> None:
-        """Called when all are answered."""
+        """Called after the last response."""
 
 
 def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRunner:
     """A server for one handler.
 
-    :param seconds: how long those that are here may take from then on
-    :param probes: its health, which is answered until then
+    :param seconds: timeout of requests in flight at shutdown
+    :param probes: its health server, which runs until then
     """
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler.answer(request)
         except ConnectionError:
-            # Nobody is there any more; aiohttp would take it for a fault of ours.
+            # The client has disconnected; aiohttp would log it as an error of the handler.
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
@@ -58,14 +57,14 @@ def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRu
     application.router.add_route("*", "/{target:.*}", answer)
     application.on_response_prepare.append(only_what_was_given)
 
-    async def leaving(_: web.Application) -> None:
-        handler.leaving()
+    async def draining(_: web.Application) -> None:
+        handler.draining()
 
     async def answered(_: web.Application) -> None:
         await handler.close()
         await probes.cleanup()
 
-    application.on_shutdown.append(leaving)
+    application.on_shutdown.append(draining)
     application.on_cleanup.append(answered)
     log = logging.getLogger("aiohttp.server.function")
     log.addFilter(_no_fault_of_clients)
@@ -73,7 +72,7 @@ def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRu
         application,
         access_log=None,
         logger=log,
-        # What a client has encoded is for the function, or for who is behind it.
+        # A compressed body is forwarded or passed to the function unchanged.
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         lingering_time=LINGER_SECONDS,
@@ -84,12 +83,12 @@ def runner(handler: Handler, seconds: float, probes: web.AppRunner) -> web.AppRu
 
 
 def _no_fault_of_clients(record: logging.LogRecord) -> bool:
-    # What is no HTTP was answered with 400; nobody fills our log with it.
+    # Invalid HTTP gets a 400 and must not fill the log.
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def raw_target(request: web.BaseRequest) -> str:
-    """The target as it came; of an absolute one what is after the host."""
+    """The raw request target; of an absolute one the part after the host."""
     raw = request.raw_path
     if raw.startswith("/") or "://" not in raw:
         return raw
@@ -99,12 +98,12 @@ def raw_target(request: web.BaseRequest) -> str:
 
 
 def raw_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
-    """The headers as they came, one character a byte."""
+    """The raw headers, as Latin-1."""
     return [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.raw_headers]
 
 
 def in_background(work: Awaitable[None], kept: set[asyncio.Task[None]]) -> None:
-    """Run it; the loop alone would forget it."""
+    """Run it as a task; the event loop itself keeps only a weak reference."""
     task = asyncio.ensure_future(work)
     kept.add(task)
     task.add_done_callback(kept.discard)

@@ -1,7 +1,6 @@
-"""Health and metrics on a port of their own, answered while all of the function's places are taken.
+"""Health and metrics on a port of their own, which work while all of the function's slots are busy.
 
-They are answered by the event loop, which no function runs in; where it is stuck, they are not, and
-that is what health is asked for.
+The event loop serves them, in which no function runs; if it hangs, the probes fail, as they should.
 """
 
 from typing import Protocol
@@ -16,27 +15,27 @@ _METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
 
 class Watched(Protocol):
-    """What is asked."""
+    """The state that is reported."""
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
+        """Whether it accepts new requests."""
 
-    def measured(self) -> str:
+    def metrics_text(self) -> str:
         """Metrics for Prometheus."""
 
     def activity(self) -> dict[str, float]:
-        """What goes on, for who decides whether it is needed."""
+        """The load, for an activator that scales it."""
 
 
 async def serve(watched: Watched, port: int) -> web.AppRunner:
-    """Answer until the runner is cleaned up.
+    """Serve until the runner is cleaned up.
 
-    :param port: 0 for any that is free
+    :param port: 0 for any free port
     """
 
     async def answer(request: web.Request) -> web.Response:
-        """Health, readiness and metrics; nothing here is the function's."""
+        """Health, readiness, activity and metrics."""
         status = 200 if watched.ready else 503
         match request.path:
             case "/healthz":
@@ -46,13 +45,13 @@ async def serve(watched: Watched, port: int) -> web.AppRunner:
             case "/activity":
                 return web.json_response(watched.activity(), status=status)
             case "/metrics":
-                return web.Response(text=watched.measured(), headers=_METRICS)
-        error = "there is /healthz, /readyz, /activity and /metrics"
+                return web.Response(text=watched.metrics_text(), headers=_METRICS)
+        error = "not one of /healthz, /readyz, /activity, /metrics"
         return web.json_response({"error": error}, status=404)
 
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
-    # No request is logged: they are probes.
+    # Probes are not logged.
     runner = Runner(
         application,
         most=_MOST_CONNECTIONS,

@@ -1,4 +1,4 @@
-"""The id that follows a request: taken over from the caller, or a new one."""
+"""The ids of a request: propagated from the caller, or new ones."""
 
 import contextvars
 import random
@@ -15,29 +15,29 @@ _NO_PARENT = "0" * 16
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a request is, for logs and for what the function calls in turn."""
+    """The ids of a request, for logs and for calls that the function makes."""
 
     request_id: str
     trace_id: str
     traceparent: str
-    """Of this request; what the function calls has it as its parent."""
+    """This request's own; the parent of the function's calls."""
     event: Mapping[str, str] = field(default_factory=dict)
     """Attributes of a CloudEvent in binary mode, without ``ce-``."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What to send with every request that this one leads to."""
+        """Headers to send with every call that the function makes."""
         return {"X-Request-Id": self.request_id, "traceparent": self.traceparent}
 
 
 current: contextvars.ContextVar[Identity | None] = contextvars.ContextVar("current", default=None)
-"""The request that the running code works for."""
+"""The request that the running code handles."""
 
 
 def of(headers: Mapping[str, str]) -> Identity:
-    """The identity of a request. What is malformed is replaced, never repeated in a log.
+    """The identity of a request. Malformed ids are replaced, and never logged.
 
-    :param headers: a mapping that takes names in any case
+    :param headers: a mapping with case-insensitive names
     """
     trace_id, flags = _hex(16), "00"
     parsed = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
@@ -46,10 +46,10 @@ def of(headers: Mapping[str, str]) -> Identity:
         trace_id, flags = parsed[1], parsed[3]
     request_id = headers.get("x-request-id", "")
     if not _REQUEST_ID.fullmatch(request_id):
-        # A caller that traces finds its request by the trace.
+        # A caller with tracing finds its request by the trace.
         request_id = trace_id
     event = {
-        # Bytes that are no UTF-8 are question marks: a log is read by others.
+        # Bytes that are not UTF-8 become question marks: the log must be valid UTF-8.
         key[3:].lower(): value.encode(errors="replace").decode()[:256]
         for key, value in headers.items()
         if key.lower().startswith("ce-")
@@ -58,5 +58,5 @@ def of(headers: Mapping[str, str]) -> Identity:
 
 
 def _hex(size: int) -> str:
-    # To tell requests apart, not to keep a secret.
+    # Only for distinguishing requests; not a secret.
     return f"{random.getrandbits(8 * size):0{2 * size}x}"

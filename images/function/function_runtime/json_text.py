@@ -1,4 +1,4 @@
-"""JSON as others may read it: what Python alone takes for JSON is none."""
+"""Strict JSON: without Python's extensions."""
 
 import json
 import math
@@ -6,19 +6,19 @@ from typing import Any
 
 
 def parsed(text: bytes) -> Any:
-    """The value.
+    """Parse JSON.
 
-    :raises ValueError: it is no JSON, is nested too deep, or has a number that no double holds:
-        written again, that would be ``Infinity``, which others refuse
+    :raises ValueError: it is invalid, nested too deeply, or has a number beyond a double's range,
+        which would be written as ``Infinity``
     """
     try:
         return json.loads(text, parse_constant=_refused, parse_float=_finite)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("nested too deeply") from None
 
 
 def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def _finite(text: str) -> float:

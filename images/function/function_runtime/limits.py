@@ -1,10 +1,10 @@
-"""The limits around the function: how many at the same time, and for how long.
+"""The function's limits: concurrency and timeout.
 
-The event loop has the connections: it reads a request to its end before it takes a place, and
-answers in time whatever the function does. The function runs in a thread. Python cannot end a
-thread from outside: when its time is up the function gets an exception, and where it does not see
-it (it sits in a system call), the process is replaced as soon as the other requests are done. Until
-then its place stays taken, so the concurrency is never exceeded.
+The event loop serves the connections: it reads a request completely before that takes a slot, and
+responds in time whatever the function does. The function runs in a thread. Python cannot kill a
+thread: at the timeout an exception is raised in it, and if that has no effect (it is blocked in a
+system call), the process is replaced as soon as the other requests are done. Until then its slot
+stays in use, so the concurrency is never exceeded.
 """
 
 import asyncio
@@ -31,42 +31,42 @@ from function_runtime.places import Places
 from function_runtime.settings import Settings
 
 STUCK_SECONDS = 3.0
-"""From the end of a request's time until the process counts as stuck."""
+"""Seconds from a request's timeout until the process counts as stuck."""
 REPLACED = 70
-"""Exit status of a process that gives way to a new one."""
+"""Exit status of a process that is replaced."""
 
-_LEAVING = "this process gives way to a new one"
+_LEAVING = "this process is being replaced"
 
 
 class OutOfTimeError(BaseException):
-    """Raised inside a function whose time is up. No Exception, so that it is not swallowed."""
+    """Raised inside a function at its timeout. Not an Exception, so that it is not swallowed."""
 
 
 class _Stream:
-    """An answer that is sent as it comes into being."""
+    """A streamed response."""
 
-    def __init__(self, request: web.BaseRequest, who: Identity) -> None:
+    def __init__(self, request: web.BaseRequest, ids: Identity) -> None:
         self._request = request
-        self._who = who
+        self._ids = ids
         self._loop = asyncio.get_running_loop()
         self.response: web.StreamResponse | None = None
         self._left: int | None = None
-        """Bytes that it has still to have, if that was said."""
+        """Bytes left of its Content-Length, if it has one."""
 
     def begin(self, status: int, reason: str, headers: list[tuple[str, str]]) -> wsgi.Write:
-        """Send its head; from the function's thread."""
+        """Send the headers; called in the function's thread."""
         length = next((v for k, v in headers if k.lower() == "content-length"), None)
         self._left = None if length is None else int(length)
-        self.response = begun(status, reason, _named(headers, self._who))
+        self.response = begun(status, reason, _named(headers, self._ids))
         self._wait_for(self._prepare(self.response))
         return self._write
 
     async def end(self) -> None:
-        """Send its end."""
+        """End the response."""
         if self.response is None:
             raise RuntimeError("not begun")
         if self._left:
-            # The client would wait for what does not come.
+            # The client would wait for the rest.
             raise broken_off(self._request)
         await self.response.write_eof()
 
@@ -81,27 +81,27 @@ class _Stream:
         self._wait_for(self.response.write(piece))
 
     def _wait_for(self, work: Any) -> None:
-        # A client that does not read keeps the thread here until the time is up: then the
-        # connection is broken off, and what it waits for fails.
+        # A client that does not read blocks the thread here until the timeout, which resets the
+        # connection.
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class _Call:
-    """One request that the function works on."""
+    """One call of the function."""
 
     def __init__(self, environ: dict[str, Any], stream: _Stream) -> None:
         self.environ = environ
         self.stream = stream
         self.thread = 0
-        """0 until it has one."""
+        """Its id; 0 before it has one."""
         self.ended = False
         self.abandoned = False
         self.answer: asyncio.Future[Answer | None] | None = None
-        """None in it where it was sent already."""
+        """Its result is None if the response was streamed."""
 
 
 class Limited:
-    """Answers requests with a WSGI application."""
+    """Serves a WSGI application."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class Limited:
         log: Log,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
-        """Describe it; it is used from one event loop.
+        """Create it; it is used from one event loop.
 
-        :param leave: ends the process with a status
+        :param leave: exits the process with a status
         """
         self._leave = leave
         self._application = application
@@ -124,7 +124,7 @@ class Limited:
         self._mutex = threading.Lock()
         self._running = 0
         self._here = 0
-        """Requests that have no answer yet."""
+        """Requests without a complete response."""
         self._last = time.monotonic()
         self._stuck = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,38 +132,38 @@ class Limited:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
+        """Whether it accepts new requests."""
         return not self._stuck
 
-    def measured(self) -> str:
+    def metrics_text(self) -> str:
         """The metrics."""
         return self.metrics.text(self._settings.name, self._running, self._places.waiting)
 
     def activity(self) -> dict[str, float]:
-        """Requests that run or wait now, and the seconds without any."""
+        """The number of requests, running or queued, and the seconds since the last one."""
         count = self._running + self._places.waiting
         idle = 0.0 if count else time.monotonic() - self._last
         return {"busy": count, "idle_seconds": round(idle, 3)}
 
-    def leaving(self) -> None:
-        """No new requests come: what is still on its way here is told to come again."""
-        self._bodies.close("it is told to end")
+    def draining(self) -> None:
+        """Refuse requests that are still arriving with a 503, for a retry."""
+        self._bodies.close("the function is shutting down")
 
     async def close(self) -> None:
-        """All are answered: no thread has anything to do."""
+        """Stop the threads, after the last response."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Respond to one request."""
         began = time.monotonic()
-        who = identity.of(request.headers)
-        identity.current.set(who)
+        ids = identity.of(request.headers)
+        identity.current.set(ids)
         self._here += 1
         about = {"method": request.method, "path": request.path}
         try:
-            response = await self._answered(request, who)
+            response = await self._answered(request, ids)
         except ConnectionError:
-            self._log.write("info", "the answer did not reach its end", **about)
+            self._log.write("info", "the response was not sent completely", **about)
             raise
         finally:
             self._here -= 1
@@ -178,30 +178,30 @@ class Limited:
         )
         return response
 
-    async def _answered(self, request: web.BaseRequest, who: Identity) -> web.StreamResponse:
-        stream = _Stream(request, who)
+    async def _answered(self, request: web.BaseRequest, ids: Identity) -> web.StreamResponse:
+        stream = _Stream(request, ids)
         try:
             with await self._bodies.read(request) as body:
                 environ = wsgi.environ(request, body.data)
-                environ["HTTP_X_REQUEST_ID"] = who.request_id
-                environ["HTTP_TRACEPARENT"] = who.traceparent
+                environ["HTTP_X_REQUEST_ID"] = ids.request_id
+                environ["HTTP_TRACEPARENT"] = ids.traceparent
                 answer = await self._limited(_Call(environ, stream))
         except RefusedError as error:
             answer = error.answer
         if stream.response is None:
             answer = answer or refusal(500, "the function failed")
             named = Answer(
-                answer.status, answer.reason, tuple(_named(answer.headers, who)), answer.body
+                answer.status, answer.reason, tuple(_named(answer.headers, ids)), answer.body
             )
             return await send(request, named, last=self._stuck)
         if answer is not None:
-            # It failed, or is out of time, in the middle.
+            # It failed or timed out in the middle of the response.
             raise broken_off(request)
         await stream.end()
         return stream.response
 
     async def _limited(self, call: _Call) -> Answer | None:
-        """The answer; None if it was sent already."""
+        """The response; None if it was streamed."""
         if not await self._places.take(self._settings.timeout):
             return busy(_LEAVING if self._stuck else "busy")
         self._running += 1
@@ -215,7 +215,7 @@ class Limited:
             timer.cancel()
 
     def _done(self, call: _Call, answer: Answer | None) -> None:
-        """The function has ended, whether somebody still waits for its answer or not."""
+        """The function has returned; its response may have been replaced by a timeout."""
         self._running -= 1
         self._last = time.monotonic()
         self._places.give()
@@ -231,11 +231,11 @@ class Limited:
                 call.thread = threading.get_ident()
             answer = self._run(call)
         except OutOfTimeError:
-            self._log.write("error", "ended, out of time")
+            self._log.write("error", "the function was interrupted after its timeout")
         try:
             self._end(call)
         except OutOfTimeError:
-            # It came at the very end. There is one at most.
+            # It was raised at the very end. There is at most one.
             self._end(call)
         loop.call_soon_threadsafe(self._done, call, answer)
 
@@ -248,9 +248,9 @@ class Limited:
             if call.stream.response is None:
                 answer = self._failed(error)
             else:
-                # Whoever asked has gone in the middle.
-                self._log.write("info", "the client has gone")
-                answer = refusal(500, "the client has gone")
+                # In the middle of the response.
+                self._log.write("info", "the client disconnected")
+                answer = refusal(500, "the client disconnected")
         except BaseException as error:  # noqa: BLE001 (SystemExit in a function is an error too)
             answer = self._failed(error)
         for stream in (sys.stdout, sys.stderr):
@@ -263,39 +263,39 @@ class Limited:
         return refusal(500, "the function failed")
 
     def _end(self, call: _Call) -> None:
-        """From here on nobody interrupts this thread."""
+        """From here on this thread is not interrupted any more."""
         while not call.ended:
             with contextlib.suppress(OutOfTimeError), self._mutex:
                 call.ended = True
         if call.abandoned:
-            # What has not reached it yet is taken back: the thread goes on to other requests.
+            # Cancel a pending exception: the thread continues with other requests.
             with contextlib.suppress(OutOfTimeError):
                 _interrupt(None)
 
-    # out of time
+    # timeout
 
     def _late(self, call: _Call) -> None:
-        """Tell the function to end, and answer."""
+        """Interrupt the function, and respond with 504."""
         with self._mutex:
             if call.ended:
-                # It was done at that moment.
+                # It has ended at this moment.
                 return
             call.abandoned = True
             if call.thread:
                 _interrupt(call.thread)
-        reason = f"not done in {self._settings.timeout:g} s"
-        self._log.write("error", f"{reason}, told to end")
+        reason = f"timed out after {self._settings.timeout:g} s"
+        self._log.write("error", f"{reason}, interrupting the function")
         if call.answer is not None and not call.answer.done():
             call.answer.set_result(refusal(504, reason))
-        asyncio.get_running_loop().call_later(STUCK_SECONDS, self._look_after, call)
+        asyncio.get_running_loop().call_later(STUCK_SECONDS, self._check_stuck, call)
 
-    def _look_after(self, call: _Call) -> None:
+    def _check_stuck(self, call: _Call) -> None:
         if not call.ended and not self._stuck:
             self._stuck = True
-            front.in_background(self._give_way(), self._tasks)
+            front.in_background(self._replace_process(), self._tasks)
 
-    async def _give_way(self) -> None:
-        self._log.write("error", f"a function does not end; {_LEAVING}")
+    async def _replace_process(self) -> None:
+        self._log.write("error", f"a function does not return; {_LEAVING}")
         self._places.close()
         self._bodies.close(_LEAVING)
         until = time.monotonic() + self._settings.timeout
@@ -304,14 +304,14 @@ class Limited:
         self._leave(REPLACED)
 
 
-def _named(headers: Any, who: Identity) -> list[tuple[str, str]]:
-    """An answer's headers with the request's ids, whatever the function says of them."""
+def _named(headers: Any, ids: Identity) -> list[tuple[str, str]]:
+    """A response's headers with the request's ids, which replace those of the function."""
     kept = [(k, v) for k, v in headers if k.lower() not in ("x-request-id", "traceparent")]
-    return [*kept, *who.headers.items()]
+    return [*kept, *ids.headers.items()]
 
 
 def _interrupt(thread: int | None) -> None:
-    """Raise OutOfTimeError in a thread; with None take back what has not reached this one."""
+    """Raise OutOfTimeError in a thread; None cancels a pending one of this thread."""
     target = threading.get_ident() if thread is None else thread
     error = None if thread is None else ctypes.py_object(OutOfTimeError)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(target), error)

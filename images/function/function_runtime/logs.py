@@ -1,4 +1,4 @@
-"""The log: one JSON object a line on standard output, also for what the function prints."""
+"""The log: one JSON object a line on standard output, also for the function's output."""
 
 import datetime
 import io
@@ -16,7 +16,7 @@ _LONGEST = 32768
 
 
 class Log:
-    """Writes lines. They come from several threads and must not run into each other."""
+    """Writes lines, from several threads."""
 
     def __init__(self, function: str, out: TextIO) -> None:
         self._function = function
@@ -24,18 +24,18 @@ class Log:
         self._mutex = threading.Lock()
 
     def write(self, level: str, message: str, **more: Any) -> None:
-        """One line, with the ids of the request that the caller works for."""
+        """One line, with the ids of the current request."""
         line = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "function": self._function,
-            # A lone surrogate is no text to who reads the line.
+            # A lone surrogate is not valid UTF-8.
             "message": message[:_LONGEST].encode(errors="replace").decode(),
         }
-        who = identity.current.get()
-        if who is not None:
-            line |= {"request_id": who.request_id, "trace_id": who.trace_id}
-            line |= {f"event_{k}": who.event[k] for k in ("id", "type") if k in who.event}
+        ids = identity.current.get()
+        if ids is not None:
+            line |= {"request_id": ids.request_id, "trace_id": ids.trace_id}
+            line |= {f"event_{k}": ids.event[k] for k in ("id", "type") if k in ids.event}
         text = json.dumps(line | more, default=str) + "\n"
         with self._mutex:
             self._out.write(text)
@@ -58,7 +58,7 @@ class _Handler(logging.Handler):
 
 
 class Printed(io.TextIOBase):
-    """Stands in for standard output or error while the function runs: each line becomes one."""
+    """Replaces standard output or error: each line becomes a line of the log."""
 
     encoding = "utf-8"
 
@@ -68,11 +68,11 @@ class Printed(io.TextIOBase):
         self._parts = threading.local()
 
     def writable(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     def write(self, text: str) -> int:
-        """Keep the text until its line is complete; threads have lines of their own."""
+        """Buffer the text until its line is complete, separately for each thread."""
         whole = getattr(self._parts, "text", "") + text
         *lines, self._parts.text = whole.split("\n")
         for line in lines:
@@ -81,7 +81,7 @@ class Printed(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what has no end yet."""
+        """Write an incomplete line."""
         rest = getattr(self._parts, "text", "")
         self._parts.text = ""
         if rest:

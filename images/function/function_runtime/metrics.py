@@ -1,4 +1,4 @@
-"""What Prometheus is told, in its text form."""
+"""Metrics in Prometheus' text format."""
 
 import threading
 
@@ -15,14 +15,14 @@ class Metrics:
         self._seconds = 0.0
 
     def answered(self, status: int, seconds: float) -> None:
-        """Count one answer."""
+        """Count one response."""
         with self._mutex:
             self._answers[status] = self._answers.get(status, 0) + 1
             self._seconds += seconds
             self._buckets[sum(1 for bound in _BOUNDS if seconds > bound)] += 1
 
     def text(self, function: str, running: int, waiting: int) -> str:
-        """Everything."""
+        """All metrics."""
         label = f'function="{function}"'
         with self._mutex:
             answers, buckets, seconds = dict(self._answers), list(self._buckets), self._seconds

@@ -1,4 +1,4 @@
-"""The function's places: so many requests at a time, and so many that wait for one of them."""
+"""The function's slots, which limit its concurrency, and the queue for them."""
 
 import asyncio
 import collections
@@ -6,10 +6,10 @@ import contextlib
 
 
 class Places:
-    """Given in the order in which they are asked for; used from one event loop."""
+    """A fair semaphore with a limited queue; used from one event loop."""
 
     def __init__(self, places: int, waiting: int) -> None:
-        """Have ``places``, for which ``waiting`` may wait."""
+        """Create ``places`` slots, and a queue of at most ``waiting``."""
         self._free = places
         self._most_waiting = waiting
         self._waiting: collections.deque[asyncio.Future[bool]] = collections.deque()
@@ -17,13 +17,13 @@ class Places:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Length of the queue."""
         return sum(not one.done() for one in [*self._waiting])
 
     async def take(self, seconds: float) -> bool:
-        """Get a place, after waiting for it if others may wait; False if there is none.
+        """Acquire a slot; False if the queue is full, after the timeout, or when closed.
 
-        :param seconds: longest to wait
+        :param seconds: timeout
         """
         if self._closed:
             return False
@@ -45,13 +45,13 @@ class Places:
             raise
 
     def _given_late(self, mine: asyncio.Future[bool]) -> bool:
-        """Whether it was given at the moment at which nobody waited for it any more."""
+        """Whether the slot was assigned at the moment of the timeout or cancellation."""
         with contextlib.suppress(ValueError):
             self._waiting.remove(mine)
         return mine.done() and not mine.cancelled() and mine.result()
 
     def give(self) -> None:
-        """Give one back; who has waited longest gets it."""
+        """Release a slot, which goes to the head of the queue."""
         while self._waiting:
             one = self._waiting.popleft()
             if not one.done():
@@ -60,7 +60,7 @@ class Places:
         self._free += 1
 
     def close(self) -> None:
-        """Give none any more: who waits hears it now."""
+        """Assign no more slots; ``take`` returns False, also for the queue."""
         self._closed = True
         while self._waiting:
             one = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""The function's pods, asked over HTTP: a request goes to one of them as it came."""
+"""Forwards requests unchanged to the function's pods."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -17,15 +17,15 @@ _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
 class UnreachableError(Exception):
-    """No connection to it: it has not seen the request."""
+    """No connection: the pod has not received the request."""
 
 
 class BrokenError(Exception):
-    """It broke its answer off, or gave none: it may have done its work."""
+    """A truncated response, or none: the pod may have processed the request."""
 
 
-class Answering:
-    """A pod's answer, as it comes."""
+class PodResponse:
+    """A pod's response, as it arrives."""
 
     def __init__(self, name: str, answer: aiohttp.ClientResponse) -> None:
         self._name = name
@@ -36,12 +36,12 @@ class Answering:
         length = [(k, v) for k, v in raw if k.lower() == "content-length"]
         self.headers = [*upstream.end_to_end(raw), *length]
         self.length = int(length[0][1]) if length else None
-        """Its bytes, if it says so."""
+        """Its Content-Length, if it has one."""
 
     async def piece(self) -> bytes:
-        """What comes next; nothing at the end.
+        """The next piece of the body; empty at the end.
 
-        :raises BrokenError: it does not come
+        :raises BrokenError: the response is truncated
         """
         try:
             return await self._answer.content.readany()
@@ -49,7 +49,7 @@ class Answering:
             raise _broken(self._name, error) from None
 
     async def whole(self) -> bytes:
-        """All that comes."""
+        """The complete body."""
         pieces = []
         while piece := await self.piece():
             pieces.append(piece)
@@ -60,10 +60,10 @@ class Pods:
     """All pods of one function."""
 
     def __init__(self, port: int, seconds: float) -> None:
-        """Describe how they are asked.
+        """Describe the pods.
 
-        :param port: where each of them answers
-        :param seconds: longest that one may be silent
+        :param port: the port of each pod
+        :param seconds: read timeout
         """
         self._port = port
         self._timeout = aiohttp.ClientTimeout(
@@ -72,16 +72,16 @@ class Pods:
         self._session: aiohttp.ClientSession | None = None
 
     @contextlib.asynccontextmanager
-    async def asked(
-        self, name: str, address: str, request: web.BaseRequest, who: Identity, body: bytes
-    ) -> AsyncIterator[Answering]:
-        """Ask one of them.
+    async def request(
+        self, name: str, address: str, request: web.BaseRequest, ids: Identity, body: bytes
+    ) -> AsyncIterator[PodResponse]:
+        """Send a request to a pod.
 
-        :raises UnreachableError: it has not seen the request
-        :raises BrokenError: it does not answer
-        :raises TimeoutError: it is silent
+        :raises UnreachableError: the pod has not received the request
+        :raises BrokenError: the pod does not respond
+        :raises TimeoutError: read timeout
         """
-        # In the path alone, nothing of it is parsed and written anew.
+        # As a path, the target is neither parsed nor normalized.
         target = front.raw_target(request)
         url = URL.build(scheme="http", host=address, port=self._port, path=target, encoded=True)
         came = upstream.end_to_end(front.raw_headers(request))
@@ -91,7 +91,7 @@ class Pods:
                 request.method,
                 url,
                 data=body if body or request.method not in _NO_BODY else None,
-                headers=[*headers, ("X-Request-Id", who.request_id)],
+                headers=[*headers, ("X-Request-Id", ids.request_id)],
                 allow_redirects=False,
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -101,23 +101,23 @@ class Pods:
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(name, error) from None
         try:
-            yield Answering(name, answer)
+            yield PodResponse(name, answer)
         finally:
-            # One that was not read to its end must not be read on.
+            # An incomplete response is not read further.
             answer.close()
 
     async def close(self) -> None:
-        """Ask none any more."""
+        """Close the session."""
         if self._session is not None:
             await self._session.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # A connection for each request: none is found closed, nothing is sent twice.
+                # One connection a request: no stale keep-alive connection, so no request is retried.
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 timeout=self._timeout,
-                # One caller's cookies are no other's.
+                # Cookies must not leak between clients.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -1,4 +1,4 @@
-"""Werkzeug's errors as JSON, as all other answers of the runtime are."""
+"""Werkzeug's errors as JSON, like all other errors of the runtime."""
 
 import json
 
@@ -7,7 +7,7 @@ import werkzeug.exceptions
 
 
 def as_json(error: werkzeug.exceptions.HTTPException) -> flask.typing.ResponseReturnValue:
-    """The answer to an error; status and headers (Location, Retry-After) stay the error's own."""
+    """The response to an error; it keeps its status and headers (Location, Retry-After)."""
     response = error.get_response()
     if error.response is None:
         response.data = json.dumps({"error": error.description}) + "\n"

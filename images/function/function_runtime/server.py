@@ -1,4 +1,4 @@
-"""gunicorn, which has the port and replaces the process that serves; that one is aiohttp's."""
+"""gunicorn, which owns the port and replaces the worker process, in which aiohttp serves."""
 
 import gc
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from aiohttp import web
 
 
 class _Logger(gunicorn.glogging.Logger):
-    """Sends gunicorn's own lines the way of all others."""
+    """Sends gunicorn's log through the root logger."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -30,31 +30,31 @@ class Server(gunicorn.app.base.BaseApplication):
         """Describe the server.
 
         :param address: ``host:port``
-        :param seconds: longest that one request takes
-        :param make: loads what serves, in the process that does, and returns what makes the runner
+        :param seconds: timeout of a request
+        :param make: loads the application in the worker process, and returns a factory of its runner
         """
         self._options = {
             "bind": address,
             "workers": 1,
             "worker_class": "aiohttp.GunicornWebWorker",
-            # Its own limit is for a process that is stuck as a whole.
+            # gunicorn's own timeout is for a worker that hangs as a whole.
             "timeout": int(seconds) + 30,
             "graceful_timeout": int(seconds) + 5,
             "worker_tmp_dir": "/dev/shm",  # noqa: S108
             "control_socket_disable": True,
             "loglevel": "warning",
             "logger_class": _Logger,
-            # Collecting garbage would write to all objects that the two processes share.
+            # Garbage collection would copy the memory pages that the two processes share.
             "pre_fork": lambda _, __: gc.freeze(),
         }
         self._make = make
         super().__init__()
 
     def load_config(self) -> None:
-        """Set what gunicorn reads."""
+        """Set gunicorn's options."""
         for key, value in self._options.items():
             self.cfg.set(key, value)
 
     def load(self) -> Any:
-        """Make what serves; an error ends the container, and is in its log."""
+        """Load the application; an error is logged and exits the container."""
         return self._make()

@@ -1,4 +1,4 @@
-"""The service behind a decorator: asked with what came, and what it answered."""
+"""The upstream service of a decorator: forwarded requests and their responses."""
 
 import http.client
 import json
@@ -11,27 +11,27 @@ from function_runtime import upstream
 from function_runtime.json_text import parsed
 
 MOST_DECODED_BYTES = 16 * 2**20
-"""Longest answer that is decoded for the function."""
+"""Maximum size of a decompressed response."""
 
-# Made anew for each request.
+# Set by the runtime for each request.
 _OWN = frozenset({"host", "x-request-id", "traceparent"})
-# What an answer says of its own bytes: no longer true where they were changed.
+# Headers that describe the bytes of a body; not valid for a changed one.
 _OF_THE_BYTES = frozenset({
     "accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5",
     "content-range", "digest", "etag", "last-modified", "repr-digest",
 })  # fmt: skip
-# gzip or zlib, whichever the first bytes say.
+# Detect gzip or zlib by the first bytes.
 _EITHER = 32 + zlib.MAX_WBITS
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
 class UnreachableError(Exception):
-    """The service did not answer, or not to the end."""
+    """No response of the service, or a truncated one."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What the service answered."""
+class ServiceResponse:
+    """A response of the service."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -39,23 +39,23 @@ class Answered:
 
     @property
     def success(self) -> bool:
-        """Whether it did what it was asked."""
+        """Whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004
 
-    def handed_on(self) -> list[tuple[str, str]]:
-        """Its headers for the client, with the bytes as they came."""
+    def forwarded_headers(self) -> list[tuple[str, str]]:
+        """Headers for the client, with the body unchanged."""
         kept = [(k, v) for k, v in upstream.end_to_end(self.headers) if k.lower() not in _OWN]
-        # An answer to HEAD says a length that it does not have.
+        # A response to HEAD has a Content-Length without a body.
         return kept + [(k, v) for k, v in self.headers if k.lower() == "content-length"]
 
-    def changed(self) -> list[tuple[str, str]]:
-        """Its headers for the client, with other bytes."""
-        return [(k, v) for k, v in self.handed_on() if k.lower() not in _OF_THE_BYTES]
+    def headers_of_new_body(self) -> list[tuple[str, str]]:
+        """Headers for the client, with a changed body."""
+        return [(k, v) for k, v in self.forwarded_headers() if k.lower() not in _OF_THE_BYTES]
 
     def json(self) -> Any:
-        """Its content; an empty object where it has none.
+        """The parsed body; an empty object if it is empty.
 
-        :raises ValueError: it is no JSON, or cannot be decoded
+        :raises ValueError: it is invalid JSON, or cannot be decompressed
         """
         text = self._decoded()
         return parsed(text) if text.strip() else {}
@@ -65,25 +65,25 @@ class Answered:
         if coding.strip().lower() == "identity" or not self.body:
             return self.body
         if coding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-            raise ValueError(f"encoded as {coding}")
+            raise ValueError(f"Content-Encoding {coding}")
         decoder = zlib.decompressobj(_EITHER)
         try:
             text = decoder.decompress(self.body, MOST_DECODED_BYTES)
         except zlib.error as error:
             raise ValueError(f"not {coding}: {error}") from error
         if not decoder.eof:
-            raise ValueError(f"cut short, or more than {MOST_DECODED_BYTES} bytes")
+            raise ValueError(f"truncated, or more than {MOST_DECODED_BYTES} bytes")
         return text
 
 
 class Service:
-    """The service."""
+    """The upstream service."""
 
     def __init__(self, address: str, timeout: float) -> None:
-        """Describe it.
+        """Describe the service.
 
         :param address: ``host:port``
-        :param timeout: seconds that it may be silent
+        :param timeout: read timeout in seconds
         """
         host, _, port = address.rpartition(":")
         self._host, self._port = host, int(port)
@@ -91,14 +91,14 @@ class Service:
 
     def call(
         self, method: str, raw: str, headers: Iterable[tuple[str, str]], body: bytes
-    ) -> Answered:
-        """Hand one request on.
+    ) -> ServiceResponse:
+        """Forward one request.
 
-        :param raw: the target as it came
-        :param headers: those that came, and those that name the request
-        :raises UnreachableError: there is no answer, or no whole one
+        :param raw: the raw request target
+        :param headers: those of the client, and the request's ids
+        :raises UnreachableError: no response, or a truncated one
         """
-        # One connection a request: a Service spreads connections, and none is found closed.
+        # One connection a request: a Service balances connections, and none is stale.
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
             connection.putrequest(method, raw, skip_accept_encoding=True)
@@ -109,7 +109,7 @@ class Service:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             response = connection.getresponse()
-            return Answered(response.status, tuple(response.getheaders()), response.read())
+            return ServiceResponse(response.status, tuple(response.getheaders()), response.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnreachableError(f"{self._host}:{self._port}: {error}") from error
         finally:
@@ -117,5 +117,5 @@ class Service:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON; 1 and true are not, as they are in Python."""
+    """Whether two values are the same JSON; unlike in Python, 1 and true differ."""
     return json.dumps(one) == json.dumps(other)

@@ -1,4 +1,4 @@
-"""What the environment says."""
+"""Settings from the environment."""
 
 import os
 from collections.abc import Mapping
@@ -9,38 +9,38 @@ SIGNATURES = ("context", "http", "cloudevent", "typed")
 
 @dataclass(frozen=True)
 class Settings:
-    """How the function is run. The component sets each of these.
+    """The function's settings, all set by the component.
 
-    The names of the variables are not those that functions-framework reads and sets itself.
+    The environment variables differ from those that functions-framework reads and sets itself.
     """
 
     name: str = "function"
-    """In every line of the log."""
+    """The function's name in the log."""
     source: str = "/opt/function/source/main.py"
-    """The file that has the function."""
+    """The file with the function."""
     target: str = "handler"
-    """Its name in that file."""
+    """Name of the function in the file."""
     signature: str = "context"
     """One of SIGNATURES."""
     concurrency: int = 8
-    """Requests that it works on at the same time."""
+    """Maximum concurrent requests."""
     waiting: int = 32
-    """Requests that wait for one of these to end; more are answered with 503."""
+    """Maximum queued requests; more get a 503."""
     timeout: float = 30.0
-    """Seconds for one request, from the moment at which the function starts."""
+    """Seconds for one request, from the start of the function."""
     host: str = "0.0.0.0"  # noqa: S104
     port: int = 8080
     health_port: int = 8081
     upstream: str = ""
-    """``host:port`` of the service that a decorator stands in front of; empty without one."""
+    """``host:port`` of a decorator's upstream service; empty without one."""
     on_failure: str = "closed"
-    """What a decorator that fails does with the request: ``closed`` or ``open``."""
+    """Whether a failed decorator refuses the request (``closed``) or forwards it (``open``)."""
     response: str = ""
-    """Name of the function that changes the service's answers, in the same file."""
+    """Name of the function that changes the service's responses, in the same file."""
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the environment; what is not set keeps its default."""
+        """Read the environment; unset variables have their defaults."""
         given = {
             "name": environment.get("FUNCTION_NAME"),
             "source": environment.get("FUNCTION_FILE"),

@@ -1,4 +1,4 @@
-"""The function's file, loaded as a module of its own name."""
+"""Loads the function's file as a module."""
 
 import importlib.util
 import pathlib
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def load(file: str, given: Mapping[str, Any] | None = None) -> ModuleType:
-    """Run the file.
+    """Import the file.
 
-    :param given: names that it may use without having defined them
+    :param given: predefined names
     """
     path = pathlib.Path(file)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # What it imports beside itself is found by the folder in PYTHONPATH or here.
+    # For its imports from the same folder.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[path.stem] = module
@@ -28,7 +28,7 @@ def load(file: str, given: Mapping[str, Any] | None = None) -> ModuleType:
 
 
 def function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """One of its functions; what there is instead is in the error."""
+    """One of its functions; otherwise the error lists the existing ones."""
     found = getattr(module, name, None)
     if callable(found):
         return found

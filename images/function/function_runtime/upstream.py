@@ -1,4 +1,4 @@
-"""What is common to all that hand a request on."""
+"""Headers of forwarded requests and responses."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ HOPS = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
     "te", "trailer", "transfer-encoding", "upgrade", "content-length", "expect",
 })  # fmt: skip
-"""Headers that belong to one connection (RFC 9110, 7.6.1), in lower case; not handed on. What Expect
-asks for was answered by then."""
+"""Hop-by-hop headers (RFC 9110, 7.6.1), in lower case, and Expect, which is handled already; they are
+not forwarded."""
 
 
 def end_to_end(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers that are handed on: without HOPS, and without those that Connection names."""
+    """The headers without HOPS and without those that Connection names."""
     given = [*headers]
     named = {
         token.strip().lower()

@@ -1,8 +1,8 @@
-"""When a function has no pod, wakes it; when nobody has asked for a while, lets it sleep.
+"""Scales a function from zero for a request, and to zero when it is idle.
 
-Its pods say themselves how long they have had nothing to do, so that several activators, or one
-that was restarted, come to the same result. A pod counts as soon as it answers, not when the
-kubelet has seen it: that asks once a second only.
+The pods themselves report how long they have been idle, so that several activators, or a restarted
+one, agree. A pod is used as soon as it responds to a probe of the activator, before the kubelet marks
+it ready: that probes only once a second.
 """
 
 import http.client
@@ -16,22 +16,22 @@ from typing import Any, Protocol
 from function_runtime.cluster import ClusterError, Pod, Scale
 from function_runtime.logs import Log
 
-LOOK_SECONDS = 0.025
-"""Between two looks at a pod that somebody waits for."""
-_CALM_SECONDS = 1.0
+POLL_SECONDS = 0.025
+"""Interval of probes while requests wait for a pod."""
+_IDLE_POLL_SECONDS = 1.0
 _ORDER_SECONDS = 0.25
 _PROBE_SECONDS = 0.25
 _MISSES = 3
 _FOLLOW_SECONDS = 1.0
-"""From one question after the pods to the next, at least."""
+"""Minimum interval between two watches."""
 
 
 class FullError(Exception):
-    """As many requests are held as may be."""
+    """The queue of requests is full."""
 
 
 class LateError(Exception):
-    """No pod got ready in time. Says why in few words, and at length."""
+    """No pod was ready in time; with a short and a detailed reason."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
@@ -39,44 +39,44 @@ class LateError(Exception):
 
 
 class Scaled(Protocol):
-    """What can be woken."""
+    """A Deployment that can be scaled."""
 
     def scale(self) -> Scale:
-        """The number of pods that are wanted."""
+        """The desired number of pods."""
 
     def order(self, replicas: int, seen: Scale) -> bool:
-        """Change the number; False if somebody else has changed it since it was read."""
+        """Set the number of pods; False if it was changed concurrently."""
 
 
 @dataclass
 class Place:
-    """A pod, and how many requests it has from here."""
+    """A pod, and the number of requests forwarded to it."""
 
     pod: Pod
     ready: bool = False
     taken: int = 0
     missed: int = 0
-    """Probes in a row that it did not answer: one alone may only be busy."""
+    """Consecutive failed probes: a single one may only mean that the pod is busy."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the activator was told."""
+    """The activator's limits."""
 
     concurrency: int
-    """Requests that one pod gets at a time."""
+    """Maximum concurrent requests of a pod."""
     held: int
-    """Requests that wait."""
+    """Maximum queued requests."""
     idle_seconds: float
-    """Time without any request after which the pods go."""
+    """Time without a request after which the function is scaled to zero."""
 
 
 Probe = Callable[[str], dict[str, Any] | None]
-"""A pod's activity by its address; None if it is not ready."""
+"""Returns a pod's activity by its address; None if it is not ready."""
 
 
 class Waking:
-    """The function's pods, and who waits for one."""
+    """The function's pods, and the requests that wait for one."""
 
     def __init__(
         self,
@@ -93,14 +93,14 @@ class Waking:
         self._clock = clock
         mutex = threading.Lock()
         self._place = threading.Condition(mutex)
-        """Told when there may be a place."""
+        """Notified when there may be a free slot."""
         self._work = threading.Condition(mutex)
-        """Told when there is something to do."""
+        """Notified when there is work for the reconcile loop."""
         self._places: dict[str, Place] = {}
         self._synchronised = False
         self._held = 0
         self._last = clock()
-        self._looked = self._ordered = -_CALM_SECONDS
+        self._polled = self._ordered = -_IDLE_POLL_SECONDS
         self._began: float | None = None
         self._trouble = ""
         self.wakes = 0
@@ -108,24 +108,24 @@ class Waking:
 
     @property
     def ready(self) -> bool:
-        """Whether the pods are known."""
+        """Whether the list of pods has been read."""
         return self._synchronised
 
     @property
     def held(self) -> int:
-        """Requests that wait now."""
+        """Number of queued requests."""
         return self._held
 
     @property
     def passed(self) -> int:
-        """Requests that pods have now."""
+        """Number of forwarded requests."""
         with self._place:
             return sum(one.taken for one in self._places.values())
 
     # requests
 
     def take_now(self) -> Place | None:
-        """A place at a pod, if there is one."""
+        """A free slot of a pod, if there is one."""
         with self._place:
             self._last = self._clock()
             place = self._free()
@@ -134,10 +134,10 @@ class Waking:
             return place
 
     def take(self, seconds: float) -> Place:
-        """A place at a pod, after waiting for one.
+        """A slot of a pod; waits for one.
 
-        :raises FullError: as many wait as may
-        :raises LateError: there was none within ``seconds``
+        :raises FullError: the queue is full
+        :raises LateError: no slot within ``seconds``
         """
         deadline = self._clock() + seconds
         with self._place:
@@ -160,9 +160,9 @@ class Waking:
             return place
 
     def give(self, place: Place, *, lost: bool = False) -> None:
-        """Give it back.
+        """Release a slot.
 
-        :param lost: the pod did not answer; it must answer a probe before it gets another request
+        :param lost: the pod did not respond; it gets no requests until its next successful probe
         """
         with self._place:
             place.taken -= 1
@@ -183,20 +183,20 @@ class Waking:
     def _why(self) -> tuple[str, str]:
         staying = [one for one in self._places.values() if not one.pod.leaving]
         if self._trouble:
-            return "the cluster's API does not help", self._trouble
+            return "the Kubernetes API failed", self._trouble
         if any(one.ready for one in staying):
             return "all pods are busy", ""
         for one in staying:
             if one.pod.reason:
                 return one.pod.reason, f"{one.pod.name}: {one.pod.reason}: {one.pod.detail}"
         if staying:
-            return "its pod is not ready yet", ", ".join(one.pod.name for one in staying)
-        return "it has no pod", ""
+            return "the pod is not ready yet", ", ".join(one.pod.name for one in staying)
+        return "there is no pod", ""
 
     # pods
 
-    def told(self, pods: Iterable[Pod]) -> None:
-        """Take over what the cluster says."""
+    def update(self, pods: Iterable[Pod]) -> None:
+        """Update the list of pods."""
         with self._place:
             now = {pod.uid: pod for pod in pods}
             for uid in [*self._places]:
@@ -209,30 +209,30 @@ class Waking:
             self._work.notify()
 
     def run(self) -> None:
-        """Do what is to be done, for ever."""
+        """Reconcile for ever."""
         while True:
             try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 (whoever wakes must go on)
+                self.reconcile()
+            except Exception as error:  # noqa: BLE001 (the loop must continue)
                 self._log.write("error", f"{type(error).__name__}: {error}")
             with self._work:
                 self._work.wait(self._pause())
 
     def _pause(self) -> float:
         if self._held:
-            return LOOK_SECONDS
-        return _CALM_SECONDS if self._places else 30 * _CALM_SECONDS
+            return POLL_SECONDS
+        return _IDLE_POLL_SECONDS if self._places else 30 * _IDLE_POLL_SECONDS
 
-    def look(self) -> None:
-        """Ask the pods, and wake them or let them sleep."""
+    def reconcile(self) -> None:
+        """Probe the pods, and scale from or to zero."""
         with self._place:
             staying = [one for one in self._places.values() if not one.pod.leaving]
             now = self._clock()
-            calm = now - self._looked >= _CALM_SECONDS
-            if calm:
-                self._looked = now
-        sleeping = [
-            self._sleeps(one) for one in staying if one.pod.address and (calm or not one.ready)
+            due = now - self._polled >= _IDLE_POLL_SECONDS
+            if due:
+                self._polled = now
+        idle_pods = [
+            self._is_idle(one) for one in staying if one.pod.address and (due or not one.ready)
         ]
         with self._place:
             waited, idle = self._held > 0, self._clock() - self._last
@@ -240,22 +240,22 @@ class Waking:
             known = self._synchronised
         try:
             if waited and not staying and known:
-                self._order(0, 1, "woken")
+                self._scale_to(0, 1, "scaled from zero")
             elif (
                 staying
-                and calm
+                and due
                 and not (waited or busy)
                 and idle >= self._limits.idle_seconds
-                and all(sleeping)
+                and all(idle_pods)
             ):
-                self._order(None, 0, "nobody asks, goes to sleep")
+                self._scale_to(None, 0, "idle, scaled to zero")
         except ClusterError as error:
             if self._trouble != str(error):
-                self._log.write("error", f"the number of pods could not be changed: {error}")
+                self._log.write("error", f"could not scale: {error}")
             self._trouble = str(error)
 
-    def _sleeps(self, place: Place) -> bool:
-        """Ask a pod; whether nothing speaks against letting it go."""
+    def _is_idle(self, place: Place) -> bool:
+        """Probe a pod; returns whether it may be scaled down."""
         activity = self._probe(place.pod.address)
         with self._place:
             place.missed = 0 if activity else place.missed + 1
@@ -269,23 +269,23 @@ class Waking:
             self.wakes += 1
             self.woken_seconds += seconds
             self._log.write(
-                "info", "awake", pod=place.pod.name, milliseconds=round(1000 * seconds, 1)
+                "info", "first pod ready", pod=place.pod.name, milliseconds=round(1000 * seconds, 1)
             )
         if activity is None:
-            # One that never got ready need not stay.
+            # A pod that never became ready may be scaled down.
             return not place.ready
         idle = float(activity["idle_seconds"])
         return not activity["busy"] and idle >= self._limits.idle_seconds
 
-    def _order(self, expected: int | None, wanted: int, what: str) -> None:
-        """Change the number of pods, if it is the expected one or, with None, another."""
+    def _scale_to(self, expected: int | None, wanted: int, what: str) -> None:
+        """Set the number of pods, if the current one is ``expected`` (None: any)."""
         now = self._clock()
         if now - self._ordered < _ORDER_SECONDS:
             return
         self._ordered = now
         seen = self._scaled.scale()
         if seen.replicas == wanted or (expected is not None and seen.replicas != expected):
-            # It has its number, and the pods are not there yet, or not gone yet.
+            # It is set already; the pods have not started or terminated yet.
             self._trouble = ""
             return
         if wanted:
@@ -296,7 +296,7 @@ class Waking:
 
 
 def ask_pod(address: str, port: int) -> dict[str, Any] | None:
-    """What a pod says of itself; None if it is not ready."""
+    """A pod's activity; None if it is not ready."""
     connection = http.client.HTTPConnection(address, port, timeout=_PROBE_SECONDS)
     try:
         connection.request("GET", "/activity")
@@ -310,14 +310,14 @@ def ask_pod(address: str, port: int) -> dict[str, Any] | None:
 
 
 def follow(watch: Callable[[Callable[[list[Pod]], None]], None], waking: Waking, log: Log) -> None:
-    """Keep the pods up to date, for ever."""
+    """Watch the pods for ever."""
     while True:
         began = time.monotonic()
         try:
-            watch(waking.told)
+            watch(waking.update)
         except ClusterError as error:
-            log.write("error", f"the pods are not followed: {error}")
+            log.write("error", f"the watch of the pods failed: {error}")
         except Exception as error:  # noqa: BLE001 (as above)
-            log.write("error", f"the pods are not followed: {type(error).__name__}: {error}")
-        # Also one that ends without an error may end at once, each time.
+            log.write("error", f"the watch of the pods failed: {type(error).__name__}: {error}")
+        # A watch without an error may end at once too, each time.
         time.sleep(max(0.0, began + _FOLLOW_SECONDS - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Calls a WSGI application, which is what functions-framework makes of a function."""
+"""Calls a WSGI application, which functions-framework makes of a function."""
 
 import io
 import itertools
@@ -13,7 +13,7 @@ from function_runtime import front
 from function_runtime.answers import Answer
 
 HEADERS = "function_runtime.headers"
-"""In the environment: the headers as they came, for who hands them on."""
+"""Key of the raw headers in the environment, for forwarding."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Write = Callable[[bytes], None]
@@ -23,7 +23,7 @@ _EMPTY = (204, 304)
 
 
 def environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
-    """A request as WSGI has it (PEP 3333)."""
+    """A request's WSGI environment (PEP 3333)."""
     raw = front.raw_target(request)
     path, _, query = raw.partition("?")
     headers = front.raw_headers(request)
@@ -53,7 +53,7 @@ def environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
         HEADERS: headers,
     }
     for key, value in headers:
-        # With "_" two different headers would be one here.
+        # A name with "_" could collide with another header.
         if "_" in key:
             continue
         name = key.upper().replace("-", "_")
@@ -67,24 +67,24 @@ def environ(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
 
 
 def run(application: Application, environment: dict[str, Any], begin: Begin) -> Answer | None:
-    """Call it. The answer if it is there at once; None if it was sent as it came into being.
+    """Call the application. Returns a complete response; None if it was streamed.
 
-    :param begin: called with status and headers of an answer that comes in pieces, returns what
-        sends them
+    :param begin: called with status and headers of a streamed response; returns a function that
+        sends its pieces
     """
-    said: list[Any] = []
+    started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
-        if said and error is None:
+        if started and error is None:
             raise RuntimeError("start_response was called twice")
-        said[:] = [status, headers]
+        started[:] = [status, headers]
 
     result = application(environment, start_response)
     try:
         pieces = iter(result)
         first = next(pieces, b"")
-        code, _, reason = said[0].partition(" ")
-        status, headers = int(code), [*said[1]]
+        code, _, reason = started[0].partition(" ")
+        status, headers = int(code), [*started[1]]
         length = next((v for k, v in headers if k.lower() == "content-length"), None)
         without = environment["REQUEST_METHOD"] == "HEAD" or status in _EMPTY
         if without or (length is not None and len(first) >= int(length)):

@@ -280,7 +280,7 @@ def test_what_belongs_to_somebody_else_is_left_alone(objects: Program, engine: A
     engine.create_volume(name)
     try:
         said = objects.failing(thing("Volume", "mine", name=name, labels=objects.labels))
-        assert f"volume '{name}' exists already and it is not this project's" in said
+        assert f"volume '{name}' already exists and it is not this project's" in said
         engine.inspect_volume(name)
     finally:
         engine.remove_volume(name)

@@ -38,7 +38,7 @@ def program(cluster: Cluster, tmp_path: Path) -> Stack:
 def test_a_program_runs_in_its_own_environment(program: Stack) -> None:
     with pytest.raises(UpdateError) as refused:
         program.up()
-    assert "does not exist; `pulumi install` makes it" in words(refused.value.output)
+    assert "does not exist; `pulumi install` creates it" in words(refused.value.output)
     folder = program.work / "venv"
     venv.create(folder, symlinks=True)
     # What pip would install there.
@@ -54,7 +54,7 @@ def test_what_it_does_not_have_is_said_in_a_sentence(program: Stack) -> None:
     with pytest.raises(UpdateError) as refused:
         program.run("convert", "--from", "pcl", "--language", "python", "--out", "elsewhere")
     output = words(refused.value.output)
-    assert "the project's language host has no Generate" in output
+    assert "the project's language host does not support Generate" in output
     assert "Traceback" not in output
 
 

@@ -1,4 +1,4 @@
-"""The composition ``adapters`` deployed for the tests, and what can be asked of it."""
+"""The composition ``adapters`` deployed for the tests, and requests to it."""
 
 import json
 import threading
@@ -30,17 +30,17 @@ _VISIT = "tests.live.in_pod.visit"
 
 @dataclass
 class Readiness:
-    """How a pod's readiness and its containers' restarts changed, as the API told it."""
+    """How a pod's readiness and its containers' restarts changed, as the API reported it."""
 
     changes: list[tuple[float, bool]] = field(default_factory=list)
     """Unix seconds, and whether it was ready from then on."""
 
     def first(self, ready: bool, since: float = 0) -> float | None:
-        """When it was first so, not before ``since``."""
+        """When this first held, not before ``since``."""
         return next((at for at, was in self.changes if was == ready and at >= since), None)
 
     def unready(self) -> bool:
-        """Whether it is not, as it was seen last."""
+        """Whether it was unready when last seen."""
         return bool(self.changes) and not self.changes[-1][1]
 
     def unready_seconds(self, until: float) -> float:
@@ -78,7 +78,7 @@ class Adapters:
         return pod
 
     def client(self) -> InPod:
-        """The pod that may ask everything."""
+        """The pod that may connect to everything."""
         return InPod(self.kube, self.pod("client"), "client")
 
     def get(self, host: str, port: int, path: str, wait: float = 10) -> Any:
@@ -95,13 +95,13 @@ class Adapters:
         )  # fmt: skip
 
     def prometheus(self, path: str, **query: str) -> Any:
-        """What Prometheus' API answers."""
+        """The response of Prometheus' API."""
         answer = self.get("prometheus", 9090, f"/api/v1/{path}?{urllib.parse.urlencode(query)}")
         assert answer.get("status") == 200, answer
         return json.loads(answer["body"])["data"]
 
     def query(self, expression: str) -> dict[str, float]:
-        """The value of each series, by its job and what else tells it apart."""
+        """The value of each series, by its job and its other distinguishing labels."""
         found = self.prometheus("query", query=expression)["result"]
         return {
             ",".join(v for k, v in sorted(s["metric"].items()) if k not in ("__name__", "instance")):
@@ -152,7 +152,7 @@ def adapters(cluster: Cluster, kube: Kube, nodes: Nodes, folder: Path) -> Iterat
     images = built_images(cluster, folder / "images", IMAGES)
     with (
         kube.namespace("adapters") as namespace,
-        # The namespace takes all with it when it goes.
+        # Deleting the namespace deletes everything in it.
         throwaway(cluster, PROGRAMS / "adapters", folder / "stack", destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), interval=INTERVAL)

@@ -1,4 +1,4 @@
-"""The checkout's own cluster, and no other: where it is and whether it answers."""
+"""The checkout's own cluster, and no other: where it is and whether it responds."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ ROOT = Checkout().root
 
 
 class NoClusterError(Exception):
-    """There is no cluster of this checkout; says what to do."""
+    """There is no cluster of this checkout; the message says what to do."""
 
 
 def _own_addresses(checkout: Checkout) -> set[str]:
@@ -34,7 +34,7 @@ class Cluster:
     def own(cls, checkout: Checkout | None = None) -> "Cluster":
         """The checkout's own cluster.
 
-        Raises NoClusterError where there is none, and refuses a kubeconfig that leads elsewhere:
+        Raises NoClusterError where there is none, and refuses a kubeconfig of another cluster:
         these tests pause, kill and cordon what they find.
         """
         checkout = checkout or Checkout()

@@ -1,8 +1,8 @@
-"""Elections under faults: what is done to the leaders, and what the stores noted meanwhile.
+"""Elections under faults: what is done to the leaders, and what the stores recorded meanwhile.
 
-The stores' logs are the witnesses: every write carries from when until when its holder took itself
-for the leader, on CLOCK_MONOTONIC. All pods and this process run on one kernel, so these times can
-be compared.
+The stores' logs are the evidence: every write carries from when until when its holder considered
+itself the leader, on CLOCK_MONOTONIC. All pods and this process run on one kernel, so these times
+can be compared.
 """
 
 import json
@@ -23,8 +23,8 @@ from tests.live.support.waiting import eventually
 IMAGES = ("etcd", "elector", "toolbox")
 TICKER = "ticker"
 PATIENCE = 240.0
-"""Seconds for what must happen at last; a machine that is busy enough loses leaders by itself."""
-# Prints the log of the store in whose pod it runs, and goes on with what is added.
+"""Seconds until an expected event has failed; a very busy machine loses leaders by itself."""
+# Prints the log of the store in its pod, and follows it.
 _FOLLOW = """
 import json, time, urllib.request
 after = 0
@@ -82,7 +82,7 @@ class Witness:
             return list(self._attempts.get(counter, ()))
 
     def stop(self) -> None:
-        """Follow no longer."""
+        """Stop following."""
         self._exec.stop()
 
 
@@ -97,10 +97,10 @@ class Term:
 
 
 def terms(attempts: Sequence[Attempt]) -> list[Term]:
-    """From when until when each holder took itself for the leader, in order.
+    """From when until when each holder considered itself the leader, in order.
 
-    A holder that was told earlier that its time is over says so with its release. One that was
-    killed could have believed until the end that it was last given.
+    A holder that learned of its end earlier says so in its release. One that was killed could have
+    considered itself the leader until the last end that it was given.
     """
     found: dict[tuple[str, int], list[Attempt]] = {}
     for attempt in attempts:
@@ -114,7 +114,7 @@ def terms(attempts: Sequence[Attempt]) -> list[Term]:
 
 
 def two_at_once(attempts: Sequence[Attempt]) -> list[str]:
-    """Every pair of terms that overlap; none is what is wanted."""
+    """Every pair of terms that overlap; there should be none."""
     problems: list[str] = []
     latest: Term | None = None
     for term in terms(attempts):
@@ -126,12 +126,12 @@ def two_at_once(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def late(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Writes with a token older than one that the store had seen."""
+    """Writes with a token older than one that the store had already seen."""
     return [a for a in attempts if a.token < a.highest and a.action != "release"]
 
 
 def miscounted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Writes after which the counter does not stand one higher than before."""
+    """Writes after which the counter is not one higher than before."""
     return [
         a for a in attempts if a.accepted and a.action == "increment" and a.value != a.before + 1
     ]
@@ -139,7 +139,7 @@ def miscounted(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What was done to a leader, and when another one counted."""
+    """What was done to a leader, and when its successor counted."""
 
     kind: str
     ttl: float
@@ -148,13 +148,13 @@ class Fault:
     began: float
     """CLOCK_MONOTONIC, before the fault."""
     stopped: float
-    """When the old leader's belief ended, or its last write reached the store."""
+    """When the old leader's lease ended, or its last write reached the store."""
     led: float
     """When the next leader's first write reached the store."""
 
     @property
     def away(self) -> float:
-        """Seconds in which nobody led, from the old leader's last sign of life to the new one's
+        """Seconds without a leader, from the old leader's last sign of life to the new one's
         first: what the fault cost, without the time that it took to bring it about."""
         return self.led - self.stopped
 
@@ -170,7 +170,7 @@ class Contest:
     fenced: bool
     faults: list[Fault] = field(default_factory=list)
     missed: list[Fault] = field(default_factory=list)
-    """Those that met a pod that no longer led."""
+    """Faults that hit a pod that no longer led."""
 
     @property
     def elector(self) -> str:
@@ -183,7 +183,7 @@ class Contest:
         return (TICKER, self.elector)
 
     def attempts(self) -> list[Attempt]:
-        """What reached the store."""
+        """The attempts that reached the store."""
         return self.deployed.witnesses[self.fenced].attempts(self.name)
 
     def pods(self) -> list[Pod]:
@@ -193,7 +193,7 @@ class Contest:
         )
 
     def leader(self) -> tuple[Pod, int]:
-        """The pod that counts and its token, once there is one and another that could follow it."""
+        """The pod that counts and its token, once there are one and a possible successor."""
 
         def condition() -> tuple[Pod, int] | None:
             now = time.monotonic()
@@ -203,12 +203,12 @@ class Contest:
             pods = {pod.name: pod for pod in self.pods()}
             leader = pods.get(counted[-1].holder)
             # The leader need not be ready: a probe that is late on a busy machine changes nothing.
-            # Who is to follow must have been in touch with the election, which its readiness says.
+            # A successor must have reached the election's store, which its readiness tells.
             if leader is None or not set(self.containers) <= set(leader.containers):
                 return None
             if not any(pod.ready for pod in pods.values() if pod is not leader):
                 return None
-            # Its status may still show what was killed before; then this is not yet the moment.
+            # Its status may still show containers that were killed before; then wait.
             self.deployed.nodes.pids(leader, self.containers)
             return leader, counted[-1].token
 
@@ -258,7 +258,7 @@ class Contest:
         # On a busy machine leadership may have passed on before the fault came.
         led_then = max(a.until for a in mine) > began
         if kind == "cut off":
-            # Nor did it count on if it stood still for as long as it believed.
+            # Nor did it continue to count if it was stalled for the whole lease.
             led_then = led_then and any(a.at > began for a in mine)
         (self.faults if led_then else self.missed).append(fault)
         return fault
@@ -270,7 +270,7 @@ class Contest:
 
         def condition() -> tuple[Pod, int, list[int]]:
             pod, token = self.leader()
-            # One that was restarted since runs under another name, which is looked for again.
+            # A container restarted since has another id, which is looked up again.
             return pod, token, self.deployed.nodes.pids(pod, containers)
 
         return eventually(condition, PATIENCE, lambda: f"{self.name} stands still\n{self._stand()}")
@@ -287,7 +287,7 @@ class Contest:
         return self._noted("killed", token, began)
 
     def terminate(self) -> Fault:
-        """The order to end, as in a rollout or a drain."""
+        """SIGTERM, as in a rollout or a drain."""
         pod, token = self.leader()
         began = time.monotonic()
         self.deployed.kube.delete_pod(pod)
@@ -300,7 +300,7 @@ class Contest:
         with self.deployed.nodes.all_paused(pod.node, pids):
             fault = self._noted("paused", token, began)
             self.counting(fault.led)
-            # Long enough that what it writes late would undo several counts.
+            # Long enough that a late write would undo several counts.
             time.sleep(0.5)
         self.counting(time.monotonic() + 0.5)
         return fault
@@ -315,7 +315,7 @@ class Contest:
 
     @contextmanager
     def cut_off(self, pod: Pod) -> Iterator[None]:
-        """Drop what the pod sends to the election's store; the counters' store stays in reach."""
+        """Drop the pod's packets to the election's store; the counters' store stays reachable."""
         nodes = self.deployed.nodes
         pid = nodes.pids(pod, [TICKER])[0]
         port = "2379" if self.backend == "etcd" else "443"
@@ -327,7 +327,7 @@ class Contest:
             nodes.in_network(pod.node, pid, "iptables", "--delete", *rule)
 
     def isolate(self) -> Fault:
-        """Cut the leader off from the election's store until another one leads, and a little on."""
+        """Cut the leader off from the election's store until shortly after another one leads."""
         pod, token = self.leader()
         began = time.monotonic()
         with self.cut_off(pod):

@@ -80,7 +80,7 @@ class LocalEtcd:
                     *("--initial-cluster", cluster, "--initial-cluster-token", self.folder.name),
                     *("--election-timeout", str(ELECTION_SECONDS * 1000)),
                     *("--heartbeat-interval", str(ELECTION_SECONDS * 100)),
-                    # Simple tokens: a member that starts anew does not know them any more.
+                    # Simple tokens: a restarted member does not know them any more.
                     *("--auth-token", "simple", "--log-level", "warn"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -106,7 +106,7 @@ class LocalEtcd:
             process.wait()
 
     def leader(self) -> int:
-        """Which member leads."""
+        """The member that leads."""
         for number, endpoint in enumerate(self.endpoints):
             status = self.root_etcd([endpoint]).call("maintenance/status", {})
             if status["leader"] == status["header"]["member_id"]:
@@ -114,7 +114,7 @@ class LocalEtcd:
         raise AssertionError("no member leads")
 
     def enable_users(self) -> None:
-        """A root, and a user who may write below ``elections/`` only."""
+        """A root user, and a user that may write below ``elections/`` only."""
         self.transports.append(Transport(self.endpoints, attempt_seconds=5))
         etcd = Etcd(self.transports[-1])
         for name in ("root", "elections"):
@@ -174,7 +174,7 @@ class Store:
         raise NotImplementedError
 
     def flags(self, election: str) -> list[str]:
-        """What the elector is told of it."""
+        """The elector's flags for it."""
         raise NotImplementedError
 
     def lock(self, election: str, owner: str, ttl: float, margin: float) -> Lock:
@@ -286,7 +286,7 @@ def lease_store(cluster: Cluster, kube: Kube, folder: Path) -> Iterator[LeaseSto
 
 
 class Ended(OSError):
-    """The process has ended that was asked."""
+    """The process to which a request was meant has ended."""
 
 
 class Elector:
@@ -323,8 +323,8 @@ class Elector:
     def ask(self, method: str = "GET", path: str = "/", port: int = 0) -> tuple[int, Any]:
         """Status and content.
 
-        :raises Ended: if the process has
-        :raises OSError: if nobody answers
+        :raises Ended: if the process has ended
+        :raises OSError: if it does not respond
         """
         self._runs()
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
@@ -374,14 +374,14 @@ class Elector:
         self.process = self._start()
 
     def events(self) -> "Events":
-        """What it says from now on; closed with the elector."""
+        """Its events from now on; closed with the elector."""
         self._events.append(Events(self.port))
         return self._events[-1]
 
     def serves(self) -> bool:
-        """Whether it answers.
+        """Whether it is ready.
 
-        :raises Ended: if the process has
+        :raises Ended: if the process has ended
         """
         self._runs()
         try:
@@ -407,7 +407,7 @@ class Elector:
 
 
 class Events:
-    """What ``GET /events`` says, each line with the moment at which it came."""
+    """The lines of ``GET /events``, each with the time at which it arrived."""
 
     def __init__(self, port: int) -> None:
         self.lines: list[tuple[float, dict[str, Any]]] = []
@@ -429,7 +429,7 @@ class Events:
             return
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         if self._connection.sock is not None:
             with suppress(OSError):
                 self._connection.sock.shutdown(socket.SHUT_RDWR)
@@ -455,12 +455,12 @@ class Events:
 
 @dataclass
 class Contest:
-    """Some electors that want the same."""
+    """Some electors that compete for the same election."""
 
     electors: list[Elector]
 
     def leader(self, timeout: float = 15, but: Elector | None = None) -> Elector:
-        """Who leads, as soon as somebody does."""
+        """The leader, as soon as there is one."""
 
         def leading() -> Elector | None:
             for elector in self.electors:
@@ -477,7 +477,7 @@ class Contest:
         return found
 
     def renew(self) -> None:
-        """Start what has ended, and have all take part."""
+        """Start the electors that have ended, and make all of them candidates."""
         for elector in self.electors:
             if elector.process.poll() is not None:
                 elector.restart()
@@ -494,15 +494,15 @@ class Contest:
         return [elector for elector in self.electors if elector is not leader]
 
     def listen(self, electors: Sequence[Elector]) -> list[tuple[Elector, Events]]:
-        """What each of them says from now on."""
+        """The events of each of them from now on."""
         return [(elector, elector.events()) for elector in electors]
 
     def successor(
         self, heard: Sequence[tuple[Elector, Events]], since: float, timeout: float
     ) -> tuple[float, Elector, Any]:
-        """Seconds from ``since`` until one of them says that it leads, who, and what it says.
+        """Seconds from ``since`` until one of them says that it leads, that one, and its status.
 
-        :param heard: of :meth:`listen`, begun before what ends the former leadership
+        :param heard: of :meth:`listen`, started before the former leadership ends
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -511,7 +511,7 @@ class Contest:
                     if line["leading"] and at >= since:
                         return at - since, elector, line
             time.sleep(0.002)
-        raise AssertionError(f"nobody followed within {timeout:g} s\n{self.describe()}")
+        raise AssertionError(f"no successor within {timeout:g} s\n{self.describe()}")
 
     def describe(self) -> str:
         return "\n".join(f"--- {e.identity}\n{e.log()[-1500:]}" for e in self.electors)

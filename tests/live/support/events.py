@@ -33,7 +33,7 @@ FLOW = Flow(
 
 @dataclass(frozen=True)
 class Events:
-    """What the tests talk to."""
+    """The deployed programs of the event bus, for the tests."""
 
     kube: Kube
     nodes: Nodes
@@ -47,7 +47,7 @@ class Events:
         return [pod for pod in self.kube.pods(self.namespace, labels) if pod.ready]
 
     def pod(self, instance: str, timeout: float = 60) -> Pod:
-        """One of them, once there is one."""
+        """A running pod of a workload, once there is one."""
         found = eventually(
             lambda: self.pods(instance), timeout, lambda: self.kube.describe(self.namespace)
         )
@@ -59,7 +59,7 @@ class Events:
         return InPod(self.kube, self.pod("client"), "client")
 
     def ask(self, do: str, **request: Any) -> Any:
-        """The client's answer."""
+        """The client's response."""
         return self.client.ask(do, module="tests.live.in_pod.web", **request)
 
     def http(self, url: str, body: Any = None, **more: Any) -> tuple[int, Any]:
@@ -69,12 +69,12 @@ class Events:
         return answer["status"], answer["content"]
 
     def events(self, command: str, *words: str) -> str:
-        """What a command of the image ``events`` prints, in a pod that delivers."""
+        """The output of a command of the image ``events``, in a pod that delivers."""
         line = ["python3", "-m", "events", command, *words]
         return self.kube.run(self.pod("signup-pipeline"), "events", line, 60)
 
     def trace(self, event: str) -> dict[str, Any]:
-        """The records of an event; nothing where there are none."""
+        """The records of an event; empty if there are none."""
         try:
             found: dict[str, Any] = json.loads(self.events("trace", event, "--json"))
         except ExecError:
@@ -87,7 +87,7 @@ class Events:
         return [one for one in letters if event in ("", one["id"])]
 
     def calls(self) -> list[dict[str, Any]]:
-        """Every call that the steps got."""
+        """Every call that the steps received."""
         status, content = self.http(f"{self.outputs['steps']}/calls")
         assert status == 200, content
         calls: list[dict[str, Any]] = content
@@ -139,7 +139,7 @@ def batch(count: int, **data: Any) -> list[dict[str, Any]]:
 
 
 def ways(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """The effects that these events are to have: one for every step on their way."""
+    """The effects that these events should have: one for every step on their way."""
     found: Counter[str] = Counter()
     for event in events:
         for path in FLOW.paths():
@@ -155,7 +155,7 @@ def deployed(
     """The deployment, until the end of the block."""
     with (
         kube.namespace("events") as namespace,
-        # The namespace takes all with it when it goes; destroying first would only wait longer.
+        # Deleting the namespace deletes everything in it; destroying first would only take longer.
         throwaway(cluster, PROGRAMS / "events", folder, destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), code_seconds=str(CODE_SECONDS))

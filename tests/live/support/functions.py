@@ -1,4 +1,4 @@
-"""The deployed functions, and what can be asked of them."""
+"""The deployed functions, and requests to them."""
 
 import json
 import threading
@@ -42,7 +42,7 @@ class Functions:
         return InPod(self.kube, self.pod("client"), "client")
 
     def call(self, name: str, body: Any = None, **more: Any) -> dict[str, Any]:
-        """The answer of one function to one request."""
+        """The response of one function to one request."""
         one: dict[str, Any] = {"url": self.urls[name], **more}
         if body is not None:
             one["body"] = body
@@ -51,26 +51,26 @@ class Functions:
     def calls(
         self, calls: Sequence[Mapping[str, Any]], at_once: int = 1, **more: Any
     ) -> list[dict[str, Any]]:
-        """The answers to several requests, in their order."""
+        """The responses to several requests, in their order."""
         answers: list[dict[str, Any]] = self.client().ask(
             "calls", module=CALLS, calls=list(calls), at_once=at_once, **more
         )
         return answers
 
     def lines(self, name: str, request_id: str) -> list[dict[str, Any]]:
-        """What a function's log says about one request, of which its status comes last."""
+        """The lines of a function's log about one request; its status comes last."""
         deadline = time.monotonic() + 10
         while True:
             text = self.kube.logs(self.pod(name), name)
             lines = [json.loads(line) for line in text.splitlines()]
             found = [line for line in lines if line.get("request_id") == request_id]
-            # It is written after the answer was sent.
+            # It is written after the response was sent.
             if any("status" in line for line in found) or time.monotonic() > deadline:
                 return found
             time.sleep(0.2)
 
     def health(self, name: str, path: str = "/healthz") -> str:
-        """What the health port says, asked from within the pod."""
+        """The response of the health port to a request from within the pod."""
         program = f"""
 import urllib.request, urllib.error
 try:
@@ -85,7 +85,7 @@ print(answer.status, answer.read().decode())
 class Scaling:
     """Load on one function until it has as many pods as it may have, and what happens after that.
 
-    All of it runs beside the tests: scaling takes its time, and nothing hurries it.
+    All of it runs in parallel to the tests: scaling takes minutes.
     """
 
     ENOUGH = "/tmp/enough"
@@ -97,13 +97,13 @@ class Scaling:
         self.seen: list[tuple[float, int]] = []
         """Seconds since the load began, and ready pods from then on."""
         self.statuses: dict[str, int] = {}
-        """How often each status was answered."""
+        """Number of responses by status."""
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def wait(self, timeout: float) -> None:
-        """Wait for the end; raises what went wrong."""
+        """Wait for the end; raises the error that occurred."""
         self._thread.join(timeout)
         if self._error is not None:
             raise self._error

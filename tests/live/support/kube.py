@@ -29,16 +29,16 @@ LABEL = "dds.test"
 
 
 class ExecError(AssertionError):
-    """A command in a pod ended with another status than 0."""
+    """A command in a pod exited with a status other than 0."""
 
 
 class ExecLostError(AssertionError):
-    """How a command in a pod ended is not known, or it did not start."""
+    """The exit status of a command in a pod is unknown, or it did not start."""
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What a test needs to know of a pod at one moment."""
+    """The state of a pod at one moment, as far as tests need it."""
 
     namespace: str
     name: str
@@ -76,7 +76,7 @@ class Pod:
 
 
 class Exec:
-    """A command under way in a container."""
+    """A running command in a container."""
 
     def __init__(self, socket: Any, what: str) -> None:
         self._socket = socket
@@ -92,14 +92,14 @@ class Exec:
             open_still = True
             while open_still and not self._stopped.is_set():
                 self._socket.update(timeout=1)
-                # Asked before the channels are: each look at them takes what has come meanwhile,
+                # Checked before the channels: each read from them takes what has arrived meanwhile,
                 # which may be the end of one channel and the close.
                 open_still = self._socket.is_open()
                 if self._socket.peek_stdout():
                     self._out.append(self._socket.read_stdout())
                 if self._socket.peek_stderr():
                     self._err.append(self._socket.read_stderr())
-            # `close` alone leaves the connection open where the other side has ended it.
+            # `close` alone leaves the connection open if the peer has ended it.
             self._socket.sock.shutdown()
         except (OSError, WebSocketException) as error:
             self._err.append(f"the connection is gone: {error!r}")
@@ -109,7 +109,7 @@ class Exec:
         self._socket.write_stdin(line + "\n")
 
     def taken(self) -> str:
-        """What it printed since this was asked last, for a command that goes on."""
+        """Its output since the last call, for a command that still runs."""
         count = len(self._out)
         text = "".join(self._out[:count])
         del self._out[:count]
@@ -117,17 +117,17 @@ class Exec:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on."""
+        """Whether it still runs."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Close the connection."""
         self._stopped.set()
         self._thread.join(5)
         self._socket.close()
 
     def output(self, timeout: float = 120) -> str:
-        """What it printed, after waiting for its end; ExecError if it failed."""
+        """Its output, after waiting for its end; ExecError if it failed."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._socket.close()
@@ -181,11 +181,11 @@ class Kube:
             )
             yield name
         finally:
-            # Not waited for: a namespace takes its time and nothing else uses the name.
+            # Not waited for: deleting a namespace is slow and nothing else uses the name.
             self.core.delete_namespace(name)
 
     def forget_namespace(self, name: str) -> None:
-        """Delete a namespace without waiting; one that is not there is fine."""
+        """Delete a namespace, if it exists, without waiting."""
         with suppress(NotFoundError):
             self._api("v1", "Namespace").delete(name=name)
 
@@ -204,7 +204,7 @@ class Kube:
         )
 
     def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """Delete one object; one that is not there is fine."""
+        """Delete one object, if it exists."""
         with suppress(NotFoundError):
             self._api(api_version, kind).delete(name=name, namespace=namespace)
 
@@ -239,7 +239,7 @@ class Kube:
             raise
 
     def ready_pod(self, namespace: str, name: str, timeout: float = 90, not_uid: str = "") -> "Pod":
-        """The pod once it is ready; with ``not_uid`` only a successor of that one."""
+        """The pod once it is ready; with ``not_uid`` only a successor of that pod."""
 
         def condition() -> Pod | None:
             pod = self.pod(namespace, name)
@@ -252,9 +252,9 @@ class Kube:
         return found
 
     def restarted(self, before: Pod, *containers: str, timeout: float = 60) -> Pod:
-        """The same pod, ready, once containers of it that were killed have been started again.
+        """The same pod, ready, once its killed containers have been restarted.
 
-        What the other containers answer does not say so: a busy kubelet takes its time.
+        The other containers' responses do not tell this: a busy kubelet restarts late.
         """
 
         def condition() -> Pod | None:
@@ -284,7 +284,7 @@ class Kube:
         return text
 
     def describe(self, namespace: str) -> str:
-        """How the namespace's pods stand, with the last events, for a failure message."""
+        """The state of the namespace's pods, with the last events, for a failure message."""
         lines = []
         for raw in self.core.list_namespaced_pod(namespace).items:
             lines.append(f"  {raw.metadata.name}: {raw.status.phase}")
@@ -307,7 +307,7 @@ class Kube:
         """Start a command in a container, with one line on its stdin."""
         what = f"{pod.name}/{container}: {' '.join(command)[:200]}"
         try:
-            # `stream` swaps a method of the client it is given, so every call has its own client.
+            # `stream` replaces a method of its client, so every call has its own client.
             socket = stream(
                 client.CoreV1Api(self._new_client()).connect_get_namespaced_pod_exec,
                 pod.name,
@@ -329,7 +329,7 @@ class Kube:
         return Exec(socket, what)
 
     def run(self, pod: Pod, container: str, command: Sequence[str], timeout: float = 120) -> str:
-        """What a command in a container printed; raises ExecError if it failed."""
+        """The output of a command in a container; raises ExecError if it failed."""
         return self.start(pod, container, command).output(timeout)
 
     # workloads
@@ -342,7 +342,7 @@ class Kube:
         return str(found["metadata"]["name"])
 
     def roll(self, namespace: str, instance: str) -> None:
-        """Replace a Deployment's pods as any change of its template does."""
+        """Replace a Deployment's pods, as any change of its template does."""
         (found,) = self.objects(
             "apps/v1", "Deployment", namespace, f"app.kubernetes.io/instance={instance}"
         )
@@ -402,7 +402,7 @@ class InPod:
     def ask(
         self, do: str, wait: float = 120, module: str = "tests.live.in_pod.client", **request: Any
     ) -> Any:
-        """The program's answer to one request, within ``wait`` seconds."""
+        """The program's response to one request, within ``wait`` seconds."""
         return json.loads(self.start(do, module, **request).output(wait))
 
 

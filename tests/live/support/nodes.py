@@ -13,7 +13,7 @@ from tests.live.support.kube import Pod
 # On k3s `ctr` and its socket belong to k3s; on the project's own node they are containerd's.
 _TASKS = 'if command -v k3s >/dev/null 2>&1; then k3s ctr "$@"; else ctr "$@"; fi'
 
-# The process $1 with all below it; printed, and in $family.
+# The process $1 with all its descendants; printed, and in $family.
 FAMILY = """
 family=$1
 found=1
@@ -42,12 +42,12 @@ class Nodes:
         self._instance = cluster.instance
 
     def close(self) -> None:
-        """Close the connection to the daemon."""
+        """Close the connection to the Docker daemon."""
         self._docker.close()
 
     @property
     def docker(self) -> docker.DockerClient:
-        """The daemon that runs the nodes."""
+        """The Docker daemon that runs the nodes."""
         return self._docker
 
     @property
@@ -84,7 +84,7 @@ class Nodes:
         return self.pids(pod, [container])[0]
 
     def pids(self, pod: Pod, containers: Sequence[str]) -> list[int]:
-        """The same of several containers, in their order."""
+        """The process ids of several containers, in their order."""
         listing = self.run(pod.node, _TASKS, "--namespace", "k8s.io", "task", "list")
         tasks = {words[0]: words[1] for words in map(str.split, listing.splitlines()) if words}
         found = []
@@ -96,12 +96,12 @@ class Nodes:
         return found
 
     def signal_all(self, node: str, pids: Sequence[int], name: str) -> None:
-        """Send a signal to several processes at once; those that are gone are left out."""
+        """Send a signal to several processes at once; those that have ended are skipped."""
         self.run(node, 'name=$1; shift; kill -s "$name" "$@" 2>/dev/null || true', name,
                  *map(str, pids))  # fmt: skip
 
     def in_network(self, node: str, pid: int, *command: str) -> str:
-        """Run a command of the node in the network of a process."""
+        """Run a command of the node in the network namespace of a process."""
         return self.run(node, 'pid=$1; shift; nsenter --target "$pid" --net "$@"', str(pid),
                         *command)  # fmt: skip
 
@@ -117,9 +117,9 @@ class Nodes:
 
     @contextmanager
     def paused(self, pod: Pod, container: str) -> Iterator[None]:
-        """SIGSTOP now and SIGCONT at the end: connections stay open and nothing answers.
+        """SIGSTOP now and SIGCONT at the end: connections stay open and nothing responds.
 
-        It stops all processes of the container, since of many servers the main one does no work.
+        It stops all processes of the container, since many servers' main process does no work.
         """
         pid = str(self.pid(pod, container))
         pids = self.run(pod.node, FAMILY, pid).split()
@@ -134,7 +134,7 @@ class Nodes:
 
     @contextmanager
     def all_paused(self, node: str, pids: Sequence[int]) -> Iterator[None]:
-        """The same for several processes of a node, at one moment."""
+        """As `paused`, for several processes of a node at once."""
         self.signal_all(node, pids, "STOP")
         try:
             yield

@@ -14,13 +14,13 @@ class Seen:
 
     operations: int
     failures: Mapping[str, int]
-    """How often each kind of failure was answered."""
+    """Number of failed commands by kind of failure."""
     absent: int
     """Reads that found nothing under a key written just before."""
     first_failure: float | None
-    """Seconds from the fault to the first failed answer."""
+    """Seconds from the fault to the first failed command."""
     last_failure: float | None
-    """Seconds from the fault to the last failed answer."""
+    """Seconds from the fault to the last failed command."""
     slowest: float
     """Seconds the slowest single operation took."""
 
@@ -29,7 +29,7 @@ class Seen:
         return sum(self.failures.values())
 
     def rounded(self) -> dict[str, Any]:
-        """For the record: seconds with two digits."""
+        """For the record: seconds with two decimals."""
         return {
             key: round(value, 2) if isinstance(value, float) else value
             for key, value in asdict(self).items()
@@ -39,8 +39,8 @@ class Seen:
 def seen(group: Mapping[str, Any], fault_at: float, failing_before: bool = False) -> Seen:
     """Sum up a group of the in-pod client's ``watch``; ``fault_at`` is in Unix seconds.
 
-    Raises AssertionError for failures before the fault, unless they are expected: then it was not
-    the fault's doing. A machine with too much to do may keep one of a hundred commands too long.
+    Raises AssertionError for failures before the fault, unless they are expected: the fault
+    did not cause them. On an overloaded machine one of a hundred commands may take too long.
     """
     failures: Counter[str] = Counter()
     failed_at: list[float] = []
@@ -71,7 +71,7 @@ def seen(group: Mapping[str, Any], fault_at: float, failing_before: bool = False
 
 
 def together(parts: Iterable[Seen]) -> Seen:
-    """Several groups as one."""
+    """Several groups combined."""
     parts = list(parts)
     failures: Counter[str] = Counter()
     for part in parts:
@@ -96,7 +96,7 @@ class Record:
         self._enabled = enabled
 
     def note(self, scenario: str, **facts: object) -> None:
-        """Keep the facts of one scenario beside those of the others."""
+        """Store the facts of one scenario beside those of the others."""
         if not self._enabled:
             return
         known = json.loads(self._file.read_text()) if self._file.exists() else {}

@@ -22,7 +22,7 @@ _USER = 10001
 
 @dataclass(frozen=True)
 class Outside:
-    """What runs, and how it is known."""
+    """The running container, and its address and certificate."""
 
     container: Container
     address: str
@@ -30,7 +30,7 @@ class Outside:
     """Certificate of its authority, PEM."""
 
     def cli(self, *words: str) -> str:
-        """What redis-cli inside of it answers."""
+        """The output of redis-cli in the container."""
         done = self.container.exec_run(
             ["redis-cli", "--tls", "--cacert", "/data/ca.pem", "--sni", NAME, *words]
         )

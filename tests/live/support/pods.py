@@ -1,4 +1,4 @@
-"""Pods made by hand, for what no component of the project should be part of."""
+"""Pods without any component of the project, for tests that must not depend on one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ USER = 10001
 def container(
     name: str, image: str, command: Sequence[str], mounts: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A container that the restricted level admits; ``mounts`` has volume names by path."""
+    """A container that the restricted level admits; ``mounts`` is volume names by path."""
     return {
         "name": name,
         "image": image,

@@ -1,4 +1,4 @@
-"""The real nutcracker before several redis in one pod: where it puts keys, for any names."""
+"""The real nutcracker before several redis in one pod: where it puts keys, for any node names."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class RingPod:
-    """Makes the pods and takes the measurements."""
+    """Creates the pods and takes the measurements."""
 
     kube: Kube
     images: Mapping[str, str]
@@ -30,7 +30,7 @@ class RingPod:
     def measure(
         self, rings: Mapping[int, Sequence[str]], hash_name: str, shape: str, count: int
     ) -> Measured:
-        """Write ``count`` keys of the printf form through each ring, and look where they went.
+        """Write ``count`` keys of the printf form through each ring, and find where they are.
 
         :param rings: node names by number of shards, at most nine
         """

@@ -1,4 +1,4 @@
-"""A deployed sharded store with its client, and what can be asked of it."""
+"""A deployed sharded store with its client, and requests to it."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ CLIENT_SELECTOR = {"app.kubernetes.io/instance": CLIENT}
 
 @dataclass(frozen=True)
 class Watched:
-    """What the client saw of each shard's keys during one fault."""
+    """The client's observations of each shard's keys during one fault."""
 
     groups: Mapping[str, Mapping[str, Any]]
     fault_at: float
@@ -57,19 +57,19 @@ class Watched:
 
 @dataclass(frozen=True)
 class Told:
-    """What a client saw at a moment."""
+    """A client's observations at one moment."""
 
     pod: str
     """Its pod's uid."""
     shard: int
     outcome: str
-    """``ok`` or what was answered instead."""
+    """``ok`` or the response instead."""
     at: float
     """Unix seconds."""
 
 
 class Work:
-    """A client's traffic on all shards, also when its pod is replaced by another."""
+    """A client's traffic on all shards, continued when its pod is replaced."""
 
     def __init__(self, store: "Sharded", prefix: str) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Work:
 
     @property
     def told(self) -> Sequence[Told]:
-        """All that was seen until now."""
+        """All observations until now."""
         return tuple(self._told)
 
     def served_since(self, at: float, pod: str = "") -> set[int]:
@@ -94,7 +94,7 @@ class Work:
         }
 
     def stop(self) -> None:
-        """End it; raises what went wrong."""
+        """Stop it; raises the error that occurred."""
         self._stopped.set()
         self._thread.join(180)
         if self._error is not None:
@@ -123,9 +123,9 @@ class Work:
         while running:
             if self._stopped.is_set() and not told_to_end:
                 told_to_end = True
-                # Once: what has ended takes no more.
+                # Once: an ended command takes no more input.
                 traffic.send("")
-            # Asked before what has come: the last of it may come with the end.
+            # Checked before the output is read: the last of it may arrive with the end.
             running = traffic.running
             *lines, rest = (rest + traffic.taken()).split("\n")
             for line in lines:
@@ -153,17 +153,17 @@ class Sharded:
 
     @property
     def ring(self) -> Ring:
-        """The model of the ring that the ambassador is told to use."""
+        """The model of the ambassador's ring."""
         return Ring([shard["name"] for shard in self.shards], self.topology["hash"])
 
     @property
     def through(self) -> dict[str, Any]:
-        """Where the client's program reaches its ambassador."""
+        """The address of the ambassador for the client's program."""
         return {"host": "127.0.0.1", "port": 6379, **self.topology.get("login", {})}
 
     @property
     def direct(self) -> list[dict[str, Any]]:
-        """Where the client's program reaches each shard by itself."""
+        """The address of each shard for the client's program."""
         return [
             {"host": shard["host"], "port": shard["port"], **self.topology.get("login", {})}
             for shard in self.shards
@@ -187,13 +187,13 @@ class Sharded:
         return self.kube.ready_pod(self.namespace, f"{STORE}-{index}", **ready)
 
     def ready_since(self, pod: Pod) -> float:
-        """Since when a pod is ready, in Unix seconds; whole ones."""
+        """When a pod became ready, in whole Unix seconds."""
         status = self.kube.core.read_namespaced_pod(pod.name, pod.namespace).status
         (ready,) = (each for each in status.conditions if each.type == "Ready")
         return float(ready.last_transition_time.timestamp())
 
     def keys_by_shard(self, each: int, prefix: str) -> dict[str, list[str]]:
-        """So many keys of every shard, by the shard's number."""
+        """As many keys of every shard, by the shard's number."""
         ring = self.ring
         groups: dict[str, list[str]] = {str(index): [] for index in range(len(self.shards))}
         number = 0
@@ -234,20 +234,20 @@ class Sharded:
             work.stop()
 
     def logged_in(self, shard: int, password: str) -> str:
-        """What a shard, asked directly, answers to a client with this password."""
+        """A shard's direct response to a client with this password."""
         at = {**self.direct[shard], "password_file": "", "password": password}
         reply = self.client().ask("steps", at=at, timeout=10, commands=[["PING"]])
         answer = reply["answers"][0]["answer"]
         return str(answer["error"] if isinstance(answer, dict) else answer)
 
     def lost(self, watched: Watched) -> list[str]:
-        """Acknowledged writes that cannot be read back, or under which something older stands."""
+        """Acknowledged writes that cannot be read back, or that read back an older value."""
         acknowledged = watched.acknowledged
         keys = sorted(acknowledged)
 
         def read() -> list[Any]:
             values: list[Any] = self.client().ask("values", at=self.through, keys=keys)["values"]
-            # A refused read says nothing of what is there.
+            # A refused read says nothing about the stored value.
             refused = [value for value in values if isinstance(value, dict)]
             assert not refused, refused[:3]
             return values
@@ -262,13 +262,13 @@ class Sharded:
         return lost
 
     def answers(self, shard: int, key: str = "") -> bool:
-        """Whether a write to the shard is answered with OK through the ambassador."""
+        """Whether a write to the shard through the ambassador returns OK."""
         key = key or self.keys_by_shard(1, "answers")[str(shard)][0]
         reply = self.client().ask("steps", at=self.through, commands=[["SET", key, "1"]])
         return bool(reply["answers"][0]["answer"] == "OK")
 
     def recovered(self, timeout: float = 60) -> None:
-        """Wait until every shard's pod is ready and answers through the ambassador."""
+        """Wait until every shard's pod is ready and responds through the ambassador."""
         for index in range(len(self.shards)):
             self.shard_pod(index, timeout=timeout)
             eventually(

@@ -1,4 +1,4 @@
-"""The composition ``sidecars`` as deployed for tests, and what can be asked of it."""
+"""The composition ``sidecars`` as deployed for tests, and requests to it."""
 
 import json
 import time
@@ -34,7 +34,7 @@ class Sidecars:
     namespace: str
 
     def pods(self, instance: str, count: int = 1, timeout: float = 60) -> list[Pod]:
-        """The ready pods of a workload, once there are as many."""
+        """The ready pods of a workload, once there are `count` of them."""
 
         def condition() -> list[Pod]:
             found = self.kube.pods(self.namespace, {"app.kubernetes.io/instance": instance})
@@ -54,9 +54,9 @@ class Sidecars:
 
     @contextmanager
     def load(self, at: Mapping[str, Any], **request: Any) -> Iterator[dict[str, Any]]:
-        """Clients that keep their connections, until the end of the block; what they saw."""
+        """Clients that keep their connections, until the end of the block; their observations."""
         seen: dict[str, Any] = {}
-        # A machine that is loaded answers late, which is no failure; the block ends the load.
+        # A loaded machine responds late, which is no failure; the block ends the load.
         request = {"timeout": 30, "seconds": 300, **request}
         running = self.client().start("load", module=HTTPS, at=dict(at), **request)
         try:
@@ -69,7 +69,7 @@ class Sidecars:
             seen.update(json.loads(running.output(60)))
 
     def inside(self, pod: Pod, container: str, path: str = "/") -> str:
-        """What the application answers to a container of its own pod."""
+        """The application's response to a container of its own pod."""
         script = (
             "import sys, urllib.request as r; "
             "print(r.urlopen('http://127.0.0.1:8080' + sys.argv[1], timeout=10).read().decode())"
@@ -81,7 +81,7 @@ class Sidecars:
         return json.loads(self.inside(pod, container, "/config"))
 
     def at_source(self, script: str, *arguments: str) -> str:
-        """Run a shell script where the document and the repository are."""
+        """Run a shell script in the container with the document and the repository."""
         command = ["sh", "-c", script, "sh", *arguments]
         return self.kube.run(self.pods("source")[0], "source", command)
 
@@ -92,7 +92,7 @@ class Sidecars:
         self.at_source(f'{program} {SOURCE_FOLDER} "$1"', json.dumps(paths))
 
     def document(self, text: str | None) -> float:
-        """Replace the document, or remove it; when that was, in Unix seconds."""
+        """Replace the document, or remove it; the time of it in Unix seconds."""
         file = f"{SOURCE_FOLDER}/document"
         if text is None:
             script = f"date +%s.%N; rm {file}"
@@ -101,9 +101,9 @@ class Sidecars:
         return float(self.at_source(script, text or ""))
 
     def sync(self, instance: str) -> None:
-        """Let the kubelet bring changed Secrets and ConfigMaps at once instead of within a minute."""
+        """Make the kubelet update Secrets and ConfigMaps at once instead of within a minute."""
         for pod in self.kube.pods(self.namespace, {"app.kubernetes.io/instance": instance}):
-            # Any change of a pod makes it look at the pod's volumes again.
+            # Any change of a pod makes it sync the pod's volumes.
             self.kube.core.patch_namespaced_pod(
                 pod.name,
                 self.namespace,
@@ -119,7 +119,7 @@ def deployed(
     images = built_images(cluster, folder / "images", IMAGES)
     with (
         kube.namespace("sidecars") as namespace,
-        # The namespace takes all with it when it goes.
+        # Deleting the namespace deletes everything in it.
         throwaway(cluster, PROGRAMS / "sidecars", folder / "stack", destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), interval=interval)
@@ -127,6 +127,6 @@ def deployed(
 
 
 def at(endpoint: str, **more: Any) -> dict[str, Any]:
-    """``host:port`` as the client wants it, with the authority of the composition."""
+    """``host:port`` in the client's form, with the authority of the composition."""
     host, _, port = endpoint.rpartition(":")
     return {"host": host, "port": int(port), "ca": CA, **more}

@@ -1,4 +1,4 @@
-"""The program ``split``: deployed once a session, and what can be asked of it."""
+"""The program ``split``: deployed once a session, and requests to it."""
 
 import base64
 import json
@@ -22,10 +22,10 @@ IMAGES = ("nginx", "companions", "toolbox", "haproxy", "redis", "twemproxy")
 VISIT = "tests.live.in_pod.visit"
 USERS = 5000
 USER = {"X-User-Id": "user-#"}
-"""What names a user to the splitters."""
+"""The header by which the splitters identify a user."""
 
 Rolled = Mapping[str, Mapping[str, Any]]
-"""By workload, what its clients saw during a rolling update."""
+"""By workload, its clients' observations during a rolling update."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Split:
     namespace: str
     images: Mapping[str, str]
     outside: Outside
-    """A Redis that is no Service of the cluster."""
+    """A Redis outside the cluster."""
 
     def pod(self, instance: str, timeout: float = 60) -> Pod:
-        """The only pod of a workload, once it is ready and no other is left."""
+        """The only pod of a workload, once it is ready and all others are gone."""
 
         def condition() -> Pod | None:
             pods = self.kube.pods(self.namespace, {"app.kubernetes.io/instance": instance})
@@ -66,17 +66,17 @@ class Split:
         return InPod(self.kube, self.pod(instance), instance).start(do, VISIT, **request)
 
     def ask(self, instance: str, do: str, **request: Any) -> Any:
-        """The HTTP client's answer to one request."""
+        """The HTTP client's response to one request."""
         request.setdefault("host", "127.0.0.1")
         return InPod(self.kube, self.pod(instance), instance).ask(do, module=VISIT, **request)
 
     @contextmanager
     def load(self, instance: str, port: int, path: str) -> Iterator[dict[str, Any]]:
-        """Clients of a workload's Service, until the end of the block; what they saw."""
+        """Clients of a workload's Service, until the end of the block; their observations."""
         seen: dict[str, Any] = {}
         asked = {"host": self.kube.service(self.namespace, instance), "port": port, "path": path}
-        # A pod that a test before has paused is ready again for the API first, and for the client's
-        # node up to a second later; until then the Service has no pod.
+        # A pod that an earlier test paused is ready again in the API first, and on the client's
+        # node up to a second later; until then the Service has no endpoint.
         eventually(
             lambda: self.ask("visitor", "get", **asked).get("status") == 200,
             30,
@@ -87,7 +87,7 @@ class Split:
             # They have sent their first requests by then.
             time.sleep(1)
             yield seen
-            # And come to what is there now.
+            # And are connected to the pods of now.
             time.sleep(1)
         finally:
             if running.running:
@@ -96,7 +96,7 @@ class Split:
 
     @contextmanager
     def replaced(self, *instances: str) -> Iterator[None]:
-        """What is done in the block replaces these workloads' pods; waits until the old are gone."""
+        """The block replaces these workloads' pods; waits until the old ones are gone."""
         before = {instance: self.pod(instance).uid for instance in instances}
         yield
         for instance, uid in before.items():
@@ -107,7 +107,7 @@ class Split:
             )
 
     def update(self, percent: int) -> Rolled:
-        """Another percentage, and new pods of all that a client's request meets, under load."""
+        """Another percentage, and new pods of everything on a client request's way, under load."""
         with (
             self.load("front", 8000, "/page?user=u#") as pages,
             self.load("inside", 8080, "/hits/rolled") as inside,
@@ -120,7 +120,7 @@ class Split:
         return {"front": pages, "inside": inside, "outside": outside}
 
     def checked(self, instance: str, container: str, text: str, command: Sequence[str]) -> str:
-        """What a companion's own program says of a configuration.
+        """The check of a configuration by a companion's own program.
 
         :param command: the check; FILE in it is the configuration's path
         """
@@ -132,7 +132,7 @@ class Split:
         return self.kube.start(pod, container, ["sh", "-c", script], line).output(30)
 
     def seen(self, instance: str, port: int, count: int, **request: Any) -> list[str]:
-        """What each of ``count`` users saw through a splitter."""
+        """The responses to each of ``count`` users through a splitter."""
         asked = {"port": port, "count": count, **request}
         seen: list[str] = self.ask(instance, "users", wait=600, **asked)["seen"]
         return seen
@@ -145,7 +145,7 @@ def split(cluster: Cluster, kube: Kube, nodes: Nodes, folder: Path) -> Iterator[
     with (
         redis(nodes, images["redis"]) as outside,
         kube.namespace("split") as namespace,
-        # The namespace takes all with it when it goes.
+        # Deleting the namespace deletes everything in it.
         throwaway(cluster, PROGRAMS / "split", folder / "stack", destroy=False) as stack,
     ):
         stack.up(

@@ -20,7 +20,7 @@ PROGRAMS = Path(__file__).parent.parent / "programs"
 
 
 class UpdateError(Exception):
-    """The CLI failed; ``output`` is all it printed."""
+    """The CLI failed; ``output`` is its whole output."""
 
     def __init__(self, command: str, output: str) -> None:
         super().__init__(f"{command} failed:\n{output[-6000:]}")
@@ -28,13 +28,13 @@ class UpdateError(Exception):
 
 
 def words(output: str) -> str:
-    """What the CLI printed as one line: it breaks lines where it likes."""
+    """The CLI's output as one line: it wraps lines anywhere."""
     return " ".join(output.split())
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one run of the CLI did."""
+    """The result of one run of the CLI."""
 
     output: str
     steps: Mapping[str, str]
@@ -43,7 +43,7 @@ class Update:
 
     @property
     def changed(self) -> dict[str, str]:
-        """Type and name of every resource that was not left as it was, with the operation."""
+        """Type and name of every changed resource, with the operation."""
         return {
             "::".join(urn.split("::")[-2:]): operation
             for urn, operation in self.steps.items()
@@ -71,7 +71,7 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.state}",
             # Without it the CLI does not know --event-log.
             "PULUMI_DEBUG_COMMANDS": "true",
-            # The program lies outside the checkout, so that its stack file does.
+            # The program is outside the checkout, so that its stack file is, too.
             "PYTHONPATH": root,
         }
 
@@ -81,22 +81,22 @@ class Stack:
 
     @property
     def state(self) -> Path:
-        """Where the driver would have it, if the program's folder were its checkout."""
+        """The driver's folder for it, if the program's folder were its checkout."""
         return Checkout(self.work).state
 
     @property
     def cli(self) -> PulumiCli:
-        """The driver's own way to this stack."""
+        """The driver's CLI for this stack."""
         return PulumiCli(Checkout(self.work), self.environment)
 
     def prepare(self) -> None:
-        """Copy the program and make the stack."""
+        """Copy the program and create the stack."""
         shutil.copytree(self.program, self.work)
         self.state.mkdir(parents=True)
         self.run("stack", "init", self.name)
 
     def run(self, *arguments: str, timeout: float = 300) -> str:
-        """Run the CLI; what it printed. Raises UpdateError if it failed."""
+        """Run the CLI and return its output. Raises UpdateError if it failed."""
         done = subprocess.run(
             self.command(*arguments),
             env=self.environment,
@@ -115,7 +115,7 @@ class Stack:
         return ["pulumi", "--non-interactive", "--color=never", "-C", str(self.work), *arguments]
 
     def set(self, **values: object) -> None:
-        """Set configuration; anything but a word is passed on as JSON."""
+        """Set configuration; any value but a string is passed as JSON."""
         pairs: list[str] = []
         for key, value in values.items():
             text = value if isinstance(value, str) else json.dumps(value)
@@ -167,7 +167,7 @@ def _steps(log: Path) -> dict[str, str]:
         if not metadata or metadata["type"] == "pulumi:pulumi:Stack":
             continue
         operation = metadata["op"]
-        # The parts of a replacement come one by one; the whole is what a reader wants.
+        # The steps of a replacement are reported one by one; the test needs the replacement.
         if operation in ("create-replacement", "delete-replaced"):
             operation = "replace"
         steps[metadata["urn"]] = operation
@@ -189,6 +189,6 @@ def throwaway(
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
-    """SIGKILL for a process and all it started, as a machine that loses power would."""
+    """SIGKILL for a process and all its children, as in a power failure."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

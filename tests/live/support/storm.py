@@ -1,4 +1,4 @@
-"""What stands in for Storm's UI: the answers of its API as its documentation describes them."""
+"""A replacement for Storm's UI: the responses of its API as its documentation describes them."""
 
 import json
 from typing import Any

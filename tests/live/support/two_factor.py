@@ -1,4 +1,4 @@
-"""Users that log in, and the text messages that they get."""
+"""Users that log in, and the text messages sent to them."""
 
 import http
 import time
@@ -22,7 +22,7 @@ class Login:
     id: str
 
     def messages(self) -> list[dict[str, Any]]:
-        """What the gateway sent this user."""
+        """The gateway's messages to this user."""
         sent = inbox(self.events)["messages"]
         return [one for one in sent if f"Hello {self.user} " in one["body"]]
 
@@ -32,12 +32,12 @@ class Login:
         return str(first["body"].rstrip(".").rpartition(" ")[2])
 
     def check(self, code: str) -> tuple[int, Any]:
-        """What the login service is told."""
+        """Check a code; the login service's response."""
         url = f"{self.events.outputs['codes']}/codes/check"
         return self.events.http(url, {"user": self.user, "code": code})
 
     def outcomes(self) -> list[str]:
-        """What became of each attempt so far, its publication included."""
+        """The outcome of each attempt so far, its publication included."""
         return [one["outcome"] for one in self.events.trace(self.id)["records"]]
 
     def over(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Login:
 
 
 def inbox(events: Events) -> dict[str, Any]:
-    """What the gateway has sent, and how often it was asked."""
+    """The messages that the gateway has sent, and its number of requests."""
     status, content = events.http(f"{events.outputs['gateway']}/inbox")
     assert status == 200
     found: dict[str, Any] = content
@@ -60,7 +60,7 @@ def inbox(events: Events) -> dict[str, Any]:
 
 
 def behave(events: Events, **how: Any) -> None:
-    """Make the gateway behave otherwise."""
+    """Change the gateway's behaviour."""
     assert events.http(f"{events.outputs['gateway']}/behave", how)[0] == 200
 
 
@@ -75,7 +75,7 @@ def login(events: Events, phone: str = "+4930123456") -> Login:
             {"user": made.user, "phoneNumber": phone},
             headers={"ce-id": made.id},
         )
-        # Known already where its first answer came too late.
+        # Already known if its first response came too late.
         return status == http.HTTPStatus.ACCEPTED and content["id"] == made.id
 
     eventually(accepted, 30, f"{made.user} logs in")
@@ -84,23 +84,23 @@ def login(events: Events, phone: str = "+4930123456") -> Login:
 
 @dataclass(frozen=True)
 class SlowLogins:
-    """What takes its time, and runs while the other tests do."""
+    """Slow logins, which run in parallel to the other tests."""
 
     early: Login
-    """One whose code ends."""
+    """A login whose code expires."""
     code: str
     there: float
-    """When that was there, on the monotonic clock."""
+    """When the code had arrived, on the monotonic clock."""
     unreached: Login
-    """One whose messages the gateway refuses for a minute."""
+    """A login whose messages the gateway refuses for a minute."""
     began: float
-    """When that began."""
+    """When the refusal began, on the monotonic clock."""
     refused_from: float
     """The same in Unix seconds."""
 
 
 def slow_logins(events: Events) -> SlowLogins:
-    """Begin both."""
+    """Start both."""
     refused_from = time.time()
     behave(events, down=OUTAGE_SECONDS, to=_UNREACHED)
     began = time.monotonic()

@@ -18,14 +18,14 @@ IMAGES = ("redis", "twemproxy", "toolbox")
 def built_images(
     cluster: Cluster, folder: Path, names: tuple[str, ...] = IMAGES
 ) -> Mapping[str, str]:
-    """References, by digest, of the project's images, built and pushed where they are not yet.
+    """References, by digest, of the project's images, built and pushed if missing.
 
     :param folder: shared by the processes of one test session, of which the first builds
     """
     purpose = "-".join(("images", *names))
 
     def build(made: Path) -> None:
-        # What it made are images in the registry, which the next session uses again.
+        # Its results are images in the registry, which the next session uses again.
         with throwaway(cluster, PROGRAMS / "images", made / "stack", destroy=False) as stack:
             stack.up(
                 registry=cluster.registry,
@@ -52,7 +52,7 @@ def sharded(
     """A sharded store with a client, until the end of the block."""
     with (
         kube.namespace(name) as namespace,
-        # The namespace takes all with it when it goes; destroying first would only wait longer.
+        # Deleting the namespace deletes everything in it; destroying first would only take longer.
         throwaway(cluster, PROGRAMS / "sharded", folder, destroy=False) as stack,
     ):
         stack.up(namespace=namespace, images=dict(images), **config)

@@ -10,7 +10,7 @@ from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 T = TypeVar("T")
 
-# What an API server, or the way to it, says when it has too much to do.
+# Responses of an overloaded API server, or of a proxy before it.
 _PASSING = (0, 429, 500, 502, 503, 504)
 
 
@@ -22,10 +22,10 @@ def eventually(
 ) -> T:
     """Return the first true result of ``condition``.
 
-    An AssertionError counts as not yet, and so does an API server that cannot answer now.
+    An AssertionError means not yet, and so does an API server that is temporarily unavailable.
 
     :param timeout: seconds after which it fails, naming what was waited for
-    :param describe: what was waited for, or a function that also says how things stand
+    :param describe: what was waited for, or a function that also describes the current state
     """
     deadline = time.monotonic() + timeout
     while True:

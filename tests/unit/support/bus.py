@@ -47,7 +47,7 @@ def server(folder: Path) -> Iterator[int]:
 
 
 class Bus:
-    """A connection, the streams, and what a subscriber is made of."""
+    """A connection, the streams, and the parts of a subscriber."""
 
     def __init__(self, port: int, connection: Any, http: Any) -> None:
         self.port = port
@@ -64,7 +64,7 @@ class Bus:
         return await nats.connect(f"nats://127.0.0.1:{self.port}")
 
     async def setup(self, events_mib: int = 1) -> None:
-        """Make the streams anew."""
+        """Create the streams again."""
         plan = {
             "events_mib": events_mib, "keep_hours": 1, "dead_mib": 8, "keep_dead_hours": 1,
             "records_mib": 8, "duplicate_seconds": 600, "buckets": [],
@@ -75,17 +75,17 @@ class Bus:
             await self.stream.add_stream(config)
 
     def deliverer(self, name: str) -> Any:
-        """What delivers for a subscriber."""
+        """A subscriber's deliverer."""
         return program("deliver").Deliverer(
             name, self.stream, self.http, self.metrics, self.stopping, self.longest
         )
 
     def consumers(self, name: str, *subscriptions: Any, **more: Any) -> Any:
-        """Its places."""
+        """Its consumers."""
         return program("consumers").Consumers(self.stream, name, subscriptions, **more)
 
     def front(self, name: str, accepts: Mapping[str, str], consumers: Any) -> Any:
-        """Where clients publish."""
+        """The server to which clients publish."""
         return program("front").Front(
             name, accepts, {one: [] for one in accepts}, self.stream, consumers, self.metrics,
             self.longest,
@@ -116,7 +116,7 @@ def subscription(name: str, topic: str, url: str, **more: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Bus]:
-    """A connection to the server, once it is there, and a client for steps."""
+    """A connection to the server, once it listens, and a client for steps."""
     nats: Any = importlib.import_module("nats")
     aiohttp: Any = importlib.import_module("aiohttp")
     connection = await nats.connect(
@@ -131,7 +131,7 @@ async def connected(port: int) -> AsyncIterator[Bus]:
 
 
 async def _quiet(_: Exception) -> None:
-    """The server is not there yet."""
+    """Ignored: the server does not listen yet."""
 
 
 def run(port: int, body: Callable[[Bus], Awaitable[None]]) -> None:

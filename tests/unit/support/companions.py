@@ -23,7 +23,7 @@ def program(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def serving(server: Any) -> Iterator[str]:
-    """The URL at which a ``web.Server`` answers, from a thread."""
+    """The URL of a ``web.Server`` that runs in a thread."""
     ready: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     async def serve() -> None:
@@ -33,7 +33,7 @@ def serving(server: Any) -> Iterator[str]:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    # Connections that are still open end with it, as they do with the program.
+    # Open connections end with it, as they do with the program.
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     stop = ready.get(timeout=30)

@@ -22,10 +22,10 @@ class FakeClock:
 
 
 class EtcdModel:
-    """Leases that end to the moment, keys with revisions, transactions.
+    """Leases that expire exactly in time, keys with revisions, transactions.
 
-    A request takes no time, unless ``on_the_way`` or ``on_the_way_back`` let some pass. Of the
-    transactions it knows what locks use.
+    A request takes no time, unless ``on_the_way`` or ``on_the_way_back`` let some pass. It knows
+    the transactions that locks use.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

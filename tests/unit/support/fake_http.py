@@ -1,4 +1,4 @@
-"""A server on the loopback that answers a path with what it is told, for programs that ask several."""
+"""A server on the loopback with given responses for each path."""
 
 import contextlib
 import http.server
@@ -9,12 +9,12 @@ from email.message import Message
 from typing import Any
 
 Answer = tuple[int, Any] | Callable[[Message], tuple[int, Any]]
-"""A status and a text, or what becomes JSON; or what makes both of the request's headers."""
+"""A status and a text or JSON value; or a function from the request's headers to both."""
 
 
 @contextlib.contextmanager
 def answering(answers: Mapping[str, list[Answer]]) -> Iterator[str]:
-    """Serve each path's answers one after the other, the last of them for good; the address."""
+    """Serve each path's responses in turn, the last one from then on; the address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -26,7 +26,7 @@ def answering(answers: Mapping[str, list[Answer]]) -> Iterator[str]:
             self.send_response(status)
             if status in range(300, 400):
                 self.send_header("Location", text)
-            # Programs that end leave the closing of connections to their end.
+            # Programs close their connections only by exiting.
             self.send_header("Connection", "close")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()

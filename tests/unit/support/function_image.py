@@ -63,7 +63,7 @@ class Served:
         return int(self._runner.addresses[0][1])
 
     def close(self) -> None:
-        """As SIGTERM does it: what is here is answered first."""
+        """As on SIGTERM: requests in progress are answered first."""
         self._in_loop(self._ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
@@ -77,7 +77,7 @@ class Served:
         await asyncio.gather(*left, return_exceptions=True)
 
     def call(self, body: bytes = b"", method: str = "POST", target: str = "/", **more: str) -> Got:
-        """The answer to one request; its headers by their names in lower case."""
+        """The response to one request; its headers by their names in lower case."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             headers = {key.replace("_", "-"): value for key, value in more.items()}

@@ -1,4 +1,4 @@
-"""What a hardened pod must have: a checker of its own, which does not know how pods are made.
+"""What a hardened pod must have: a separate checker, independent of the code that makes pods.
 
 The first part mirrors the Pod Security Standard *restricted* (policy/check_*.go of the
 pod-security-admission module), the second adds what this project promises on top.
@@ -17,7 +17,7 @@ _VOLUMES = {
 def violations(
     template: dict[str, Any], *, restarts: bool = True, init_containers: Collection[str] = ()
 ) -> list[str]:
-    """Everything that is wrong with a pod template.
+    """All violations of a pod template.
 
     :param restarts: whether its containers serve (a Job's do not, and have no probes)
     :param init_containers: names of the containers that run to their end before the others
@@ -113,7 +113,7 @@ def _beyond_the_standard(container: dict[str, Any]) -> Iterator[str]:
     if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
         yield "last words lost"
     for entry in container.get("env", []):
-        # What the pod is, the program may be told; a Secret or ConfigMap is mounted.
+        # The program may get the pod's own fields; a Secret or ConfigMap is mounted.
         if "value" not in entry and set(entry["valueFrom"]) != {"fieldRef"}:
             yield "environment from elsewhere"
 

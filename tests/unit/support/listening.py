@@ -1,4 +1,4 @@
-"""Real programs that the tests start, once they listen."""
+"""Real programs that the tests start, and the wait until they listen."""
 
 import contextlib
 import math

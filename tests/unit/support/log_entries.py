@@ -1,4 +1,4 @@
-"""Entries of the log adapter, held against their schema."""
+"""Entries of the log adapter, validated against their schema."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ SCHEMA = json.loads(
 
 
 def checked(found: Any, source: str = "one") -> dict[str, Any]:
-    """The entry as it is written, which must follow the schema."""
+    """The entry as it is written, which must match the schema."""
     line = found.line(source)
     assert line.endswith("\n")
     assert line.count("\n") == 1

@@ -30,7 +30,7 @@ def policy(graph: Graph, name: str) -> dict[str, Any]:
 
 
 def templates(graph: Graph) -> list[dict[str, Any]]:
-    """Every pod template, also of the Jobs that are no objects yet but a text."""
+    """Every pod template, also of the Jobs that are still text in a ConfigMap."""
     texts = [outputs["manifest"] for outputs in graph.outputs.values() if "manifest" in outputs]
     specs = [json.loads(text)["spec"] for text in texts]
     specs += [
@@ -42,7 +42,7 @@ def templates(graph: Graph) -> list[dict[str, Any]]:
 
 
 def assert_valid(bodies: Iterable[dict[str, Any]]) -> None:
-    """Every object follows the schema of its kind, without a key that the schema does not have."""
+    """Every object matches the schema of its kind, without unknown keys."""
     count = 0
     for body in bodies:
         kubernetes_validate.validate(body, KUBERNETES, strict=True)

@@ -1,4 +1,4 @@
-"""A store of one lock in memory, with faults, for what stands above the backends."""
+"""A store of one lock in memory, with faults, for the code above the backends."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from elector.lock import Grant, Lock, Record, Seen
 
 @dataclass
 class MemoryStore:
-    """Holds one record. As a Lease, it lets each candidate find out for itself that time is over."""
+    """Holds one record. As with a Lease, each candidate itself detects the expiry."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     owner: str = ""

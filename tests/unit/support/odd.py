@@ -82,7 +82,7 @@ def _with_item(put: Put, of: Sequence[Any], position: int, new: Any) -> dict[str
 
 
 def odd_values(argument: Argument) -> Iterator[tuple[Any, str]]:
-    """Values that are refused, each with the path that the message then names."""
+    """Values that are refused, each with the path that the message names."""
     declared, path = argument.declared, argument.path
     for value in _of_another_type(declared):
         yield value, path
@@ -145,7 +145,7 @@ def _has_type(declared: Declared, value: Any) -> bool:
 def changed(
     declaration: type, args: Mapping[str, Any], change: Callable[[Declared, Any], Any]
 ) -> dict[str, Any]:
-    """All arguments, each replaced by what ``change`` makes of it, from the innermost outwards."""
+    """All arguments, each replaced by the result of ``change``, from the innermost outwards."""
     return {
         key: _changed(arguments_of(declaration)[key], value, change) for key, value in args.items()
     }

@@ -17,7 +17,7 @@ def program(path: str) -> Any:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        # What it shares with the programs beside it.
+        # For the modules that it shares with the programs beside it.
         sys.path.insert(0, str((IMAGES / path).parent))
         try:
             spec.loader.exec_module(module)

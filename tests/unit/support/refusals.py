@@ -1,4 +1,4 @@
-"""What a component refuses."""
+"""Arguments that a component refuses."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from toolchain.graph import build
 
 
 def refused(make: Callable[[], object]) -> str:
-    """The message, after which nothing is registered."""
+    """The message of the refusal; nothing is registered."""
     messages: list[str] = []
 
     def program() -> None:

@@ -1,4 +1,4 @@
-"""A process that listens for a signal only after a while, as any program that is starting."""
+"""A process that handles a signal only after a while, like any starting program."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.unit.support.waiting import soon
 
-# Its first line is its signals' state, and it goes on when something is written to it.
+# Its first line is its signals' state, and it continues when something is written to it.
 _SCRIPT = """
 import signal, sys
 print("started", flush=True)
@@ -32,7 +32,7 @@ def starting(folder: Path, listens: str) -> Iterator[tuple[str, Callable[[], Non
 
     :param listens: by a ``handler``, or by a ``wait`` for the signal SIGUSR1
     """
-    # Every process of the machine is looked through, those of another run of a test as well.
+    # The search covers every process of the machine, also those of another run of a test.
     name = f"starting-{os.getpid()}-{listens}.py"
     (folder / name).write_text(_SCRIPT)
     with subprocess.Popen(
@@ -60,10 +60,10 @@ def starting(folder: Path, listens: str) -> Iterator[tuple[str, Callable[[], Non
 
 
 def at_last(tell: Callable[[], None], refused: type[Exception]) -> None:
-    """Tell such a process, again for as long as it is refused, as the programs do.
+    """Signal such a process, with retries while it is refused, as the programs do.
 
     One that enters sigwait() has its signal unblocked a moment before it sleeps, and seems not to
-    listen for that moment.
+    handle it at that moment.
     """
 
     def told() -> bool:

@@ -1,4 +1,4 @@
-"""Waiting for what a thread or a process does in its own time."""
+"""Waiting for threads and processes."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Found = TypeVar("Found")
 
 
 def soon(condition: Callable[[], Found], seconds: float) -> Found:
-    """The first true answer of a condition.
+    """The first true result of a condition.
 
     :param seconds: after which it fails
     """

@@ -1,4 +1,4 @@
-"""HTTP as nobody should speak it: answers that break off, and requests that trickle."""
+"""Invalid HTTP: responses that break off, and requests that trickle."""
 
 import contextlib
 import socket
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 RESET = b"\x00reset"
-"""As the last part of an answer: the connection is reset and not closed."""
+"""As the last part of a response: the connection is reset instead of closed."""
 
 
 @dataclass
 class Raw:
-    """A server on the loopback that sends given bytes, whatever is asked.
+    """A server on the loopback that sends given bytes, whatever the request.
 
-    The nth connection gets the nth answer, and all later ones the last. Each is closed when its
-    last part was sent, so a length or a chunk that announces more is cut short.
+    The nth connection gets the nth response, and all later ones the last. Each is closed after its
+    last part, so a length or a chunk that announces more is cut short.
     """
 
     port: int
     requests: list[bytes] = field(default_factory=list)
-    """The head, and what came with it, of each request."""
+    """The head of each request, with the body bytes that arrived with it."""
 
     @property
     def url(self) -> str:
@@ -32,15 +32,15 @@ class Raw:
 def raw_server(
     *answers: bytes | Sequence[bytes], between: Callable[[], None] = lambda: None
 ) -> Iterator[Raw]:
-    """Serve ``answers``, each as one piece or in parts.
+    """Serve the responses ``answers``, each as one piece or in parts.
 
-    :param between: called between two parts of an answer
+    :param between: called between two parts of a response
     """
     listener = socket.create_server(("127.0.0.1", 0))
     server = Raw(listener.getsockname()[1])
 
     def serve(connection: socket.socket, parts: Sequence[bytes]) -> None:
-        # A client that has enough goes away.
+        # A client may close the connection early.
         with connection, contextlib.suppress(OSError):
             head = b""
             while b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
@@ -83,10 +83,10 @@ def raw_server(
 def answered(
     body: bytes, *headers: str, status: str = "200 OK", length: int | None = None
 ) -> bytes:
-    """An answer with a Content-Length, which may be another than the body's.
+    """A response with a Content-Length, which may differ from the body's.
 
-    It says that the connection ends with it: a client that keeps one may ask on it just before it
-    sees the end, and the request is lost.
+    It closes the connection: a client that keeps one may send a request on it just before it sees
+    the end, and the request is lost.
     """
     lines = [
         f"HTTP/1.1 {status}",
@@ -97,7 +97,7 @@ def answered(
 
 
 def chunked(*pieces: bytes, whole: bool, headers: Sequence[str] = ()) -> bytes:
-    """A chunked answer, with its end or without."""
+    """A chunked response, with its end or without."""
     lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Connection: close", *headers, "", ""]
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     return "\r\n".join(lines).encode() + body + (b"0\r\n\r\n" if whole else b"")

@@ -11,8 +11,8 @@ from toolchain.node.program.config import ConfigError, parse
 from toolchain.node.program.supervisor import Supervisor, say
 from toolchain.node.program.waiting import LateError, StoppedError
 
-# `docker stop` kills after 10 s; these add up to 7.5. First whoever would start things again, then the pods,
-# then what they need; the programs of one line end at the same time.
+# `docker stop` kills after 10 s; these add up to 7.5. First the programs that would restart pods, then the
+# pods, then the programs that pods need; the programs of one tuple stop at the same time.
 POD_GRACE = 3.5
 BEFORE_PODS = ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager")
 AFTER_PODS = (("kube-apiserver",), ("etcd", "containerd"))
@@ -42,7 +42,7 @@ def _stop(supervisor: Supervisor) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the node until SIGTERM or SIGINT. Exit status 2 means that the configuration is wrong."""
+    """Runs the node until SIGTERM or SIGINT. Exit status 2 is an invalid configuration."""
     supervisor = Supervisor()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         status = 1
     except StoppedError:
         pass
-    # A fault of this program; what runs already is stopped in order all the same.
+    # A bug; the running programs are still stopped in order.
     except Exception:  # noqa: BLE001
         traceback.print_exc()
         status = 1
@@ -77,5 +77,5 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
-    # Everything is stopped; threads that wait on a socket would only hold the interpreter.
+    # Everything is stopped; threads blocked on a socket would keep the interpreter running.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""What the server puts into the cluster: rights and keys for nodes, DNS, storage and metrics."""
+"""Objects that the server creates in the cluster: RBAC and tokens for nodes, DNS, storage, metrics."""
 
 import string
 import threading
@@ -18,7 +18,7 @@ from toolchain.node.program.waiting import until
 MANIFESTS = Path(__file__).parent / "manifests"
 STORAGE = STATE / "storage"
 ROLE_LABEL = "node-role.kubernetes.io/control-plane"
-# The path of each kind that the manifests use: group's path, plural.
+# API path and plural of each kind in the manifests.
 _KINDS = {
     "Secret": ("/api/v1", "secrets"),
     "ConfigMap": ("/api/v1", "configmaps"),
@@ -35,13 +35,13 @@ _KINDS = {
 
 
 def rendered(name: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The objects of `manifests/<name>.yaml` with its `${…}` filled in."""
+    """The objects of `manifests/<name>.yaml` with `${…}` substituted."""
     text = string.Template((MANIFESTS / f"{name}.yaml").read_text()).substitute(values)
     return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
 
 
 def path(item: Mapping[str, Any]) -> str:
-    """Where the API has an object."""
+    """The API path of an object."""
     prefix, plural = _KINDS[item["kind"]]
     namespace = item["metadata"].get("namespace")
     middle = f"/namespaces/{namespace}" if namespace else ""
@@ -49,13 +49,13 @@ def path(item: Mapping[str, Any]) -> str:
 
 
 def apply(api: Api, item: Mapping[str, Any]) -> None:
-    """Server-side apply of one object; what others own of it is taken over."""
+    """Server-side apply of one object; forces conflicts with other field managers."""
     api.call("PATCH", f"{path(item)}?fieldManager={FIELD_MANAGER}&force=true", item, APPLY)
 
 
 def _values(config: NodeConfig) -> dict[str, str]:
     token_id, secret = bootstrap_token(config.token)
-    # The address is each agent's own business (K3S_URL); what is published and signed is the CA.
+    # Only the CA is published and signed; each agent has its own URL of the server (K3S_URL).
     info = kubeconfig(pki.LOCAL_API, (pki.FOLDER / "ca.crt").read_text(), {})
     values = {
         "token_id": token_id,
@@ -84,7 +84,7 @@ def _apply_file(api: Api, name: str, values: Mapping[str, str], stop: threading.
 
 
 def apply_base(api: Api, config: NodeConfig, stop: threading.Event) -> None:
-    """Applies what nodes need to join and to work."""
+    """Applies the objects that nodes need to join and to run."""
     _apply_file(api, "base", _values(config), stop)
 
 
@@ -96,7 +96,7 @@ def apply_addons(api: Api, config: NodeConfig, stop: threading.Event) -> None:
 
 
 def label_server(api: Api, name: str, stop: threading.Event) -> None:
-    """Marks this node as the control plane, which a kubelet may not do itself."""
+    """Labels this node as control plane, which a kubelet may not do itself."""
     where = f"/api/v1/nodes/{name}"
     item = {
         "apiVersion": "v1",
@@ -105,7 +105,7 @@ def label_server(api: Api, name: str, stop: threading.Event) -> None:
     }
 
     def labelled() -> bool:
-        # Applying alone would make a node that is not there yet.
+        # Apply alone would create a node that does not exist yet.
         api.call("GET", where)
         api.call("PATCH", f"{where}?fieldManager={FIELD_MANAGER}&force=true", item, APPLY)
         return True

@@ -1,4 +1,4 @@
-"""An agent: a node that joins a server once and belongs to it from then on."""
+"""An agent: a node that joins a server once."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ BOOTSTRAP = Path("/run/node/bootstrap.kubeconfig")
 
 
 def start(supervisor: Supervisor, config: NodeConfig, node_ip: str) -> None:
-    """Starts everything and returns once the node has its credential. Waits for its server without end."""
+    """Starts everything and returns once the node has its certificate. Waits for its server without timeout."""
     stop = supervisor.stopping
     containerd.start(supervisor)
     background.start(
@@ -46,7 +46,7 @@ def _has_credential() -> bool:
 
 
 def _joined(config: NodeConfig) -> bool:
-    """Whether this node already has a credential; it is then pointed at the server's present URL."""
+    """Whether this node has a certificate; if so, its kubeconfig gets the server's current URL."""
     if not _has_credential():
         return False
     loaded = yaml.safe_load(KUBECONFIG.read_text())

@@ -1,4 +1,4 @@
-"""A small client of the Kubernetes API: one request, or a watch that keeps a copy of a list."""
+"""A small client of the Kubernetes API: single requests, and informers."""
 
 import base64
 import http.client
@@ -19,25 +19,24 @@ from toolchain.node.program import background
 
 RUN = Path("/run/node")
 FIELD_MANAGER = "node"
-# For how long a server that hangs is taken for one that has nothing to say: it ends a watch after the first
-# and is given the second on top.
+# The server ends a watch after the first; a watch that is silent for both together counts as dead.
 WATCH_SECONDS = 20
 LATE_SECONDS = 10
-# A list of everything, and one object: etcd takes no object beyond 1.5 MiB.
+# Maximum size of a list, and of one object: etcd stores no object beyond 1.5 MiB.
 MOST_BYTES = 512 << 20
 MOST_LINE_BYTES = 16 << 20
-# Between two watches, so that a server that ends each at once is not asked without a pause.
+# Pause between two watches, in case the server ends each of them at once.
 PAUSE_SECONDS = 0.2
 APPLY = "application/apply-patch+yaml"
 
-# Seconds until the first question, between two, and how many remain unanswered: 10 s in all.
+# Seconds until the first keepalive probe, between probes, and number of failed probes: 10 s in all.
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 4, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
 
 Object = Mapping[str, Any]
 
 
 class ApiError(OSError):
-    """The API server's refusal. `status` is the HTTP status."""
+    """An error response of the API server. `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -45,9 +44,9 @@ class ApiError(OSError):
 
 
 def whole(response: http.client.HTTPResponse, most_bytes: int, seconds: float) -> bytes:
-    """The body to its end.
+    """The complete body.
 
-    Raises OSError if it breaks off before, has more than `most_bytes`, or takes more than `seconds`.
+    Raises OSError if it is truncated, has more than `most_bytes`, or takes more than `seconds`.
     """
     end = time.monotonic() + seconds
     body = bytearray()
@@ -55,20 +54,20 @@ def whole(response: http.client.HTTPResponse, most_bytes: int, seconds: float) -
         while piece := response.read1(65536):
             body += piece
             if len(body) > most_bytes:
-                raise OSError(f"the answer has more than {most_bytes} bytes")
+                raise OSError(f"the response has more than {most_bytes} bytes")
             if time.monotonic() > end:
-                raise TimeoutError(f"the answer is not whole after {seconds:.0f} s")
+                raise TimeoutError(f"the response is not complete after {seconds:.0f} s")
     except http.client.HTTPException as error:
-        raise OSError(f"the answer breaks off: {error!r}") from error
-    # The end of the connection is the end of a read, however much was announced.
+        raise OSError(f"the response is truncated: {error!r}") from error
+    # A connection that is closed early ends the read without an error.
     if response.length:
-        raise OSError(f"the answer breaks off, {response.length} bytes are missing")
+        raise OSError(f"the response is truncated, {response.length} bytes are missing")
     return bytes(body)
 
 
 class Api:
-    """Requests with the credential of a kubeconfig, which is read anew for each connection because a
-    kubelet replaces its own.
+    """Requests with the credentials of a kubeconfig, which is read for each connection because a
+    kubelet rotates its certificate.
     """
 
     def __init__(self, kubeconfig: Path) -> None:
@@ -95,14 +94,14 @@ class Api:
             authority = self._file(cluster, "certificate-authority")
             credential = (self._file(user, "client-certificate"), self._file(user, "client-key"))
         except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise LookupError(f"{self._path} is not complete: {error}") from error
+            raise LookupError(f"{self._path} is incomplete: {error}") from error
         context = ssl.create_default_context(cafile=authority)
         context.load_cert_chain(*credential)
         connection = http.client.HTTPSConnection(
             where.hostname or "", where.port or 443, timeout=timeout, context=context
         )
         connection.connect()
-        # A watch sends nothing: without these a server that vanished would be waited for in silence.
+        # A watch sends nothing: without keepalive a vanished server would go unnoticed.
         for option, value in _KEEPALIVE.items():
             connection.sock.setsockopt(socket.IPPROTO_TCP, option, value)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -116,10 +115,10 @@ class Api:
         content_type: str = "application/json",
         timeout: float = 10.0,
     ) -> Any:
-        """The decoded answer to one request, or its text where it is no JSON.
+        """The decoded response to one request, or its text if it is not JSON.
 
-        Raises ApiError, or OSError where no whole answer comes: nothing for `timeout` seconds, or not its
-        end in ten times as many.
+        Raises ApiError, or OSError without a complete response: after `timeout` seconds without data, or
+        ten times as many in all.
         """
         connection = self._connect(timeout)
         try:
@@ -143,13 +142,13 @@ class Api:
             return text.decode(errors="replace")
 
     def ready(self) -> bool:
-        """Whether the API server says that it is ready."""
+        """Whether the API server is ready."""
         return bool(self.call("GET", "/readyz", timeout=5) == "ok")
 
     def watch(self, path: str, version: str) -> Iterator[Object]:
         """The events after a resource version, until the server ends the watch (after 20 s).
 
-        Raises ApiError, or OSError where it breaks off in an event or says nothing for 30 s.
+        Raises ApiError, or OSError if an event is truncated or no data arrives for 30 s.
         """
         connection = self._connect(WATCH_SECONDS + LATE_SECONDS)
         try:
@@ -164,7 +163,7 @@ class Api:
                 raise ApiError(response.status, f"watch {path}: {response.read(500)!r}")
             while line := response.readline(MOST_LINE_BYTES):
                 if not line.endswith(b"\n"):
-                    raise OSError(f"watch {path}: an event breaks off after {len(line)} bytes")
+                    raise OSError(f"watch {path}: an event is truncated after {len(line)} bytes")
                 yield json.loads(line)
         except http.client.HTTPException as error:
             raise OSError(f"watch {path}: {error!r}") from error
@@ -172,11 +171,11 @@ class Api:
             connection.close()
 
 
-class Copy:
-    """A copy of a list in the API, kept by a watch in a thread of its own.
+class Informer:
+    """A local copy of a list in the API, updated by a watch in a thread of its own.
 
-    `changed` is called after every change. The last copy stays while the API cannot be reached; after
-    whatever goes wrong the list is read anew.
+    `changed` is called after every change. The last copy stays while the API is unavailable; after an
+    error the list is read again.
     """
 
     def __init__(
@@ -192,12 +191,12 @@ class Copy:
         background.start(f"watch {path}", stop, self._run)
 
     def objects(self) -> list[Object]:
-        """The objects as last seen."""
+        """The current objects."""
         with self._lock:
             return list(self._objects.values())
 
     def get(self, namespace: str, name: str) -> Object | None:
-        """One object as last seen; the namespace is empty for what has none."""
+        """One object; the namespace is empty for cluster-scoped ones."""
         with self._lock:
             return self._objects.get((namespace, name))
 

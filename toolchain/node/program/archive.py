@@ -1,7 +1,7 @@
-"""Writes an image that holds one static program, in the form that `ctr images import` reads.
+"""Writes an image with one static program, in the format of `ctr images import`.
 
-Runs on the machine that builds the node image and, for what Debian has, in that build; so it stands
-alone. The reference carries a hash of the content: a node with older images on its volume imports anew.
+Runs on the machine that builds the node image and, for programs of Debian, in that build; so it has no
+imports of the project. The reference has a hash of the content: a node with older images imports again.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ def _layer(program: str, data: bytes, links: Sequence[str]) -> bytes:
 
 
 def write(name: str, program: Path, folder: Path, links: Sequence[str] = ()) -> str:
-    """Writes `<folder>/<name>.tar` and `<name>.ref` for an image whose entry point is `program`.
+    """Writes `<folder>/<name>.tar` and `<name>.ref` for an image with the entry point `program`.
 
-    `links` are further names of the program beside it. Returns the image's reference.
+    `links` are more names of the program, as symlinks. Returns the image's reference.
     """
     layer = _layer(program.name, program.read_bytes(), links)
     digest = hashlib.sha256(layer).hexdigest()

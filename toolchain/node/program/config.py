@@ -1,7 +1,7 @@
-"""The command line, environment and files that say what this node is to be.
+"""The node's configuration: command line, environment and files.
 
-The interface is the part of k3s's that the project uses. Whatever is not understood is refused by its
-name, so that a flag never silently does nothing.
+The interface is the part of k3s's that the project uses. Anything else is refused by name, so that no
+flag is silently ignored.
 """
 
 import argparse
@@ -28,17 +28,17 @@ REGISTRIES = Path("/etc/rancher/k3s/registries.yaml")
 UNSUPPORTED_FILES = (Path("/etc/rancher/k3s/config.yaml"),)
 
 ADDONS = ("coredns", "local-storage", "metrics-server")
-# k3s brings these as well; this node never does, so leaving them out is always granted.
+# Components of k3s that this node does not have, so they can always be disabled.
 NEVER_PRESENT = ("servicelb", "traefik", "runtimes")
 
 
 class ConfigError(Exception):
-    """Something about the node's configuration is wrong; the message names it and what would be right."""
+    """Invalid configuration; the message names the setting and what would be valid."""
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What this node is to be. Addresses are IPv4; `node_ip` empty means: the default route's."""
+    """The node's configuration. Addresses are IPv4; an empty `node_ip` is the default route's address."""
 
     role: str
     token: str
@@ -81,7 +81,7 @@ def _parser(role: str) -> _Parser:
         "--kube-scheduler-arg",
     ):
         parser.add_argument(flag, action="append", default=[])
-    # Not there to be disabled; accepted because programs for k3s pass them.
+    # These do not exist here; accepted because programs for k3s pass them.
     parser.add_argument("--disable-cloud-controller", action="store_true")
     parser.add_argument("--disable-helm-controller", action="store_true")
     parser.add_argument("--write-kubeconfig")
@@ -96,7 +96,7 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
 def _pairs(flag: str, values: Sequence[str]) -> tuple[str, ...]:
     for value in values:
         if "=" not in value:
-            raise ConfigError(f"{flag} is {value!r}; it must have the form name=value")
+            raise ConfigError(f"{flag} is {value!r}; it must be name=value")
     return tuple(values)
 
 
@@ -134,12 +134,12 @@ def _mode(value: str) -> int:
 
 
 def password(token: str) -> str:
-    """The shared secret within a token: `K10<hash>::server:<secret>` or the secret alone."""
+    """The shared secret of a token: `K10<hash>::server:<secret>` or the secret alone."""
     return token.rsplit(":", 1)[1] if token.startswith("K10") and "::" in token else token
 
 
 def ca_hash(token: str) -> str:
-    """The SHA-256 of the cluster's CA file that a `K10…` token carries, or nothing."""
+    """The SHA-256 of the cluster's CA file in a `K10…` token, or an empty text."""
     return token[3:].split("::", 1)[0] if token.startswith("K10") and "::" in token else ""
 
 
@@ -174,7 +174,7 @@ def parse(
 ) -> NodeConfig:
     """The node's configuration from `server|agent` and its flags, and the K3S_… variables.
 
-    Raises ConfigError for a flag, value or file that this node does not understand.
+    Raises ConfigError for an unknown flag, or an invalid value or file.
     """
     env = os.environ if env is None else env
     if not arguments or arguments[0] not in ("server", "agent"):

@@ -1,4 +1,4 @@
-"""The container runtime: its configuration, and the images that come with the node."""
+"""The container runtime: its configuration, and the images of the node image."""
 
 import contextlib
 import os
@@ -19,13 +19,13 @@ ENDPOINT = f"unix://{SOCKET}"
 ROOT = STATE / "agent" / "containerd"
 CERTS = Path("/etc/containerd/certs.d")
 PLUGINS = Path("/usr/lib/cni")
-# Written when the image of the node is built: <name>.tar and its reference in <name>.ref.
+# Written by the build of the node image: <name>.tar and its reference in <name>.ref.
 IMAGES = Path("/usr/share/node/images")
 ON_EVERY_NODE = ("pause", "busybox")
 ANSWER_SECONDS = 10.0
-# While the node is stopped nobody waits longer.
+# Short, because it runs while the node stops.
 LIST_SECONDS = 3.0
-# The time of all images together is up to 20 s on a busy machine.
+# All images together take up to 20 s on a busy machine.
 IMPORT_SECONDS = 300.0
 
 _CONFIG = """\
@@ -50,12 +50,12 @@ state = "/run/containerd"
 
 
 def images() -> dict[str, str]:
-    """The references of the images that come with the node, by name."""
+    """The references of the images in the node image, by name."""
     return {file.stem: file.read_text().strip() for file in IMAGES.glob("*.ref")}
 
 
 def start(supervisor: Supervisor) -> None:
-    """Starts containerd with the registries of registries.yaml and waits until it answers."""
+    """Starts containerd with the registries of registries.yaml."""
     shutil.rmtree(CERTS, ignore_errors=True)
     if REGISTRIES.exists():
         for name, text in hosts_files(REGISTRIES.read_text()).items():
@@ -69,19 +69,19 @@ def start(supervisor: Supervisor) -> None:
     supervisor.start("containerd", ["containerd", "--config", str(config)])
 
 
-def answers() -> bool:
-    """Whether containerd answers."""
+def responds() -> bool:
+    """Whether containerd responds."""
     run("ctr", "--connect-timeout", "1s", "version", seconds=ANSWER_SECONDS)
     return True
 
 
 def ready(stop: threading.Event) -> None:
-    """Waits until containerd answers; a kubelet that finds none ends at once."""
-    until("containerd", answers, stop, timeout=60)
+    """Waits until containerd responds; a kubelet would exit without it."""
+    until("containerd", responds, stop, timeout=60)
 
 
 def import_images(names: tuple[str, ...], stop: threading.Event) -> None:
-    """Imports those of the node's images that containerd does not have; their references carry a hash."""
+    """Imports the images that containerd does not have; their references have a hash."""
     ready(stop)
     present = run("ctr", "-n", "k8s.io", "images", "list", "-q").split()
     for name in names:
@@ -92,10 +92,10 @@ def import_images(names: tuple[str, ...], stop: threading.Event) -> None:
 
 
 def _pids() -> list[int]:
-    """The first process of every container, pods' own included; none if containerd does not answer."""
-    asked = ("ctr", "--timeout", "2s", "-n", "k8s.io", "tasks", "list")
+    """The first process of every container, pause included; none if containerd does not respond."""
+    command = ("ctr", "--timeout", "2s", "-n", "k8s.io", "tasks", "list")
     try:
-        listed = run(*asked, check=False, seconds=LIST_SECONDS)
+        listed = run(*command, check=False, seconds=LIST_SECONDS)
     except OSError:
         return []
     words = [line.split() for line in listed.splitlines()[1:]]
@@ -103,7 +103,7 @@ def _pids() -> list[int]:
 
 
 def end_pods(grace: float) -> None:
-    """Sends SIGTERM to the first process of every container and waits up to `grace` seconds for all."""
+    """Sends SIGTERM to the first process of every container, and waits up to `grace` seconds for all."""
     if not SOCKET.exists():
         return
     pids = _pids()

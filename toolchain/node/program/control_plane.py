@@ -17,7 +17,7 @@ def _extra(values: tuple[str, ...]) -> list[str]:
 
 
 def start_etcd(supervisor: Supervisor) -> None:
-    """Starts etcd, which only this node can reach."""
+    """Starts etcd, which listens on loopback."""
     tls = pki.FOLDER / "etcd"
     flags = _flags(
         name="default",
@@ -35,7 +35,7 @@ def start_etcd(supervisor: Supervisor) -> None:
         peer_key_file=tls / "peer.key",
         peer_client_cert_auth="true",
         peer_trusted_ca_file=tls / "ca.crt",
-        # Without these a cluster that is used for weeks only grows.
+        # Without compaction the database would grow for ever.
         auto_compaction_mode="periodic",
         auto_compaction_retention="1h",
         log_level="warn",
@@ -44,7 +44,7 @@ def start_etcd(supervisor: Supervisor) -> None:
 
 
 def start_api_server(supervisor: Supervisor, config: NodeConfig, node_ip: str) -> None:
-    """Starts the API server on port 6443 of every address."""
+    """Starts the API server on port 6443 of all addresses."""
     tls = pki.FOLDER
     flags = _flags(
         advertise_address=node_ip,
@@ -79,7 +79,7 @@ def start_api_server(supervisor: Supervisor, config: NodeConfig, node_ip: str) -
 
 
 def start_controllers(supervisor: Supervisor, config: NodeConfig) -> None:
-    """Starts the controller manager and the scheduler. There is one of each, so none elects a leader."""
+    """Starts the controller manager and the scheduler, without leader election: there is one of each."""
     tls = pki.FOLDER
     manager = _flags(
         kubeconfig=pki.CONTROLLER_MANAGER,

@@ -1,6 +1,6 @@
-"""Makes a resolver on the node's loopback reachable for its pods.
+"""Forwards DNS queries of pods to a resolver on the node's loopback.
 
-CoreDNS stands in front and caches, so one thread a query is enough.
+CoreDNS caches in front of it, so one thread per query is enough.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from toolchain.node.program.supervisor import say
 PORT = 53
 ANSWER_SECONDS = 4.0
 LONGEST = 65535
-PLACES = 64
+SLOTS = 64
 
 Arrival = TypeVar("Arrival")
 
 
 def start(upstreams: Sequence[str], stop: threading.Event) -> None:
-    """Listens on the relay's address, UDP and TCP, and passes queries to the first upstream that answers."""
+    """Listens on the relay's address, UDP and TCP, and forwards queries to the first upstream that responds."""
     run("ip", "addr", "replace", f"{RELAY_ADDRESS}/32", "dev", "lo")
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind((RELAY_ADDRESS, PORT))
@@ -38,38 +38,38 @@ def relay(
     upstreams: Sequence[str],
     stop: threading.Event,
 ) -> None:
-    """Passes on the queries that arrive at two sockets, in threads of its own."""
-    asked, carried = _Places("dns udp"), _Places("dns tcp")
+    """Forwards the queries that arrive at two sockets, in threads of its own."""
+    udp, tcp = _Slots("dns udp"), _Slots("dns tcp")
 
     def receive() -> None:
         while not stop.is_set():
-            asked.fill(
+            udp.fill(
                 lambda: datagrams.recvfrom(LONGEST),
                 lambda arrived: _answer(datagrams, *arrived, upstreams),
             )
 
     def accept() -> None:
         while not stop.is_set():
-            carried.fill(lambda: streams.accept()[0], lambda client: _carry(client, upstreams))
+            tcp.fill(lambda: streams.accept()[0], lambda client: _forward_tcp(client, upstreams))
 
     background.start("dns udp", stop, receive)
     background.start("dns tcp", stop, accept)
 
 
-class _Places:
-    """So many queries at a time. What finds no place waits in the kernel, which drops what is too much.
+class _Slots:
+    """Limits concurrent queries. More wait in the socket's queue, which drops those beyond its size.
 
-    Datagrams and streams have places of their own: slow streams leave those of the datagrams alone,
-    which nearly every query is.
+    Datagrams and streams have separate slots, so that slow streams do not block datagrams, which are
+    nearly all queries.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._free = threading.Semaphore(PLACES)
-        self._workers = ThreadPoolExecutor(PLACES, thread_name_prefix=name)
+        self._free = threading.Semaphore(SLOTS)
+        self._workers = ThreadPoolExecutor(SLOTS, thread_name_prefix=name)
 
     def fill(self, arrive: Callable[[], Arrival], work: Callable[[Arrival], None]) -> None:
-        """Once a place is free, gives what arrives next to a worker."""
+        """Waits for a free slot, and passes the next arrival to a worker."""
         self._free.acquire()
         try:
             self._workers.submit(work, arrive()).add_done_callback(self._done)
@@ -87,36 +87,36 @@ def _answer(
     sender: socket.socket, query: bytes, client: tuple[str, int], upstreams: Sequence[str]
 ) -> None:
     for upstream in upstreams:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-            asked.settimeout(ANSWER_SECONDS)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream_socket:
+            upstream_socket.settimeout(ANSWER_SECONDS)
             with contextlib.suppress(OSError):
-                asked.connect((upstream, PORT))
-                asked.send(query)
-                sender.sendto(asked.recv(LONGEST), client)
+                upstream_socket.connect((upstream, PORT))
+                upstream_socket.send(query)
+                sender.sendto(upstream_socket.recv(LONGEST), client)
                 return
 
 
-def _carry(client: socket.socket, upstreams: Sequence[str]) -> None:
-    """One query and its answer over TCP, each preceded by its length in two bytes.
+def _forward_tcp(client: socket.socket, upstreams: Sequence[str]) -> None:
+    """One query and its response over TCP, each preceded by its length in two bytes.
 
-    The client has 4 s for the whole query and as many to take the answer, and so has each upstream.
+    The client has 4 s for the complete query and 4 s to receive the response, and so has each upstream.
     """
     with client, contextlib.suppress(OSError):
         query = _message(client)
         for upstream in upstreams:
             answer = b""
             with contextlib.suppress(OSError):
-                answer = _asked(upstream, query)
+                answer = _query(upstream, query)
             if answer:
                 client.settimeout(ANSWER_SECONDS)
                 client.sendall(answer)
                 return
 
 
-def _asked(upstream: str, query: bytes) -> bytes:
-    with socket.create_connection((upstream, PORT), ANSWER_SECONDS) as asked:
-        asked.sendall(query)
-        return _message(asked)
+def _query(upstream: str, query: bytes) -> bytes:
+    with socket.create_connection((upstream, PORT), ANSWER_SECONDS) as stream:
+        stream.sendall(query)
+        return _message(stream)
 
 
 def _message(stream: socket.socket) -> bytes:
@@ -130,10 +130,10 @@ def _exactly(stream: socket.socket, length: int, end: float) -> bytes:
     while len(got) < length:
         left = end - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the message is not whole in time")
+            raise TimeoutError("the message timed out")
         stream.settimeout(left)
         part = stream.recv(length - len(got))
         if not part:
-            raise OSError("the other side has closed the connection")
+            raise OSError("the peer has closed the connection")
         got += part
     return got

@@ -1,4 +1,4 @@
-"""What the container's surroundings must look like before anything runs in them."""
+"""Prepares the node's container: mounts, cgroups, sysctls, DNS."""
 
 import contextlib
 import ipaddress
@@ -14,29 +14,29 @@ from toolchain.node.program.supervisor import say
 CGROUPS = Path("/sys/fs/cgroup")
 RESOLV = Path("/etc/resolv.conf")
 POD_RESOLV = Path("/run/node/resolv.conf")
-# Link-local, so that it means the same in every pod on every node and never collides with a network.
+# Link-local, so that it is the same on every node and never collides with a network.
 RELAY_ADDRESS = "169.254.20.10"
-# A command that asks a program which hangs would hang as well, and with it who waits for its answer.
+# Timeout of commands: a client of a program that hangs would hang too.
 COMMAND_SECONDS = 60.0
 _SYSCTLS = {
     "net/ipv4/ip_forward": "1",
-    # Otherwise only one refusal a second is answered, and further clients wait for their timeout.
+    # Otherwise only one ICMP error a second is sent, and other clients would wait for their timeout.
     "net/ipv4/icmp_ratelimit": "0",
-    # Only where pods share a bridge; the pods of this node do not, but a pod may make one.
+    # Only for pods on a bridge; this node has none, but a pod may create one.
     "net/bridge/bridge-nf-call-iptables": "1",
 }
 
 
 def run(*argv: str, check: bool = True, seconds: float = COMMAND_SECONDS) -> str:
-    """The output of a command; OSError carries its messages.
+    """Runs a command and returns its output; OSError has its error messages.
 
-    A command that takes more than `seconds` (60) is killed, which is an OSError whatever `check` says.
+    A command that takes more than `seconds` (60) is killed, which is an OSError independent of `check`.
     """
     return _run(argv, check, seconds)
 
 
 def feed(text: str, *argv: str) -> None:
-    """Runs a command with `text` as its input, at most 60 s; OSError carries its messages."""
+    """Runs a command with `text` as its input, at most 60 s; OSError has its error messages."""
     _run(argv, True, COMMAND_SECONDS, text)
 
 
@@ -46,14 +46,14 @@ def _run(argv: Sequence[str], check: bool, seconds: float, text: str | None = No
             argv, input=text, capture_output=True, text=True, check=False, timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"{' '.join(argv)}: not done within {seconds:.0f} s") from None
+        raise TimeoutError(f"{' '.join(argv)}: timed out after {seconds:.0f} s") from None
     if check and done.returncode:
         raise OSError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
     return done.stdout
 
 
 def prepare() -> None:
-    """Mounts, cgroups, sysctls and folders. What the container may not change is left as it is."""
+    """Sets up mounts, cgroups, sysctls and folders. Settings that the container may not change stay."""
     run("mount", "-o", "remount,rw", "/sys", check=False)
     for folder in [CGROUPS, *sorted(CGROUPS.iterdir())]:
         if folder.is_mount():
@@ -77,13 +77,13 @@ def prepare() -> None:
 
 
 def _delegate_controllers() -> None:
-    """With cgroup v2 a group that holds processes cannot hand controllers to its children, so the node's
-    own processes move into a child before the kubelet makes the pods' groups.
+    """With cgroup v2 a group with processes cannot enable controllers for its children, so the node's
+    own processes move into a child before the kubelet creates the pods' groups.
     """
     own = CGROUPS / "node"
     own.mkdir(exist_ok=True)
     for pid in (CGROUPS / "cgroup.procs").read_text().split():
-        # One that has ended cannot be moved.
+        # An exited process cannot be moved.
         with contextlib.suppress(OSError):
             (own / "cgroup.procs").write_text(pid)
     for controller in (CGROUPS / "cgroup.controllers").read_text().split():
@@ -94,7 +94,7 @@ def _delegate_controllers() -> None:
 
 
 def _keep_on_volume(folder: Path, kept: Path) -> None:
-    """The kubelet's folder holds volumes of pods, which must not lie on the container's own layer."""
+    """Mounts the kubelet's folder from the volume: pods' volumes must not be on the container's layer."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.is_mount():
         return
@@ -104,7 +104,7 @@ def _keep_on_volume(folder: Path, kept: Path) -> None:
 
 
 def address(wanted: str = "") -> str:
-    """This node's IPv4 address: the wanted one, or the one from which the default route leaves."""
+    """This node's IPv4 address: the given one, or the source address of the default route."""
     if wanted:
         return wanted
     for query in (("route", "get", "1.1.1.1"), ("addr", "show", "scope", "global")):
@@ -115,11 +115,11 @@ def address(wanted: str = "") -> str:
             )
             if found:
                 return str(ipaddress.IPv4Address(found))
-    raise OSError("this node has no IPv4 address beyond loopback; put it on a network")
+    raise OSError("this node has no IPv4 address except loopback; connect it to a network")
 
 
 def mtu(node_ip: str) -> int:
-    """The MTU of the interface that carries the node's address; 1500 if that cannot be told."""
+    """The MTU of the interface with the node's address; 1500 if it is not found."""
     for entry in json.loads(run("ip", "-4", "-j", "addr", "show", check=False) or "[]"):
         if any(info["local"] == node_ip for info in entry["addr_info"]):
             return int(entry["mtu"])
@@ -127,15 +127,15 @@ def mtu(node_ip: str) -> int:
 
 
 def nameservers(text: str) -> list[str]:
-    """The addresses of a resolv.conf."""
+    """The nameservers of a resolv.conf."""
     return re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
 
 
 def pod_resolv(text: str) -> tuple[str, Sequence[str]]:
-    """The resolv.conf that pods get, and the upstreams that a relay must stand in front of.
+    """The pods' resolv.conf, and the upstreams of the relay, if it is needed.
 
-    A pod cannot reach the loopback addresses of its node. Docker's own resolver (127.0.0.11) is one; if
-    the node has only such, pods ask the relay. Search domains of the node are not a pod's concern.
+    A pod cannot reach the loopback addresses of its node. Docker's resolver (127.0.0.11) is one; if the
+    node has only such nameservers, pods use the relay. The node's search domains are not for pods.
     """
     servers = nameservers(text)
     usable = [server for server in servers if not ipaddress.ip_address(server).is_loopback]
@@ -145,7 +145,7 @@ def pod_resolv(text: str) -> tuple[str, Sequence[str]]:
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Writes a file so that it is there whole or not at all."""
+    """Writes a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""How an agent that knows only the token and the server's address comes to trust the server.
+"""How an agent verifies its server with the token.
 
-The server publishes its CA in the ConfigMap `cluster-info`, signed with the bootstrap token. Whoever
-does not know the token cannot make that signature, so the agent takes the CA from a connection it could
-not verify yet, and verifies every later one with it.
+The server publishes its CA in the ConfigMap `cluster-info`, signed with the bootstrap token. The
+signature needs the token, so the agent can read the CA over an unverified connection, and verifies
+every later connection with it.
 """
 
 import base64
@@ -25,7 +25,7 @@ from toolchain.node.program.config import ConfigError, ca_hash, password
 _ALPHABET = string.digits + string.ascii_lowercase
 _SIGNATURE = "jws-kubeconfig-"
 _CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
-# Whoever answers is not known yet: neither for how much nor for how long is trusted.
+# Limits of size and time, because the server is not verified yet.
 _MOST_BYTES = 1 << 20
 _WHOLE_SECONDS = 10.0
 
@@ -69,11 +69,11 @@ def verified_ca(data: Mapping[str, str], token: str) -> str:
     """The cluster's CA (PEM) from the data of `cluster-info`.
 
     Raises LookupError while the server has not signed it yet, ConfigError if the signature or the hash in
-    a `K10…` token does not fit.
+    a `K10…` token does not match.
     """
     token_id, secret = bootstrap_token(token)
     if any(key.startswith(_SIGNATURE) for key in data) and _SIGNATURE + token_id not in data:
-        raise ConfigError("the server has another token than this one (K3S_TOKEN)")
+        raise ConfigError("the server has a different token (K3S_TOKEN)")
     signature = data[_SIGNATURE + token_id]
     content = data["kubeconfig"]
     if not signed(signature, content, secret):
@@ -82,18 +82,18 @@ def verified_ca(data: Mapping[str, str], token: str) -> str:
     ca = base64.b64decode(cluster["certificate-authority-data"]).decode()
     wanted = ca_hash(token)
     if wanted and hashlib.sha256(ca.encode()).hexdigest() != wanted:
-        raise ConfigError("the server's CA is not the one whose hash the token (K3S_TOKEN) carries")
+        raise ConfigError("the server's CA does not match the hash in the token (K3S_TOKEN)")
     return ca
 
 
 def discover(url: str, token: str) -> str:
-    """Asks the server at `url` for its CA and verifies it with the token.
+    """Reads the CA of the server at `url` and verifies it with the token.
 
-    OSError and LookupError mean that the server is not there or not ready yet, or that somebody else
-    answers there; ConfigError is as in `verified_ca`.
+    OSError and LookupError: the server is unavailable or not ready yet, or another server responds;
+    ConfigError as in `verified_ca`.
     """
     where = urlsplit(url)
-    # The answer is verified by its signature.
+    # The content is verified by its signature.
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
@@ -117,15 +117,15 @@ def _data(url: str, body: bytes) -> dict[str, str]:
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise LookupError(f"{url}{_CLUSTER_INFO}: no JSON: {error}") from error
+        raise LookupError(f"{url}{_CLUSTER_INFO}: invalid JSON: {error}") from error
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, dict) or not all(isinstance(text, str) for text in data.values()):
-        raise LookupError(f"{url}{_CLUSTER_INFO}: no ConfigMap")
+        raise LookupError(f"{url}{_CLUSTER_INFO}: not a ConfigMap")
     return data
 
 
 def bootstrap_kubeconfig(url: str, ca: str, token: str) -> str:
-    """The kubeconfig with which a kubelet asks for its certificate."""
+    """The kubeconfig with which a kubelet requests its certificate."""
     return kubeconfig(url, ca, {"token": ".".join(bootstrap_token(token))})
 
 

@@ -1,4 +1,4 @@
-"""The two programs that every node runs beside containerd: the kubelet and kube-proxy."""
+"""The kubelet and kube-proxy, which run on every node."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PROXY_CONFIG = Path("/etc/kubernetes/kube-proxy.yaml")
 
 
 def kubelet_config(ca: Path) -> dict[str, object]:
-    """The kubelet's configuration; the CA file signs the clients that may use its API."""
+    """The kubelet's configuration; `ca` is the CA of clients of its API."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -38,7 +38,7 @@ def kubelet_config(ca: Path) -> dict[str, object]:
         "rotateCertificates": True,
         "serializeImagePulls": False,
         "registryPullQPS": 0,
-        # The disk belongs to the machine: what fills it is mostly not the pods' doing.
+        # The disk is the machine's, and mostly not filled by pods.
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "1%",
@@ -59,17 +59,17 @@ def start_kubelet(
     ca: Path,
     bootstrap: Path | None = None,
 ) -> None:
-    """Starts the kubelet; with `bootstrap` it first asks for a certificate and writes `kubeconfig`."""
+    """Starts the kubelet; with `bootstrap` it first requests a certificate and writes `kubeconfig`."""
     write(KUBELET_CONFIG, yaml.safe_dump(kubelet_config(ca), sort_keys=False))
     argv = [
         "kubelet",
         f"--config={KUBELET_CONFIG}",
         f"--kubeconfig={kubeconfig}",
-        # Beside the kubeconfig that refers to them: the rest of /var/lib/kubelet may go.
+        # Beside the kubeconfig that refers to them, apart from the rest of /var/lib/kubelet.
         f"--cert-dir={CERTIFICATES}",
         f"--hostname-override={config.name}",
         f"--node-ip={node_ip}",
-        # The image cannot be pulled, so it must never be collected.
+        # The image cannot be pulled, so it must not be garbage-collected.
         f"--pod-infra-container-image={containerd.images()['pause']}",
     ]
     if bootstrap:
@@ -89,7 +89,7 @@ def proxy_config(kubeconfig: Path) -> dict[str, object]:
         "clientConnection": {"kubeconfig": str(kubeconfig)},
         "clusterCIDR": POD_RANGE,
         "mode": "iptables",
-        # A container may not change these of the machine.
+        # A container may not change these settings of the machine.
         "conntrack": {
             "maxPerCore": 0,
             "min": 0,
@@ -100,7 +100,7 @@ def proxy_config(kubeconfig: Path) -> dict[str, object]:
 
 
 def start_proxy(supervisor: Supervisor, config: NodeConfig, kubeconfig: Path) -> None:
-    """Starts kube-proxy with the node's own credential."""
+    """Starts kube-proxy with the node's own credentials."""
     write(PROXY_CONFIG, yaml.safe_dump(proxy_config(kubeconfig), sort_keys=False))
     supervisor.start(
         "kube-proxy",

@@ -1,4 +1,4 @@
-"""Pod networking: this node's pod range, the routes to the other nodes' and the way out."""
+"""Pod networking: this node's pod range, routes to other nodes, and masquerading."""
 
 import ipaddress
 import json
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from toolchain.node.program import background, host
-from toolchain.node.program.api import Api, Copy, Object
+from toolchain.node.program.api import Api, Informer, Object
 from toolchain.node.program.config import POD_RANGE, SERVICE_RANGE
 from toolchain.node.program.host import feed, run, write
 from toolchain.node.program.supervisor import say
 from toolchain.node.program.waiting import until
 
 CONFLIST = Path("/etc/cni/net.d/10-pods.conflist")
-# Marks the routes that are made here, so that only those are ever removed.
+# The protocol of routes that are created here, so that only these are deleted.
 PROTOCOL = "77"
 REPAIR_SECONDS = 30.0
 _RULES = f"""\
@@ -38,10 +38,10 @@ table ip node-network {{
 
 
 def keep_inside() -> None:
-    """Rules and a route that must be there before the first packet.
+    """Rules and a route that must exist before the first packet.
 
-    What is for a Service or a pod that is not there (yet) is refused on the node. Otherwise it would leave
-    by the default route, and a connection that somebody out there accepts would be kept and used.
+    Packets to a Service or pod that does not exist (yet) are refused on the node. Otherwise they would
+    leave by the default route, and an external host could accept the connection.
     """
     feed(_RULES, "nft", "-f", "-")
     run("ip", "route", "replace", "unreachable", POD_RANGE)
@@ -50,14 +50,14 @@ def keep_inside() -> None:
 def conflist(pod_range: str, mtu: int) -> str:
     """The CNI configuration of a node.
 
-    Each pod is routed over a link of its own instead of a shared bridge: then everything between two pods
-    of one node passes the forward hook, where NetworkPolicies are enforced, without br_netfilter.
+    Each pod has a routed link of its own instead of a shared bridge: so traffic between two pods of a
+    node passes the forward hook, where NetworkPolicies are enforced, without br_netfilter.
     """
     plugins: list[dict[str, object]] = [
         {
             "type": "ptp",
             "mtu": mtu,
-            # Pods see each other's addresses, also across nodes; see the masquerading rule.
+            # Traffic between pods is not masqueraded, also across nodes; see the rule above.
             "ipMasq": False,
             "ipam": {
                 "type": "host-local",
@@ -74,7 +74,7 @@ def conflist(pod_range: str, mtu: int) -> str:
 
 
 def internal_ip(node: Object) -> str:
-    """A node's InternalIP (IPv4) or nothing."""
+    """A node's InternalIP (IPv4), or an empty text."""
     for entry in node.get("status", {}).get("addresses", []):
         if entry["type"] == "InternalIP":
             try:
@@ -85,7 +85,7 @@ def internal_ip(node: Object) -> str:
 
 
 def wanted_routes(nodes: Iterable[Object], own_name: str, own_ip: str) -> dict[str, str]:
-    """Pod range -> address of the node it is on, for every node but this one."""
+    """Pod range -> address of its node, for every node but this one."""
     routes = {}
     for node in nodes:
         pod_range = node.get("spec", {}).get("podCIDR", "")
@@ -96,7 +96,7 @@ def wanted_routes(nodes: Iterable[Object], own_name: str, own_ip: str) -> dict[s
 
 
 def set_routes(wanted: dict[str, str]) -> None:
-    """Makes the kernel's routes to pod ranges those wanted."""
+    """Adds and deletes routes to pod ranges, so that they are those wanted."""
     listed = json.loads(run("ip", "-4", "-j", "route", "show", "proto", PROTOCOL) or "[]")
     present = {route["dst"]: route.get("gateway", "") for route in listed}
     for pod_range in present.keys() - wanted.keys():
@@ -109,7 +109,7 @@ def set_routes(wanted: dict[str, str]) -> None:
 
 
 class Network:
-    """Keeps this node's pod network, in a thread of its own."""
+    """Configures this node's pod network, in a thread of its own."""
 
     def __init__(self, api: Api, name: str, node_ip: str, stop: threading.Event) -> None:
         self._name = name
@@ -117,7 +117,7 @@ class Network:
         self._stop = stop
         self._changed = threading.Event()
         self._pod_range = ""
-        self.nodes = Copy(api, "/api/v1/nodes", stop, self._changed.set)
+        self.nodes = Informer(api, "/api/v1/nodes", stop, self._changed.set)
         background.start("network", stop, self._run)
 
     def _run(self) -> None:
@@ -126,7 +126,7 @@ class Network:
             self._changed.clear()
             self._configure()
             set_routes(wanted_routes(self.nodes.objects(), self._name, self._ip))
-            # The bound is for routes and rules that somebody else removed.
+            # Repairs routes and rules that another program has deleted.
             if not self._changed.wait(REPAIR_SECONDS):
                 keep_inside()
 

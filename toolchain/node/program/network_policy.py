@@ -1,9 +1,9 @@
-"""NetworkPolicies as nftables rules: a function of what the API says to the text of one table.
+"""Translates NetworkPolicies into the text of an nftables table.
 
-A connection between two pods passes two chains in the forward hook, `egress` of the source's node and
-`ingress` of the destination's; each decides on its own, and a verdict `accept` only ends that chain.
-What comes from the node itself takes the output hook, so a kubelet's probes always arrive. What goes to
-the node (the API server, say) takes the input hook, where `egress` is asked as well.
+A connection between two pods passes two chains in the forward hook, `egress` on the source's node and
+`ingress` on the destination's; each decides separately, and a verdict `accept` ends only that chain.
+Packets from the node itself pass the output hook, so the kubelet's probes are always allowed. Packets
+to the node (such as to the API server) pass the input hook, which has the egress rules too.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 @dataclass(frozen=True)
 class Pod:
-    """What matters of a pod here. `ports` maps (name, protocol) to the number."""
+    """A pod's properties for policies. `ports` maps (name, protocol) to the number."""
 
     namespace: str
     name: str
@@ -45,10 +45,10 @@ def _ipv4(text: str) -> str:
 
 
 def pods(objects: Iterable[Object], addresses: Mapping[tuple[str, str], str]) -> list[Pod]:
-    """The pods that have an address of their own in the pod network.
+    """The pods with an address in the pod network.
 
-    `addresses` (by namespace and name) go before what the API says: a node knows the address of its own
-    new pod first. A pod that has ended, and one whose address has gone to another, does not count.
+    `addresses` (by namespace and name) override those of the API: a node knows the address of its own
+    new pod first. Terminated pods are skipped, and pods whose address belongs to another pod by now.
     """
     found = []
     taken = {ip: key for key, ip in addresses.items()}
@@ -73,7 +73,7 @@ def pods(objects: Iterable[Object], addresses: Mapping[tuple[str, str], str]) ->
 
 
 def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector selects something with these labels; an empty one selects everything."""
+    """Whether a label selector matches labels; an empty one matches everything."""
     selector = selector or {}
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
@@ -81,20 +81,20 @@ def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
     for expression in selector.get("matchExpressions") or ():
         key, operator = expression["key"], expression["operator"]
         values = expression.get("values") or ()
-        held = {
+        results = {
             "In": labels.get(key) in values,
             "NotIn": labels.get(key) not in values,
             "Exists": key in labels,
             "DoesNotExist": key not in labels,
         }
-        if not held.get(operator, False):
+        if not results.get(operator, False):
             return False
     return True
 
 
 def directions(policy: Object) -> tuple[str, ...]:
-    """`Ingress`, `Egress` or both: what a policy isolates. Without policyTypes, egress only if it has
-    rules for it.
+    """The directions that a policy isolates: `Ingress`, `Egress` or both. Without policyTypes, egress
+    only if it has egress rules.
     """
     spec = policy.get("spec", {})
     types = spec.get("policyTypes") or (["Ingress"] + (["Egress"] if spec.get("egress") else []))
@@ -107,7 +107,7 @@ class _World:
     namespaces: Mapping[str, Mapping[str, str]]
 
     def peers(self, peer: Object, own_namespace: str) -> list[Pod]:
-        """The pods that a `from` or `to` entry without ipBlock means."""
+        """The pods that a `from` or `to` entry without ipBlock selects."""
         across = peer.get("namespaceSelector")
         return [
             pod
@@ -128,7 +128,7 @@ def _set(values: Iterable[str]) -> str:
 
 
 def _blocks(peer: Object, side: str) -> list[str]:
-    """The matches of an ipBlock on the addresses of `side` (saddr or daddr); of IPv6 there is none."""
+    """The matches of an ipBlock on the addresses of `side` (saddr or daddr); none for IPv6."""
     block = peer["ipBlock"]
     try:
         network = ipaddress.IPv4Network(block["cidr"], strict=False)
@@ -143,9 +143,9 @@ def _blocks(peer: Object, side: str) -> list[str]:
 
 
 def _port_matches(ports: Sequence[Object], target: Pod | None) -> list[str]:
-    """The matches on the destination port; one empty match where every port is meant.
+    """The matches on the destination port; one empty match for all ports.
 
-    A named port means what the destination pod calls so; `target` is that pod, if it is one.
+    A named port is resolved in the destination pod, `target`, if there is one.
     """
     if not ports:
         return [""]
@@ -176,7 +176,7 @@ def _has_name(ports: Sequence[Object]) -> bool:
 
 
 def _accepts(world: _World, policy: Object, pod: Pod, direction: str) -> list[str]:
-    """The accepting rules that one policy gives one of its pods in one direction."""
+    """The accept rules of one policy for one of its pods in one direction."""
     side, listed, peers_key = (
         ("saddr", "ingress", "from") if direction == "Ingress" else ("daddr", "egress", "to")
     )
@@ -188,7 +188,7 @@ def _accepts(world: _World, policy: Object, pod: Pod, direction: str) -> list[st
         if not peers:
             sources = [""]
             if own is None and _has_name(ports):
-                # "Any destination" with a named port: every pod that has a port of that name.
+                # Any destination with a named port: every pod with a port of that name.
                 lines += _per_target(world.pods, ports)
         else:
             chosen: list[Pod] = []
@@ -209,7 +209,7 @@ def _accepts(world: _World, policy: Object, pod: Pod, direction: str) -> list[st
 
 
 def _per_target(targets: Iterable[Pod], ports: Sequence[Object]) -> list[str]:
-    """Egress with named ports: which number a name means depends on each destination."""
+    """Egress with named ports, whose numbers depend on each destination."""
     grouped: dict[str, list[str]] = defaultdict(list)
     for target in targets:
         for match in _port_matches(ports, target):
@@ -220,7 +220,7 @@ def _per_target(targets: Iterable[Pod], ports: Sequence[Object]) -> list[str]:
 def _isolation(
     world: _World, policies: Sequence[Object], pod: Pod, direction: str
 ) -> tuple[str, ...] | None:
-    """The accepting rules of all policies of a pod, or None where none isolates it."""
+    """The accept rules of all policies of a pod, or None if no policy isolates it."""
     applying = [
         policy
         for policy in policies
@@ -258,11 +258,11 @@ def rules(
     node: str,
     pod_range: str,
 ) -> str:
-    """The input of `nft -f` that replaces this node's policy table in one step.
+    """The input of `nft -f` that replaces this node's policy table atomically.
 
-    `pod_range` is the range of all pods of the cluster. What is refused is answered with an ICMP message,
-    so that clients fail at once; only where the other side's address is not known yet (a pod that has just
-    been started elsewhere) the packet is dropped, so that the client's next attempt can succeed.
+    `pod_range` is the range of all pods of the cluster. Refused packets get an ICMP error, so that clients
+    fail at once; packets of an unknown pod address (a pod that has just started on another node) are
+    dropped, so that the client's retry can succeed.
     """
     world = _World(
         every_pod,
@@ -296,7 +296,7 @@ def rules(
     for name, accepting in sorted(bodies.items()):
         lines += [f"chain {name} {{", *accepting, "jump refuse", "}"]
     isolated = sorted({*jumps["Ingress"], *jumps["Egress"]})
-    # A pod that reaches itself through a Service is never kept from it.
+    # A pod may always reach itself through a Service.
     itself = (
         ["ip saddr . ip daddr { " + ", ".join(f"{ip} . {ip}" for ip in isolated) + " } accept"]
         if isolated

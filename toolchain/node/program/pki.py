@@ -1,4 +1,4 @@
-"""The cluster's certificates and the kubeconfigs of its parts, made by kubeadm."""
+"""The cluster's certificates and the kubeconfigs of the control plane, created by kubeadm."""
 
 import hashlib
 import json
@@ -24,10 +24,10 @@ CONTROLLER_MANAGER = FOLDER / "controller-manager.conf"
 SCHEDULER = FOLDER / "scheduler.conf"
 KUBELET = FOLDER / "kubelet.conf"
 LOCAL_API = f"https://127.0.0.1:{API_PORT}"
-# kubeadm's certificates last a year.
+# kubeadm's certificates are valid for a year.
 RENEW_AFTER_SECONDS = 270 * 24 * 3600
 MAKE_SECONDS = 300.0
-# What identifies the cluster. Everything else is made again when it no longer fits.
+# The identity of the cluster. Everything else is recreated when it is outdated.
 _KEPT = ("ca.crt", "ca.key", "sa.key", "sa.pub", "front-proxy-ca.crt", "front-proxy-ca.key")
 _KEPT_ETCD = ("ca.crt", "ca.key")
 
@@ -69,8 +69,8 @@ def _fits(stamp: Path, wanted: str) -> bool:
 
 
 def ensure(config: NodeConfig, node_ip: str, version: str) -> None:
-    """Makes what is missing. Certificates that are older than 270 days, or made for another address or
-    name, are made again from the same CAs, so that clients and agents keep trusting the server.
+    """Creates missing certificates. Those that are older than 270 days, or for another address or name,
+    are reissued by the same CAs, so that clients and agents still trust the server.
     """
     text = _kubeadm_config(config, node_ip, version)
     wanted = hashlib.sha256(text.encode()).hexdigest()
@@ -94,18 +94,18 @@ def ensure(config: NodeConfig, node_ip: str, version: str) -> None:
     for kubeconfig in (ADMIN, CONTROLLER_MANAGER, SCHEDULER, KUBELET):
         _use_local_api(kubeconfig)
     write(stamp, json.dumps({"for": wanted, "made": time.time()}))
-    say("certificates: made")
+    say("certificates: created")
 
 
 def _use_local_api(kubeconfig: Path) -> None:
-    """The server's own parts must not lose the API when the node's address changes."""
+    """Sets the loopback URL, which stays valid when the node's address changes."""
     loaded = yaml.safe_load(kubeconfig.read_text())
     loaded["clusters"][0]["cluster"]["server"] = LOCAL_API
     write(kubeconfig, yaml.safe_dump(loaded, sort_keys=False), 0o600)
 
 
 def admin_kubeconfig() -> str:
-    """The kubeconfig for people: cluster, user and context are called `default`, as k3s calls them."""
+    """The kubeconfig for users; as with k3s, cluster, user and context are named `default`."""
     loaded = yaml.safe_load(ADMIN.read_text())
     loaded["clusters"][0]["name"] = "default"
     loaded["users"][0]["name"] = "default"

@@ -1,4 +1,4 @@
-"""Keeps the node's nftables table in step with the API, and lets pods start once they are covered."""
+"""Updates the node's nftables table from the API, and lets pods start once they are covered."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.node.program import background, network_policy
-from toolchain.node.program.api import Api, Copy, Object
+from toolchain.node.program.api import Api, Informer, Object
 from toolchain.node.program.config import POD_RANGE
 from toolchain.node.program.host import feed
 from toolchain.node.program.network import REPAIR_SECONDS
@@ -17,7 +17,7 @@ from toolchain.node.program.waiting import until
 
 SOCKET = Path("/run/node/policy.sock")
 MIRROR = "kubernetes.io/config.mirror"
-# Changes come in bursts; collecting them for a moment costs less than it delays.
+# Changes come in bursts; those within this time are applied together.
 SETTLE_SECONDS = 0.05
 COVER_SECONDS = 10.0
 MOST_CHARACTERS = 65536
@@ -27,7 +27,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Address:
-    """What the CNI plugin said of a pod; `uid` tells it from one of the same name before it."""
+    """A pod's address from the CNI plugin; `uid` distinguishes pods with the same name."""
 
     sandbox: str
     ip: str
@@ -35,26 +35,26 @@ class _Address:
 
 
 def _uids(pod: Object) -> tuple[str, ...]:
-    """What the kubelet may call a pod: a static one has another UID in the API, and its own beside it."""
+    """A pod's UIDs: a static pod has another UID in the API, and the kubelet's own in an annotation."""
     metadata = pod["metadata"]
     return metadata["uid"], (metadata.get("annotations") or {}).get(MIRROR, metadata["uid"])
 
 
 class Policies:
-    """The loop that enforces NetworkPolicies for the pods of one node, in threads of its own."""
+    """Enforces NetworkPolicies for the pods of one node, in threads of its own."""
 
     def __init__(self, api: Api, node: str, stop: threading.Event) -> None:
         self._node = node
         self._stop = stop
         self._changed = threading.Event()
-        # Guards what follows; notified after each application.
+        # Guards the fields below; notified after each update of the table.
         self._applied = threading.Condition()
         self._addresses: dict[Key, _Address] = {}
         self._covered: dict[Key, _Address] = {}
         self._text = ""
-        self._pods = Copy(api, "/api/v1/pods", stop, self._changed.set)
-        self._namespaces = Copy(api, "/api/v1/namespaces", stop, self._changed.set)
-        self._policies = Copy(
+        self._pods = Informer(api, "/api/v1/pods", stop, self._changed.set)
+        self._namespaces = Informer(api, "/api/v1/namespaces", stop, self._changed.set)
+        self._policies = Informer(
             api, "/apis/networking.k8s.io/v1/networkpolicies", stop, self._changed.set
         )
         SOCKET.unlink(missing_ok=True)
@@ -66,14 +66,16 @@ class Policies:
         background.start("requests of the CNI plugin", stop, self._serve)
 
     def _run(self) -> None:
-        copies = (self._pods, self._namespaces, self._policies)
-        for copy in copies:
-            until("the lists of the API", copy.complete.is_set, self._stop, timeout=float("inf"))
+        informers = (self._pods, self._namespaces, self._policies)
+        for informer in informers:
+            until(
+                "the lists of the API", informer.complete.is_set, self._stop, timeout=float("inf")
+            )
         self._apply()
         say("network policies: enforced")
         while not self._stop.is_set():
             if not self._changed.wait(REPAIR_SECONDS):
-                # The table may have been removed by somebody else, and replacing it costs little.
+                # Another program may have deleted the table, and replacing it is cheap.
                 self._text = ""
             self._stop.wait(SETTLE_SECONDS)
             self._changed.clear()
@@ -96,7 +98,7 @@ class Policies:
             feed(text, "nft", "-f", "-")
             self._text = text
         with self._applied:
-            # A pod has the name of the one before it, and maybe other labels: its own must have been seen.
+            # A former pod with the same name may have other labels: the pod's own must have been seen.
             self._covered = {
                 key: one for key, one in known.items() if one.uid in present.get(key, ())
             }
@@ -111,20 +113,20 @@ class Policies:
         with stream:
             stream.settimeout(COVER_SECONDS)
             try:
-                asked = json.loads(stream.makefile().readline(MOST_CHARACTERS))
-                stream.sendall(self._asked(asked).encode() + b"\n")
-            except Exception as error:  # noqa: BLE001 the pod is not started, and the kubelet asks again
+                request = json.loads(stream.makefile().readline(MOST_CHARACTERS))
+                stream.sendall(self._handle(request).encode() + b"\n")
+            except Exception as error:  # noqa: BLE001 the pod does not start, and the kubelet retries
                 say(f"network policies: a request of the CNI plugin failed: {error!r}")
 
-    def _asked(self, asked: dict[str, str]) -> str:
-        key = (asked["namespace"], asked["name"])
-        if asked["command"] == "DEL":
+    def _handle(self, request: dict[str, str]) -> str:
+        key = (request["namespace"], request["name"])
+        if request["command"] == "DEL":
             with self._applied:
-                if key in self._addresses and self._addresses[key].sandbox == asked["sandbox"]:
+                if key in self._addresses and self._addresses[key].sandbox == request["sandbox"]:
                     del self._addresses[key]
             self._changed.set()
             return "forgotten"
-        wanted = _Address(asked["sandbox"], asked["ip"], asked["uid"])
+        wanted = _Address(request["sandbox"], request["ip"], request["uid"])
         with self._applied:
             for other, one in list(self._addresses.items()):
                 if one.ip == wanted.ip:

@@ -1,9 +1,9 @@
 #!/usr/bin/python3 -IS
 """CNI plugin, last in the chain: a pod starts only once the node's policies cover its address.
 
-It tells the node's policy loop the new pod's address and waits for its word. Without that word the pod's
-sandbox is not made, and the kubelet tries again: a pod never runs uncovered. Stands alone, since it is
-started for each pod.
+It sends the new pod's address to the node's policy loop and waits until that confirms it. Otherwise the
+pod's sandbox is not created, and the kubelet retries: a pod never runs uncovered. It has no imports of
+the project, because it is started for each pod.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ SOCKET = "/run/node/policy.sock"
 SECONDS = 15.0
 
 
-def _ask(message: dict[str, str]) -> str:
+def _request(message: dict[str, str]) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         stream.settimeout(SECONDS)
         stream.connect(SOCKET)
@@ -30,7 +30,7 @@ def _arguments() -> dict[str, str]:
 
 
 def main() -> int:
-    """Answers one call of the container runtime; the exit status is CNI's."""
+    """Handles one call of the container runtime; returns CNI's exit status."""
     command = os.environ.get("CNI_COMMAND", "")
     config = json.load(sys.stdin)
     if command == "VERSION":
@@ -45,17 +45,17 @@ def main() -> int:
         "sandbox": os.environ.get("CNI_CONTAINERID", ""),
     }
     if command == "DEL":
-        # A loop that does not run keeps nothing for the pod either.
+        # A loop that does not run has no entry of the pod.
         with contextlib.suppress(OSError):
-            _ask(message)
+            _request(message)
         return 0
     if command == "ADD":
         result = config["prevResult"]
         message["ip"] = result["ips"][0]["address"].split("/")[0]
         try:
-            answer = _ask(message)
+            answer = _request(message)
         except OSError as error:
-            answer = f"the policy loop does not answer: {error}"
+            answer = f"the policy loop does not respond: {error}"
         if answer != "covered":
             print(json.dumps({"cniVersion": "0.4.0", "code": 100, "msg": answer}))
             return 1

@@ -1,4 +1,4 @@
-"""`registries.yaml` in k3s's form, turned into what containerd reads."""
+"""Translates k3s's `registries.yaml` into containerd's hosts.toml files."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def _table(where: str, value: object, known: tuple[str, ...]) -> Mapping[str, An
     for key in value:
         if known and key not in known:
             raise ConfigError(
-                f"registries.yaml: {where} has {key!r}; known there: {', '.join(known)}"
+                f"registries.yaml: {where} has {key!r}; known keys: {', '.join(known)}"
             )
     return value
 
@@ -44,8 +44,8 @@ def _tls_lines(settings: Mapping[str, Any]) -> list[str]:
 def hosts_files(text: str) -> dict[str, str]:
     """Path below containerd's `certs.d` -> content of that hosts.toml, for a registries.yaml.
 
-    `mirrors: {<registry>: {endpoint: [<url>, …]}}` and `configs: {<host>: {tls: {…}}}` are understood;
-    the registry `*` stands for every other one. Anything else raises ConfigError with its name.
+    Supports `mirrors: {<registry>: {endpoint: [<url>, …]}}` and `configs: {<host>: {tls: {…}}}`; the
+    registry `*` is for all others. Any other key raises ConfigError.
     """
     try:
         loaded = yaml.safe_load(text)

@@ -1,4 +1,4 @@
-"""A server: the control plane, and a node like the others."""
+"""A server: a node with the control plane."""
 
 from toolchain.node.program import addons, background, containerd, control_plane, host, kubelet, pki
 from toolchain.node.program.api import Api
@@ -8,14 +8,14 @@ from toolchain.node.program.policies import Policies
 from toolchain.node.program.supervisor import Supervisor, say
 from toolchain.node.program.waiting import until
 
-# A machine that is busy with other things took 65 s.
+# It took 65 s on a busy machine.
 START_SECONDS = 280.0
 
 
 def start(supervisor: Supervisor, config: NodeConfig, node_ip: str) -> None:
-    """Starts everything and returns once the cluster can be used; the node may become Ready later."""
+    """Starts everything and returns once the cluster is usable; the node may become Ready later."""
     stop = supervisor.stopping
-    # What is left from before a restart would lead somewhere where nothing answers yet.
+    # After a restart the old kubeconfig must not exist before the API server is ready.
     config.kubeconfig.unlink(missing_ok=True)
     containerd.start(supervisor)
     wanted = tuple(_IMAGE_OF[name] for name in ADDONS if name not in config.disabled)

@@ -1,4 +1,4 @@
-"""Runs the node's programs, starts again those that end, and stops them in order."""
+"""Runs the node's programs, restarts them, and stops them in order."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _began = time.monotonic()
 
 
 def say(event: str) -> None:
-    """One line about one event in the node's life, with the seconds since its start."""
+    """Logs one event, with the seconds since the node's start."""
     print(f"{time.monotonic() - _began:7.2f}s {event}", flush=True)
 
 
@@ -33,8 +33,8 @@ class _Running:
 
 
 class Supervisor:
-    """The node's programs. A program that ends is started again after 0.5 s, doubling up to 10 s; one that
-    ran for 30 s begins at 0.5 s again. `stopping` is set once and tells every loop of the node to end.
+    """The node's programs. A program that exits is restarted after 0.5 s, doubling up to 10 s; after it
+    ran for 30 s the delay starts at 0.5 s again. `stopping` is set at shutdown and ends every loop.
     """
 
     def __init__(self, logs: Path = LOGS) -> None:
@@ -44,7 +44,7 @@ class Supervisor:
         self._lock = threading.Lock()
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Starts a program and keeps it running; its output goes to `<logs>/<name>.log`."""
+        """Starts a program and restarts it when it exits; its output goes to `<logs>/<name>.log`."""
         running = _Running(name, list(argv), dict(env or {}))
         with self._lock:
             if name in self._programs:
@@ -56,7 +56,7 @@ class Supervisor:
         say(f"{name}: started")
 
     def stop(self, names: Sequence[str], timeout: float) -> None:
-        """Ends programs with SIGTERM and, after `timeout` seconds for all of them, with SIGKILL."""
+        """Stops programs with SIGTERM and, after `timeout` seconds for all of them, with SIGKILL."""
         running = [self._programs[name] for name in names if name in self._programs]
         for program in running:
             program.ending.set()
@@ -69,7 +69,7 @@ class Supervisor:
             try:
                 program.process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                say(f"{program.name}: killed, it did not end within {timeout:.1f} s")
+                say(f"{program.name}: killed, it did not exit within {timeout:.1f} s")
                 program.process.kill()
                 program.process.wait()
 
@@ -86,7 +86,7 @@ class Supervisor:
                         stderr=subprocess.STDOUT,
                         env={**os.environ, **running.env},
                     )
-            # Whatever it was: without this thread nobody would start the program again.
+            # Any error is retried: only this thread restarts the program.
             except Exception as error:  # noqa: BLE001
                 say(f"{running.name}: cannot be started: {error}")
                 running.ending.wait(LONGEST_PAUSE)
@@ -98,17 +98,17 @@ class Supervisor:
                 return
             if time.monotonic() - started > STEADY:
                 pause = FIRST_PAUSE
-            say(f"{running.name}: ended with {code}; starting it again in {pause:.1f} s")
+            say(f"{running.name}: exited with {code}; restarting it in {pause:.1f} s")
             running.ending.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def limit_logs(self) -> None:
-        """Empties logs that have grown beyond 64 MiB (they are opened for appending)."""
+        """Truncates logs beyond 64 MiB (they are opened for appending)."""
         for log in self._logs.glob("*.log"):
             try:
                 if log.stat().st_size > LOG_LIMIT:
                     os.truncate(log, 0)
-                    say(f"{log}: emptied, it had grown beyond {LOG_LIMIT >> 20} MiB")
+                    say(f"{log}: truncated, it had more than {LOG_LIMIT >> 20} MiB")
             except OSError as error:
-                # It is no reason for the node to end.
-                say(f"{log}: cannot be limited: {error}")
+                # Not a reason to stop the node.
+                say(f"{log}: cannot be truncated: {error}")

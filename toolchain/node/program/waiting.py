@@ -1,4 +1,4 @@
-"""Waiting for something to become true, the one way it is done in the node."""
+"""Waits for conditions by polling."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ Value = TypeVar("Value")
 
 
 class StoppedError(Exception):
-    """The node is being stopped, so nothing is waited for any more."""
+    """The node is stopping, which ends the wait."""
 
 
 class LateError(Exception):
-    """What was waited for did not come in time; the message says what it was and the last error."""
+    """The wait timed out; the message has the condition and the last error."""
 
 
 def until(
@@ -23,10 +23,10 @@ def until(
     timeout: float,
     period: float = 0.2,
 ) -> Value:
-    """The first value of `check` that is neither None nor False, asked every `period` seconds.
+    """The first result of `check` that is neither None nor False, polled every `period` seconds.
 
-    Errors of the kinds a program that is still starting gives (OSError, LookupError) count as not yet.
-    Raises LateError after `timeout` seconds and StoppedError when the node is being stopped.
+    OSError and LookupError, which are usual for a program that is still starting, are retried.
+    Raises LateError after `timeout` seconds and StoppedError when the node is stopping.
     """
     end = time.monotonic() + timeout
     last: Exception | None = None
@@ -38,6 +38,8 @@ def until(
         except (OSError, LookupError) as error:
             last = error
         if time.monotonic() > end:
-            raise LateError(f"{what}: not within {timeout:.0f} s" + (f" ({last})" if last else ""))
+            raise LateError(
+                f"{what}: timed out after {timeout:.0f} s" + (f" ({last})" if last else "")
+            )
         if stop.wait(period):
             raise StoppedError(what)

@@ -2,8 +2,8 @@
 
 import sys
 
-# Before what imports the protocol the usual way.
-import toolchain.plugins.provider.lean_protocol  # noqa: F401 - for what it does
+# Before other imports of the protocol.
+import toolchain.plugins.provider.lean_protocol  # noqa: F401 - for its side effect
 from toolchain.plugins.docker import VERSION
 from toolchain.plugins.docker.provider import DockerProvider
 from toolchain.plugins.provider.serve import serve

@@ -1,4 +1,4 @@
-"""docker:index/container:Container: its life."""
+"""docker:index/container:Container: create, read, update and delete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from toolchain.plugins.docker import container_config
-from toolchain.plugins.docker.engine import BROKEN_OFF, DockerError, Operation, explain, found
+from toolchain.plugins.docker.engine import (
+    CONNECTION_ERRORS,
+    DockerError,
+    Operation,
+    explain,
+    found,
+)
 from toolchain.plugins.docker.ownership import clear_container, label_pairs, labels_of
 from toolchain.plugins.docker.remote_image import ensure_present
 from toolchain.plugins.docker.resources import PartlyDoneError, ResourceType
@@ -40,14 +46,14 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
             client.put_archive(identity, "/", _archive(path.lstrip("/"), content, mode))
         if inputs.get("start", True):
             _start(operation, identity, inputs)
-    except (ProviderError, docker.errors.DockerException, *BROKEN_OFF) as error:
+    except (ProviderError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
         reason = explain(error) if isinstance(error, docker.errors.APIError) else str(error)
         raise PartlyDoneError(
             identity, _state_of_failed(operation, identity, inputs), reason
         ) from None
     state = _read(operation, identity, inputs)
     if state is None:
-        raise DockerError(f"container {name!r} was removed while it was made")
+        raise DockerError(f"container {name!r} was removed during its creation")
     return state
 
 
@@ -61,7 +67,7 @@ def _read(operation: Operation, identity: str, state: Properties) -> tuple[str, 
         result |= _only_when_imported(details)
     if not details["State"]["Running"]:
         result["exitCode"] = details["State"]["ExitCode"]
-        # Seen as a difference by the next update, which starts the container again.
+        # The next update sees a difference and restarts the container.
         if result.get("mustRun", True):
             result["mustRun"] = False
     return details["Id"], result
@@ -89,7 +95,7 @@ def _update(
     details = found(lambda: client.inspect_container(identity))
     if details is None:
         raise DockerError(
-            f"container {inputs['name']!r} is gone; run again with --refresh to have it made anew"
+            f"container {inputs['name']!r} does not exist; run again with --refresh to recreate it"
         )
     differs = [
         name for name in container_config.UPDATABLE_LIMITS if state.get(name) != inputs.get(name)
@@ -99,20 +105,20 @@ def _update(
     if inputs.get("start", True) and inputs.get("mustRun", True):
         try:
             _start(operation, identity, inputs)
-        except (ProviderError, docker.errors.DockerException, *BROKEN_OFF) as error:
+        except (ProviderError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             reason = explain(error) if isinstance(error, docker.errors.APIError) else str(error)
             failed = _state_of_failed(operation, identity, inputs)
             raise PartlyDoneError(identity, failed, reason) from None
     current = _read(operation, identity, inputs)
     if current is None:
-        raise DockerError(f"container {inputs['name']!r} was removed while it was updated")
+        raise DockerError(f"container {inputs['name']!r} was removed during its update")
     return current[1]
 
 
 def _limit(client: Any, identity: str, limits: Properties) -> None:
     swap = limits["MemorySwap"]
     if limits["Memory"] and not swap:
-        # What the daemon chooses for a new container; an old one's may be too little by now.
+        # The daemon's default for a new container; that of an old one may be too small.
         swap = 2 * limits["Memory"]
     client.update_container(
         identity,
@@ -142,8 +148,8 @@ def _delete(operation: Operation, identity: str, state: Properties) -> None:
         lambda: found(lambda: client.inspect_container(identity)) is None,
         _REMOVAL_SECONDS,
         lambda: (
-            f"container {state.get('name')!r} is still there {_REMOVAL_SECONDS:.0f} s after "
-            "the daemon was asked to remove it"
+            f"container {state.get('name')!r} still exists {_REMOVAL_SECONDS:.0f} s after "
+            "its removal was requested"
         ),
     )
 
@@ -177,7 +183,7 @@ def _archive(path: str, content: bytes, mode: int) -> bytes:
 
 
 def _start(operation: Operation, identity: str, inputs: Properties) -> None:
-    """Start the container unless it runs, and wait for its health where that is asked for."""
+    """Start the container unless it runs, and wait until it is healthy if `wait` is set."""
     client = operation.client
     restarts: int = client.inspect_container(identity)["RestartCount"]
     client.start(identity)
@@ -193,32 +199,31 @@ def _start(operation: Operation, identity: str, inputs: Properties) -> None:
         details = client.inspect_container(identity)
         state = details["State"]
         health = state.get("Health")
-        # A restart policy brings a dead container back; one that dies at once is not healthy.
+        # With a restart policy, an exited container restarts; it counts as unhealthy.
         again = details["RestartCount"] > restarts
         ended = again or state["Status"] in ("exited", "dead", "restarting")
         if ended:
             raise DockerError(
                 f"container {name!r} exited with code {state['ExitCode']} before it was healthy"
-                f"{_quoted('its last lines', _log(operation, identity))}"
+                f"{_quoted('its last log lines', _log(operation, identity))}"
             )
         if health is None or health["Status"] == "none":
             raise DockerError(
-                f"wait is set but container {name!r} has no health check; give it one, or leave "
-                "wait out"
+                f"wait is set but container {name!r} has no health check; add one, or remove wait"
             )
         operation.status(f"{health['Status']} for {time.monotonic() - started:.0f} s")
         return bool(health["Status"] == "healthy")
 
     def late() -> str:
         probes = (details["State"].get("Health") or {}).get("Log") or []
-        said = [
+        output = [
             f"exit {probe['ExitCode']}: {probe['Output'].strip()}"
             for probe in probes[-_HEALTH_LINES:]
         ]
         return (
             f"container {name!r} was not healthy within {bound:.0f} s (waitTimeout)"
-            f"{_quoted('its health check said', said)}"
-            f"{_quoted('its last lines', _log(operation, identity))}"
+            f"{_quoted('output of its health check', output)}"
+            f"{_quoted('its last log lines', _log(operation, identity))}"
         )
 
     operation.until(healthy, bound, late, every=0.5)
@@ -227,7 +232,7 @@ def _start(operation: Operation, identity: str, inputs: Properties) -> None:
 def _log(operation: Operation, identity: str) -> list[str]:
     try:
         raw: bytes = operation.client.logs(identity, tail=_LOG_LINES)
-    except (docker.errors.DockerException, *BROKEN_OFF):
+    except (docker.errors.DockerException, *CONNECTION_ERRORS):
         return []
     return raw.decode(errors="replace").splitlines()
 
@@ -241,7 +246,7 @@ def _quoted(title: str, lines: list[str]) -> str:
 def _state_of_failed(operation: Operation, identity: str, inputs: Properties) -> Properties:
     try:
         current = _read(operation, identity, inputs)
-    except (ProviderError, docker.errors.DockerException, *BROKEN_OFF):
+    except (ProviderError, docker.errors.DockerException, *CONNECTION_ERRORS):
         current = None
     if current is not None:
         return current[1]

@@ -1,4 +1,4 @@
-"""docker:index/container:Container: properties, and their way to and from the daemon's own form."""
+"""docker:index/container:Container: properties, and their conversion to and from the daemon's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from toolchain.plugins.provider.provider import Properties
 
 MEBIBYTE = 1024 * 1024
-_ANYWHERE = "0.0.0.0"  # noqa: S104 - where the official plugin binds unless told otherwise
+_ANYWHERE = "0.0.0.0"  # noqa: S104 - the official plugin's default
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
 _NANOSECONDS = {
     "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
@@ -31,7 +31,7 @@ _NANOSECONDS = {
 
 
 def nanoseconds(duration: str) -> int:
-    """A duration such as ``1m30s`` in nanoseconds; ValueError where it is none."""
+    """A duration such as ``1m30s`` in nanoseconds; raises ValueError."""
     if duration == "0":
         return 0
     total, end = 0, 0
@@ -46,7 +46,7 @@ def nanoseconds(duration: str) -> int:
 
 
 def duration(amount: int) -> str:
-    """Nanoseconds as Go prints them, which is how the official plugin records them."""
+    """Nanoseconds in Go's format, in which the official plugin records them."""
     if amount < 10**9:
         for unit in ("ms", "us", "ns"):
             if amount and amount % _NANOSECONDS[unit] == 0:
@@ -203,7 +203,7 @@ FIELDS = {
         },
     ),
 }
-"""What the plugin knows of a container. Whatever else the official schema has is refused."""
+"""The supported properties of a container. Others of the official schema are refused."""
 
 UPDATABLE_LIMITS = (
     "restart", "maxRetryCount", "memory", "memoryReservation", "memorySwap", "cpuShares", "cpuSet",
@@ -211,7 +211,7 @@ UPDATABLE_LIMITS = (
 
 
 def complete(inputs: Properties) -> list[Failure]:
-    """What no single property shows to be wrong."""
+    """Failures that concern several properties."""
     failures: list[Failure] = []
     for position, upload in enumerate(_known(inputs, "uploads")):
         if upload is UNKNOWN:
@@ -222,7 +222,7 @@ def complete(inputs: Properties) -> list[Failure]:
                 Failure(f"uploads[{position}]", "needs either content or contentBase64")
             )
         elif "" in contents:
-            # The official plugin takes an empty content for a missing one.
+            # The official plugin treats an empty content as missing.
             failures.append(Failure(f"uploads[{position}]", "must not be empty"))
     for position, volume in enumerate(_known(inputs, "volumes")):
         if volume is UNKNOWN:
@@ -245,7 +245,7 @@ def _known(inputs: Properties, name: str) -> list[Any]:
 
 
 def limits(inputs: Properties) -> dict[str, Any]:
-    """The part of the host configuration that can be changed while the container runs."""
+    """The part of the host configuration that can be changed in a running container."""
     result: dict[str, Any] = {
         "RestartPolicy": {
             "Name": inputs.get("restart") or "no",
@@ -291,7 +291,7 @@ def container(inputs: Properties) -> dict[str, Any]:
 
 
 def health(check: Properties) -> dict[str, Any]:
-    """The health check in the daemon's form: durations in nanoseconds."""
+    """The health check in the daemon's format: durations in nanoseconds."""
     result: dict[str, Any] = {
         "Test": check.get("tests") or [],
         "Interval": nanoseconds(check.get("interval") or "0s"),
@@ -377,10 +377,10 @@ def _port_key(port: Properties) -> str:
 
 
 def state(details: dict[str, Any], recorded: Properties) -> Properties:
-    """The state of a container as the daemon shows it.
+    """The state of a container from the daemon.
 
-    What the daemon mixes with the image's own (environment, labels) or does not tell (uploads,
-    networks' aliases, how to wait) stays as it is recorded.
+    Properties that the daemon merges with the image's (environment, labels) or does not return
+    (uploads, networks' aliases, wait) keep their recorded values.
     """
     config, host_config = details["Config"], details["HostConfig"]
     network = details.get("NetworkSettings") or {}
@@ -443,7 +443,7 @@ def state(details: dict[str, Any], recorded: Properties) -> Properties:
             for entry in host_config.get("ExtraHosts") or []
         ],
     }
-    # The daemon sets swap to twice the memory where none is asked for.
+    # The daemon's default of swap is twice the memory.
     if recorded.get("memorySwap"):
         result["memorySwap"] = swap // MEBIBYTE if swap > 0 else swap
     if config.get("Healthcheck"):
@@ -467,7 +467,7 @@ def state(details: dict[str, Any], recorded: Properties) -> Properties:
 
 
 def published(bindings: dict[str, list[dict[str, str]] | None]) -> list[Properties]:
-    """Port bindings as the state has them."""
+    """Port bindings in the format of the state."""
     return [
         {
             "internal": int(key.partition("/")[0]),

@@ -1,4 +1,4 @@
-"""The build context: which files belong to it, their digest, and the archive for the daemon."""
+"""The build context: its files, their digest, and the archive for the daemon."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def ignore_patterns(context: Path, dockerfile: Path) -> list[Pattern]:
         if candidate.is_file():
             lines = (line.strip() for line in candidate.read_text().splitlines())
             patterns = [Pattern(line) for line in lines if line and not line.startswith("#")]
-            # Of "." and the like nothing is left.
+            # Patterns such as "." become empty.
             return [pattern for pattern in patterns if pattern.cleaned_pattern]
     return []
 
 
 def files(context: Path, patterns: Sequence[Pattern]) -> Iterator[tuple[str, Path]]:
-    """Everything but folders that is not ignored, each folder's entries in the order of names.
+    """All entries except folders that are not ignored, sorted by name in each folder.
 
-    As BuildKit reads the patterns: the last one that matches a path, or a folder that it is in,
-    decides; so an exception counts under a folder that is ignored as well.
+    As in BuildKit, the last pattern that matches a path or one of its folders decides, so an
+    exception applies in an ignored folder too.
     """
     exceptions = any(pattern.exclusion for pattern in patterns)
 
@@ -60,14 +60,14 @@ def files(context: Path, patterns: Sequence[Pattern]) -> Iterator[tuple[str, Pat
 def _ignored(
     patterns: Sequence[Pattern], path: str, matched: Sequence[bool]
 ) -> tuple[bool, list[bool]]:
-    """Whether a path is ignored, and which patterns match it.
+    """Whether a path is ignored, and whether each pattern matches it.
 
-    :param matched: which of them match the folder that it is in
+    :param matched: whether each pattern matches the path's folder
     """
     ignored = False
     found = []
     for pattern, above in zip(patterns, matched, strict=True):
-        # A pattern that would change nothing is not looked at.
+        # A pattern that would change nothing is skipped.
         match = above or (
             pattern.exclusion == ignored
             and fnmatchcase(path, pattern.cleaned_pattern.replace("[^", "[!"))
@@ -81,8 +81,8 @@ def _ignored(
 def digest(context: Path, dockerfile: Path) -> str:
     """The official plugin's digest of a context, so that its state shows no change here.
 
-    It covers the Dockerfile, and of each file the path, the mode and the content (of a symbolic
-    link where it leads). Raises OSError where a file cannot be read.
+    It includes the Dockerfile, and the path, mode and content of each file (the target of a symlink).
+    Raises OSError if a file cannot be read.
     """
     total = hashlib.sha256()
 
@@ -115,7 +115,7 @@ def _target(link: Path) -> str:
 
 
 def go_mode(mode: int) -> str:
-    """A file's mode as Go prints it."""
+    """A file's mode in Go's format."""
     text = "".join(letter for is_type, letter in _TYPES if is_type(mode))
     for bit, letter in ((stat.S_ISUID, "u"), (stat.S_ISGID, "g"), (stat.S_ISVTX, "t")):
         text += letter if mode & bit else ""
@@ -129,7 +129,7 @@ def go_mode(mode: int) -> str:
 def archive(context: Path, dockerfile: Path) -> Iterator[tuple[IO[bytes], str]]:
     """The context as a tar file, and the Dockerfile's name in it.
 
-    A Dockerfile outside the context, or one that is ignored, is put in beside the files.
+    A Dockerfile outside the context, or an ignored one, is added to the files.
     """
     inside = os.path.relpath(dockerfile, context)
     patterns = ignore_patterns(context, dockerfile)

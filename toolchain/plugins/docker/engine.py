@@ -1,4 +1,4 @@
-"""The Docker Engine, and what the engine of Pulumi lets an operation say and know."""
+"""The connection to the Docker Engine, and the context of an operation of Pulumi's engine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 120
-# While an answer is read in parts, urllib3's errors come as they are.
-BROKEN_OFF = (
+# While a response is streamed, urllib3's errors are not wrapped.
+CONNECTION_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
     docker.errors.StreamParseError,
@@ -30,15 +30,15 @@ BROKEN_OFF = (
 
 
 class DockerError(ProviderError):
-    """Something that a user can act upon, in one line or a few."""
+    """An error for users, in one line or a few."""
 
 
 @dataclasses.dataclass
 class Operation:
-    """One call of the engine: the client, a way to report progress, and a way to notice the end.
+    """One call of the engine: the client, progress, cancellation and deadline.
 
-    :param client: a docker.APIClient; the stubs leave most of its calls untyped
-    :param deadline: seconds on the monotonic clock after which waiting ends, or None
+    :param client: a docker.APIClient; most of its calls are untyped in the stubs
+    :param deadline: end of all waits on the monotonic clock, or None
     """
 
     client: Any
@@ -47,7 +47,7 @@ class Operation:
     deadline: float | None = None
 
     def pause(self, seconds: float) -> None:
-        """Wait between two looks at the daemon; raises Cancelled as soon as that is asked for."""
+        """Sleep between two polls of the daemon; raises CancelledError on cancellation."""
         self.cancellation.sleep(seconds)
 
     def remaining(self, bound: float) -> float:
@@ -59,7 +59,7 @@ class Operation:
     def until(
         self, done: Callable[[], bool], bound: float, late: Callable[[], str], every: float = 0.2
     ) -> None:
-        """Look until ``done``; after ``bound`` seconds raise DockerError with the text of ``late``."""
+        """Poll until ``done``; after ``bound`` seconds raise DockerError with the text of ``late``."""
         end = time.monotonic() + self.remaining(bound)
         while not done():
             if time.monotonic() >= end:
@@ -69,34 +69,34 @@ class Operation:
 
 @contextlib.contextmanager
 def connect(host: str | None) -> Iterator[Any]:
-    """A client for one operation; DockerError where no daemon answers."""
+    """A client for one operation; DockerError if no daemon responds."""
     address = host or DEFAULT_HOST
     try:
-        _knock(address)
+        _probe(address)
         client: Any = docker.APIClient(base_url=address, version="auto", timeout=_ANSWER_SECONDS)
     except (docker.errors.DockerException, OSError) as error:
         raise DockerError(
-            f"no Docker daemon answers at {address} ({_cause(error)}); start it, or name another "
-            "with DOCKER_HOST or the configuration docker:host"
+            f"no Docker daemon responds at {address} ({_cause(error)}); start it, or set another "
+            "address with DOCKER_HOST or the configuration docker:host"
         ) from None
     with contextlib.closing(client):
         try:
             yield client
         except docker.errors.APIError as error:
             raise DockerError(explain(error)) from None
-        except BROKEN_OFF as error:
+        except CONNECTION_ERRORS as error:
             raise DockerError(
-                f"the Docker daemon at {address} went away ({_cause(error)})"
+                f"the connection to the Docker daemon at {address} was lost ({_cause(error)})"
             ) from None
 
 
 def explain(error: docker.errors.APIError) -> str:
-    """The daemon's own words."""
+    """The daemon's error message."""
     return str(error.explanation or error).strip()
 
 
 def found(look: Callable[[], Any]) -> dict[str, Any] | None:
-    """What ``look`` gives, or None where the daemon does not know the object."""
+    """The result of ``look``, or None if the object does not exist."""
     try:
         answer: dict[str, Any] = look()
     except docker.errors.NotFound:
@@ -104,13 +104,13 @@ def found(look: Callable[[], Any]) -> dict[str, Any] | None:
     return answer
 
 
-def _knock(address: str) -> None:
-    # The SDK does not close its socket where the daemon does not answer.
+def _probe(address: str) -> None:
+    # Before the SDK, which does not close its socket if the daemon does not respond.
     if address.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
-            # A daemon that hangs takes no more connections after a while.
-            knocking.settimeout(_ANSWER_SECONDS)
-            knocking.connect(address.removeprefix("unix://"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            # A daemon that hangs accepts no more connections after a while.
+            connection.settimeout(_ANSWER_SECONDS)
+            connection.connect(address.removeprefix("unix://"))
 
 
 def _cause(error: BaseException) -> str:

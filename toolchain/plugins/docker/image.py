@@ -28,7 +28,7 @@ FIELDS = {
     "buildOnPreview": Field(
         "boolean",
         replace=False,
-        reject=lambda value: "must be false: a preview changes nothing" if value else None,
+        reject=lambda value: "must be false: a preview makes no changes" if value else None,
     ),
     "registry": Field(
         "object",
@@ -51,7 +51,7 @@ FIELDS = {
             "network": Field("string"),
             "addHosts": Field("strings"),
             "cacheFrom": Field("object", fields={"images": Field("strings")}),
-            # Docker Engine 20.10 and newer both have the first builder; it needs no session.
+            # Every Docker Engine since 20.10 has BuilderV1, which needs no session.
             "builderVersion": Field("string", reject=one_of("BuilderV1")),
             "contextDigest": Field("string"),
         },
@@ -72,13 +72,13 @@ _MANIFESTS = ", ".join(
 
 
 def host_platform() -> str:
-    """The platform that images are built for where none is named: ``linux/amd64``."""
+    """The default platform of builds, such as ``linux/amd64``."""
     machine = platform.machine()
     return f"linux/{_ARCHITECTURES.get(machine, machine)}"
 
 
 def _complete(inputs: Properties) -> list[Failure]:
-    """Fill in where the build stands and the digest of its context."""
+    """Fill in the build's defaults and the digest of its context."""
     inputs.pop("__defaults", None)
     inputs.setdefault("skipPush", False)
     inputs.setdefault("buildOnPreview", False)
@@ -112,12 +112,12 @@ def _complete(inputs: Properties) -> list[Failure]:
     name = inputs.get("imageName")
     pushed = not inputs["skipPush"]
     if pushed and name is not UNKNOWN and isinstance(name, str) and "/" not in name:
-        return [Failure("imageName", f"is {name!r}; to be pushed it must name its registry")]
+        return [Failure("imageName", f"is {name!r}; to be pushed, it must include its registry")]
     return []
 
 
 def _changes(state: Properties, inputs: Properties) -> list[Change]:
-    """The inputs that differ from those the image was built from; credentials do not count."""
+    """The inputs that differ from those of the last build, except credentials."""
     old = dict(state.get("__inputs") or {})
     result = []
     for name in sorted({*old, *inputs}):
@@ -154,7 +154,7 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
 
 def _build(operation: Operation, name: str, build: Properties) -> None:
     wanted = build.get("platform")
-    said: list[str] = []
+    output: list[str] = []
     made = ""
     with context.archive(Path(build["context"]), Path(build["dockerfile"])) as (tar, dockerfile):
         messages = operation.client.build(
@@ -167,8 +167,8 @@ def _build(operation: Operation, name: str, build: Properties) -> None:
             network_mode=build.get("network"),
             extra_hosts=dict(entry.split(":", 1) for entry in build.get("addHosts") or []) or None,
             cache_from=(build.get("cacheFrom") or {}).get("images"),
-            # Only a foreign platform is passed on: the daemon would otherwise look for the base
-            # image anew where the local one does not say what it is for.
+            # Only another platform is passed: otherwise the daemon would pull the base image again
+            # if the local one has no platform.
             platform=None if wanted == host_platform() else wanted,
             rm=True,
             forcerm=True,
@@ -178,16 +178,16 @@ def _build(operation: Operation, name: str, build: Properties) -> None:
             operation.pause(0)
             made = (message.get("aux") or {}).get("ID") or made
             if message.get("stream", "").strip():
-                said.append(message["stream"].rstrip())
-                operation.status(said[-1])
+                output.append(message["stream"].rstrip())
+                operation.status(output[-1])
             elif message.get("status"):
                 operation.status(_progress(message))
             if "error" in message:
-                last = "\n".join(f"    {line}" for line in "\n".join(said).splitlines()[-_TAIL:])
+                last = "\n".join(f"    {line}" for line in "\n".join(output).splitlines()[-_TAIL:])
                 raise DockerError(f"image {name} cannot be built: {message['error']}\n{last}")
-    # The name may be that of an older build; without its end said, this one has none.
+    # The name may belong to an older build, if the output ended early.
     if not made or operation.client.inspect_image(name)["Id"] != made:
-        raise DockerError(f"image {name}: the daemon's answer ends before the build does")
+        raise DockerError(f"image {name}: the daemon's output ended before the build was complete")
 
 
 def _progress(message: dict[str, Any]) -> str:
@@ -212,20 +212,22 @@ def _push(operation: Operation, name: str, registry: Properties) -> str:
         if message.get("status"):
             operation.status(_progress(message))
     if digest is None:
-        # What the daemon remembers may be of an earlier push: the registry says what it has.
-        held = operation.client.inspect_distribution(name, login)["Descriptor"]["digest"]
+        # The daemon's digests may be of an earlier push, so the registry is queried.
+        pushed = operation.client.inspect_distribution(name, login)["Descriptor"]["digest"]
         known = operation.client.inspect_image(name).get("RepoDigests") or []
-        if f"{repository}@{held}" not in known:
-            raise DockerError(f"image {name}: the registry has another one after the push: {held}")
-        digest = held
+        if f"{repository}@{pushed}" not in known:
+            raise DockerError(
+                f"image {name}: the registry has a different one after the push: {pushed}"
+            )
+        digest = pushed
     return f"{repository}@{digest}"
 
 
 def _read(operation: Operation, identity: str, state: Properties) -> tuple[str, Properties] | None:
-    """The recorded state; None where a registry on this machine has lost the image."""
+    """The recorded state; None if a registry on this machine does not have the image any more."""
     inputs = state.get("__inputs")
     if not inputs:
-        raise DockerError("an image cannot be imported: what it was built from is not recorded")
+        raise DockerError("an image cannot be imported: its build inputs are not recorded")
     if inputs.get("skipPush"):
         kept = found(lambda: operation.client.inspect_image(state["repoDigest"])) is not None
     else:
@@ -251,7 +253,7 @@ def _is_in_registry(reference: str) -> bool:
     except urllib.error.HTTPError as error:
         return error.code != http.HTTPStatus.NOT_FOUND
     except (OSError, http.client.HTTPException):
-        # A registry that does not answer says nothing about what it holds.
+        # Unknown, because the registry does not respond.
         return True
 
 
@@ -262,7 +264,7 @@ def _update(
 
 
 def _delete(_operation: Operation, _identity: str, _state: Properties) -> None:
-    """Nothing: like the official plugin, tags stay where they are."""
+    """Do nothing: as with the official plugin, tags stay."""
 
 
 IMAGE = ResourceType(

@@ -74,7 +74,7 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
     )
     state = _read(operation, made["Id"], inputs)
     if state is None:
-        raise DockerError(f"network {inputs['name']!r} was removed while it was made")
+        raise DockerError(f"network {inputs['name']!r} was removed during its creation")
     return state
 
 
@@ -114,7 +114,7 @@ def _update(
 ) -> Properties:
     current = _read(operation, identity, state)
     if current is None:
-        raise DockerError(f"network {identity[:12]} is gone; run again with --refresh")
+        raise DockerError(f"network {identity[:12]} does not exist; run again with --refresh")
     return current[1]
 
 

@@ -1,8 +1,8 @@
-"""Whose an object is that already has the name: ours from a killed run, or somebody else's.
+"""The owner of an existing object with the same name: this project, from a killed run, or not.
 
-A run that is killed between the daemon's answer and the engine's record leaves an object that no
-state knows. It carries the label of its instance, so the next run may take it away and make it
-anew. Anything else with that name is left alone.
+A run that is killed between the daemon's response and the engine's record leaves an object that is
+in no state. It has the label of its instance, so the next run may remove and recreate it. Any other
+object with that name is not changed.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ INSTANCE_LABEL = "dds.instance"
 
 
 def labels_of(pairs: list[dict[str, str]] | None) -> dict[str, str]:
-    """The labels as the daemon wants them."""
+    """The labels in the daemon's format."""
     return {pair["label"]: pair["value"] for pair in pairs or []}
 
 
 def label_pairs(labels: Mapping[str, str] | None) -> list[dict[str, str]]:
-    """The labels as the state has them."""
+    """The labels in the format of the state."""
     return [{"label": key, "value": value} for key, value in sorted((labels or {}).items())]
 
 
 def is_leftover(
     kind: str, name: str, existing: Mapping[str, str] | None, wanted: Mapping[str, str]
 ) -> bool:
-    """True for an object of our own instance; DockerError for one that is not ours."""
+    """True for an object of this instance; DockerError for any other."""
     ours = wanted.get(INSTANCE_LABEL)
     theirs = (existing or {}).get(INSTANCE_LABEL)
     if ours is not None and ours == theirs:
         return True
     owner = f"it belongs to {INSTANCE_LABEL}={theirs}" if theirs else "it is not this project's"
     raise DockerError(
-        f"{kind} {name!r} exists already and {owner}; remove it (docker {kind} rm {name}) or "
+        f"{kind} {name!r} already exists and {owner}; remove it (docker {kind} rm {name}) or "
         "choose another name"
     )
 
 
 def clear_container(operation: Operation, name: str, wanted: Mapping[str, str]) -> None:
-    """Take away a container that a killed run left under this name."""
+    """Remove a container with this name that a killed run has left behind."""
     client = operation.client
     existing = found(lambda: client.inspect_container(name))
     if existing is None:
@@ -53,10 +53,10 @@ def clear_container(operation: Operation, name: str, wanted: Mapping[str, str]) 
 
 
 def clear_network(operation: Operation, name: str, wanted: Mapping[str, str]) -> None:
-    """Take away a network that a killed run left under this name, with our containers on it."""
+    """Remove a network with this name that a killed run has left behind, with its containers."""
     client = operation.client
     for summary in client.networks(names=[name]):
-        if summary["Name"] != name:  # the daemon matches parts of names
+        if summary["Name"] != name:  # the daemon matches substrings
             continue
         is_leftover("network", name, summary.get("Labels"), wanted)
         operation.status(f"removing network {name} that an interrupted run left behind")
@@ -67,7 +67,7 @@ def clear_network(operation: Operation, name: str, wanted: Mapping[str, str]) ->
 
 
 def clear_volume(operation: Operation, name: str, wanted: Mapping[str, str]) -> None:
-    """Take away a volume that a killed run left under this name, with our containers that use it."""
+    """Remove a volume with this name that a killed run has left behind, with its containers."""
     client = operation.client
     existing = found(lambda: client.inspect_volume(name))
     if existing is None:

@@ -1,4 +1,4 @@
-"""The provider: the engine's requests on one side, the resource types on the other."""
+"""The provider: maps the engine's requests to the resource types."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DockerProvider(Provider):
             [
                 CheckFailure(
                     name,
-                    f"this plugin does not support {name}; known are {', '.join(_CONFIGURATION)}",
+                    f"this plugin does not support {name}, only {', '.join(_CONFIGURATION)}",
                 )
                 for name in new
                 if name not in _CONFIGURATION and name != "version"
@@ -62,12 +62,12 @@ class DockerProvider(Provider):
         )
 
     def configure(self, arguments: Properties) -> None:
-        """Take the daemon's address."""
+        """Set the daemon's address."""
         host = plain(arguments.get("host"))
         self._host = host if isinstance(host, str) and host else os.environ.get("DOCKER_HOST")
 
     def check(self, request: CheckRequest) -> CheckResult:
-        """Fill in defaults and names, and refuse what the type does not have."""
+        """Fill in defaults and names, and refuse unknown properties."""
         kind = RESOURCE_TYPES.get(request.type)
         if kind is None:
             raise ProviderError(_unknown_type(request.type))
@@ -105,7 +105,7 @@ class DockerProvider(Provider):
         )
 
     def create(self, request: CreateRequest) -> tuple[str, Properties]:
-        """Make the object; a preview only tells what is known of it."""
+        """Create the object; in a preview, return its known properties."""
         kind = _kind(request.type)
         inputs = plain(request.inputs)
         if request.preview:
@@ -118,11 +118,11 @@ class DockerProvider(Provider):
         return identity, _marked(kind, request.inputs, state)
 
     def update(self, request: UpdateRequest) -> Properties:
-        """Bring the object to the inputs."""
+        """Update the object to the inputs."""
         kind = _kind(request.type)
         inputs = plain(request.inputs)
         if request.preview:
-            # An image's digest is among the outputs that an update changes.
+            # An update of an image changes its digest.
             kept = {} if kind.changes is not None else plain(request.state)
             return _marked(kind, request.inputs, kept | inputs)
         with self._operation(request.urn, request.timeout) as operation:
@@ -133,13 +133,13 @@ class DockerProvider(Provider):
         return _marked(kind, request.inputs, state)
 
     def delete(self, request: DeleteRequest) -> None:
-        """Take the object away and wait until it is gone."""
+        """Delete the object and wait until it is gone."""
         kind = _kind(request.type)
         with self._operation(request.urn, request.timeout) as operation:
             kind.delete(operation, request.identity, plain(request.state))
 
     def read(self, request: ReadRequest) -> ReadResult:
-        """The object as it is now."""
+        """The object's current state."""
         kind = _kind(request.type)
         with self._operation(request.urn, 0) as operation:
             current = kind.read(operation, request.identity, plain(request.state))
@@ -176,7 +176,7 @@ def _unknown_type(token: str) -> str:
     close = difflib.get_close_matches(token, RESOURCE_TYPES, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     known = ", ".join(sorted(RESOURCE_TYPES))
-    return f"this docker plugin does not support the type {token}; {hint}known are {known}"
+    return f"this docker plugin does not support the type {token}; {hint}supported are {known}"
 
 
 def _name(request: CheckRequest) -> str:
@@ -185,7 +185,7 @@ def _name(request: CheckRequest) -> str:
         return str(old["name"])
     if request.autonaming is not None:
         if request.autonaming.name is None:
-            raise ProviderError(f"{request.name}: name is missing, and automatic names are off")
+            raise ProviderError(f"{request.name}: name is missing, and autonaming is disabled")
         return request.autonaming.name
     return f"{request.name}-{request.random_seed.hex()[:_RANDOM_DIGITS]}"
 
@@ -201,7 +201,7 @@ def _marked(kind: ResourceType, source: Properties, state: Properties) -> Proper
 
 
 def _without_defaults(value: Any) -> Any:
-    """The value without the marks that only inputs carry (and those kept as ``__inputs``)."""
+    """The value without ``__defaults``, which only inputs have (and those in ``__inputs``)."""
     if isinstance(value, dict):
         return {
             key: item if key == "__inputs" else _without_defaults(item)
@@ -223,7 +223,7 @@ def _incomplete(kind: ResourceType, inputs: Properties, cause: PartlyDoneError) 
 
 
 def _inputs(kind: ResourceType, state: Properties, recorded: Properties) -> Properties:
-    """Inputs that would give this state: the recorded ones, changed where the object differs."""
+    """Inputs for this state: the recorded ones, updated where the object differs."""
     if kind.changes is not None:
         return recorded
     if recorded:
@@ -239,6 +239,6 @@ def _inputs(kind: ResourceType, state: Properties, recorded: Properties) -> Prop
         for name, field in kind.fields.items()
         if schema.canonical(field, state.get(name)) is not None or field.required
     }
-    # Whether the daemon chose a value or somebody did cannot be seen; a program may leave it out.
+    # A value may be the daemon's default, so a program may omit it.
     chosen = sorted(name for name in inputs if kind.fields[name].computed)
     return {**inputs, "__defaults": chosen}

@@ -1,4 +1,4 @@
-"""docker:index/remoteImage:RemoteImage: an image that is there, or is pulled."""
+"""docker:index/remoteImage:RemoteImage: a local image, which is pulled if it is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ID_LENGTH = len("sha256:") + 64
 
 
 def ensure_present(operation: Operation, name: str, platform: str | None) -> dict[str, Any]:
-    """The image's details; it is pulled where the daemon does not have it."""
+    """The image's details; it is pulled if the daemon does not have it."""
     client = operation.client
     details = found(lambda: client.inspect_image(name))
     if details is not None:

@@ -1,4 +1,4 @@
-"""What the plugin asks of a resource type."""
+"""The interface of a resource type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PartlyDoneError(ProviderError):
-    """The object exists but is not what was asked for; the engine is to remember it so."""
+    """The object exists but its initialization failed; the engine records it as such."""
 
     def __init__(self, identity: str, state: Properties, reason: str) -> None:
         super().__init__(reason)
@@ -32,17 +32,17 @@ def _nothing_more(_inputs: Properties) -> list[Failure]:
 class ResourceType:
     """A type's properties and its operations, all on plain dictionaries.
 
-    :param auto_named: whether ``name`` is made from the resource's name where none is given
-    :param complete: fills inputs in further and says what is wrong with them as a whole
-    :param create: makes the object; its id and state, or raises PartlyDoneError
-    :param read: the object's state now, or None where it is gone; inputs as they would give it
-    :param update: brings the object to the inputs and gives its state, or raises PartlyDoneError
-    :param delete: takes the object away and waits until it is gone
+    :param auto_named: whether ``name`` defaults to one derived from the resource's name
+    :param complete: fills in more inputs and returns failures of several properties together
+    :param create: creates the object; returns its id and state, or raises PartlyDoneError
+    :param read: returns the object's current id and state, or None if it does not exist
+    :param update: updates the object and returns its state, or raises PartlyDoneError
+    :param delete: deletes the object and waits until it is gone
     :param changes: replaces the usual comparison of state and inputs
-    :param delete_first: whether an old object has to go before its replacement comes
+    :param delete_first: whether a replacement deletes the old object first
     :param secret_outputs: names of outputs that are secrets
-    :param meta: what the official plugin notes in the state for itself, most of all the version
-        of its schema, without which it would convert the state from an old one
+    :param meta: the official plugin's own entry in the state, with the version of its schema,
+        without which it would migrate the state from an old version
     """
 
     type_name: str

@@ -1,4 +1,4 @@
-"""What a resource type accepts: its properties, their kinds, and which of them can be changed."""
+"""The properties of a resource type: their kinds, validation, and changes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Field:
     """One property.
 
     :param kind: string, integer, boolean, strings, strings_set, map, object, objects, objects_set;
-        the order of a set means nothing
-    :param replace: whether a change needs a new object
-    :param lasting: whether a value can be changed in place but not taken away again
-    :param computed: whether the daemon chooses a value where none is given
-    :param default: value where none is given, as the official plugin records it
+        a set is unordered
+    :param replace: whether a change replaces the object
+    :param lasting: whether a value can be changed in place but not removed
+    :param computed: whether the daemon has a default
+    :param default: default value, as the official plugin records it
     :param fields: properties of the elements, for the object kinds
-    :param reject: what is wrong with a value, or None
+    :param reject: returns what would be valid if a value is not, else None
     """
 
     kind: str
@@ -40,12 +40,12 @@ class Field:
 
 
 def one_of(*choices: str) -> Callable[[Any], str | None]:
-    """Reject what is not one of a few words."""
+    """Reject other values than these."""
     return lambda value: None if value in choices else f"must be one of {', '.join(choices)}"
 
 
 def matching(pattern: str, expected: str) -> Callable[[Any], str | None]:
-    """Reject what does not match a regular expression as a whole."""
+    """Reject values that do not fully match a regular expression."""
     return lambda value: None if re.fullmatch(pattern, value) else expected
 
 
@@ -58,13 +58,13 @@ LABEL = {"label": Field("string", required=True), "value": Field("string", requi
 
 
 def labels(replace: bool = True, computed: bool = False) -> Field:
-    """Labels, as the official plugin writes them: a set of objects."""
+    """Labels in the official plugin's format: a set of objects."""
     return Field("objects_set", replace=replace, computed=computed, fields=LABEL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Why a property was refused; ``path`` is written as users write it: ports[0].internal."""
+    """Why a property was refused; ``path`` is such as ports[0].internal."""
 
     path: str
     reason: str
@@ -73,7 +73,7 @@ class Failure:
 def check(
     what: str, fields: Mapping[str, Field], given: Properties
 ) -> tuple[Properties, list[Failure]]:
-    """Inputs with defaults filled in, and everything that is wrong with the ones given."""
+    """Inputs with defaults filled in, and all failures of the given ones."""
     failures: list[Failure] = []
     return _object(what, "", fields, given, failures), failures
 
@@ -95,7 +95,7 @@ def _object(
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             failures.append(
-                Failure(where, f"{what} does not take {name} here; {hint}known are "
+                Failure(where, f"{what} has no property {name} here; {hint}known are "
                         f"{', '.join(sorted(fields))}")
             )  # fmt: skip
             continue
@@ -165,7 +165,7 @@ def _wrong_kind(kind: str, value: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if kind == "integer":
         whole = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if whole and math.isfinite(value) and value == int(value) else "a whole number"
+        return None if whole and math.isfinite(value) and value == int(value) else "an integer"
     if kind in ("map", "object"):
         return None if isinstance(value, dict) else "an object"
     return None if isinstance(value, list | tuple) else "a list"
@@ -173,7 +173,7 @@ def _wrong_kind(kind: str, value: Any) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A property that differs; ``replace`` says that it needs a new object."""
+    """A property that differs; ``replace`` is whether it replaces the object."""
 
     name: str
     replace: bool
@@ -186,10 +186,10 @@ def diff(
     old_inputs: Properties | None,
     new_inputs: Properties,
 ) -> list[Change]:
-    """What separates the recorded state from the new inputs.
+    """The differences between the recorded state and the new inputs.
 
-    A property that is no longer given has changed if it was given before. Where the old inputs are
-    not known, this cannot be told of properties whose value the daemon chooses.
+    A property that is no longer given has changed if it was given before. Without the old inputs,
+    this is unknown for properties with a default of the daemon.
     """
     changes: list[Change] = []
     for name, field in fields.items():
@@ -225,7 +225,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def canonical(field: Field, value: Any) -> Any:
-    """A form in which two equal values compare equal: sets sorted, zero values left out."""
+    """A canonical form for comparison: sets sorted, zero values omitted."""
     if _is_zero(value):
         return None
     if field.kind == "integer":
@@ -251,7 +251,7 @@ def _canonical_object(fields: Mapping[str, Field], value: Properties) -> Any:
         if given is None:
             given = field.default
         entry = canonical(field, given)
-        # The daemon fills in what was left open; only what was asked for is compared.
+        # The daemon fills in defaults; only given values are compared.
         if entry is not None and not (field.computed and value.get(name) is None):
             entries.append((name, entry))
     return tuple(entries)

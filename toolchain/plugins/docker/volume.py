@@ -35,7 +35,7 @@ def _create(operation: Operation, inputs: Properties) -> tuple[str, Properties]:
     )
     state = _read(operation, inputs["name"], inputs)
     if state is None:
-        raise DockerError(f"volume {inputs['name']!r} was removed while it was made")
+        raise DockerError(f"volume {inputs['name']!r} was removed during its creation")
     return state
 
 
@@ -58,7 +58,7 @@ def _update(
 ) -> Properties:
     current = _read(operation, identity, state)
     if current is None:
-        raise DockerError(f"volume {identity!r} is gone; run again with --refresh")
+        raise DockerError(f"volume {identity!r} does not exist; run again with --refresh")
     return current[1]
 
 

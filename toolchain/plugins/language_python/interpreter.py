@@ -1,4 +1,4 @@
-"""The Python that a program asks for in its Pulumi.yaml, and this host started with it."""
+"""The Python interpreter of a program's Pulumi.yaml, and a language host that runs in it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _OPTIONS = ("toolchain", "virtualenv")
 
 
 class OptionError(Exception):
-    """An option under ``runtime`` of Pulumi.yaml that cannot be followed."""
+    """An unsupported or invalid option under ``runtime`` of Pulumi.yaml."""
 
 
 def environment(info: Any) -> Path | None:
-    """The folder of the program's virtual environment; None if it has none, or this is it.
+    """The folder of the program's virtual environment; None if it has none, or it is this one.
 
     :param info: the engine's ProgramInfo
-    :raises OptionError: an option that this host does not have
+    :raises OptionError: an unsupported option
     """
     options = json_format.MessageToDict(info.options)
     for name in options:
         if name not in _OPTIONS:
             raise OptionError(
-                f"runtime.options.{name} is not an option of the project's language host, which has "
+                f"runtime.options.{name} is not supported by the project's language host, only "
                 f"{' and '.join(_OPTIONS)}"
             )
     if options.get("toolchain", "pip") != "pip":
         raise OptionError(
-            f"runtime.options.toolchain is {options['toolchain']!r}; the project's language host has "
-            "pip only"
+            f"runtime.options.toolchain is {options['toolchain']!r}; the project's language host "
+            "supports only pip"
         )
     name = options.get("virtualenv")
     if not name:
@@ -49,19 +49,19 @@ def environment(info: Any) -> Path | None:
 def python(folder: Path) -> Path:
     """The interpreter of a virtual environment.
 
-    :raises OptionError: it is not there
+    :raises OptionError: it does not exist
     """
     found = folder / "bin" / "python"
     if not found.exists():
         raise OptionError(
             f"runtime.options.virtualenv is {folder.name!r}, and {found} does not exist; "
-            "`pulumi install` makes it"
+            "`pulumi install` creates it"
         )
     return found
 
 
 def host(interpreter: Path, engine: str) -> Any:
-    """This host in another interpreter, which needs Pulumi's SDK. It ends with this process."""
+    """This host in another interpreter, which needs Pulumi's SDK. It exits with this process."""
     process = subprocess.Popen(
         [interpreter, "-u", _LAUNCH, "toolchain.plugins.language_python", engine],
         stdin=subprocess.DEVNULL,
@@ -73,26 +73,26 @@ def host(interpreter: Path, engine: str) -> Any:
         process.communicate()
         raise OptionError(
             f"{interpreter} cannot run the program; is pulumi in its environment? `pulumi install` "
-            "installs what requirements.txt names"
+            "installs the packages of requirements.txt"
         )
     channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=_GRPC_CHANNEL_OPTIONS)
     return language_pb2_grpc.LanguageRuntimeStub(channel)
 
 
 def install(folder: Path, requirements: Path) -> Iterator[str]:
-    """Make a virtual environment, and install what a program requires; yields what is said.
+    """Create a virtual environment, and install a program's requirements; yields the output.
 
-    :raises OptionError: it does not work
+    :raises OptionError: a command failed
     """
     if not (folder / "bin" / "python").exists():
-        yield from _said([sys.executable, "-m", "venv", str(folder)], folder.parent)
+        yield from _output([sys.executable, "-m", "venv", str(folder)], folder.parent)
     if requirements.exists():
         # Paths in it are relative to the program's folder.
         install = [str(python(folder)), "-m", "pip", "install", "-r", str(requirements)]
-        yield from _said(install, requirements.parent)
+        yield from _output(install, requirements.parent)
 
 
-def _said(command: list[str], cwd: Path) -> Iterator[str]:
+def _output(command: list[str], cwd: Path) -> Iterator[str]:
     with subprocess.Popen(
         command,
         cwd=cwd,
@@ -103,4 +103,4 @@ def _said(command: list[str], cwd: Path) -> Iterator[str]:
     ) as process:
         yield from process.stdout or ()
     if process.returncode:
-        raise OptionError(f"{' '.join(command)} ended with code {process.returncode}")
+        raise OptionError(f"{' '.join(command)} exited with code {process.returncode}")

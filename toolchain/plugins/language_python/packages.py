@@ -1,4 +1,4 @@
-"""Which Pulumi packages and which Python distributions the environment of a program holds."""
+"""The Pulumi packages and the Python distributions in a program's environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def required() -> Iterator[tuple[str, str, str]]:
-    """Yield name, version and download server of each provider that an installed SDK names."""
+    """Yield name, version and download server of the provider of each installed SDK."""
     seen: set[str] = set()
     for entry in sys.path:
         for file in sorted(Path(entry or ".").glob("*/pulumi-plugin.json")):
@@ -27,7 +27,7 @@ def required() -> Iterator[tuple[str, str, str]]:
 
 
 def distributions(transitive: bool) -> list[tuple[str, str]]:
-    """Name and version of what is installed; without `transitive` only what nothing else needs."""
+    """Names and versions of distributions; without `transitive`, only those that no other requires."""
     found = {
         dist.metadata["Name"].lower().replace("_", "-"): dist
         for dist in importlib.metadata.distributions()

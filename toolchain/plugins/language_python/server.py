@@ -1,8 +1,8 @@
-"""The language runtime service, over the one that the SDK has for its Automation API."""
+"""The language runtime service, based on the SDK's one for its Automation API."""
 
 from __future__ import annotations
 
-# The names of the service's methods are given by its protocol.
+# The names of the methods are those of the protocol.
 # ruff: noqa: N802, ARG002
 import os
 import runpy
@@ -25,15 +25,15 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 from toolchain import builds
 from toolchain.errors import ToolchainError
 from toolchain.plugins.language_python import interpreter, packages, plugin
-from toolchain.plugins.refusal import refusing_the_rest
+from toolchain.plugins.refusal import refuse_unsupported
 
 GENERATOR = "generate-program"
 WORKERS = 16
 
 
-@refusing_the_rest(language_pb2_grpc.LanguageRuntimeServicer, "the project's language host")
+@refuse_unsupported(language_pb2_grpc.LanguageRuntimeServicer, "the project's language host")
 class PythonLanguage(LanguageServer):
-    """Runs `__main__.py` of the program's folder in this process, once for each Run."""
+    """Runs a program's `__main__.py` in this process, once for each Run."""
 
     def __init__(self, engine: str) -> None:
         super().__init__(lambda: None)
@@ -41,7 +41,7 @@ class PythonLanguage(LanguageServer):
         self._runs = 0
         self._hosts: dict[Path, Any] = {}
 
-    def _elsewhere(self, info: Any, context: Any) -> Any:
+    def _other_host(self, info: Any, context: Any) -> Any:
         """This host in the program's own virtual environment; None if it has none."""
         try:
             folder = interpreter.environment(info)
@@ -54,33 +54,33 @@ class PythonLanguage(LanguageServer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     def About(self, request: Any, context: Any) -> Any:
-        """Name the interpreter, for `pulumi about`."""
-        elsewhere = self._elsewhere(request.info, context)
-        return elsewhere.About(request) if elsewhere else super().About(request, context)  # type: ignore[no-untyped-call]
+        """Return the interpreter, for `pulumi about`."""
+        other = self._other_host(request.info, context)
+        return other.About(request) if other else super().About(request, context)  # type: ignore[no-untyped-call]
 
     def end(self, *_: object) -> None:
-        """What SIGINT does.
+        """The handler of SIGINT.
 
-        The engine sends it to a plugin that it is done with, and waits for the end; a Ctrl-C
-        reaches the whole process group. In the second case the engine decides how the update
-        ends: a program that vanished under it would only add errors to its diagnostics.
+        The engine sends SIGINT to a plugin that it does not need any more, and waits for its exit;
+        a Ctrl-C reaches the whole process group. In the second case the engine ends the update:
+        the exit of a running program would only add errors to the diagnostics.
         """
         if not self._runs:
             os._exit(0)
 
     def Handshake(self, request: Any, context: Any) -> Any:
-        """Take the engine's address."""
+        """Set the engine's address."""
         self._engine = request.engine_address
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
-        """Answer with the engine's version, as the official plugin does."""
+        """Return the engine's version, as the official plugin does."""
         return plugin_pb2.PluginInfo(version=builds.PULUMI_VERSION)
 
     def GetRequiredPackages(self, request: Any, context: Any) -> Any:
-        """Name the providers whose SDKs are installed, so that the engine finds their plugins."""
-        if elsewhere := self._elsewhere(request.info, context):
-            return elsewhere.GetRequiredPackages(request)
+        """Return the providers of the installed SDKs, so that the engine finds their plugins."""
+        if other := self._other_host(request.info, context):
+            return other.GetRequiredPackages(request)
         return language_pb2.GetRequiredPackagesResponse(
             packages=[
                 plugin_pb2.PackageDependency(
@@ -91,9 +91,9 @@ class PythonLanguage(LanguageServer):
         )
 
     def GetProgramDependencies(self, request: Any, context: Any) -> Any:
-        """List the installed distributions, for `pulumi about`."""
-        if elsewhere := self._elsewhere(request.info, context):
-            return elsewhere.GetProgramDependencies(request)
+        """Return the installed distributions, for `pulumi about`."""
+        if other := self._other_host(request.info, context):
+            return other.GetProgramDependencies(request)
         return language_pb2.GetProgramDependenciesResponse(
             dependencies=[
                 language_pb2.DependencyInfo(name=name, version=version)
@@ -102,9 +102,9 @@ class PythonLanguage(LanguageServer):
         )
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
-        """Make the program's own virtual environment.
+        """Create the program's own virtual environment.
 
-        This project's is made from its pins before the engine runs.
+        The project's own one is created from its pins before the engine runs.
         """
         try:
             folder = interpreter.environment(request.info)
@@ -116,7 +116,7 @@ class PythonLanguage(LanguageServer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     def GenerateProgram(self, request: Any, context: Any) -> Any:
-        """Write objects that `pulumi import` has found as a program in Python."""
+        """Generate a Python program for the resources of `pulumi import`."""
         try:
             program = builds.ensure(GENERATOR) / GENERATOR
             done = subprocess.run(
@@ -139,19 +139,19 @@ class PythonLanguage(LanguageServer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:
-        """Ask nothing."""
+        """Return no prompts."""
         return language_pb2.RuntimeOptionsResponse()
 
     def Cancel(self, request: Any, context: Any) -> Any:
-        """Leave the ending to the engine, which closes the resource monitor."""
+        """Do nothing: the engine closes the resource monitor, which ends the program."""
         return empty_pb2.Empty()
 
     def Run(self, request: Any, context: Any) -> Any:
-        """Run the program to its end; what went wrong is logged, not returned."""
-        elsewhere = self._elsewhere(request.info, context)
+        """Run the program; its errors are logged, not returned."""
+        other = self._other_host(request.info, context)
         self._runs += 1
         try:
-            return elsewhere.Run(request) if elsewhere else self._run(request, context)
+            return other.Run(request) if other else self._run(request, context)
         finally:
             self._runs -= 1
 
@@ -159,10 +159,10 @@ class PythonLanguage(LanguageServer):
         folder = Path(request.info.program_directory or request.pwd)
         os.chdir(request.pwd or folder)
         self.program = _program(folder, request.info.entry_point, list(request.args))
-        # The base class takes the engine's address for its log from here.
+        # The base class reads the engine's address, for its log, from the arguments.
         request.args.insert(0, self._engine)
         response = super().Run(request, context)  # type: ignore[no-untyped-call]
-        # What went wrong has been shown by then; an error here would show it a second time.
+        # The error is logged already; returning it would print it twice.
         return language_pb2.RunResponse(bail=True) if response.error else response
 
 
@@ -180,7 +180,7 @@ def _program(folder: Path, entry_point: str, arguments: list[str]) -> Callable[[
             raise
         except SystemExit as end:
             if end.code:
-                raise pulumi.RunError(f"the program ended with code {end.code}") from None
+                raise pulumi.RunError(f"the program exited with code {end.code}") from None
         except BaseException as error:
             shown = "".join(traceback.format_exception(_without_own_frames(error)))
             raise pulumi.RunError(f"the program failed:\n{shown}") from error
@@ -189,7 +189,7 @@ def _program(folder: Path, entry_point: str, arguments: list[str]) -> Callable[[
 
 
 def _without_own_frames(error: BaseException) -> BaseException:
-    """Start the traceback at the program's first line: what is above it is this plugin."""
+    """Remove this plugin's frames from the traceback."""
     frame = error.__traceback__
     while frame is not None and frame.tb_frame.f_code.co_filename in (
         __file__,
@@ -201,7 +201,7 @@ def _without_own_frames(error: BaseException) -> BaseException:
 
 
 def _forget_modules_of(folder: Path) -> None:
-    """Import the program afresh: `up` runs it for the preview and again for the update."""
+    """Remove the program's modules, because `up` runs it for the preview and for the update."""
     own = Path(__file__).resolve().parents[3] / "toolchain"
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -217,7 +217,7 @@ def _forget_modules_of(folder: Path) -> None:
 
 
 def serve(engine: str) -> None:
-    """Serve on a free port of 127.0.0.1, print the port and stay until the engine ends this."""
+    """Serve on a free port of 127.0.0.1 and print the port, until SIGINT."""
     language = PythonLanguage(engine)
     signal.signal(signal.SIGINT, language.end)
     server = grpc.server(

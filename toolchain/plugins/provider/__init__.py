@@ -1,1 +1,1 @@
-"""What every provider plugin of this project shares: values, errors, cancellation and gRPC."""
+"""The common part of this project's provider plugins: values, errors, cancellation and gRPC."""

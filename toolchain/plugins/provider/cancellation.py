@@ -1,4 +1,4 @@
-"""One flag for the whole plugin that wakes whatever waits."""
+"""The plugin's cancellation flag, which wakes all waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from toolchain.plugins.provider.errors import CancelledError
 
 
 class Cancellation:
-    """Set once, by the engine's Cancel or by a signal."""
+    """Set by the engine's Cancel or by a signal."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -23,6 +23,6 @@ class Cancellation:
             raise CancelledError("cancelled")
 
     def sleep(self, seconds: float) -> None:
-        """Waits for so many seconds; raises `CancelledError` as soon as the user cancels."""
+        """Sleeps; raises `CancelledError` as soon as the user cancels."""
         if self._event.wait(seconds):
             raise CancelledError("cancelled")

@@ -9,12 +9,12 @@ import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 _SECONDS = 5.0
-# Without a terminal every message is a line of the log: a push would fill it.
+# Without a terminal every message is a line of the log, which a push would fill.
 _PROGRESS_INTERVAL = 2.0
 
 
 class Engine:
-    """The engine's log. A message that cannot be delivered is dropped: the work goes on.
+    """The engine's log. Messages that cannot be delivered are dropped.
 
     :param address: host and port, as given on the plugin's command line
     """
@@ -26,7 +26,7 @@ class Engine:
         self._shown: dict[str, float] = {}
 
     def progress(self, urn: str, message: str) -> None:
-        """Shows a line beside the resource until the next one, at most one in two seconds."""
+        """Prints an ephemeral line for the resource, at most one in two seconds."""
         now = time.monotonic()
         if now - self._shown.get(urn, -_PROGRESS_INTERVAL) < _PROGRESS_INTERVAL:
             return
@@ -34,7 +34,7 @@ class Engine:
         self._log(engine_pb2.INFO, urn, message, ephemeral=True)
 
     def debug(self, urn: str, message: str) -> None:
-        """Keeps a line that is only shown with ``--debug``."""
+        """Logs a line that is only printed with ``--debug``."""
         self._log(engine_pb2.DEBUG, urn, message)
 
     def _log(

@@ -1,4 +1,4 @@
-"""What a provider raises for the user to read. Anything else is a fault of the plugin itself."""
+"""Errors of a provider for users. Any other exception is a bug of the plugin."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 class ProviderError(Exception):
-    """An operation that failed; the message is all the user sees."""
+    """An operation failed; only the message is printed."""
 
 
 class CancelledError(ProviderError):
-    """The user cancelled the update while the operation was under way."""
+    """The user cancelled the update during the operation."""
 
 
 class IncompleteError(ProviderError):
-    """The object exists but is not what was asked for, so the engine has to remember it.
+    """The object exists but its initialization failed, so the engine must record it.
 
     :param identity: the object's id
-    :param properties: its outputs as far as they are known
-    :param inputs: the inputs it was made from
+    :param properties: its known outputs
+    :param inputs: its inputs
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Loads the engine's protocol without the rest of the SDK, for a quick start.
+"""Imports the engine's protocol without the rest of the SDK, for a quick start.
 
-The generated modules lie inside the `pulumi` package, whose import takes longer than all else that
-a plugin does before it answers. Import this module first in a plugin's ``__main__``, and only
-there: in such a process nothing else imports `pulumi`.
+The generated modules are in the package `pulumi`, whose import takes longer than the rest of a
+plugin's start. Import this module first in a plugin's ``__main__``, and only there: nothing else in
+such a process may import `pulumi`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEEDED = (
 )
 
 
-def _stand_in(name: str, folder: Path) -> ModuleType:
+def _placeholder(name: str, folder: Path) -> ModuleType:
     module = ModuleType(name)
     module.__path__ = [str(folder)]
     return module
@@ -33,8 +33,8 @@ def _load() -> None:
     if spec is None or spec.origin is None or "pulumi" in sys.modules:
         return
     package = Path(spec.origin).parent
-    sys.modules["pulumi"] = _stand_in("pulumi", package)
-    sys.modules["pulumi.runtime"] = _stand_in("pulumi.runtime", package / "runtime")
+    sys.modules["pulumi"] = _placeholder("pulumi", package)
+    sys.modules["pulumi.runtime"] = _placeholder("pulumi.runtime", package / "runtime")
     try:
         for name in _NEEDED:
             importlib.import_module(f"pulumi.runtime.proto.{name}")

@@ -1,4 +1,4 @@
-"""What the engine asks of a resource provider, on plain Python values."""
+"""The interface of a resource provider, with plain Python values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Properties = dict[str, Any]
 
 
 class DiffKind(enum.Enum):
-    """How one property changes; the values are the wire's."""
+    """The kind of a property's change; the values are those of the protocol."""
 
     ADD = 0
     ADD_REPLACE = 1
@@ -29,7 +29,7 @@ class DiffKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class CheckFailure:
-    """One thing wrong with the inputs; ``property`` is a path such as ``ports[0].internal``."""
+    """A failure of an input; ``property`` is a path such as ``ports[0].internal``."""
 
     property: str
     reason: str
@@ -37,7 +37,7 @@ class CheckFailure:
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """Inputs with defaults filled in, and what is wrong with them."""
+    """Inputs with defaults filled in, and their failures."""
 
     inputs: Properties
     failures: Sequence[CheckFailure] = ()
@@ -45,9 +45,9 @@ class CheckResult:
 
 @dataclasses.dataclass(frozen=True)
 class Diff:
-    """What would change.
+    """The changes of an update.
 
-    :param details: property path to the way it changes; a ``*_REPLACE`` replaces the object
+    :param details: kind of change by property path; a ``*_REPLACE`` replaces the object
     """
 
     details: Mapping[str, DiffKind] = dataclasses.field(default_factory=dict)
@@ -56,7 +56,7 @@ class Diff:
 
 @dataclasses.dataclass(frozen=True)
 class ReadResult:
-    """An object as it is now; an empty id says that it is gone."""
+    """An object's current state; an empty id if it does not exist."""
 
     identity: str
     properties: Properties = dataclasses.field(default_factory=dict)
@@ -65,16 +65,16 @@ class ReadResult:
 
 @dataclasses.dataclass(frozen=True)
 class Autonaming:
-    """The stack's own rule for names (``pulumi:autonaming``); no ``name`` asks for explicit names."""
+    """The stack's autonaming (``pulumi:autonaming``); without ``name``, names must be explicit."""
 
     name: str | None
 
 
 @dataclasses.dataclass(frozen=True)
 class ResourceRequest:
-    """What every operation on a resource knows.
+    """The common part of all requests for a resource.
 
-    :param urn: the resource's address in the stack
+    :param urn: the resource's URN
     :param type: its token, for example ``docker:index/container:Container``
     :param name: its name in the program
     """
@@ -146,9 +146,9 @@ class ReadRequest(ResourceRequest):
 
 
 class Provider:
-    """A provider of resources. Every method runs on a thread of its own.
+    """A provider of resources. Every call runs in a thread of its own.
 
-    Raise `ProviderError` (or `IncompleteError`) for what the user has to read.
+    Methods raise `ProviderError` (or `IncompleteError`) for errors that users should read.
     """
 
     name = "provider"
@@ -159,7 +159,7 @@ class Provider:
         self.cancellation = cancellation
 
     def check_config(self, old: Properties, new: Properties) -> CheckResult:  # noqa: ARG002
-        """Checks the provider's own arguments."""
+        """Validates the provider's own arguments."""
         return CheckResult(new)
 
     def diff_config(self, old: Properties, new: Properties) -> Diff:
@@ -168,9 +168,9 @@ class Provider:
         return Diff(dict.fromkeys(changed, DiffKind.UPDATE))
 
     def configure(self, arguments: Properties) -> None:
-        """Takes the provider's arguments; called once, before any resource.
+        """Sets the provider's arguments; called once, before any resource.
 
-        They come as the SDK sends them: what is not a string may be its JSON text.
+        As the SDK sends them, values other than strings may be JSON text.
         """
 
     def check(self, request: CheckRequest) -> CheckResult:
@@ -178,23 +178,23 @@ class Provider:
         raise NotImplementedError
 
     def diff(self, request: DiffRequest) -> Diff:
-        """Says what an update would change."""
+        """Returns the changes of an update."""
         raise NotImplementedError
 
     def create(self, request: CreateRequest) -> tuple[str, Properties]:
-        """Makes the object and gives its id and outputs; in a preview the id is empty."""
+        """Creates the object and returns its id and outputs; in a preview the id is empty."""
         raise NotImplementedError
 
     def update(self, request: UpdateRequest) -> Properties:
-        """Brings the object to the inputs and gives its outputs."""
+        """Updates the object and returns its outputs."""
         raise NotImplementedError
 
     def delete(self, request: DeleteRequest) -> None:
-        """Takes the object away and waits until it is gone; one that is gone is no error."""
+        """Deletes the object and waits until it is gone; a missing object is not an error."""
         raise NotImplementedError
 
     def read(self, request: ReadRequest) -> ReadResult:
-        """Gives the object as it is now, for refresh, import and ``get``."""
+        """Returns the object's current state, for refresh, import and ``get``."""
         raise NotImplementedError
 
     def invoke(self, token: str, arguments: Properties) -> Properties:  # noqa: ARG002

@@ -21,7 +21,7 @@ from toolchain.plugins.provider.servicer import Servicer
 if TYPE_CHECKING:
     from toolchain.plugins.provider.provider import Provider
 
-# An operation that waits holds its thread; threads are only made when they are needed.
+# A waiting operation occupies its thread; threads are created on demand.
 _THREADS = 512
 _MESSAGE_BYTES = 400 * 1024 * 1024
 
@@ -29,10 +29,10 @@ _MESSAGE_BYTES = 400 * 1024 * 1024
 def serve(
     make: Callable[[Engine, Cancellation], Provider], version: str, arguments: list[str]
 ) -> None:
-    """Serves until the engine ends or a signal comes; then ends quietly.
+    """Serves until a signal, then exits after the running operations.
 
-    :param make: makes the provider
-    :param version: the official plugin's version that this one stands in for
+    :param make: creates the provider
+    :param version: the version of the official plugin that this one replaces
     :param arguments: the command line without the program's name; first the engine's address
     """
     parser = argparse.ArgumentParser(prog="pulumi-resource-plugin")
@@ -52,8 +52,8 @@ def serve(
     port = server.add_insecure_port("127.0.0.1:0")
 
     def interrupted(*_: object) -> None:
-        # What waits answers first, so that the engine can record what exists. On a thread: a
-        # handler may interrupt the holder of a lock that it needs.
+        # Running operations respond first, so that the engine can record existing objects. In a
+        # thread, because the handler may interrupt the holder of a lock that it needs.
         threading.Thread(target=_wind_up, args=(cancellation, servicer, ended), daemon=True).start()
 
     signal.signal(signal.SIGINT, interrupted)
@@ -64,7 +64,7 @@ def serve(
     ended.wait()
     cancellation.request()
     server.stop(grace=0.2).wait()
-    # Threads that still wait for the network must not hold the process up.
+    # Threads that wait for the network must not delay the exit.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The gRPC side of a provider: requests in, clean messages out."""
+"""The gRPC service of a provider."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from toolchain.plugins.provider.provider import (
     UpdateRequest,
 )
 from toolchain.plugins.provider.values import decode, encode
-from toolchain.plugins.refusal import refusing_the_rest
+from toolchain.plugins.refusal import refuse_unsupported
 
-_Answer = TypeVar("_Answer")
-_Method = Callable[["Servicer", Any, grpc.ServicerContext], _Answer]
+_Response = TypeVar("_Response")
+_Method = Callable[["Servicer", Any, grpc.ServicerContext], _Response]
 
 
 class _Status(NamedTuple):
@@ -55,11 +55,11 @@ def _incomplete(error: IncompleteError) -> _Status:
     )
 
 
-def _answers(method: _Method[_Answer]) -> _Method[_Answer]:
-    """Turns exceptions into statuses, so that no traceback reaches the user."""
+def _handles_errors(method: _Method[_Response]) -> _Method[_Response]:
+    """Converts exceptions into gRPC statuses, so that no traceback is printed."""
 
     @functools.wraps(method)
-    def wrapper(self: Servicer, request: Any, context: grpc.ServicerContext) -> _Answer:
+    def wrapper(self: Servicer, request: Any, context: grpc.ServicerContext) -> _Response:
         self.calls.begin()
         try:
             return method(self, request, context)
@@ -72,7 +72,7 @@ def _answers(method: _Method[_Answer]) -> _Method[_Answer]:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"{method.__name__} is not supported by this {self.provider.name} plugin",
             )
-        except Exception as error:  # noqa: BLE001 - the last line of defence
+        except Exception as error:  # noqa: BLE001 - any other error
             self.fail(context, method.__name__, getattr(request, "urn", ""), error)
         finally:
             self.calls.end()
@@ -82,7 +82,7 @@ def _answers(method: _Method[_Answer]) -> _Method[_Answer]:
 
 
 class Calls:
-    """How many operations are under way, so that an interrupted plugin ends after the last."""
+    """Counts running operations, so that an interrupted plugin exits after the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,12 +90,12 @@ class Calls:
         self._when_idle: Callable[[], None] | None = None
 
     def begin(self) -> None:
-        """Counts an operation in."""
+        """Counts the start of an operation."""
         with self._lock:
             self._count += 1
 
     def end(self) -> None:
-        """Counts an operation out."""
+        """Counts the end of an operation."""
         with self._lock:
             self._count -= 1
             callback = self._when_idle if self._count == 0 else None
@@ -103,7 +103,7 @@ class Calls:
             callback()
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Calls ``callback`` once nothing is under way, now or later."""
+        """Calls ``callback`` once no operation runs, now or later."""
         with self._lock:
             self._when_idle = callback
             idle = self._count == 0
@@ -111,7 +111,7 @@ class Calls:
             callback()
 
 
-@refusing_the_rest(provider_pb2_grpc.ResourceProviderServicer, "the project's provider plugin")
+@refuse_unsupported(provider_pb2_grpc.ResourceProviderServicer, "the project's provider plugin")
 class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Serves one `Provider` to the engine."""
 
@@ -124,11 +124,11 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def fail(
         self, context: grpc.ServicerContext, method: str, urn: str, error: Exception
     ) -> NoReturn:
-        """Ends a call that the plugin itself has broken; the traceback goes to ``--debug``."""
+        """Aborts a call after a bug of the plugin; the traceback is printed with ``--debug``."""
         self.provider.engine.debug(urn, "".join(traceback.format_exception(error)))
         context.abort(
             grpc.StatusCode.INTERNAL,
-            f"fault in the {self.provider.name} plugin during {method}: "
+            f"internal error of the {self.provider.name} plugin in {method}: "
             f"{type(error).__name__}: {error} (run with --debug for its traceback)",
         )
         raise AssertionError("unreachable: abort raises")
@@ -138,7 +138,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         request: empty_pb2.Empty,  # noqa: ARG002
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> plugin_pb2.PluginInfo:
-        """Gives the version that the state records."""
+        """Returns the version that the state records."""
         return plugin_pb2.PluginInfo(version=self._version)
 
     def Cancel(  # noqa: N802
@@ -146,11 +146,11 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         request: empty_pb2.Empty,  # noqa: ARG002
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> empty_pb2.Empty:
-        """Wakes everything that waits."""
+        """Cancels all waits."""
         self.provider.cancellation.request()
         return empty_pb2.Empty()
 
-    @_answers
+    @_handles_errors
     def CheckConfig(  # noqa: N802
         self,
         request: provider_pb2.CheckRequest,
@@ -161,7 +161,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             self.provider.check_config(decode(request.olds), decode(request.news))
         )
 
-    @_answers
+    @_handles_errors
     def DiffConfig(  # noqa: N802
         self,
         request: provider_pb2.DiffRequest,
@@ -170,13 +170,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         """Compares the provider's own arguments."""
         return _diff_response(self.provider.diff_config(decode(request.olds), decode(request.news)))
 
-    @_answers
+    @_handles_errors
     def Configure(  # noqa: N802
         self,
         request: provider_pb2.ConfigureRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> provider_pb2.ConfigureResponse:
-        """Takes the provider's arguments."""
+        """Sets the provider's arguments."""
         self.provider.configure(decode(request.args))
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True,
@@ -186,7 +186,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             supports_autonaming_configuration=self.provider.supports_autonaming,
         )
 
-    @_answers
+    @_handles_errors
     def Invoke(  # noqa: N802
         self,
         request: provider_pb2.InvokeRequest,
@@ -198,7 +198,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         getattr(response, "return").CopyFrom(encode(result))  # a keyword of Python
         return response
 
-    @_answers
+    @_handles_errors
     def Check(  # noqa: N802
         self,
         request: provider_pb2.CheckRequest,
@@ -223,13 +223,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
         )
 
-    @_answers
+    @_handles_errors
     def Diff(  # noqa: N802
         self,
         request: provider_pb2.DiffRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> provider_pb2.DiffResponse:
-        """Says what an update would change."""
+        """Returns the changes of an update."""
         return _diff_response(
             self.provider.diff(
                 DiffRequest(
@@ -243,13 +243,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
         )
 
-    @_answers
+    @_handles_errors
     def Create(  # noqa: N802
         self,
         request: provider_pb2.CreateRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> provider_pb2.CreateResponse:
-        """Makes the object."""
+        """Creates the object."""
         identity, properties = self.provider.create(
             CreateRequest(
                 *_address(request),
@@ -260,13 +260,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
         return provider_pb2.CreateResponse(id=identity, properties=encode(properties))
 
-    @_answers
+    @_handles_errors
     def Update(  # noqa: N802
         self,
         request: provider_pb2.UpdateRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> provider_pb2.UpdateResponse:
-        """Brings the object to the inputs."""
+        """Updates the object."""
         properties = self.provider.update(
             UpdateRequest(
                 *_address(request),
@@ -280,13 +280,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
         return provider_pb2.UpdateResponse(properties=encode(properties))
 
-    @_answers
+    @_handles_errors
     def Delete(  # noqa: N802
         self,
         request: provider_pb2.DeleteRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> empty_pb2.Empty:
-        """Takes the object away."""
+        """Deletes the object."""
         self.provider.delete(
             DeleteRequest(
                 *_address(request),
@@ -298,13 +298,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
         return empty_pb2.Empty()
 
-    @_answers
+    @_handles_errors
     def Read(  # noqa: N802
         self,
         request: provider_pb2.ReadRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> provider_pb2.ReadResponse:
-        """Gives the object as it is now."""
+        """Returns the object's current state."""
         result = self.provider.read(
             ReadRequest(
                 *_address(request),
@@ -314,7 +314,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
         )
         if not result.identity:
-            # Without properties, not with none: only that says that there is no such object.
+            # Only unset properties mean that the object does not exist, not empty ones.
             return provider_pb2.ReadResponse()
         return provider_pb2.ReadResponse(
             id=result.identity,

@@ -1,9 +1,8 @@
-"""Property values: the wire form of Pulumi's engine and plain Python, both ways.
+"""Converts property values between the engine's wire format and Python.
 
-Decoded values are ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` and ``dict``, and in
-their place where the engine says more: `Secret` around a value, `UNKNOWN` for a value that is only
-known after an update, `Tagged` for assets, archives and resource references. Whole numbers arrive
-as floats on the wire and are decoded as ``int``.
+Decoded values are ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` and ``dict``, `Secret`
+around a secret value, `UNKNOWN` for a value that is known only after an update, and `Tagged` for
+assets, archives and resource references. Whole floats are decoded as ``int``.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ UNKNOWN: Final = _Unknown()
 
 @dataclasses.dataclass(frozen=True)
 class Secret:
-    """A value that the engine encrypts in the state and hides in what it prints."""
+    """A value that the engine encrypts in the state and hides in its output."""
 
     value: Any
 
@@ -57,22 +56,22 @@ class Secret:
 
 @dataclasses.dataclass(frozen=True)
 class Tagged:
-    """An asset, an archive or a resource reference, passed on as it came."""
+    """An asset, an archive or a resource reference, which is passed on unchanged."""
 
     signature: str
     fields: Mapping[str, Any]
 
 
 def decode(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """Gives the properties of a request as Python values."""
+    """Decodes the properties of a request."""
     return {key: _decoded(value) for key, value in struct.fields.items()}
 
 
 def encode(properties: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Gives Python values as properties of an answer.
+    """Encodes the properties of a response.
 
     Raises:
-        TypeError: A value has no wire form.
+        TypeError: A value has no wire format.
     """
     struct = struct_pb2.Struct()
     for key, value in properties.items():
@@ -81,7 +80,7 @@ def encode(properties: Mapping[str, Any]) -> struct_pb2.Struct:
 
 
 def plain(value: Any) -> Any:
-    """The same value without the marks of secrets, deeply copied."""
+    """A deep copy of the value with secrets unwrapped."""
     if isinstance(value, Secret):
         return plain(value.value)
     if isinstance(value, Mapping):
@@ -92,7 +91,7 @@ def plain(value: Any) -> Any:
 
 
 def has_unknown(value: Any) -> bool:
-    """Whether any part of the value is only known after an update."""
+    """Whether any part of the value is unknown until an update."""
     if value is UNKNOWN:
         return True
     if isinstance(value, Secret):
@@ -116,14 +115,14 @@ def has_secret(value: Any) -> bool:
 
 
 def secret(value: Any) -> Secret:
-    """Marks a value as secret once, whatever is marked inside it."""
+    """Marks a value as secret, without nested secrets."""
     return Secret(plain(value))
 
 
 def keep_secrets(source: Any, target: Any) -> Any:
-    """Marks in ``target`` what is secret at the same place in ``source``.
+    """Marks values in ``target`` as secret whose counterparts in ``source`` are.
 
-    Lists whose length differs are marked as a whole if any element of the source is a secret.
+    Lists of different lengths are marked as a whole if any element of the source is a secret.
     """
     if isinstance(source, Secret):
         return secret(target)
@@ -199,4 +198,4 @@ def _encode_into(target: struct_pb2.Value, value: Any) -> None:  # noqa: C901 - 
         for item in value:
             _encode_into(target.list_value.values.add(), item)
     else:
-        raise TypeError(f"a {type(value).__name__} has no place among property values")
+        raise TypeError(f"a {type(value).__name__} cannot be a property value")

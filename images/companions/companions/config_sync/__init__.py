@@ -1,1 +1,1 @@
-"""Keeps a folder like its source: ConfigMaps, an HTTP document, or a git repository."""
+"""Synchronizes a folder with its source: ConfigMaps, an HTTP document, or a git repository."""

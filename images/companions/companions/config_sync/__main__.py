@@ -1,9 +1,9 @@
-"""`python3 -m companions.config_sync <config.json>`: the loop, and a page on how it stands.
+"""`python3 -m companions.config_sync <config.json>`: the loop, and its state over HTTP.
 
-GET /started   200 once the folder holds what a source said
-GET /live      200 while the loop turns
-GET /health    200 while the folder is known to be what the source says
-GET /metrics   Prometheus' text
+GET /started   200 once the folder has been synchronized
+GET /live      200 while the loop runs
+GET /health    200 while the folder is known to be in sync with the source
+GET /metrics   metrics for Prometheus
 """
 
 import json
@@ -19,12 +19,12 @@ from companions.config_sync.sync import Sync
 from companions.metrics import CONTENT_TYPE, Family, Sample, exposition
 from companions.web import Answer, Request, Server, as_json
 
-# A turn may read (30 s, and 10 s for the last part), check (30 s) and tell (5 s), each with a bound.
+# A turn reads (at most 30 s, and 10 s for the last part), checks (30 s) and notifies (5 s).
 _TURN_SECONDS = 90
 
 
 class Page:
-    """What is said of the loop."""
+    """The HTTP handlers that report the state of the loop."""
 
     def __init__(self, config: dict[str, Any], sync: Sync) -> None:
         self._config = config
@@ -36,7 +36,7 @@ class Page:
         return as_json({"started": good, "problem": self._sync.state.problem}, 200 if good else 503)
 
     def live(self, _: Request) -> Answer:
-        """Whether the loop still turns; it restarts the container if not."""
+        """Whether the loop still runs; if not, the liveness probe restarts the container."""
         idle = time.monotonic() - self._sync.state.turn
         alive = idle < self._config["interval_seconds"] + _TURN_SECONDS
         return as_json({"live": alive, "idle_seconds": round(idle, 1)}, 200 if alive else 503)
@@ -49,7 +49,7 @@ class Page:
         )
 
     def health(self, _: Request) -> Answer:
-        """Whether the folder is what the source says, as far as is known."""
+        """Whether the folder is known to be in sync with the source."""
         state = self._sync.state
         good = self.healthy()
         return as_json(
@@ -68,21 +68,21 @@ class Page:
         """For Prometheus."""
         state = self._sync.state
         families = [
-            Family("config_sync_healthy", "gauge", "Whether the folder is what the source says.",
+            Family("config_sync_healthy", "gauge", "Whether the folder is in sync with the source.",
                    [Sample(float(self.healthy()))]),
             Family("config_sync_last_success_timestamp_seconds", "gauge",
-                   "When the folder was last known to be what the source says.",
+                   "When the folder was last known to be in sync with the source.",
                    [Sample(state.success_unix)]),
             Family("config_sync_last_change_timestamp_seconds", "gauge",
                    "When the files were last swapped.", [Sample(state.changed_unix)]),
             Family("config_sync_generation", "counter", "Swaps of the files.",
                    [Sample(state.generation)]),
             Family("config_sync_files", "gauge", "Files in place.", [Sample(state.files)]),
-            Family("config_sync_reads_total", "counter", "Times that the source was read.",
+            Family("config_sync_reads_total", "counter", "Reads of the source.",
                    [Sample(state.reads)]),
-            Family("config_sync_tellings_total", "counter", "Times that the application was told.",
+            Family("config_sync_tellings_total", "counter", "Notifications of the application.",
                    [Sample(state.tellings)]),
-            Family("config_sync_failures_total", "counter", "Failures, by what failed.",
+            Family("config_sync_failures_total", "counter", "Failures, by the step that failed.",
                    [Sample(count, {"what": what}) for what, count in state.failures.items()]),
         ]  # fmt: skip
         return Answer(exposition(families), CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""GET of a document that is whole, from where it was asked for."""
+"""GET of a complete document, without credentials for other origins."""
 
 import http.client
 import ssl
@@ -13,7 +13,7 @@ from companions.config_sync.snapshot import SourceError
 
 CONNECT_SECONDS = 10
 WHOLE_SECONDS = 30
-"""For all of a document; each read of a part of it has CONNECT_SECONDS."""
+"""Timeout for a complete document; each single read has CONNECT_SECONDS."""
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -24,21 +24,21 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Whoever is asked answers."""
+    """Follows no redirect."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Take the redirect for the answer, which is none of success."""
+        """Return the redirect itself as the response, which is an error."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows, but takes no credential to another origin and leaves HTTPS for nothing."""
+    """Follows redirects, but sends no credential to another origin and never leaves HTTPS."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any
     ) -> Any:
         scheme, _, _ = origin(newurl)
         if scheme not in ("http", "https") or (scheme == "http" and req.type == "https"):
-            raise SourceError(f"{req.full_url} leads to {newurl}, which is not HTTPS")
+            raise SourceError(f"{req.full_url} redirects to {newurl}, which is not HTTPS")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None and origin(newurl) != origin(req.full_url):
             request.remove_header("Authorization")
@@ -48,12 +48,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def opened(
     url: str, headers: Mapping[str, str], context: ssl.SSLContext | None, seconds: float
 ) -> Any:
-    """An answer to a GET, whose body is not read yet.
+    """The response to a GET, whose body is not read yet.
 
-    :param seconds: for the connection, and for each read
-    :raises urllib.error.HTTPError: the status is none of success
-    :raises OSError: nobody answers
-    :raises SourceError: it leads away from HTTPS
+    :param seconds: timeout of the connection, and of each read
+    :raises urllib.error.HTTPError: the status is an error
+    :raises OSError: the server does not respond
+    :raises SourceError: it redirects from HTTPS to HTTP
     """
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _Redirects)
     request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
@@ -61,13 +61,13 @@ def opened(
 
 
 def whole(url: str, answer: Any, most_bytes: int) -> bytes:
-    """The body to its end.
+    """The complete body.
 
-    :raises SourceError: it breaks off before, has more bytes than that, or takes too long
+    :raises SourceError: the body is truncated, has more than ``most_bytes``, or takes too long
     """
     if answer.status != http.HTTPStatus.OK:
-        # Nothing, or a part, of what there is.
-        raise SourceError(f"{url}: {answer.status} is no whole document")
+        # No content, or partial content.
+        raise SourceError(f"{url}: {answer.status} is not a complete document")
     body = bytearray()
     until = time.monotonic() + WHOLE_SECONDS
     try:
@@ -76,10 +76,10 @@ def whole(url: str, answer: Any, most_bytes: int) -> bytes:
             if len(body) > most_bytes:
                 raise SourceError(f"{url}: more than {most_bytes} bytes")
             if time.monotonic() > until:
-                raise SourceError(f"{url}: not whole after {WHOLE_SECONDS} s")
+                raise SourceError(f"{url}: not complete after {WHOLE_SECONDS} s")
     except http.client.HTTPException as error:
-        raise SourceError(f"{url}: the answer breaks off: {error!r}") from error
-    # The end of the connection is the end of a read, however much was announced.
+        raise SourceError(f"{url}: the response is truncated: {error!r}") from error
+    # A connection that is closed early ends the read without an error.
     if answer.length:
-        raise SourceError(f"{url}: the answer breaks off, {answer.length} bytes are missing")
+        raise SourceError(f"{url}: the response is truncated, {answer.length} bytes are missing")
     return bytes(body)

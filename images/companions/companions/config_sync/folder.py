@@ -1,7 +1,7 @@
-"""A folder whose files change all at once, as the kubelet does it.
+"""A folder whose files change atomically, as the kubelet does it.
 
 ``..data`` is a symbolic link to a folder with all files; each file's own name is a link through
-it. One rename of ``..data`` changes them together, and who has a file open keeps what it had.
+it. One rename of ``..data`` changes them together; a file that is open keeps its old content.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from companions.config_sync.snapshot import Snapshot
 
 _DATA = "..data"
 _NEXT = "..data_next"
-_UNTOLD = "..untold"
+_PENDING = "..untold"
 
 
 class Folder:
@@ -25,13 +25,13 @@ class Folder:
 
     @property
     def current(self) -> str | None:
-        """Digest of what is in place; None for nothing."""
+        """Digest of the current files; None if there are none."""
         target = self._target()
         return None if target is None else target.rpartition("-")[2]
 
     @contextlib.contextmanager
     def candidate(self, snapshot: Snapshot) -> Iterator[pathlib.Path]:
-        """The files in a folder that nobody reads yet; gone after the block unless swapped in."""
+        """The files in a hidden folder, which is deleted after the block unless swapped in."""
         self._number += 1
         while (new := self._path / f"..{self._number}-{snapshot.digest}").exists():
             self._number += 1
@@ -47,7 +47,7 @@ class Folder:
                 shutil.rmtree(new, ignore_errors=True)
 
     def swap(self, new: pathlib.Path) -> None:
-        """Let the files be those of ``new``, which came from ``candidate``."""
+        """Make the files those of ``new``, which came from ``candidate``."""
         old = self._target()
         with contextlib.suppress(FileNotFoundError):
             (self._path / _NEXT).unlink()
@@ -58,7 +58,7 @@ class Folder:
             shutil.rmtree(self._path / old, ignore_errors=True)
 
     def _link(self) -> None:
-        """A link for each file that is in place, and for no other."""
+        """Create the links of the current files, and delete all others."""
         data = self._path / _DATA
         tops = {entry.name for entry in data.iterdir()} if data.is_dir() else set()
         there = {entry.name for entry in self._path.iterdir() if entry.is_symlink()}
@@ -69,7 +69,7 @@ class Folder:
             (self._path / name).unlink()
 
     def tidy(self) -> None:
-        """Remove what a run that was killed has left, and do what it has left undone."""
+        """Delete what a killed run has left behind, and complete its swap."""
         kept = self._target()
         for entry in self._path.iterdir():
             ours = entry.name.startswith("..") and entry.is_dir() and not entry.is_symlink()
@@ -78,19 +78,19 @@ class Folder:
         self._link()
 
     @property
-    def untold(self) -> bool:
-        """Whether the application is still to be told of what is in place.
+    def notification_pending(self) -> bool:
+        """Whether the application has not been notified of the current files yet.
 
-        It is a file, so that it is also known to the next run of this program.
+        It is a file, so that the next run of this program knows it too.
         """
-        return (self._path / _UNTOLD).exists()
+        return (self._path / _PENDING).exists()
 
-    @untold.setter
-    def untold(self, wanted: bool) -> None:
-        if wanted:
-            (self._path / _UNTOLD).touch()
+    @notification_pending.setter
+    def notification_pending(self, pending: bool) -> None:
+        if pending:
+            (self._path / _PENDING).touch()
         else:
-            (self._path / _UNTOLD).unlink(missing_ok=True)
+            (self._path / _PENDING).unlink(missing_ok=True)
 
     def _target(self) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""A folder of a git repository that is reached over HTTP."""
+"""A folder of a git repository, read over HTTP."""
 
 import stat
 import time
@@ -12,14 +12,14 @@ from dulwich.objects import S_ISGITLINK, Blob, Tree
 from dulwich.repo import MemoryRepo
 
 from companions.config_sync.fetch import CONNECT_SECONDS, WHOLE_SECONDS
-from companions.config_sync.snapshot import Snapshot, SourceError, left_out
+from companions.config_sync.snapshot import Snapshot, SourceError, log_left_out
 
-# A commit is sent with all its folders, though compressed.
+# A commit is sent with all its folders, compressed.
 _COMMIT_FACTOR, _COMMIT_BYTES = 8, 1 << 20
 
 
 class _Client(HttpGitClient):
-    """Reads no more than that, and for no longer."""
+    """A git client with a limit on bytes and time."""
 
     def __init__(self, url: str, pool: urllib3.PoolManager, most_bytes: int) -> None:
         super().__init__(url, pool_manager=pool, config=ConfigDict())
@@ -29,28 +29,29 @@ class _Client(HttpGitClient):
 
     def _http_request(self, *args: Any, **kwargs: Any) -> Any:
         response, read = super()._http_request(*args, **kwargs)
-        # None is followed. Some versions of urllib3 say a path here, which is taken for one.
+        # No redirect is followed. Some versions of urllib3 give a path here, which dulwich would take
+        # for a redirect.
         response.redirect_location = ""
         if not (response.content_type or "").startswith("application/x-git-"):
-            # What else it says would be read without a bound.
+            # Any other body would be read without a limit.
             response.close()
-            raise SourceError(f"{self._url}: no git server that speaks the smart protocol")
+            raise SourceError(f"{self._url}: not a git server with the smart protocol")
 
         def bounded(size: int) -> Any:
-            # Not more than one byte too many, whatever was asked for.
+            # At most one byte above the limit, whatever size is requested.
             piece = read(min(size, self._left + 1))
             self._left -= len(piece)
             if self._left < 0:
                 raise SourceError(f"{self._url}: the commit is more than {self._most} bytes")
             if time.monotonic() > self._until:
-                raise SourceError(f"{self._url}: not whole after {WHOLE_SECONDS} s")
+                raise SourceError(f"{self._url}: not complete after {WHOLE_SECONDS} s")
             return piece
 
         return response, bounded
 
 
 class Repository:
-    """The tip of one branch. Only the last commit is fetched, and only when there is a new one."""
+    """The tip of one branch. Only its commit is fetched, and only when it has changed."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._url = config["url"]
@@ -61,7 +62,7 @@ class Repository:
         self._last: Snapshot | None = None
 
     def read(self, most_bytes: int) -> Snapshot:
-        """Ask for the branch's commit; fetch it unless it is the one we have."""
+        """Look up the branch's commit, and fetch it unless it is the last one."""
         pool = urllib3.PoolManager(timeout=CONNECT_SECONDS, retries=False, ca_certs=self._authority)
         most = _COMMIT_FACTOR * most_bytes + _COMMIT_BYTES
         client = _Client(self._url, pool, most)
@@ -75,7 +76,7 @@ class Repository:
         except SourceError:
             raise
         except Exception as error:
-            # The package raises a wide range of them, down to KeyError, for what a server answers.
+            # For an invalid response dulwich raises many kinds of exceptions, even KeyError.
             raise SourceError(f"{self._url}: {type(error).__name__}: {error}") from error
         finally:
             pool.clear()
@@ -100,11 +101,11 @@ class Repository:
         def walk(folder: Any, prefix: str) -> None:
             nonlocal left
             for entry in folder.items():
-                # What is not UTF-8 is no name that a file can be asked for by.
+                # A name that is not UTF-8 is not valid.
                 name = prefix + entry.path.decode(errors="surrogateescape")
-                # A link could lead anywhere, and a submodule's commit is not in this repository.
+                # A link could point anywhere, and a submodule's commit is not in this repository.
                 if stat.S_ISLNK(entry.mode) or S_ISGITLINK(entry.mode):
-                    left_out(self._url, name)
+                    log_left_out(self._url, name)
                     continue
                 found = repository.object_store[entry.sha]
                 if isinstance(found, Tree):
@@ -116,8 +117,8 @@ class Repository:
                     files[name] = found.data
 
         walk(tree, "")
-        return Snapshot.of_those_that_can_be(self._url, files)
+        return Snapshot.with_valid_names(self._url, files)
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:  # noqa: ARG002
-        """Nothing tells of a change; time passes."""
+        """Sleep: a git server reports no changes."""
         time.sleep(seconds)

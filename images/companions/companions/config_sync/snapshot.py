@@ -1,4 +1,4 @@
-"""What a source says at one moment."""
+"""The files of a source at one moment."""
 
 import dataclasses
 import hashlib
@@ -11,13 +11,13 @@ _LONGEST_PART, _LONGEST_NAME = 255, 1024
 
 
 class SourceError(Exception):
-    """The source cannot be had, or says what cannot be right. What was before stays."""
+    """The source is unavailable or invalid. The current files stay."""
 
 
-def can_be_named(name: str) -> bool:
-    """Whether it can be a file of the folder; slashes make folders in it.
+def is_valid_name(name: str) -> bool:
+    """Whether it is a valid name of a file in the folder; slashes separate folders.
 
-    Names that start with ".." lead elsewhere, or are the swap's own.
+    Names that start with ".." lead outside, or belong to the swap.
     """
     parts = name.split("/")
     return (
@@ -32,13 +32,13 @@ def can_be_named(name: str) -> bool:
     )
 
 
-def left_out(origin: str, name: str | bytes) -> None:
-    """Say that an entry of a source can be no file here."""
+def log_left_out(origin: str, name: str | bytes) -> None:
+    """Log that an entry of a source is not a valid file."""
     log.warning("%s: left out: %r", origin, name)
 
 
 def _folders(name: str) -> Iterator[str]:
-    """The folders that a file of the name makes."""
+    """The parent folders in the name of a file."""
     while name := name.rpartition("/")[0]:
         yield name
 
@@ -51,38 +51,38 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         for name in self.files:
-            if not can_be_named(name):
-                raise SourceError(f"{name!r} is no name for a file")
+            if not is_valid_name(name):
+                raise SourceError(f"{name!r} is not a valid file name")
             for folder in _folders(name):
                 if folder in self.files:
                     raise SourceError(f"{folder!r} is a file and a folder")
 
     @classmethod
-    def of_those_that_can_be(cls, origin: str, files: Mapping[str, bytes]) -> "Snapshot":
-        """Without the entries that can be no file here: one of them keeps no other away.
+    def with_valid_names(cls, origin: str, files: Mapping[str, bytes]) -> "Snapshot":
+        """Leave out invalid names; the other files are synchronized.
 
-        Where a name is that of a file and of a folder, it is the file.
+        A name that is both a file and a folder is the file.
 
-        :param origin: what the log calls the source of an entry that is left out
+        :param origin: name of the source in the log
         """
-        named = {name: content for name, content in files.items() if can_be_named(name)}
+        named = {name: content for name, content in files.items() if is_valid_name(name)}
         kept = {
             name: content
             for name, content in named.items()
             if not any(folder in named for folder in _folders(name))
         }
         for name in files.keys() - kept.keys():
-            left_out(origin, name)
+            log_left_out(origin, name)
         return cls(kept)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total bytes of all files."""
         return sum(len(content) for content in self.files.values())
 
     @property
     def digest(self) -> str:
-        """The same for the same files, and only for them."""
+        """A hash of all names and contents."""
         digest = hashlib.sha256()
         for name, content in sorted(self.files.items()):
             text = name.encode()

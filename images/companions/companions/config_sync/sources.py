@@ -1,4 +1,4 @@
-"""Where files come from."""
+"""The sources of files."""
 
 import base64
 import http.client
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from companions.config_sync.fetch import CONNECT_SECONDS, opened, whole
-from companions.config_sync.snapshot import Snapshot, SourceError, left_out
+from companions.config_sync.snapshot import Snapshot, SourceError, log_left_out
 
 _ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# A list has each text once more in its managed fields and annotations, and escaped.
+# In a list, texts are escaped, and repeated in managed fields and annotations.
 _LIST_FACTOR, _LIST_BYTES = 8, 1 << 20
-# Beyond the time that the API server was asked to end a watch after, it is taken for dead.
+# A watch that the API server has not ended so long after its timeout is considered dead.
 _WATCH_SLACK_SECONDS = 6
 
 
@@ -25,10 +25,10 @@ class Source(Protocol):
     """A source of files."""
 
     def read(self, most_bytes: int) -> Snapshot:
-        """What it says now. Raises SourceError or OSError."""
+        """Read all files. Raises SourceError or OSError."""
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:
-        """Watch for as long as that, calling ``changed`` at each change. Raises like ``read``."""
+        """Watch for ``seconds``, and call ``changed`` at each change. Raises like ``read``."""
 
 
 def source_of(config: Mapping[str, Any]) -> Source:
@@ -38,14 +38,14 @@ def source_of(config: Mapping[str, Any]) -> Source:
         return ConfigMaps(config)
     if kind == "http":
         return HttpDocument(config)
-    # Only this one needs the package.
+    # Only this source needs dulwich.
     from companions.config_sync.repository import Repository  # noqa: PLC0415
 
     return Repository(config)
 
 
 def tls_context(authority: str | None) -> ssl.SSLContext:
-    """For a server whose certificate is verified."""
+    """A TLS context that verifies the server's certificate."""
     return ssl.create_default_context(cafile=authority)
 
 
@@ -68,12 +68,12 @@ class ConfigMaps:
         url = f"{self._server}{self._path}?" + urllib.parse.urlencode(
             {"labelSelector": self._selector, **query}
         )
-        # The kubelet renews the token, so it is read each time.
+        # The kubelet rotates the token, so it is read each time.
         token = self._token.read_text().strip()
         return opened(url, {"Authorization": f"Bearer {token}"}, self._context, timeout)
 
     def read(self, most_bytes: int) -> Snapshot:
-        """List them; a key that two of them have is an error."""
+        """List the ConfigMaps; a key in two of them is an error."""
         try:
             with self._open({}, CONNECT_SECONDS) as answer:
                 most = _LIST_FACTOR * most_bytes + _LIST_BYTES
@@ -92,41 +92,43 @@ class ConfigMaps:
                 owners[key] = name
         snapshot = Snapshot(files)
         if snapshot.size > most_bytes:
-            raise SourceError(f"{snapshot.size} bytes are more than {most_bytes}")
+            raise SourceError(f"{snapshot.size} bytes exceed the limit of {most_bytes}")
         return snapshot
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:
-        """Watch from what was read last."""
+        """Watch from the resource version of the last list."""
         query = {
             "watch": "true",
             "resourceVersion": self._version,
             "timeoutSeconds": str(max(1, round(seconds))),
         }
         try:
-            # A socket that says nothing for longer is dead, whatever it looks like.
+            # A socket that is silent for longer is considered dead.
             with self._open(query, seconds + _WATCH_SLACK_SECONDS) as answer:
                 for line in answer:
                     kind = json.loads(line)["type"]
                     if kind == "ERROR":
-                        # Most often the version is too old: reading again gives a new one.
+                        # Most often the resource version is too old: the next list gives a new one.
                         return
                     if kind != "BOOKMARK":
                         changed()
         except urllib.error.HTTPError as error:
             raise SourceError(f"watching ConfigMaps: {error.code} {error.reason}") from error
         except http.client.HTTPException as error:
-            raise SourceError(f"watching ConfigMaps: the answer breaks off: {error!r}") from error
+            raise SourceError(
+                f"watching ConfigMaps: the response is truncated: {error!r}"
+            ) from error
 
 
 def _contents(item: Mapping[str, Any]) -> dict[str, bytes]:
-    """The keys of one ConfigMap; what is no UTF-8 stands encoded at a place of its own."""
+    """The keys of one ConfigMap, those of its ``binaryData`` included."""
     texts = {key: text.encode() for key, text in (item.get("data") or {}).items()}
     encoded = item.get("binaryData") or {}
     return texts | {key: base64.b64decode(text) for key, text in encoded.items()}
 
 
 class HttpDocument:
-    """One document: a JSON object of names and texts, or a single file."""
+    """One document over HTTP: a JSON object of names and texts, or a single file."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._url = config["url"]
@@ -137,7 +139,7 @@ class HttpDocument:
         self._last: Snapshot | None = None
 
     def read(self, most_bytes: int) -> Snapshot:
-        """Ask for the document; it need not send what has not changed."""
+        """GET the document, unless its ETag is unchanged."""
         headers = {}
         if self._etag is not None and self._last is not None:
             headers["If-None-Match"] = self._etag
@@ -151,7 +153,7 @@ class HttpDocument:
             if error.code == 304 and self._last is not None:  # noqa: PLR2004
                 return self._last
             raise SourceError(f"{self._url}: {error.code} {error.reason}") from error
-        # An ETag is that of a document that was taken over whole, and of no other.
+        # The ETag is kept only after the document has proved valid.
         self._last = self._snapshot(body)
         self._etag = etag
         return self._last
@@ -162,7 +164,7 @@ class HttpDocument:
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"{self._url}: no JSON: {error}") from error
+            raise SourceError(f"{self._url}: invalid JSON: {error}") from error
         if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
             raise SourceError(f"{self._url}: must be an object of names and texts")
         files: dict[str, bytes] = {}
@@ -170,10 +172,10 @@ class HttpDocument:
             try:
                 files[name] = text.encode()
             except UnicodeEncodeError:
-                # Half of a surrogate pair, which JSON can say and no file can hold.
-                left_out(self._url, name)
-        return Snapshot.of_those_that_can_be(self._url, files)
+                # A lone surrogate, which JSON allows and UTF-8 does not.
+                log_left_out(self._url, name)
+        return Snapshot.with_valid_names(self._url, files)
 
     def wait(self, seconds: float, changed: Callable[[], None]) -> None:  # noqa: ARG002
-        """Nothing tells of a change; time passes."""
+        """Sleep: an HTTP server reports no changes."""
         time.sleep(seconds)

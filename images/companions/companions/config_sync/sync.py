@@ -1,4 +1,4 @@
-"""The loop: read, check, swap, tell."""
+"""The loop: read, check, swap, notify."""
 
 import dataclasses
 import logging
@@ -9,34 +9,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from companions.config_sync.folder import Folder
+from companions.config_sync.notify import notify
 from companions.config_sync.snapshot import Snapshot, SourceError
 from companions.config_sync.sources import Source
-from companions.config_sync.tell import tell
 
 log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 30
-# After a failure the source is asked again sooner than at the next turn, but not at once.
+# Delay before a retry after a failure, unless the interval is shorter.
 _RETRY_SECONDS = 1.0
-# Changes that come together are taken together.
+# Changes that arrive within this time are applied together.
 _GATHER_SECONDS = 0.05
 
 
 @dataclasses.dataclass
 class State:
-    """What is known of the loop; written by it alone."""
+    """State of the loop, written only by the loop."""
 
     began: float = dataclasses.field(default_factory=time.monotonic)
     turn: float = dataclasses.field(default_factory=time.monotonic)
     """When the loop was last alive."""
     placed: bool = False
-    """Whether the folder has held what a source said; the application may start then."""
+    """Whether the folder has been synchronized once; then the application may start."""
     success: float | None = None
-    """When the folder was last known to be what the source says."""
+    """When the folder was last known to be in sync with the source."""
     success_unix: float = 0.0
     changed_unix: float = 0.0
     generation: int = 0
-    """Swaps so far."""
+    """Number of swaps."""
     digest: str = ""
     files: int = 0
     reads: int = 0
@@ -44,31 +44,31 @@ class State:
         default_factory=lambda: {"source": 0, "check": 0, "tell": 0}
     )
     tellings: int = 0
-    problem: str = "nothing was read yet"
-    """Why the folder may not be what the source says; empty if it is."""
+    problem: str = "the source has not been read yet"
+    """Why the folder may be out of sync; empty if it is in sync."""
 
 
 class CheckError(Exception):
-    """The command does not accept the files."""
+    """The check command rejects the files."""
 
 
-class _AgainError(Exception):
-    """A turn has failed while the source was watched."""
+class _RetryError(Exception):
+    """A turn has failed during a watch; it is retried."""
 
 
 class Sync:
-    """Keeps the folder like the source."""
+    """Keeps the folder in sync with the source."""
 
     def __init__(self, config: Mapping[str, Any], source: Source) -> None:
         self._config = config
         self._source = source
         self._folder = Folder(pathlib.Path(config["folder"]))
-        self._refused = ""
-        self._refusal = ""
+        self._rejected = ""
+        self._rejection = ""
         self.state = State()
 
     def run(self) -> None:
-        """Never ends."""
+        """Run the loop for ever."""
         self._folder.tidy()
         seconds: float = self._config["interval_seconds"]
         while True:
@@ -78,14 +78,14 @@ class Sync:
             if good and self._config["watch"]:
                 self._watch(seconds)
             else:
-                # From the beginning of the turn, so that reading does not make the interval longer.
+                # Measured from the start of the turn, so that reading does not lengthen the interval.
                 time.sleep(max(0.0, began + pause - time.monotonic()))
 
     def _watch(self, seconds: float) -> None:
-        """Take over each change as it comes; afterwards all is read again, whatever was said."""
+        """Apply each change of a watch; the next turn reads everything again."""
         try:
             self._source.wait(seconds, self._take)
-        except _AgainError:
+        except _RetryError:
             time.sleep(min(seconds, _RETRY_SECONDS))
         except Exception as error:  # noqa: BLE001 (as in turn)
             self._failed("source", error)
@@ -94,38 +94,38 @@ class Sync:
     def _take(self) -> None:
         time.sleep(_GATHER_SECONDS)
         if not self.turn():
-            # Tried again soon, and not only when the watch ends.
-            raise _AgainError
+            # Retried soon, and not only when the watch ends.
+            raise _RetryError
 
     def turn(self) -> bool:
-        """Read once, and take over what has changed; whether all went well."""
+        """Read once, and apply changes; returns whether all steps succeeded."""
         state = self.state
         state.turn = time.monotonic()
         state.reads += 1
         try:
             snapshot = self._source.read(self._config["most_bytes"])
             if not snapshot.files and not self._config["may_be_empty"]:
-                raise SourceError("there is no file; what was before stays")  # noqa: TRY301
+                raise SourceError("there is no file; the current files stay")  # noqa: TRY301
             if snapshot.digest != self._folder.current:
                 self._take_over(snapshot)
             else:
-                # What the last swap could not do, for want of space or of life.
+                # Complete a swap that was interrupted or ran out of space.
                 self._folder.tidy()
-            # Before it is told: one that has not started yet cannot be.
+            # Before the notification: an application that has not started cannot receive it.
             state.placed = True
         except CheckError as error:
             self._failed("check", error)
             return False
-        except Exception as error:  # noqa: BLE001 (whatever a source says, the loop goes on)
+        except Exception as error:  # noqa: BLE001 (the loop continues whatever a source returns)
             self._failed("source", error)
             return False
-        if self._config.get("tell") is not None and self._folder.untold:
+        if self._config.get("tell") is not None and self._folder.notification_pending:
             try:
-                tell(self._config["tell"])
+                notify(self._config["tell"])
             except Exception as error:  # noqa: BLE001 (as above, of an application)
                 self._failed("tell", error)
                 return False
-            self._folder.untold = False
+            self._folder.notification_pending = False
             state.tellings += 1
         state.digest = snapshot.digest
         state.files = len(snapshot.files)
@@ -137,17 +137,17 @@ class Sync:
         return True
 
     def _take_over(self, snapshot: Snapshot) -> None:
-        if snapshot.digest == self._refused:
-            raise CheckError(self._refusal)
+        if snapshot.digest == self._rejected:
+            raise CheckError(self._rejection)
         first = self._folder.current is None
         with self._folder.candidate(snapshot) as candidate:
             self._check(candidate, snapshot.digest)
-            # Noted before: who is told twice reads twice, who is never told keeps what is old. Before
-            # there was a first one, the application had not started.
+            # Recorded before the swap: a second notification is harmless, a lost one is not. The
+            # application starts after the first files, so these need no notification.
             if self._config.get("tell") is not None and not first:
-                self._folder.untold = True
+                self._folder.notification_pending = True
             self._folder.swap(candidate)
-        self._refused = ""
+        self._rejected = ""
         self.state.generation += 1
         self.state.changed_unix = time.time()
         log.info("swapped: %s, %d files", snapshot.digest, len(snapshot.files))
@@ -170,15 +170,15 @@ class Sync:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CheckError(f"{words[0]}: {error}") from error
         if done.returncode:
-            # The same files would be refused again; another try waits for other ones.
-            self._refused = digest
-            said = done.stdout[-500:].decode(errors="replace").strip()
-            self._refusal = f"{digest} is refused with status {done.returncode}: {said}"
-            raise CheckError(self._refusal)
+            # The same files would be rejected again; the next check waits for other ones.
+            self._rejected = digest
+            output = done.stdout[-500:].decode(errors="replace").strip()
+            self._rejection = f"{digest} is rejected with status {done.returncode}: {output}"
+            raise CheckError(self._rejection)
 
     def _failed(self, what: str, error: Exception) -> None:
         self.state.failures[what] += 1
-        # An error that says nothing has a name at least.
+        # An error without a message has at least a type.
         problem = f"{what}: {str(error) or repr(error)}"
         if problem != self.state.problem:
             log.warning("%s", problem)

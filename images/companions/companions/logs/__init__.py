@@ -1,1 +1,1 @@
-"""Logs of several programs in one form, each entry once."""
+"""Logs of several programs in one format, each entry once."""

@@ -1,7 +1,7 @@
-"""Read the sources, write their entries to the output. The one argument is a JSON file.
+"""Reads log sources and writes their entries to stdout. The only argument is a JSON file.
 
-GET /health    200 as long as this program answers
-GET /metrics   for Prometheus
+GET /health    200 as long as this program runs
+GET /metrics   metrics for Prometheus
 """
 
 import json
@@ -24,22 +24,22 @@ KINDS: dict[str, Any] = {
     "nginx_access": AccessLog,
     "mysql_slow": SlowLog,
 }
-# A source that gives neither an entry nor an end for so long is not read, whatever it was before.
+# A source whose read makes no progress for so long counts as down.
 STALE_SECONDS = 60.0
-# After SIGTERM, for what the application wrote last.
-FAREWELL_SECONDS = 5.0
+# Time to read the application's last entries after SIGTERM.
+DRAIN_SECONDS = 5.0
 
 
 class Reader:
-    """Reads one source again and again."""
+    """Polls one source."""
 
     def __init__(self, settings: dict[str, Any], sink: Sink, stop: threading.Event) -> None:
         self.name: str = settings["name"]
         self.up = False
         self._progress = time.monotonic()
-        self._said: str | None = None
+        self._logged: str | None = None
         self._sink = sink
-        self._stop_asked = stop
+        self._stop = stop
         self._pause = settings["poll_seconds"]
         arguments = [settings, sink.position(self.name)]
         if settings["kind"] == "redis_slowlog":
@@ -47,19 +47,19 @@ class Reader:
         self.source = KINDS[settings["kind"]](*arguments)
 
     def is_up(self) -> bool:
-        """Whether the source could be read, and that is not long ago."""
+        """Whether the source could be read, and the last progress is recent."""
         idle = time.monotonic() - self._progress
         return self.up and idle < self._pause + STALE_SECONDS
 
     def run(self) -> None:
-        """Read until asked to stop, and once more then."""
+        """Read until ``stop`` is set, and then once more."""
         while True:
             self._progress = time.monotonic()
-            last = self._stop_asked.is_set()
+            last = self._stop.is_set()
             self._once(last)
             if last:
                 return
-            self._stop_asked.wait(self._pause)
+            self._stop.wait(self._pause)
 
     def _once(self, last: bool) -> None:
         try:
@@ -72,11 +72,11 @@ class Reader:
                     if hasattr(self.source, "release"):
                         self.source.release(position)
             up, reason = True, ""
-        except Exception as error:  # noqa: BLE001 (a source that fails is tried again, whatever it is)
+        except Exception as error:  # noqa: BLE001 (any failure of a source is retried)
             up, reason = False, f"{type(error).__name__}: {error}"
-        if up != self.up or self._said is None:
-            self._said = reason
-            what = "is read" if up else f"cannot be read: {reason}"
+        if up != self.up or self._logged is None:
+            self._logged = reason
+            what = "can be read" if up else f"cannot be read: {reason}"
             print(f"{self.name} {what}\n", end="", file=sys.stderr, flush=True)
         self.up = up
 
@@ -85,7 +85,7 @@ class Reader:
 
 
 def metrics(readers: list[Reader], sink: Sink) -> str:
-    """For Prometheus."""
+    """The metrics for Prometheus."""
 
     def family(name: str, kind: str, meaning: str, values: dict[str, float]) -> Family:
         samples = [Sample(value, {"source": source}) for source, value in values.items()]
@@ -97,12 +97,12 @@ def metrics(readers: list[Reader], sink: Sink) -> str:
         [
             family("entries_total", "counter", "Entries written.",
                    {name: sink.written[name] for name in names}),
-            family("lost_total", "counter", "Entries that the source overwrote before.",
+            family("lost_total", "counter", "Entries that the source dropped before they were read.",
                    {name: sink.lost[name] for name in names}),
             family("source_up", "gauge", "1 while the source can be read.",
                    {reader.name: float(reader.is_up()) for reader in readers}),
-            family("waiting_bytes", "gauge", "What is in the file and not read yet.", waiting),
-            family("last_entry_timestamp_seconds", "gauge", "When the last was written.",
+            family("waiting_bytes", "gauge", "Bytes of the file that are not read yet.", waiting),
+            family("last_entry_timestamp_seconds", "gauge", "When the last entry was written.",
                    dict(sink.newest)),
         ]
     )  # fmt: skip
@@ -124,9 +124,9 @@ def main() -> None:
             "/metrics": lambda _: web.Answer(metrics(readers, sink), CONTENT_TYPE),
         },
     ).run()
-    # The application ends before its companions: its last words are there by now.
+    # The application exits before its companions: its last entries are written by now.
     stop.set()
-    deadline = time.monotonic() + FAREWELL_SECONDS
+    deadline = time.monotonic() + DRAIN_SECONDS
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""The form of every entry: one line of JSON, described in docs/schemas/log-entry-1.json."""
+"""The format of every entry: one line of JSON, described in docs/schemas/log-entry-1.json."""
 
 import datetime
 import json
@@ -9,16 +9,16 @@ from typing import Any
 
 SCHEMA = "dds.log/1"
 SEVERITIES = ("info", "warning", "error")
-# Longest texts, in characters: what an application logs must not grow without bound here.
+# Maximum lengths in characters; longer texts are truncated.
 LONGEST_MESSAGE = 8192
 LONGEST_ATTRIBUTE = 1024
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry; ``id`` is the same however often it is read.
+    """One entry; its ``id`` is the same each time it is read.
 
-    :raises ValueError: a time out of the calendar, or a duration that is none
+    :raises ValueError: an invalid time or duration
     """
 
     id: str
@@ -32,7 +32,7 @@ class Entry:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Here, where who reads a source can still pass it over, and not where it is written.
+        # Checked here, where the reader of a source can still skip the entry.
         try:
             _moment(self.time)
         except (OSError, OverflowError, ValueError) as error:
@@ -41,7 +41,7 @@ class Entry:
             raise ValueError(f"duration_ms is {self.duration_ms}, must be a number from 0")
 
     def line(self, source: str) -> str:
-        """As it is written: all keys, always, and a line feed."""
+        """The line as written: all keys, and a line feed."""
         at = _moment(self.time)
         return (
             json.dumps(
@@ -73,5 +73,5 @@ def _short(value: Any) -> Any:
 
 
 def _text(value: str, longest: int = LONGEST_ATTRIBUTE) -> str:
-    """Cut, and with what is no character (half of a surrogate pair) as it is written in JSON."""
+    """The text truncated, with lone surrogates escaped as in JSON."""
     return value[:longest].encode(errors="backslashreplace").decode()[:longest]

@@ -9,8 +9,8 @@ from typing import Any
 from companions.logs.entry import Entry
 from companions.logs.tail import Tail
 
-# The combined format, and behind it how long it took if that is logged as rt=$request_time. A user's
-# name is what the client says, blanks and brackets among it, but never a quotation mark.
+# The combined format, optionally followed by the duration as rt=$request_time. A user's name is sent
+# by the client and may contain blanks and brackets, but never a quotation mark.
 _ACCESS = re.compile(
     r'(?P<client>\S+) \S+ (?P<user>[^"]+) '
     r"\[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
@@ -21,14 +21,14 @@ _ACCESS = re.compile(
 _BAD, _FAILED = 400, 500
 
 
-def _told(read: Callable[[], Entry | None], place: str, kind: str, text: str) -> Entry:
-    """The entry that ``read`` makes of a text.
+def _parsed(read: Callable[[], Entry | None], place: str, kind: str, text: str) -> Entry:
+    """The entry that ``read`` parses from a text.
 
-    What it cannot be made of is an entry as it is: it is seen, and holds up nothing behind it.
+    A text that cannot be parsed becomes an entry as it is, so that it is seen and blocks no other.
     """
     try:
         found = read()
-    except Exception:  # noqa: BLE001 (whatever is wrong with it, the next line is another)
+    except Exception:  # noqa: BLE001 (an invalid line must not stop the reader)
         found = None
     if found is None:
         return Entry(place, time.time(), kind, text, "warning", attributes={"parsed": False})
@@ -46,15 +46,15 @@ class AccessLog:
         self._tail = Tail(settings["path"], position)
 
     def read(self, last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
-        """What is new.
+        """New entries.
 
-        :param last: there is no later look
+        :param last: there will be no later read
         """
         for line, position in self._tail.lines(last):
             yield None if line is None else access_entry(line, position), position
 
     def release(self, position: dict[str, Any]) -> None:
-        """Give back what was read and written on."""
+        """Free the disk space of what was read and written."""
         self._tail.release(position)
 
     def waiting(self) -> int:
@@ -63,10 +63,10 @@ class AccessLog:
 
 
 def access_entry(line: bytes, position: dict[str, Any]) -> Entry:
-    """One line; one in another form is kept as it is."""
+    """The entry of one line; a line in another format is kept as it is."""
     text = line.decode(errors="backslashreplace")
     place = _place(position)
-    return _told(lambda: _access(text, place), place, "nginx_access", text)
+    return _parsed(lambda: _access(text, place), place, "nginx_access", text)
 
 
 def _access(text: str, place: str) -> Entry | None:
@@ -108,9 +108,9 @@ _SCHEMA = re.compile(r"# Thread_id: \d+ +Schema: (?P<schema>\S*)")
 _STAMP = re.compile(rf"SET (?:[a-z_]+=\d+,)*timestamp=(?P<seconds>{_NUMBER});")
 _USE = re.compile(r"use (?P<schema>[^;]+);", re.IGNORECASE)
 _BANNER = re.compile(r"(.*, Version: .*started with:|Tcp port: .*|Time +Id +Command +Argument)")
-# An entry has no end but the start of the next: after so long without one it is complete.
+# Only the start of the next entry ends an entry: without one, it is complete after so long.
 _SETTLED = 1.0
-# Characters of one entry that are held; of a message less is written.
+# Maximum characters of an entry in memory; messages are truncated further.
 _LONGEST_ENTRY = 1 << 16
 
 
@@ -127,13 +127,13 @@ class SlowLog:
         self._grown = 0.0
 
     def read(self, last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
-        """Entries that are complete.
+        """New complete entries.
 
-        :param last: there is no later look
+        :param last: there will be no later read
         """
         for line, position in self._tail.lines(last):
             if line is None:
-                # Whatever was before it stands in another file.
+                # The preceding lines are in another file.
                 yield from self._finished()
                 yield None, position
                 continue
@@ -148,7 +148,7 @@ class SlowLog:
             yield from self._finished()
 
     def release(self, position: dict[str, Any]) -> None:
-        """Give back what was read and written on."""
+        """Free the disk space of what was read and written."""
         self._tail.release(position)
 
     def waiting(self) -> int:
@@ -159,8 +159,8 @@ class SlowLog:
         return bool(self._lines) and self._lines[0].startswith(("# Time: ", "# User@Host: "))
 
     def _starts(self, text: str) -> bool:
-        """Whether an entry begins here; within a statement such a line is a part of it."""
-        # The time stands before the user only where it is another than the last one's.
+        """Whether an entry begins here; within a statement, such a line is part of it."""
+        # The time precedes the user only where it differs from that of the last entry.
         is_head = _TIME.match(text) is not None or text.startswith("# User@Host: ")
         return is_head and (self._is_ended or not self._has_head())
 
@@ -170,7 +170,7 @@ class SlowLog:
         if self._size < _LONGEST_ENTRY:
             self._lines.append(text)
             self._size += len(text)
-        # The last line before the statement, and not yet its end.
+        # The last line before the statement, not the end of it.
         is_stamp = not self._is_stamped and _STAMP.fullmatch(text) is not None
         self._is_stamped |= is_stamp
         self._is_ended = text.endswith(";") and not is_stamp
@@ -183,9 +183,9 @@ class SlowLog:
 
 
 def slow_entry(lines: list[str], start: dict[str, Any]) -> Entry:
-    """One entry's lines; lines that are none are kept as they are."""
+    """The entry of several lines; lines in another format are kept as they are."""
     place = _place(start)
-    return _told(lambda: _slow(lines, place), place, "mysql_slow", "\n".join(lines))
+    return _parsed(lambda: _slow(lines, place), place, "mysql_slow", "\n".join(lines))
 
 
 def _slow(lines: list[str], place: str) -> Entry | None:
@@ -205,7 +205,7 @@ def _slow(lines: list[str], place: str) -> Entry | None:
         if (found := _USE.fullmatch(line)) is not None:
             schema = found["schema"].strip("`")
         if (found := _STAMP.fullmatch(line)) is not None:
-            # When it began; MySQL's own # Time has more digits and says when it was written.
+            # The start of the query; MySQL's # Time has more digits, but is the time of writing.
             at = float(found["seconds"])
         for pair in _PAIR.finditer(line):
             attributes[pair["key"].lower()] = float(pair["value"])
@@ -224,7 +224,7 @@ def _slow(lines: list[str], place: str) -> Entry | None:
 
 
 def _length_of_head(lines: list[str]) -> int:
-    """Lines before the statement; all that follows is of it, whatever it looks like."""
+    """Number of lines before the statement, which extends to the end of the entry."""
     for number, line in enumerate(lines):
         if _STAMP.fullmatch(line) is not None:
             return number + 1

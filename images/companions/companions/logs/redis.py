@@ -1,4 +1,4 @@
-"""Redis' slow log: a ring in the server, each entry with a number that only grows."""
+"""Redis' slow log: a ring buffer in the server, whose entries have increasing ids."""
 
 import pathlib
 import socket
@@ -10,36 +10,38 @@ from companions.logs.entry import Entry
 
 CLIENT_NAME = "dds-log-adapter"
 MOST = 1024
-PATIENCE = 3.0
+TIMEOUT_SECONDS = 3.0
 _LONGEST_LINE = 1 << 16
-# INFO and one argument of a command are far from it.
+# Far more than INFO or one argument of a command.
 _LONGEST_VALUE = 1 << 20
 Reply = bytes | int | None | list["Reply"]
 
 
 class RedisError(Exception):
-    """An error that the server answered."""
+    """An error response of the server."""
 
 
 class Client:
-    """As much of Redis' protocol as the slow log needs."""
+    """The part of Redis' protocol that the slow log needs."""
 
     def __init__(self, address: str, user: str | None, password: str | None) -> None:
         host, _, port = address.rpartition(":")
-        # A socket takes IPv6 without its brackets.
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)
+        # A socket takes an IPv6 address without brackets.
+        self._socket = socket.create_connection(
+            (host.strip("[]"), int(port)), timeout=TIMEOUT_SECONDS
+        )
         self._file = self._socket.makefile("rb")
         try:
             if user is not None and password is not None:
                 self.command("AUTH", user, password)
-            # By this name the adapter's own commands are told from the others'.
+            # This name distinguishes the adapter's own commands from others.
             self.command("CLIENT", "SETNAME", CLIENT_NAME)
         except BaseException:
             self.close()
             raise
 
     def command(self, *words: str) -> Reply:
-        """The answer to one command."""
+        """The reply to one command."""
         parts = [f"*{len(words)}\r\n".encode()]
         for word in words:
             raw = word.encode()
@@ -48,14 +50,14 @@ class Client:
         return self._reply()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._file.close()
         self._socket.close()
 
     def _reply(self) -> Reply:
         line = self._file.readline(_LONGEST_LINE)
         if not line.endswith(b"\r\n"):
-            raise ConnectionError("redis ended the connection")
+            raise ConnectionError("redis closed the connection")
         kind, rest = line[:1], line[1:-2]
         if kind == b"+":
             return rest
@@ -70,7 +72,7 @@ class Client:
                 raise RedisError(f"a value of {int(rest)} bytes")
             value = self._file.read(int(rest) + 2)
             if len(value) != int(rest) + 2:
-                raise ConnectionError("redis ended the connection")
+                raise ConnectionError("redis closed the connection")
             return value[:-2]
         if kind == b"*":
             return [self._reply() for _ in range(int(rest))]
@@ -79,7 +81,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Slow:
-    """One entry as the server gives it."""
+    """One entry as the server sends it."""
 
     number: int
     at: float
@@ -90,9 +92,9 @@ class Slow:
 
     @classmethod
     def of(cls, raw: Any) -> "Slow":
-        """From the protocol's values; the last two are there since Redis 4."""
-        number, at, microseconds, words, *who = raw
-        address, name = (*(w.decode(errors="replace") for w in who), "", "")[:2]
+        """From the values of the protocol; the last two exist since Redis 4."""
+        number, at, microseconds, words, *peer = raw
+        address, name = (*(w.decode(errors="replace") for w in peer), "", "")[:2]
         return cls(
             int(number),
             float(at),
@@ -104,7 +106,7 @@ class Slow:
 
 
 class Slowlog:
-    """New entries, oldest first, each with the position behind it."""
+    """New entries, oldest first, each with the position after it."""
 
     def __init__(
         self,
@@ -119,20 +121,20 @@ class Slowlog:
         self._lost = lost
 
     def read(self, _last: bool = False) -> Iterator[tuple[Entry | None, dict[str, Any]]]:
-        """What is new; raises OSError or RedisError where the server does not answer."""
+        """New entries; raises OSError or RedisError if the server does not respond."""
         try:
-            run, entries = self._ask()
+            run, entries = self._fetch()
         except BaseException:
-            # What the connection would answer next is not known.
+            # The connection may still deliver the reply to this command.
             self._drop()
             raise
         if run != self._run:
-            # Another life of the server counts from 0 again. What the very first one that is seen
-            # had forgotten before was never promised to anybody; if it has logged nothing yet, it
-            # has forgotten nothing, and all that it will is missed.
-            forgotten = self._run is None and bool(entries)
-            self._run, self._last = run, None if forgotten else -1
-            if not forgotten:
+            # A restarted server counts from 0 again. Entries that it dropped before the very first
+            # read do not count as lost. If it has no entries yet, it has dropped none, and any that
+            # it drops from now on are lost.
+            may_have_dropped = self._run is None and bool(entries)
+            self._run, self._last = run, None if may_have_dropped else -1
+            if not may_have_dropped:
                 yield None, {"run_id": run, "last_id": -1}
         for slow in entries:
             if self._last is not None and slow.number <= self._last:
@@ -145,7 +147,7 @@ class Slowlog:
             own = slow.client_name == CLIENT_NAME
             yield None if own else _entry(run, slow), {"run_id": run, "last_id": slow.number}
 
-    def _ask(self) -> tuple[str, list[Slow]]:
+    def _fetch(self) -> tuple[str, list[Slow]]:
         if self._client is None:
             self._client = Client(
                 self._settings["address"], self._settings.get("user"), _password(self._settings)
@@ -153,7 +155,7 @@ class Slowlog:
         info = self._client.command("INFO", "server")
         raw = self._client.command("SLOWLOG", "GET", str(MOST))
         if not isinstance(info, bytes) or not isinstance(raw, list):
-            raise RedisError("INFO or SLOWLOG answers something else than expected")
+            raise RedisError("unexpected reply to INFO or SLOWLOG")
         runs = [line[7:] for line in info.decode().splitlines() if line.startswith("run_id:")]
         if not runs:
             raise RedisError("INFO has no run_id")
@@ -189,7 +191,7 @@ def _gap(run: str, first: int, last: int, at: float) -> Entry:
         time=at,
         kind="redis_slowlog",
         severity="error",
-        message=f"{count} entries of the slow log were gone before they were read",
+        message=f"{count} entries of the slow log were dropped before they were read",
         attributes={"lost": count},
     )
 

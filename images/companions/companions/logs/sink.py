@@ -1,7 +1,7 @@
-"""Where entries go: the container's output, and behind it the position of each source.
+"""The output of entries, stdout, and the saved position of each source.
 
-There is no queue. Who reads a source also writes its entries, so an output that takes nothing stops
-the reading: what waits is one entry a source, and the rest stays where the program wrote it.
+There is no queue. The thread that reads a source also writes its entries, so a blocked output stops
+the reading: one entry a source is in memory, and the rest stays in the source.
 """
 
 import json
@@ -18,7 +18,7 @@ from companions.logs.entry import Entry
 
 
 class Sink:
-    """Writes entries one after the other and remembers how far each source was."""
+    """Writes entries one after the other and saves the position of each source."""
 
     def __init__(self, folder: str, output: int = 1) -> None:
         self._folder = pathlib.Path(folder)
@@ -30,21 +30,20 @@ class Sink:
         self.newest: dict[str, float] = {}
 
     def position(self, source: str) -> dict[str, Any]:
-        """Where the source was when its last entry was written; empty at first."""
+        """The position after the source's last written entry; empty at first."""
         file = self._folder / f"{source}.json"
         self._files[source] = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            # Behind it may stand the end of an earlier, longer one.
+            # The end of an earlier, longer position may follow.
             kept: dict[str, Any] = json.JSONDecoder().raw_decode(file.read_text())[0]
         except ValueError:
             return {}
         return kept
 
     def put(self, source: str, entry: Entry, position: Mapping[str, Any]) -> None:
-        """Write an entry, then keep its position.
+        """Write an entry, then save its position.
 
-        Only a kill between the two system calls makes an entry come out twice, and then with the
-        same id.
+        Only a kill between the two system calls duplicates an entry, with the same id.
         """
         line = entry.line(source).encode()
         with self._lock:
@@ -53,7 +52,7 @@ class Sink:
             self.newest[source] = time.time()
 
     def keep(self, source: str, position: Mapping[str, Any]) -> None:
-        """Keep a position without an entry."""
+        """Save a position without an entry."""
         with self._lock:
             self._write(source, b"", position)
 
@@ -63,6 +62,6 @@ class Sink:
                 line = line[os.write(self._output, line) :]
             os.pwrite(self._files[source], json.dumps(position).encode(), 0)
         except OSError as error:
-            # Nobody reads, or the position cannot be kept: the next life goes on from here.
+            # The output is closed, or the position cannot be saved: the next run continues from here.
             print(f"{source}: {error}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -1,7 +1,7 @@
-"""Storm's metrics, as its UI's API gives them: one entry a topology, spout and bolt each interval.
+"""Storm's metrics from the API of its UI: one entry a topology, spout and bolt each interval.
 
-The sample of an interval is taken once: its number is the interval's, so that a restart within it
-goes on where it was.
+Each interval is sampled once. A sample has the number of its interval, so that a restart within the
+interval continues it.
 """
 
 import http.client
@@ -15,7 +15,7 @@ from typing import Any
 
 from companions.logs.entry import Entry
 
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 _MOST_BYTES = 8 << 20
 _NUMBERS = (
     "emitted", "transferred", "acked", "failed", "completeLatency", "executeLatency",
@@ -33,10 +33,10 @@ class Storm:
         self._is_whole = False
 
     def read(self, _last: bool = False) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        """This interval's entries that were not written yet.
+        """This interval's entries that are not written yet.
 
-        A topology that cannot be read keeps back none of the others, and is tried again with the
-        next call; so is all of them.
+        A failure of one topology does not affect the others, and is retried with the next call, as
+        is a failure of all.
         """
         interval = self._settings["interval_seconds"]
         sample = int(time.time() // interval)
@@ -48,7 +48,7 @@ class Storm:
         for topology in self._get("/api/v1/topology/summary")["topologies"]:
             try:
                 entries = list(self._entries(sample * interval, topology["id"]))
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is raised in the end)
+            except Exception as error:  # noqa: BLE001 (raised at the end)
                 failure = error
                 continue
             for entry in sorted(entries, key=lambda entry: entry.id):
@@ -93,26 +93,26 @@ class Storm:
 
     def _get(self, path: str) -> Any:
         url = self._settings["url"].rstrip("/") + path
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 (checked before)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             return json.loads(_whole(answer, url))
 
 
 def _whole(answer: http.client.HTTPResponse, url: str) -> bytes:
-    """The body to its end.
+    """The complete body.
 
-    :raises OSError: it is too long, too slow, or shorter than was announced
+    :raises OSError: it is too long, too slow, or truncated
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     raw = b""
     while piece := answer.read1(1 << 16):
         raw += piece
         if len(raw) > _MOST_BYTES:
-            raise OSError(f"{url} answers with more than {_MOST_BYTES} bytes")
+            raise OSError(f"{url} responds with more than {_MOST_BYTES} bytes")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} has not answered wholly in {PATIENCE:g} s")
+            raise TimeoutError(f"{url} timed out: no complete response in {TIMEOUT_SECONDS:g} s")
     announced = answer.headers["Content-Length"]
     if announced is not None and int(announced) != len(raw):
-        raise OSError(f"{url} announces {announced} bytes and sends {len(raw)}")
+        raise OSError(f"{url}: the response is truncated to {len(raw)} of {announced} bytes")
     return raw
 
 

@@ -1,7 +1,7 @@
-"""The lines of a file that another program appends to, however it is rotated.
+"""Follows a file that another program appends to, through every kind of log rotation.
 
-What was read is given back to the disk: a hole takes its place, so that a log on a small volume
-never fills it, without a rotation that the program had to be told of and could lose lines in.
+The disk space of what was read is freed by punching holes into the file, so that a log does not
+fill a small volume. A rotation would need support by the program, and could lose lines.
 """
 
 import ctypes
@@ -16,20 +16,20 @@ _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _HOLE = 1 << 20
 _BLOCK = 4096
 _PIECE = 1 << 16
-# A line that has no end by then is taken as it is.
+# A longer line is split here.
 _LONGEST_LINE = 1 << 18
-# So many bytes before a position tell whether it is of this file: an inode's number is given again,
-# and a file that was emptied may have grown beyond the position. Less than a block, see release().
+# Bytes before a position that identify its file: inode numbers are reused, and a truncated file may
+# have grown beyond the position. Less than a block, see release().
 _KNOWN = 256
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Tail:
-    """Reads on where a position says.
+    """Continues to read at a position.
 
-    A position has the file's ``inode``, the ``offset`` behind what was read, a checksum of the
-    bytes ``before`` it, and ``life``, a random name of what the file holds: another one once it was
-    emptied or made anew, so that life and offset are never the same for two lines.
+    A position has the file's ``inode``, the ``offset`` after what was read, a checksum of the bytes
+    ``before`` it, and ``life``, a random id that changes when the file is truncated or recreated:
+    life and offset are unique for each line.
     """
 
     def __init__(self, path: str, position: dict[str, Any], holes: bool = True) -> None:
@@ -40,18 +40,18 @@ class Tail:
         self._life: str = position.get("life", "")
         self._checksum: int = position.get("before", 0)
         self._before = b""
-        # Of a file that another has followed, at the last look.
+        # Size of a rotated file at the last read.
         self._last_size = -1
         self._released = 0
         self._holes = holes
 
     def lines(self, last: bool = False) -> Iterator[tuple[bytes | None, dict[str, Any]]]:
-        """Complete lines that are there now, each with the position behind it.
+        """New complete lines, each with the position after it.
 
-        None in the place of a line is the start of another life: its position is to be kept before
-        the first of its lines is written on.
+        None instead of a line is the start of a new life: its position must be saved before the
+        first of its lines is written.
 
-        :param last: there is no later look, so nothing is left to it
+        :param last: there will be no later read, so an incomplete last line is returned too
         """
         while (file := self._file or self._open()) is not None:
             if not self._is_known(file):
@@ -61,31 +61,31 @@ class Tail:
             if not self._is_left(file, last):
                 return
             if piece := os.pread(file.fileno(), _LONGEST_LINE, self._offset):
-                # It will have no line feed any more.
+                # Its line feed will not follow any more.
                 self._advance(piece)
                 yield piece.rstrip(b"\r"), self._position()
             file.close()
             self._file = self._inode = None
 
     def waiting(self) -> int:
-        """Bytes that are there and not read yet."""
+        """Bytes that are not read yet."""
         file = self._file
         if file is None:
             return 0
         try:
             return max(0, os.fstat(file.fileno()).st_size - self._offset)
         except ValueError:
-            # Closed meanwhile: this is asked by another thread.
+            # Closed meanwhile: this runs in another thread.
             return 0
 
     def release(self, position: dict[str, Any]) -> None:
-        """Give back what lies before a position that is kept; nobody will read it again."""
+        """Free the disk space before a saved position; it will not be read again."""
         file, offset = self._file, position.get("offset", 0)
         if file is None or position.get("life") != self._life or not self._holes:
             return
         if offset - self._released < _HOLE:
             return
-        # But for the last block: it holds the bytes by which the position is known.
+        # Except the last block: its bytes identify the position.
         whole = (offset // _BLOCK - 1) * _BLOCK
         try:
             with pathlib.Path(f"/proc/self/fd/{file.fileno()}").open("r+b") as writable:
@@ -98,12 +98,12 @@ class Tail:
         except OSError:
             failed = -1
         if failed:
-            # A file system without holes, or a file that is not ours: its size is the program's.
+            # A file system without holes, or a file that is not writable here.
             self._holes = False
         self._released = whole
 
     def _open(self) -> BinaryIO | None:
-        # What was being read may have been renamed meanwhile.
+        # The file may have been renamed meanwhile.
         for file in [*self._renamed(), self._path]:
             try:
                 opened = file.open("rb")
@@ -125,7 +125,7 @@ class Tail:
         ]
 
     def _is_known(self, file: BinaryIO) -> bool:
-        """Whether this file still is the one that the position is of."""
+        """Whether the position belongs to this file."""
         length = min(self._offset, _KNOWN)
         self._before = os.pread(file.fileno(), length, self._offset - length)
         return (
@@ -150,7 +150,7 @@ class Tail:
                 following = end + 1 if end >= 0 else len(buffer)
                 line = buffer[start:following]
                 start = following
-                # Before it is given on: whatever becomes of it, it is not read again.
+                # Advanced before the yield, so that the line is never read again.
                 self._advance(line)
                 yield line.removesuffix(b"\n").rstrip(b"\r"), self._position()
             buffer = buffer[start:]
@@ -171,11 +171,11 @@ class Tail:
         }
 
     def _is_left(self, file: BinaryIO, last: bool) -> bool:
-        """Whether another file has taken the path, and nothing more comes into this one."""
+        """Whether the file was rotated, and its writer appends no more to it."""
         inode = _inode_of(self._path)
         if inode is None or inode == self._inode:
             return False
-        # Who writes may have had this one open for a moment after the other was there.
+        # The writer may keep the old file open for a moment after the rotation.
         size, before = os.fstat(file.fileno()).st_size, self._last_size
         self._last_size = size
         return last or size == before

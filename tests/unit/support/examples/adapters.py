@@ -1,4 +1,4 @@
-"""Adapters, and what keeps a configuration like its source."""
+"""Adapters, and the sidecar that keeps a configuration equal to its source."""
 
 from typing import Any
 

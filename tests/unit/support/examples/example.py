@@ -1,4 +1,4 @@
-"""What an example is, and the values that several of them take."""
+"""The type of an example, and values that several of them use."""
 
 import functools
 from collections.abc import Callable
@@ -70,9 +70,9 @@ class Example:
 
 
 def hosting(component: type[pulumi.Resource], **own: Any) -> dict[str, Any]:
-    """All that a component takes of its cluster's owner.
+    """The values of `hosting` that a component takes.
 
-    :param own: what is special to the example
+    :param own: the example's own values
     """
     declared = arguments_of(declaration(component))["hosting"]
     return {key: {**HOSTING, **own}[key] for key in arguments_of(declared.type)}
@@ -103,7 +103,7 @@ def issuer() -> Issuer:
 
 
 def reach(name: str = "api", port: int = 8080, **more: Any) -> Reach:
-    """How something is reached that is isolated, in a namespace of its own."""
+    """How to reach an isolated workload, in a namespace of its own."""
     given: dict[str, Any] = {
         "endpoints": (f"{name}.there.svc:{port}",),
         "pods": {"app": name},

@@ -1,4 +1,4 @@
-"""What delivers the events of a bus to functions."""
+"""Delivery of a bus's events to functions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stores, buses, elections and what is made for them."""
+"""Stores, buses, elections and the components that depend on them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Workloads, and what is made of one."""
+"""Workloads, and components that use one."""
 
 from pathlib import Path
 from typing import Any
