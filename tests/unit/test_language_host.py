@@ -164,7 +164,7 @@ def test_a_plugin_ends_with_the_engines_call(tmp_path: Path) -> None:
 
 def test_a_plugin_without_its_environment_says_so(tmp_path: Path) -> None:
     request = plugin_request(tmp_path, virtualenv="venv")
-    with pytest.raises(Refused, match="does not exist; `pulumi install` makes it"):
+    with pytest.raises(Refused, match="does not exist; `pulumi install` creates it"):
         list(server.PythonLanguage("").RunPlugin(request, Streaming()))
 
 
