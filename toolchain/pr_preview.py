@@ -185,7 +185,9 @@ def render_one(tree: Path, name: str, out: Path) -> list[Manifest]:
 
 def _python(tree: Path, *words: str) -> str:
     # The tree's package precedes the installed one, which is this checkout's.
-    paths = (tree, tree / "components")
+    package = tree / "components"
+    # Before it was one, a folder there had the name of a standard module.
+    paths = [tree, package] if (package / "dds_patterns").exists() else [tree]
     # -B: write no bytecode into the tree.
     done = subprocess.run(
         [sys.executable, "-B", *words],

@@ -239,6 +239,15 @@ def test_the_package_of_a_checkout_comes_before_the_installed_one(
     assert service.body["spec"]["type"] == "LoadBalancer"
 
 
+def test_a_checkout_from_before_the_package_is_rendered(repository: Path, tmp_path: Path) -> None:
+    former = repository / "components" / "platform"
+    former.mkdir(parents=True)
+    (former / "__init__.py").touch()
+    renderer = "import platform\nplatform.system()\n" + RENDERER.replace("TYPE", "ClusterIP")
+    (repository / "toolchain" / "__main__.py").write_text(renderer)
+    assert pr_preview.render_one(repository, "demo", tmp_path / "out")
+
+
 def test_a_base_without_a_renderer_is_empty(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
