@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ IMAGES = ("redis", "twemproxy", "toolbox")
 HIT = (
     "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/hits/me').read().decode())"
 )
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel.built(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,21 @@ def test_a_mistake_is_told_in_a_sentence_before_anything_is_registered(program: 
     assert "dds:index:ShardedRedis store" not in output
 
 
-def test_the_python_program_finds_nothing_to_change(program: Stack, kube: Kube) -> None:
+def test_the_plugins_folder_serves_the_components(
+    program: Stack, package: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "provider"
+    shutil.copytree(ROOT / "provider", folder)
+    # The CLI installs what a folder requires; here that would be fetched.
+    (folder / "requirements.txt").unlink()
+    wheel.installed(package, folder / "venv")
+    found = json.loads(program.run("package", "get-schema", str(folder)))
+    assert "dds:index:ShardedRedis" in found["resources"]
+
+
+def test_the_python_program_finds_nothing_to_change(
+    program: Stack, kube: Kube, package: Path
+) -> None:
     # A preview before anything is there knows every object.
     planned = program.preview().changed
     made = program.up()
@@ -67,7 +87,6 @@ def test_the_python_program_finds_nothing_to_change(program: Stack, kube: Kube) 
     assert program.up().changed == {}
     in_yaml = program.outputs()
     shutil.copytree(IN_PYTHON, program.work, dirs_exist_ok=True)
-    package = wheel.built(program.folder / "wheel")
     wheel.installed(package, program.work / "venv")
     assert resources(program.preview()) == {}
     assert resources(program.up()) == {}

@@ -76,7 +76,7 @@ def test_a_row_says_what_is_declared() -> None:
     assert [(row.path, row.takes, row.default, row.says) for row in rows(WholeArgs)] == [
         ("image", "an image reference, name:tag, or an Output", "required", "An image of ``this``."),
         ("mode", "one of a, b", "`a`", "What it does."),
-        ("password", "a string, or a secret Output", "", ""),
+        ("password", "a string, or a secret Output", "none", ""),
         (
             "clients",
             "a list, each a mapping from a key to a label's value; not empty",
@@ -90,11 +90,11 @@ def test_a_row_says_what_is_declared() -> None:
         ("resources",
          'Kubernetes\' `ResourceRequirements`, requests and limits; limits.cpu "none" is no limit',
          "none", "What it needs."),
-        ("companions", f"a list, each `Companion`, such as `{Companion.GIVEN_BY}`", "",
+        ("companions", f"a list, each `Companion`, such as `{Companion.GIVEN_BY}`", "none",
          "Who is beside it."),
-        ("modes", "a list, each one of a, b", "", "What it can do."),
+        ("modes", "a list, each one of a, b", "none", "What it can do."),
         ("schedules", "a mapping from a DNS label to five fields as cron reads them (or an Output)",
-         "", "When, by name."),
+         "none", "When, by name."),
         ("quiet", "true or false", "False", "Whether it says nothing."),
     ]  # fmt: skip
 

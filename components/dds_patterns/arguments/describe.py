@@ -26,7 +26,7 @@ class Row:
     takes: str
     """Its type and bounds, and whether an Output is allowed."""
     default: str
-    """``required``, a value, or a description of what the component computes; empty for none."""
+    """``required``, a value, or a description of what the component computes."""
     says: str
     """What it is and does."""
 
@@ -148,7 +148,7 @@ def _default(declared: Declared) -> str:
     if declared.required:
         return "required"
     if declared.default is None:
-        return declared.computed.says if declared.computed else ""
+        return declared.computed.says if declared.computed else "none"
     return _value(declared.default.value) if declared.form != "arguments" else "its parts'"
 
 

@@ -75,7 +75,7 @@ class _Types:
     def _property(self, kind: type, key: str) -> dict[str, Any]:
         declared = arguments_of(kind)[key]
         row = describe.row(kind, key)
-        default = f" Default: {row.default}." if row.default and not declared.required else ""
+        default = "" if declared.required else f" Default: {row.default}."
         secret = declared.deferrable is not None and declared.deferrable.secret
         return {
             **self.of(declared),

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.live.support.cluster import Cluster
+from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube
 from tests.live.support.stacks import Stack, UpdateError, words
-from toolchain import builds
+from toolchain import builds, schema
 
 PROJECT = """\
 name: prefix
@@ -81,3 +81,13 @@ def test_the_providers_schema_is_shown(program: Stack) -> None:
     schema = json.loads(program.run("package", "get-schema", "kubernetes"))
     assert schema["version"] == builds.KUBERNETES_PROVIDER_VERSION
     assert "kubernetes:core/v1:ConfigMap" in schema["resources"]
+
+
+def test_the_components_schema_is_shown(program: Stack) -> None:
+    found = json.loads(program.run("package", "get-schema", "dds"))
+    expected = schema.written(ROOT)
+    assert len(expected["resources"]) > 30
+    for kind in ("resources", "types"):
+        assert found[kind].keys() == expected[kind].keys()
+        for token, each in expected[kind].items():
+            assert found[kind][token].get("properties", {}).keys() == each["properties"].keys()
