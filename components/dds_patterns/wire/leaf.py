@@ -41,10 +41,11 @@ class Leaf:
     def output(self, *, secret: bool) -> pulumi.Output[Any]:
         """As an Output with the same marks."""
         resources: set[pulumi.Resource] = {DependencyResource(urn) for urn in self.dependencies}
-        return pulumi.Output(_now(resources), _now(self.value), _now(self.known), _now(secret))
+        return pulumi.Output(done(resources), done(self.value), done(self.known), done(secret))
 
 
-def _now(value: T) -> "asyncio.Future[T]":
+def done(value: T) -> "asyncio.Future[T]":
+    """A future that has this value."""
     future: asyncio.Future[T] = asyncio.Future()
     future.set_result(value)
     return future

@@ -11,6 +11,7 @@ from dds_patterns.arguments import shapes
 from dds_patterns.arguments.declared import Declared, arguments_of
 from dds_patterns.arguments.deferred import is_deferred
 from dds_patterns.arguments.place import DEFERRED
+from dds_patterns.wire.leaf import done
 from dds_patterns.wire.names import camel
 
 
@@ -69,9 +70,11 @@ def whole(value: Any) -> pulumi.Output[Any]:
 
 def _known(value: Any) -> Any:
     if isinstance(value, pulumi.Output):
-        return pulumi.Output(
-            value.resources(), asyncio.ensure_future(_now(value)), _true(), value.is_secret()
+        # As tasks, so that none is left over where a component is refused.
+        resources, present, secret = map(
+            asyncio.ensure_future, (value.resources(), _present(value), value.is_secret())
         )
+        return pulumi.Output(resources, present, done(True), secret)
     if isinstance(value, Mapping):
         return {key: _known(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,9 +82,5 @@ def _known(value: Any) -> Any:
     return value
 
 
-async def _now(output: pulumi.Output[Any]) -> Any:
+async def _present(output: pulumi.Output[Any]) -> Any:
     return await output.future() if await output.is_known() else DEFERRED
-
-
-async def _true() -> bool:
-    return True
