@@ -71,9 +71,9 @@ def whole(value: Any) -> pulumi.Output[Any]:
 def _known(value: Any) -> Any:
     if isinstance(value, pulumi.Output):
         # As tasks, so that none is left over where a component is refused.
-        resources, present, secret = map(
-            asyncio.ensure_future, (value.resources(), _present(value), value.is_secret())
-        )
+        resources = asyncio.ensure_future(value.resources())
+        secret = asyncio.ensure_future(value.is_secret())
+        present = asyncio.ensure_future(_present(value))
         return pulumi.Output(resources, present, done(True), secret)
     if isinstance(value, Mapping):
         return {key: _known(item) for key, item in value.items()}
