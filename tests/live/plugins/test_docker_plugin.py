@@ -202,7 +202,7 @@ def test_everything_together(objects: Program, engine: Any) -> None:
 
 
 def test_what_is_not_supported_is_refused_by_name(objects: Program, engine: Any) -> None:
-    assert "does not take gpus" in objects.failing(objects.container(gpus="all"))
+    assert "has no property gpus" in objects.failing(objects.container(gpus="all"))
     said = objects.failing(thing("Tag", "tag", source_image=IMAGE, target_image="x:1"))
     assert "does not support the type docker:index/tag:Tag" in said
     assert left(engine, objects.instance) == []
@@ -301,7 +301,7 @@ def test_no_daemon_is_one_clear_line(objects: Program, monkeypatch: pytest.Monke
             objects.stack.cluster.environment, "DOCKER_HOST", "unix:///nowhere/docker.sock"
         )
         said = objects.failing(objects.container())
-    assert len(re.findall("no Docker daemon answers at unix:///nowhere/docker.sock", said)) >= 1
+    assert len(re.findall("no Docker daemon responds at unix:///nowhere/docker.sock", said)) >= 1
 
 
 @pytest.fixture
