@@ -239,7 +239,7 @@ def test_a_secret_that_is_there_already_is_read_by_each_update(hosted: Hosted) -
     hosted.keep(phrase="haddock")
     with pytest.raises(UpdateError) as refused:
         hosted.stack.preview()
-    assert "key is 'word'; is not in" in words(refused.value.output)
+    assert "key is 'word'; must be the key of a text in" in words(refused.value.output)
     assert "Traceback" not in refused.value.output
     hosted.stack.set(secret="nobody-has-it")
     with pytest.raises(UpdateError, match="nobody-has-it"):
