@@ -277,10 +277,8 @@ class Kube:
         body = client.V1DeleteOptions(grace_period_seconds=grace)
         self.core.delete_namespaced_pod(pod.name, pod.namespace, body=body)
 
-    def logs(self, pod: Pod, container: str, previous: bool = False) -> str:
-        text: str = self.core.read_namespaced_pod_log(
-            pod.name, pod.namespace, container=container, previous=previous
-        )
+    def logs(self, pod: Pod, container: str) -> str:
+        text: str = self.core.read_namespaced_pod_log(pod.name, pod.namespace, container=container)
         return text
 
     def describe(self, namespace: str) -> str:
