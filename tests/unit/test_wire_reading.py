@@ -92,11 +92,10 @@ def application(**inputs: Any) -> Graph:
 
 
 def test_a_plain_value_of_another_resource_is_known_and_waits_for_it() -> None:
-    graph = application(replicas=output(URN, value=3), env={"A": output(URN, value="x")})
-    deployment = graph.one("Deployment")
-    assert deployment.inputs["spec"]["replicas"] == 3
-    # Whatever the component registers comes after what it was computed from.
-    assert URN in graph.one("dds:index:Application").dependencies
+    graph = application(application=output(URN, value="shop"))
+    labels = graph.one("Deployment").inputs["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] == "shop"
+    assert graph.one("dds:index:Application").dependencies == (URN,)
 
 
 def test_an_unknown_value_passes_where_an_output_may_stand() -> None:
@@ -129,6 +128,13 @@ def ambassador() -> Companion:
         volumes=({"name": "data", "empty_dir": {"size_limit": "16Mi"}},),
         reaches=(store,),
     )
+
+
+def test_what_is_declared_a_secret_is_one_on_the_wire() -> None:
+    def program() -> None:
+        pulumi.export("password", to_wire(Credentials("swordfish"))["password"])
+
+    assert build(program).output_secrets[""] == {"password"}
 
 
 def test_an_object_that_an_sdk_made_secret_as_a_whole_keeps_its_own_secrets_only() -> None:
