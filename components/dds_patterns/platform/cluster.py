@@ -13,7 +13,7 @@ from dds_patterns.arguments.images import Image
 from dds_patterns.arguments.names import LABEL_LIMIT, check_resource_name, dns_label
 from dds_patterns.arguments.together import different
 from dds_patterns.platform.generated import Password
-from dds_patterns.platform.kubeconfig import PATH, Kubeconfig
+from dds_patterns.platform.kubeconfig import PATH, Kubeconfig, check_docker
 
 NODE_IMAGE = "rancher/k3s:v1.34.6-k3s1"
 REGISTRY_IMAGE = "registry:2.8.3"
@@ -66,6 +66,7 @@ class Cluster(pulumi.ComponentResource):
         self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         where = f'Cluster "{name}"'
+        check_docker(where)
         check_resource_name(where, name)
         args = resolved(where, ClusterArgs, args)
         instance = args["instance"]

@@ -16,10 +16,9 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 try:
     import docker
     import docker.errors
-except ModuleNotFoundError as error:
-    raise ImportError(
-        "Cluster needs the Docker SDK for Python: pip install 'dds-patterns[cluster]'"
-    ) from error
+except ModuleNotFoundError:
+    # The extra `cluster`. Programs that load every component, such as the provider, do without.
+    docker = None  # type: ignore[assignment]
 
 PATH = "/etc/rancher/k3s/k3s.yaml"
 """Where a server node keeps the administrator's kubeconfig."""
@@ -33,6 +32,17 @@ METRICS_API = "v1beta1.metrics.k8s.io"
 
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
+
+
+def check_docker(where: str) -> None:
+    """Refuse a cluster where the Docker SDK is not installed.
+
+    :raises pulumi.RunError: it is not
+    """
+    if docker is None:
+        raise pulumi.RunError(
+            f"{where} needs the Docker SDK for Python: pip install 'dds-patterns[cluster]'"
+        )
 
 
 class NotReadyError(Exception):
@@ -100,7 +110,7 @@ def missing(
 class _Server:
     """The container of a server node."""
 
-    def __init__(self, client: docker.APIClient, container: str) -> None:
+    def __init__(self, client: "docker.APIClient", container: str) -> None:
         self._client = client
         self._container = container
 

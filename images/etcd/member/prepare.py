@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -268,11 +269,12 @@ def serving(port: int, answer: Any) -> Iterator[None]:
     def serve() -> None:
         try:
             server.serve_forever(poll_interval=0.1)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (any end of the server ends the program)
             say(f"the server on port {port} failed: {error!r}")
+            # Before the signal: a thread that still writes when the interpreter ends aborts it.
+            traceback.print_exc()
             # To the main thread, which may be blocked; a signal to another thread would not wake it.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-            raise
 
     threading.Thread(target=serve, daemon=True).start()
     try:
