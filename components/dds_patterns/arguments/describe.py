@@ -65,7 +65,7 @@ def _rows(
     said = descriptions(declaration)
     for key, declared in arguments_of(declaration).items():
         own = f"{path}.{key}" if path else key
-        inner, suffix = _innermost(declared)
+        inner, suffix = declared.innermost, _suffix(declared)
         nested = inner.type if inner.form == "arguments" else None
         takes = _words(declared)
         if nested is not None and nested in elsewhere:
@@ -78,12 +78,9 @@ def _rows(
             yield from _rows(f"{own}{suffix}", nested, seen, elsewhere)
 
 
-def _innermost(declared: Declared) -> tuple[Declared, str]:
-    """The innermost entry of lists and mappings, and the suffix of its path."""
-    suffix = ""
-    while declared.items is not None:
-        declared, suffix = declared.items, f"{suffix}[]"
-    return declared, suffix
+def _suffix(declared: Declared) -> str:
+    """Of lists and mappings: the suffix of their innermost entry's path."""
+    return "" if declared.items is None else f"[]{_suffix(declared.items)}"
 
 
 @functools.cache

@@ -16,12 +16,17 @@ from dds_patterns.arguments.describe import descriptions
 PACKAGE = "dds"
 
 
+def token(name: str) -> str:
+    """The token of a component or type in the schema."""
+    return f"{PACKAGE}:index:{name}"
+
+
 @functools.cache
 def components() -> Mapping[str, type[pulumi.Resource]]:
     """Every public component by its token."""
     found = {name: getattr(dds_patterns, name) for name in dds_patterns.__all__}
     return {
-        f"{PACKAGE}:index:{name}": kind
+        token(name): kind
         for name, kind in found.items()
         if isinstance(kind, type) and issubclass(kind, pulumi.Resource)
     }

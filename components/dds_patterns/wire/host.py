@@ -23,7 +23,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 from dds_patterns.arguments.constraints import nearest
 from dds_patterns.arguments.errors import InputError
 from dds_patterns.arguments.place import Place
-from dds_patterns.wire.components import components, declaration, outputs
+from dds_patterns.wire.components import components, declaration, outputs, token
 from dds_patterns.wire.leaf import decoded
 from dds_patterns.wire.messages import in_camel_case
 from dds_patterns.wire.names import camel
@@ -39,7 +39,7 @@ class ComponentProvider(Provider):
     """Makes components from what a program in any language gives."""
 
     def __init__(self) -> None:
-        super().__init__(version(), json.dumps(schema()))
+        super().__init__(version())
 
     def construct(
         self,
@@ -108,10 +108,18 @@ class _Component(pulumi.ComponentResource):
     """A component around a resource that is none: providers construct only components."""
 
     def __init__(self, kind: str, name: str, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(f"dds:index:{kind}", name, None, opts)
+        super().__init__(token(kind), name, None, opts)
 
 
 class _Servicer(ProviderServicer):
+    async def GetSchema(  # noqa: N802
+        self, request: provider_pb2.GetSchemaRequest, context: Any
+    ) -> provider_pb2.GetSchemaResponse:
+        """The schema, made only when it is wanted: the engine keeps the one of a version."""
+        if not self.provider.schema:
+            self.provider.schema = json.dumps(schema())
+        return await super().GetSchema(request, context)
+
     async def Construct(  # noqa: N802
         self, request: provider_pb2.ConstructRequest, context: Any
     ) -> provider_pb2.ConstructResponse:

@@ -8,7 +8,7 @@ import pulumi
 
 from dds_patterns.arguments import describe
 from dds_patterns.arguments.declared import Declared, arguments_of
-from dds_patterns.wire.components import PACKAGE, components, declaration, outputs
+from dds_patterns.wire.components import PACKAGE, components, declaration, outputs, token
 from dds_patterns.wire.names import camel
 
 DISTRIBUTION = "dds-patterns"
@@ -24,7 +24,7 @@ def version() -> str:
 def schema() -> dict[str, Any]:
     """The schema as `pulumi package get-schema` prints it."""
     types = _Types()
-    resources = {token: _resource(types, kind) for token, kind in components().items()}
+    resources = {name: _resource(types, kind) for name, kind in components().items()}
     languages = ("csharp", "go", "nodejs", "python")
     return {
         "name": PACKAGE,
@@ -100,13 +100,13 @@ class _Types:
         return self._reference(declared.type)
 
     def _reference(self, kind: type) -> dict[str, Any]:
-        token = f"{PACKAGE}:index:{kind.__name__.removesuffix('Args')}"
-        if token not in self.found:
+        name = token(kind.__name__.removesuffix("Args"))
+        if name not in self.found:
             # First a place for it: a type may have parts of its own kind.
-            self.found[token] = {}
-            self.found[token] = {
+            self.found[name] = {}
+            self.found[name] = {
                 "type": "object",
                 **_said(inspect.getdoc(kind)),
                 **self.fields(kind),
             }
-        return {"$ref": f"#/types/{token}"}
+        return {"$ref": f"#/types/{name}"}
