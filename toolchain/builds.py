@@ -72,18 +72,27 @@ _COMPONENT_VERSION = "-X k8s.io/component-base/version"
 _K8S = "k8s.io/kubernetes/cmd"
 _PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 _YAML = "github.com/pulumi/pulumi-yaml"
-# An update of a StatefulSet is complete only once its controller has observed it
-# (pulumi-kubernetes#4094, merged a week after the pinned commit).
-_OBSERVED = Patch(
-    "pkg/await/statefulset.go",
-    "\tvar updateStrategyType string\n",
-    """\
-\tif seen, ok := openapi.Pluck(statefulset.Object, "status", "observedGeneration"); !ok ||
-\t\tseen != sia.currentGeneration {
+# An update is complete only once the controller has observed it: a watch may still give the status of
+# before. For StatefulSets it was mended a week after the pinned commit (pulumi-kubernetes#4094).
+_OBSERVED = tuple(
+    Patch(
+        f"pkg/await/{kind}.go",
+        before,
+        f"""\
+\tif seen, ok := openapi.Pluck({kind}.Object, "status", "observedGeneration"); !ok ||
+\t\tseen != {kind}.GetGeneration() {{
 \t\treturn
-\t}
+\t}}
 
 """,
+    )
+    for kind, before in (
+        ("statefulset", "\tvar updateStrategyType string\n"),
+        (
+            "deployment",
+            '\t// extensions/v1beta1 does not include the "Progressing" status for rollouts.\n',
+        ),
+    )
 )
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 TOOLS: dict[str, GoTool] = {
@@ -106,7 +115,7 @@ TOOLS: dict[str, GoTool] = {
                 f"cmd/pulumi-resource-kubernetes/{name}"
                 for name in ("schema.json", "terraform-mapping.json")
             ),
-            patches=(_OBSERVED,),
+            patches=_OBSERVED,
         ),
         # With the CLI's versions too. Only `pulumi import` needs it.
         GoTool("generate-program", {"generate-program": "."}, expected="half a minute"),

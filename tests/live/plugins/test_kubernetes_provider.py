@@ -292,6 +292,32 @@ def test_an_unready_object_is_replaced_if_the_program_asks(
     assert objects.preview(broken) == {"smoke": "replace"}
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_an_update_is_complete_only_once_its_controller_has_observed_it(
+    objects: Program, kind: str
+) -> None:
+    """The status of before says of an update that has only just arrived that all is rolled out."""
+
+    def chain(version: str) -> list[Object]:
+        """One after the other: the provider already watches when the later ones are updated."""
+        made: list[Object] = []
+        for number in range(12):
+            pod = restricted(NOWHERE, env=[{"name": "VERSION", "value": version}])
+            one = {**deployment(f"app-{number}", pod, replicas=0), "type": f"apps/v1:{kind}"}
+            made.append({**one, "after": [each["name"] for each in made[-1:]]})
+        return made
+
+    objects.up(*chain("1"))
+    assert len(objects.up(*chain("2"))) == 12
+    early = {}
+    for name, resource in objects.resources().items():
+        generation = resource["outputs"]["metadata"]["generation"]
+        observed = resource["outputs"]["status"]["observedGeneration"]
+        if observed != generation:
+            early[name] = f"generation {generation}, observed {observed}"
+    assert early == {}
+
+
 def test_a_service_that_can_have_no_pods_is_not_waited_for(objects: Program) -> None:
     ports = [{"port": 80}]
     headless = {"clusterIP": "None", "selector": {"app": "nobody"}, "ports": ports}
