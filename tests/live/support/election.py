@@ -26,14 +26,23 @@ PATIENCE = 240.0
 """Seconds until an expected event has failed; a very busy machine loses leaders by itself."""
 # Prints the log of the store in its pod, and follows it.
 _FOLLOW = """
-import json, time, urllib.request
+import json, sys, time, urllib.request
 after = 0
 while True:
     url = f"http://127.0.0.1:8080/log?after={after}&wait=20"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        for entry in json.load(answer)["attempts"]:
-            after = entry["number"]
-            print(json.dumps(entry))
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            found = json.load(answer)
+    except OSError as error:
+        # The store is slow on a busy machine. One that was restarted has lost its log.
+        print(f"{time.ctime()}: {error!r}", file=sys.stderr, flush=True)
+        time.sleep(1)
+        continue
+    if found["last"] < after or after and found["oldest"] > after + 1:
+        sys.exit(f"lost after attempt {after}: the store has {found['oldest']} to {found['last']}")
+    for entry in found["attempts"]:
+        after = entry["number"]
+        print(json.dumps(entry))
     print(end="", flush=True)
     time.sleep(0.1)
 """
@@ -78,7 +87,7 @@ class Witness:
             for line in lines:
                 entry = json.loads(line)
                 self._attempts.setdefault(entry["counter"], []).append(Attempt.of(entry))
-            assert self._exec.running, "the store's log has ended"
+            assert self._exec.running, f"the store's log has ended: {self._exec.errors}"
             return list(self._attempts.get(counter, ()))
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from tests.live.support.kube import InPod, Kube, Pod
 from tests.live.support.waiting import eventually
 
 CALLS = "tests.live.in_pod.calls"
+_NOT_ALLOWED = "[Errno 113]"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,16 @@ class Functions:
         one: dict[str, Any] = {"url": self.urls[name], **more}
         if body is not None:
             one["body"] = body
-        return self.calls([one])[0]
+
+        def answered() -> dict[str, Any] | None:
+            answer = self.calls([one])[0]
+            # A node may allow the connections to a new pod later than the pod is ready. Such a request
+            # has not arrived, so it can be repeated.
+            return None if _NOT_ALLOWED in str(answer["content"]) else answer
+
+        found = eventually(answered, 60, f"connections to {name} are allowed")
+        assert found is not None
+        return found
 
     def calls(
         self, calls: Sequence[Mapping[str, Any]], at_once: int = 1, **more: Any

@@ -18,7 +18,7 @@ from kubernetes.stream import stream
 from websocket import WebSocketException
 
 from tests.live.support.cluster import ROOT
-from tests.live.support.waiting import eventually
+from tests.live.support.waiting import eventually, patience
 
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
@@ -116,6 +116,11 @@ class Exec:
         return text
 
     @property
+    def errors(self) -> str:
+        """The end of what it has written to stderr."""
+        return "".join(self._err)[-2000:]
+
+    @property
     def running(self) -> bool:
         """Whether it still runs."""
         return self._thread.is_alive()
@@ -127,12 +132,15 @@ class Exec:
         self._socket.close()
 
     def output(self, timeout: float = 120) -> str:
-        """Its output, after waiting for its end; ExecError if it failed."""
-        self._thread.join(timeout)
+        """Its output, after waiting for its end; ExecError if it failed.
+
+        :param timeout: seconds that are enough where nothing else runs; see ``patience``
+        """
+        self._thread.join(patience(timeout))
         if self._thread.is_alive():
             self._socket.close()
-            raise ExecLostError(f"{self._what}: not done after {timeout:g} s")
-        errors = "".join(self._err)[-2000:]
+            raise ExecLostError(f"{self._what}: not done after {patience(timeout):g} s")
+        errors = self.errors
         try:
             code = self._socket.returncode
         except (TypeError, KeyError, IndexError, ValueError) as error:
