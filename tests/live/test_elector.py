@@ -39,7 +39,7 @@ from tests.live.support.electors import (
 from tests.live.support.kube import ExecError, Kube, Pod
 from tests.live.support.stacks import PROGRAMS, throwaway
 from tests.live.support.variants import built_images
-from tests.live.support.waiting import eventually
+from tests.live.support.waiting import eventually, patience
 
 # A machine that is busy with other tests can take seconds for an answer; nobody must lead no more
 # for that.
@@ -99,12 +99,12 @@ def test_a_lock_is_taken_renewed_and_given_up(keeper: Store) -> None:
 
 def test_waiting_ends_by_a_word_of_the_store(keeper: Store) -> None:
     election = keeper.election()
-    mine, other = (keeper.lock(election, who, 30, 1) for who in ("mine", "other"))
+    mine, other = (keeper.lock(election, who, 300, 1) for who in ("mine", "other"))
     assert mine.simple_lock()
     got: list[float] = []
 
     def wait() -> None:
-        if other.lock(timeout=20):
+        if other.lock(timeout=patience(20)):
             got.append(monotonic())
 
     waiting = threading.Thread(target=wait)
@@ -113,10 +113,10 @@ def test_waiting_ends_by_a_word_of_the_store(keeper: Store) -> None:
     assert not got
     given_up = monotonic()
     assert mine.unlock()
-    waiting.join(20)
+    waiting.join(patience(20))
     (at,) = got
     # Long before it expires. That nothing is asked meanwhile is shown by what etcd counts, below.
-    assert at - given_up < 15
+    assert at - given_up < 150
     other.close()
 
 
@@ -157,7 +157,7 @@ def test_a_crowd_gets_it_one_after_the_other_with_tokens_that_grow(keeper: Store
     inside = threading.Lock()
 
     def take_turns(lock: Lock) -> None:
-        assert lock.lock(timeout=30)
+        assert lock.lock(timeout=patience(30))
         assert inside.acquire(blocking=False), "another is inside"
         tokens.append(lock.version or 0)
         inside.release()
@@ -171,7 +171,7 @@ def test_a_crowd_gets_it_one_after_the_other_with_tokens_that_grow(keeper: Store
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(patience(40))
     assert len(tokens) == 6
     assert tokens == sorted(set(tokens))
 
@@ -338,8 +338,8 @@ while True:
 def test_a_worker_that_hangs_or_has_ended_costs_the_leadership(
     keeper: Store, tmp_path: Path
 ) -> None:
-    # Who is renewed for until then, leads for two hundred seconds more at least.
-    patience, ttl = 60.0, 300.0
+    # Who is renewed for until then, leads for ten minutes more at least.
+    renewed, ttl = 60.0, 900.0
     silence = ["--worker-seconds", "10"]
     more = {0: silence, 1: silence}
     with (
@@ -367,25 +367,25 @@ def test_a_worker_that_hangs_or_has_ended_costs_the_leadership(
             return process
 
         workers = {elector.identity: worker(elector) for elector in electors.electors}
-        first = eventually(leader, patience, electors.describe)
+        first = eventually(leader, renewed, electors.describe)
         (second,) = electors.others(first)
         token = metric(first, "term")
-        eventually(lambda: metric(second, "campaigning") == 1, patience, electors.describe)
+        eventually(lambda: metric(second, "campaigning") == 1, renewed, electors.describe)
         # It hangs.
         since = monotonic()
         workers[first.identity].send_signal(signal.SIGSTOP)
-        eventually(lambda: leader() is second, patience, electors.describe)
+        eventually(lambda: leader() is second, renewed, electors.describe)
         assert monotonic() - since < ttl / 2
         assert metric(first, "workers_lost_total") >= 1
         assert metric(first, "campaigning") == 0
         assert metric(second, "term") > token
         # It goes on, and takes part again.
         workers[first.identity].send_signal(signal.SIGCONT)
-        eventually(lambda: metric(first, "campaigning") == 1, patience, electors.describe)
+        eventually(lambda: metric(first, "campaigning") == 1, renewed, electors.describe)
         # It has ended.
         since = monotonic()
         workers[second.identity].kill()
-        eventually(lambda: leader() is first, patience, electors.describe)
+        eventually(lambda: leader() is first, renewed, electors.describe)
         assert monotonic() - since < ttl / 2
 
 
@@ -455,7 +455,7 @@ def test_a_lost_majority_ends_the_belief_in_time_and_a_new_term_begins_with_it(
 def test_a_key_that_is_deleted_by_hand_costs_the_leadership_at_once(
     etcd: EtcdStore, tmp_path: Path
 ) -> None:
-    with contest(etcd, tmp_path / "electors", count=2, ttl=30) as electors:
+    with contest(etcd, tmp_path / "electors", count=2, ttl=300) as electors:
         leader = electors.leader()
         token = leader.standing()["token"]
         events = leader.events()
@@ -464,8 +464,8 @@ def test_a_key_that_is_deleted_by_hand_costs_the_leadership_at_once(
         since = monotonic()
         assert deleted == "1"
         at, _ = events.first(15, leading=False)
-        # The next renewal is ten seconds away.
-        assert at - since < 8
+        # The next renewal is a hundred seconds away.
+        assert at - since < 80
 
         def again() -> bool:
             standings = [e.standing() for e in electors.electors]

@@ -67,12 +67,13 @@ def test_everything_is_published_on_loopback_only() -> None:
     }
 
 
-def test_every_container_is_waited_for_and_comes_back_by_itself() -> None:
+def test_every_container_is_waited_for_and_comes_back_after_a_crash_only() -> None:
     for node in made().all(CONTAINER):
         assert node.inputs["wait"] is True
         assert node.inputs["waitTimeout"] > 0
         assert node.inputs["healthcheck"]["tests"][0] == "CMD"
-        assert node.inputs["restart"] == "unless-stopped"
+        # With `unless-stopped` a cluster that is not used any more starts with the daemon.
+        assert node.inputs["restart"] == "on-failure"
 
 
 def test_the_nodes_interface() -> None:

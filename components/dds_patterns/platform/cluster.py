@@ -193,9 +193,11 @@ class Cluster(pulumi.ComponentResource):
             name=host,
             hostname=host,
             labels=self._labels,
-            restart="unless-stopped",
+            # After a crash, but not when the daemon starts: a cluster that nobody uses any more would
+            # take half the machine from the others each time. `make up` starts its own.
+            restart="on-failure",
             networks_advanced=[{"name": self._network.id}],
-            healthcheck={"tests": probe, "interval": "3s", "timeout": "10s", "retries": 20},
+            healthcheck={"tests": probe, "interval": "10s", "timeout": "10s", "retries": 20},
             wait=True,
             wait_timeout=start_seconds,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*after]),

@@ -25,7 +25,7 @@ TICKER = "ticker"
 PATIENCE = 240.0
 """Seconds until an expected event has failed; a very busy machine loses leaders by itself."""
 # Prints the log of the store in its pod, and follows it.
-_FOLLOW = """
+FOLLOW = """
 import json, sys, time, urllib.request
 after = 0
 while True:
@@ -75,7 +75,7 @@ class Witness:
 
     def __init__(self, kube: Kube, pod: Pod) -> None:
         self._kube = kube
-        self._exec = kube.start(pod, "fenced-store", ["python3", "-c", _FOLLOW])
+        self._exec = kube.start(pod, "fenced-store", ["python3", "-c", FOLLOW])
         self._rest = ""
         self._attempts: dict[str, list[Attempt]] = {}
         self._mutex = threading.Lock()
@@ -137,6 +137,12 @@ def two_at_once(attempts: Sequence[Attempt]) -> list[str]:
 def late(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Writes with a token older than one that the store had already seen."""
     return [a for a in attempts if a.token < a.highest and a.action != "release"]
+
+
+def left_over(attempts: Sequence[Attempt], token: int) -> float:
+    """Seconds of a term's time that were left when the next one began."""
+    promised = max(a.until for a in attempts if a.token == token and a.action != "release")
+    return promised - next(term.since for term in terms(attempts) if term.token > token)
 
 
 def miscounted(attempts: Sequence[Attempt]) -> list[Attempt]:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from kubernetes import client
 
 from tests.live.support.cluster import ROOT, Cluster
 from tests.live.support.kube import Kube
-from tests.live.support.waiting import eventually
+from tests.live.support.waiting import eventually, patience
 from tests.ports import free_ports
 from toolchain import builds
 
@@ -447,9 +446,9 @@ class Events:
             return None
 
         with self._changed:
-            self._changed.wait_for(found, timeout)
-            result = found()
-        assert result is not None, f"no line with {wanted} within {timeout:g} s: {self.lines}"
+            result = self._changed.wait_for(found, patience(timeout))
+        seconds = patience(timeout)
+        assert result is not None, f"no line with {wanted} within {seconds:g} s: {self.lines}"
         return result
 
 
@@ -504,14 +503,17 @@ class Contest:
 
         :param heard: of :meth:`listen`, started before the former leadership ends
         """
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+
+        def leading() -> tuple[float, Elector, Any] | None:
             for elector, events in heard:
                 for at, line in list(events.lines):
                     if line["leading"] and at >= since:
                         return at - since, elector, line
-            time.sleep(0.002)
-        raise AssertionError(f"no successor within {timeout:g} s\n{self.describe()}")
+            return None
+
+        found = eventually(leading, timeout, lambda: f"a successor\n{self.describe()}", 0.002)
+        assert found is not None
+        return found
 
     def describe(self) -> str:
         return "\n".join(f"--- {e.identity}\n{e.log()[-1500:]}" for e in self.electors)

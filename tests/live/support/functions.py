@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.live.support.kube import InPod, Kube, Pod
-from tests.live.support.waiting import eventually
+from tests.live.support.waiting import eventually, patience
 
 CALLS = "tests.live.in_pod.calls"
 _NOT_ALLOWED = "[Errno 113]"
@@ -52,7 +52,8 @@ class Functions:
             answer = self.calls([one])[0]
             # A node may allow the connections to a new pod later than the pod is ready. Such a request
             # has not arrived, so it can be repeated.
-            return None if _NOT_ALLOWED in str(answer["content"]) else answer
+            refused = answer["status"] == 0 and _NOT_ALLOWED in answer["content"]
+            return None if refused else answer
 
         found = eventually(answered, 60, f"connections to {name} are allowed")
         assert found is not None
@@ -69,15 +70,17 @@ class Functions:
 
     def lines(self, name: str, request_id: str) -> list[dict[str, Any]]:
         """The lines of a function's log about one request; its status comes last."""
-        deadline = time.monotonic() + 10
-        while True:
+
+        def complete() -> list[dict[str, Any]] | None:
             text = self.kube.logs(self.pod(name), name)
             lines = [json.loads(line) for line in text.splitlines()]
             found = [line for line in lines if line.get("request_id") == request_id]
             # It is written after the response was sent.
-            if any("status" in line for line in found) or time.monotonic() > deadline:
-                return found
-            time.sleep(0.2)
+            return found if any("status" in line for line in found) else None
+
+        found = eventually(complete, 10, f"the log of {name} has the status of {request_id}")
+        assert found is not None
+        return found
 
     def health(self, name: str, path: str = "/healthz") -> str:
         """The response of the health port to a request from within the pod."""
@@ -114,10 +117,10 @@ class Scaling:
 
     def wait(self, timeout: float) -> None:
         """Wait for the end; raises the error that occurred."""
-        self._thread.join(timeout)
+        self._thread.join(patience(timeout))
         if self._error is not None:
             raise self._error
-        assert not self._thread.is_alive(), f"not within {timeout:g} s: {self.seen}"
+        assert not self._thread.is_alive(), f"not within {patience(timeout):g} s: {self.seen}"
 
     def _run(self) -> None:
         try:
