@@ -1,6 +1,6 @@
 """Fixtures of the live tests. They run on this checkout's own cluster and touch no other."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,20 +32,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# What several files use and what takes long to deploy: a fixture each, deployed by one process only.
+# What several files use and what takes long to deploy: a fixture each, deployed by one process only. No test
+# uses two of them.
 DEPLOYED = ("store", "cache", "seed", "ring_pods", "split", "adapters", "sidecars", "events")
 HERE = Path(__file__).parent
+KEPT = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[KEPT] = ExitStack()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the live tests, and group those that share a deployment for one process."""
+    first: dict[str, int] = {}
     for item in items:
+        group = _group(item)
+        first.setdefault(group, len(first))
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.live)
             # The plugins' tests share nothing, so any process may take the next one.
             if HERE / "plugins" not in item.path.parents:
-                item.add_marker(pytest.mark.xdist_group(_group(item)))
+                item.add_marker(pytest.mark.xdist_group(group))
+    # One group after the other, also where one process runs all of them.
+    items.sort(key=lambda item: first[_group(item)])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Delete what a group deployed after its last test: its probes alone keep a processor busy."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or _group(nextitem) != _group(item):
+            item.config.stash[KEPT].close()
 
 
 def _group(item: pytest.Item) -> str:
@@ -84,6 +107,13 @@ def nodes(cluster: Cluster) -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="session")
+def kept(pytestconfig: pytest.Config) -> Iterator[ExitStack]:
+    """Closed after the last test of a group, and at the end."""
+    with pytestconfig.stash[KEPT] as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
 def record(cluster: Cluster, pytestconfig: pytest.Config) -> Record:
     """Keeps what clients saw, with ``--record``."""
     file = cluster.checkout.root / "docs" / "figures" / "faults.json"
@@ -114,15 +144,15 @@ def variants(
     nodes: Nodes,
     images: Mapping[str, str],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[..., Sharded]]:
+    kept: ExitStack,
+) -> Callable[..., Sharded]:
     """Deploys variants of the sharded store, each once a session."""
-    with ExitStack() as kept:
 
-        def deploy(name: str, **config: object) -> Sharded:
-            folder = tmp_path_factory.mktemp(name) / "stack"
-            return kept.enter_context(sharded(cluster, kube, nodes, images, name, folder, config))
+    def deploy(name: str, **config: object) -> Sharded:
+        folder = tmp_path_factory.mktemp(name) / "stack"
+        return kept.enter_context(sharded(cluster, kube, nodes, images, name, folder, config))
 
-        yield deploy
+    return deploy
 
 
 @pytest.fixture(scope="session")
@@ -144,19 +174,23 @@ def seed(variants: Callable[..., Sharded]) -> Sharded:
 
 
 @pytest.fixture(scope="session")
-def ring_pods(kube: Kube, images: Mapping[str, str]) -> Iterator[RingPod]:
+def ring_pods(kube: Kube, images: Mapping[str, str], kept: ExitStack) -> RingPod:
     """Pods with several redis and the real nutcracker."""
-    with kube.namespace("rings") as name:
-        yield RingPod(kube, images, name)
+    return RingPod(kube, images, kept.enter_context(kube.namespace("rings")))
 
 
 @pytest.fixture(scope="session")
 def split(
-    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Split]:
+    cluster: Cluster,
+    kube: Kube,
+    nodes: Nodes,
+    tmp_path_factory: pytest.TempPathFactory,
+    kept: ExitStack,
+) -> Split:
     """Two arms of an experiment, a front before them, and pods with other companions."""
-    with deployed_split(cluster, kube, nodes, tmp_path_factory.mktemp("split")) as deployed:
-        yield deployed
+    return kept.enter_context(
+        deployed_split(cluster, kube, nodes, tmp_path_factory.mktemp("split"))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -174,20 +208,30 @@ def rolled(split: Split, at_ten: list[str]) -> Rolled:
 
 @pytest.fixture(scope="session")
 def adapters(
-    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Adapters]:
+    cluster: Cluster,
+    kube: Kube,
+    nodes: Nodes,
+    tmp_path_factory: pytest.TempPathFactory,
+    kept: ExitStack,
+) -> Adapters:
     """The composition ``adapters``."""
-    with deployed_adapters(cluster, kube, nodes, tmp_path_factory.mktemp("adapters")) as deployed:
-        yield deployed
+    return kept.enter_context(
+        deployed_adapters(cluster, kube, nodes, tmp_path_factory.mktemp("adapters"))
+    )
 
 
 @pytest.fixture(scope="session")
 def sidecars(
-    cluster: Cluster, kube: Kube, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Sidecars]:
+    cluster: Cluster,
+    kube: Kube,
+    nodes: Nodes,
+    tmp_path_factory: pytest.TempPathFactory,
+    kept: ExitStack,
+) -> Sidecars:
     """The composition ``sidecars``, a server that wants client certificates, and a client."""
-    with deployed_sidecars(cluster, kube, nodes, tmp_path_factory.mktemp("sidecars")) as deployed:
-        yield deployed
+    return kept.enter_context(
+        deployed_sidecars(cluster, kube, nodes, tmp_path_factory.mktemp("sidecars"))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -197,14 +241,14 @@ def events(
     nodes: Nodes,
     tmp_path_factory: pytest.TempPathFactory,
     worker_id: str,
-) -> Iterator[event_tests.Events]:
+    kept: ExitStack,
+) -> event_tests.Events:
     """A bus, a pipeline whose steps do what their events say, and two-factor."""
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
     built = built_images(cluster, shared, event_tests.IMAGES)
     folder = tmp_path_factory.mktemp("events") / "stack"
-    with event_tests.deployed(cluster, kube, nodes, built, folder) as made:
-        yield made
+    return kept.enter_context(event_tests.deployed(cluster, kube, nodes, built, folder))
 
 
 @pytest.fixture(scope="session")
