@@ -1,8 +1,9 @@
 """Fixtures of the live tests. They run on this checkout's own cluster and touch no other."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -22,6 +23,8 @@ from tests.live.support.split import split as deployed_split
 from tests.live.support.two_factor import SlowLogins
 from tests.live.support.two_factor import slow_logins as begun_logins
 from tests.live.support.variants import built_images, sharded
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,6 +116,35 @@ def kept(pytestconfig: pytest.Config) -> Iterator[ExitStack]:
         yield stack
 
 
+class Deploy(Protocol):
+    """Deploys something for all tests of a group."""
+
+    def __call__(
+        self,
+        deployed: Callable[[Cluster, Kube, Nodes, Path], AbstractContextManager[T]],
+        name: str,
+        /,
+    ) -> T: ...
+
+
+@pytest.fixture(scope="session")
+def deploy(
+    cluster: Cluster,
+    kube: Kube,
+    nodes: Nodes,
+    tmp_path_factory: pytest.TempPathFactory,
+    kept: ExitStack,
+) -> Deploy:
+    """Deploys until the last test of the group, in a folder with the given name."""
+
+    def deploying(
+        deployed: Callable[[Cluster, Kube, Nodes, Path], AbstractContextManager[T]], name: str, /
+    ) -> T:
+        return kept.enter_context(deployed(cluster, kube, nodes, tmp_path_factory.mktemp(name)))
+
+    return deploying
+
+
 @pytest.fixture(scope="session")
 def record(cluster: Cluster, pytestconfig: pytest.Config) -> Record:
     """Keeps what clients saw, with ``--record``."""
@@ -180,17 +212,9 @@ def ring_pods(kube: Kube, images: Mapping[str, str], kept: ExitStack) -> RingPod
 
 
 @pytest.fixture(scope="session")
-def split(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    tmp_path_factory: pytest.TempPathFactory,
-    kept: ExitStack,
-) -> Split:
+def split(deploy: Deploy) -> Split:
     """Two arms of an experiment, a front before them, and pods with other companions."""
-    return kept.enter_context(
-        deployed_split(cluster, kube, nodes, tmp_path_factory.mktemp("split"))
-    )
+    return deploy(deployed_split, "split")
 
 
 @pytest.fixture(scope="session")
@@ -207,31 +231,15 @@ def rolled(split: Split, at_ten: list[str]) -> Rolled:
 
 
 @pytest.fixture(scope="session")
-def adapters(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    tmp_path_factory: pytest.TempPathFactory,
-    kept: ExitStack,
-) -> Adapters:
+def adapters(deploy: Deploy) -> Adapters:
     """The composition ``adapters``."""
-    return kept.enter_context(
-        deployed_adapters(cluster, kube, nodes, tmp_path_factory.mktemp("adapters"))
-    )
+    return deploy(deployed_adapters, "adapters")
 
 
 @pytest.fixture(scope="session")
-def sidecars(
-    cluster: Cluster,
-    kube: Kube,
-    nodes: Nodes,
-    tmp_path_factory: pytest.TempPathFactory,
-    kept: ExitStack,
-) -> Sidecars:
+def sidecars(deploy: Deploy) -> Sidecars:
     """The composition ``sidecars``, a server that wants client certificates, and a client."""
-    return kept.enter_context(
-        deployed_sidecars(cluster, kube, nodes, tmp_path_factory.mktemp("sidecars"))
-    )
+    return deploy(deployed_sidecars, "sidecars")
 
 
 @pytest.fixture(scope="session")
